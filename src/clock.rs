@@ -1,0 +1,164 @@
+//! What time is it, and how long must this wait?
+//! Given nothing, hands back one reading that a request carries with it: monotonic for arithmetic, wall for dates.
+//! Never judges anything; no other room may read a clock or sleep.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Instant, Sleep};
+
+/// A monotonic moment, in nanoseconds since the clock was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Tick(u64);
+
+impl Tick {
+    /// The moment `nanos` nanoseconds after the clock was made.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the clock was made.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment moved on by `by`, stopping at the end of time.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// One reading of the clock, taken once per request and handed to every room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// For durations: never goes back.
+    pub tick: Tick,
+    /// For dates: milliseconds since 1970-01-01T00:00:00Z, as the machine's wall clock tells it.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Whole seconds since 1970-01-01T00:00:00Z, as JWT's NumericDate counts them (RFC 7519 §2).
+    pub const fn unix(self) -> u64 {
+        self.unix_ms / 1000
+    }
+
+    /// The wall clock's reading as the standard library's type.
+    pub fn wall(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.unix_ms)
+    }
+}
+
+/// The one reader of time. Copies agree with each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+    moved: Option<u64>,
+}
+
+impl Clock {
+    /// The machine's clocks.
+    pub fn real() -> Self {
+        Self { start: Instant::now(), moved: None }
+    }
+
+    /// A clock whose wall time starts at `unix_ms` and moves only with the runtime's (paused) time: for tests.
+    pub fn moved_by_hand(unix_ms: u64) -> Self {
+        Self { start: Instant::now(), moved: Some(unix_ms) }
+    }
+
+    /// Reads both clocks.
+    #[expect(clippy::disallowed_methods, reason = "the one reader of time")]
+    pub fn now(&self) -> Now {
+        let tick = self.tick();
+        let unix_ms = match self.moved {
+            Some(start) => start.saturating_add(tick.0 / 1_000_000),
+            None => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        };
+        Now { tick, unix_ms }
+    }
+
+    /// Reads the monotonic clock alone: half the price of `now`, enough for durations.
+    pub fn tick(&self) -> Tick {
+        Tick(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Waits until `at`; returns at once if it has passed.
+    pub fn sleep_until(&self, at: Tick) -> Sleep {
+        let far = Duration::from_secs(86_400 * 365);
+        tokio::time::sleep_until(self.start + Duration::from_nanos(at.0).min(self.start.elapsed() + far))
+    }
+
+    /// Runs `work` until `at` at the latest.
+    ///
+    /// # Errors
+    /// [`Late`] when the moment came first; `work` is dropped then.
+    pub async fn until<T>(&self, at: Tick, work: impl Future<Output = T>) -> Result<T, Late> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.sleep_until(at) => Err(Late),
+        }
+    }
+}
+
+/// The moment came before the work was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late;
+
+/// hyper's timer on the same clock, so that paused time moves the connections' deadlines too.
+#[derive(Debug, Clone, Copy)]
+pub struct HyperTimer;
+
+struct HyperSleep(Pin<Box<Sleep>>);
+
+impl Future for HyperSleep {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl hyper::rt::Sleep for HyperSleep {}
+
+impl hyper::rt::Timer for HyperTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(HyperSleep(Box::pin(tokio::time::sleep(duration))))
+    }
+
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(HyperSleep(Box::pin(tokio::time::sleep_until(deadline.into()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn both_clocks_move_together_when_moved_by_hand() {
+        let clock = Clock::moved_by_hand(1_000_000);
+        let before = clock.now();
+        tokio::time::advance(Duration::from_secs(90)).await;
+        let after = clock.now();
+        assert_eq!(after.tick.since(before.tick), Duration::from_secs(90));
+        assert_eq!(after.unix(), before.unix() + 90);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_outlasts_its_moment_is_late() {
+        let clock = Clock::moved_by_hand(0);
+        let at = clock.tick().plus(Duration::from_secs(1));
+        assert_eq!(clock.until(at, std::future::pending::<()>()).await, Err(Late));
+        assert_eq!(clock.until(at, async { 7 }).await, Ok(7));
+    }
+}

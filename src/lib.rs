@@ -1,0 +1,7 @@
+//! A caching reverse proxy and token authority in front of one partner API.
+
+pub mod clock;
+
+pub mod secret;
+
+pub mod gcra;
