@@ -5,3 +5,7 @@ pub mod clock;
 pub mod secret;
 
 pub mod gcra;
+
+pub mod listen;
+
+pub mod token;

@@ -1,0 +1,85 @@
+//! May they?
+//! Given a caller and a match, hands back the [`Grant`] with its [`Sight`], or what is missing.
+//! Never does I/O: the same caller and match always get the same answer.
+
+use std::sync::Arc;
+
+use crate::route::{Match, Route};
+use crate::token::Caller;
+use crate::token::scope::{PERSONAL, ScopeNames, Scopes, WRITE};
+
+/// What of an answer a caller may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sight {
+    /// The partner's bytes untouched.
+    Full,
+    /// Everything but personal data of clients.
+    WithoutPersonal,
+}
+
+/// The right of one caller to one resource.
+#[derive(Debug)]
+pub struct Grant {
+    caller: Arc<Caller>,
+    wanted: Match,
+    sight: Sight,
+}
+
+impl Grant {
+    /// Who.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// What.
+    pub fn wanted(&self) -> &Match {
+        &self.wanted
+    }
+
+    /// How much of it.
+    pub fn sight(&self) -> Sight {
+        self.sight
+    }
+}
+
+/// Not allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// The scope that would open it.
+    pub missing: String,
+}
+
+/// The scopes that this room asks for by name.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    personal: Scopes,
+    write: Scopes,
+}
+
+impl Rules {
+    /// The rules over these scopes.
+    pub fn new(names: &ScopeNames) -> Self {
+        Self { personal: names.set_of([PERSONAL]), write: names.set_of([WRITE]) }
+    }
+
+    /// May this caller have that resource?
+    ///
+    /// # Errors
+    /// [`Denied`] names the first scope that is missing.
+    pub fn decide(&self, caller: Arc<Caller>, wanted: Match, route: &Route) -> Result<Grant, Denied> {
+        let has = caller.scopes();
+        let missing = |scope: &str| Err(Denied { missing: scope.to_owned() });
+        if !wanted.method().is_safe() && !has.covers(self.write) {
+            return missing(WRITE);
+        }
+        if !has.covers(route.scope) && wanted.method().is_safe() {
+            return missing(&route.scope_name);
+        }
+        let sight = if has.covers(self.personal) { Sight::Full } else { Sight::WithoutPersonal };
+        let narrowable = matches!(wanted.resource(), crate::route::Resource::Seven { .. });
+        if sight != Sight::Full && !narrowable && !route.open_to_narrowed {
+            return missing(PERSONAL);
+        }
+        Ok(Grant { caller, wanted, sight })
+    }
+}

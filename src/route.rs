@@ -1,0 +1,211 @@
+//! What do they want?
+//! Given a method and a target, hands back the [`Match`]: which route, and which resource of the partner.
+//! Never knows who asks, and never repairs a target: what could be read in two ways is refused.
+
+pub mod target;
+
+use std::time::Duration;
+
+use http::Method;
+use http::header::HeaderName;
+use smallvec::SmallVec;
+
+use crate::account_api::{Endpoint, PREFIX};
+use crate::token::scope::Scopes;
+
+pub use target::{Malformed, Target};
+
+/// Where no route leads, whatever the configuration says: the partner's own administration.
+pub const NEVER_ROUTED: &str = "/reseller/admin";
+
+/// The position of a route in the table: the seven, then `other`, then the extra ones.
+pub type RouteIndex = usize;
+
+/// The position of `other`.
+pub const OTHER: RouteIndex = Endpoint::ALL.len();
+
+/// Everything the configuration says of one route.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Its name in configuration, log and metrics.
+    pub name: String,
+    /// What a caller needs.
+    pub scope: Scopes,
+    /// The same in words, for refusals.
+    pub scope_name: String,
+    /// Whether answers are documents of the partner's API that are stored by the table of lifetimes, or passed through.
+    pub stored: bool,
+    /// Lifetimes and windows.
+    pub terms: Terms,
+    /// Query parameters that are part of the resource.
+    pub query: Vec<String>,
+    /// Query parameters that are dropped.
+    pub ignore_query: Vec<String>,
+    /// Request headers that go to the partner, and so are part of the key.
+    pub forward_headers: Vec<HeaderName>,
+    /// Whether a caller without every right may read it although nothing narrows its answers.
+    pub open_to_narrowed: bool,
+}
+
+/// For how long answers of a route are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Freshness lifetime where the partner says nothing.
+    pub ttl: Duration,
+    /// How long after that it is still served while a refresh runs behind (RFC 5861 §3).
+    pub stale_while_revalidate: Duration,
+    /// How long after that it is served when the partner fails (RFC 5861 §4).
+    pub stale_if_error: Duration,
+    /// Lifetime of 404 and 410.
+    pub negative_ttl: Duration,
+    /// Whether these stand above what the partner says.
+    pub overrides: bool,
+}
+
+/// An identifier or a query value: short ones stay on the stack.
+pub type Word = SmallVec<[u8; 40]>;
+
+/// Which resource of the partner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// One of the seven, by its values.
+    Seven {
+        /// Which.
+        endpoint: Endpoint,
+        /// The identifiers in the path, in order.
+        ids: SmallVec<[Word; 2]>,
+        /// Query parameters by their position in [`Route::query`], ascending.
+        query: SmallVec<[(u8, Word); 1]>,
+    },
+    /// Any other target, as it came.
+    Raw(String),
+}
+
+/// A route and the resource wanted of it.
+#[derive(Debug, Clone)]
+pub struct Match {
+    route: RouteIndex,
+    resource: Resource,
+    method: Method,
+}
+
+impl Match {
+    /// The route's position in the table.
+    pub fn route(&self) -> RouteIndex {
+        self.route
+    }
+
+    /// The resource.
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// The caller's method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+}
+
+/// Why no route leads there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSuchRoute {
+    /// Nothing has this path.
+    Path,
+    /// The path is there, the method is not; GET and HEAD are.
+    Method(RouteIndex),
+}
+
+/// The table of routes.
+pub struct Routes {
+    routes: Vec<Route>,
+    extra: matchit::Router<RouteIndex>,
+}
+
+/// A template that cannot be added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the path {0:?} of an extra route is not a template, or overlaps another's")]
+pub struct BadTemplate(String);
+
+impl Routes {
+    /// The table: the seven and `other` in the order of [`Endpoint::ALL`], then `extra` with their templates.
+    ///
+    /// # Errors
+    /// [`BadTemplate`] for a template that does not parse or overlaps.
+    pub fn new(built_in: Vec<Route>, extra: Vec<(String, Route)>) -> Result<Self, BadTemplate> {
+        let (mut routes, mut router) = (built_in, matchit::Router::new());
+        for (template, route) in extra {
+            router.insert(template.clone(), routes.len()).map_err(|_| BadTemplate(template))?;
+            routes.push(route);
+        }
+        Ok(Self { routes, extra: router })
+    }
+
+    /// All routes in their order.
+    pub fn all(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The route at a position this table gave out.
+    pub fn at(&self, index: RouteIndex) -> Option<&Route> {
+        self.routes.get(index)
+    }
+
+    /// Which resource is wanted.
+    ///
+    /// # Errors
+    /// [`Miss`]: no such route, or a query the route does not take.
+    pub fn find(&self, method: &Method, target: &Target<'_>) -> Result<Match, Miss> {
+        let (index, seven) = self.lead(target)?;
+        let route = self.routes.get(index).ok_or(NoSuchRoute::Path)?;
+        if route.stored && method != Method::GET && method != Method::HEAD {
+            return Err(NoSuchRoute::Method(index).into());
+        }
+        let resource = match seven {
+            Some((endpoint, ids)) => {
+                Resource::Seven { endpoint, ids, query: target.query_of(&route.query, &route.ignore_query)? }
+            }
+            None => Resource::Raw(target.as_sent().to_owned()),
+        };
+        Ok(Match { route: index, resource, method: method.clone() })
+    }
+
+    fn lead(&self, target: &Target<'_>) -> Result<Lead, NoSuchRoute> {
+        if let Some(segments) = target.below(PREFIX) {
+            let Some((endpoint, ids)) = Endpoint::match_segments(segments) else { return Ok((OTHER, None)) };
+            let ids: Option<SmallVec<[Word; 2]>> = [ids.client, ids.inner].into_iter().flatten().map(target::identifier).collect();
+            // A path shaped like one of the seven whose identifier cannot be one is nobody's resource.
+            return Ok((endpoint as usize, Some((endpoint, ids.ok_or(NoSuchRoute::Path)?))));
+        }
+        if target.path().starts_with(NEVER_ROUTED) {
+            return Err(NoSuchRoute::Path);
+        }
+        let found = self.extra.at(target.path()).map_err(|_| NoSuchRoute::Path)?;
+        Ok((*found.value, None))
+    }
+}
+
+type Lead = (RouteIndex, Option<(Endpoint, SmallVec<[Word; 2]>)>);
+
+/// Why a target led to no resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Miss {
+    /// No such route.
+    Route(NoSuchRoute),
+    /// The query is not one the route takes.
+    Query(Malformed),
+}
+
+impl From<NoSuchRoute> for Miss {
+    fn from(none: NoSuchRoute) -> Self {
+        Self::Route(none)
+    }
+}
+
+impl From<Malformed> for Miss {
+    fn from(malformed: Malformed) -> Self {
+        Self::Query(malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! How is a target read?
+//! Given what stood in the request line, hands back its segments and query, each decoded once.
+//! Never normalises away what is dangerous: dots, double encodings and hidden slashes are refused.
+
+use std::borrow::Cow;
+
+use http::Uri;
+use smallvec::SmallVec;
+
+use super::Word;
+
+/// Why a target cannot be read. The texts are for callers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A percent sign without two hexadecimal digits, or bytes that are not UTF-8.
+    #[error("a percent escape in the target is broken; write % as %25")]
+    Escape,
+    /// Something decoded to a percent sign followed by another escape.
+    #[error("the target is percent-encoded twice; encode it once")]
+    Twice,
+    /// `.`, `..` or an empty segment.
+    #[error("the path has an empty or dot segment; send the path without it")]
+    Segment,
+    /// A character that some would read as something else.
+    #[error("the path holds a character that is not allowed there (backslash, semicolon, control, encoded slash)")]
+    Character,
+    /// The target is not a path: `*` or an authority.
+    #[error("the target must be a path that begins with a slash")]
+    Form,
+    /// An unknown parameter.
+    #[error("the query parameter {0:?} is not known on this route; to pass it on, add it to `query` of [routes.{{name}}], to drop it, to `ignore_query`")]
+    Parameter(String),
+    /// A parameter given more than once.
+    #[error("the query parameter {0:?} is given more than once; send one (`query` of the route lists those it takes)")]
+    Repeated(String),
+    /// A value that cannot be one.
+    #[error("the value of the query parameter {0:?} must be 1 to 64 letters, digits, hyphens or underscores")]
+    Value(String),
+}
+
+/// A target, read.
+#[derive(Debug)]
+pub struct Target<'a> {
+    sent: &'a str,
+    path: Cow<'a, str>,
+    query: Option<&'a str>,
+    /// Where each segment begins and ends in `path`.
+    segments: SmallVec<[(u32, u32); 10]>,
+}
+
+impl<'a> Target<'a> {
+    /// Reads a request's target (RFC 9112 §3.2); of the absolute form only path and query count.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn parse(uri: &'a Uri) -> Result<Self, Malformed> {
+        let sent = uri.path_and_query().map_or("", |target| target.as_str());
+        let raw = uri.path();
+        if !raw.starts_with('/') {
+            return Err(Malformed::Form);
+        }
+        let path = decode(raw)?;
+        if path.bytes().any(|byte| matches!(byte, b'\\' | b';' | 0..=0x1f | 0x7f)) {
+            return Err(Malformed::Character);
+        }
+        let mut segments = SmallVec::new();
+        let mut begin = 1;
+        for (at, _) in path.match_indices('/').skip(1).chain([(path.len(), "")]) {
+            match path.get(begin..at).unwrap_or_default() {
+                // Only the last may be empty: that is the trailing slash.
+                "" if at == path.len() => {}
+                "" | "." | ".." => return Err(Malformed::Segment),
+                _ => segments.push((begin as u32, at as u32)),
+            }
+            begin = at + 1;
+        }
+        Ok(Self { sent, path, query: uri.query(), segments })
+    }
+
+    /// Path and query as they came.
+    pub fn as_sent(&self) -> &str {
+        self.sent
+    }
+
+    /// The decoded path.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The segments below a prefix of whole segments; `None` if it is not below it.
+    pub(super) fn below(&self, prefix: &str) -> Option<SmallVec<[&str; 8]>> {
+        let rest = self.path.strip_prefix(prefix)?;
+        if !rest.is_empty() && !rest.starts_with('/') {
+            return None;
+        }
+        let deep = prefix.matches('/').count();
+        Some(self.segments.iter().skip(deep).filter_map(|&(a, b)| self.path.get(a as usize..b as usize)).collect())
+    }
+
+    /// The parameters a route takes, decoded, by their position in `known`.
+    pub(super) fn query_of(&self, known: &[String], ignored: &[String]) -> Result<SmallVec<[(u8, Word); 1]>, Malformed> {
+        let mut found: SmallVec<[(u8, Word); 1]> = SmallVec::new();
+        for pair in self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (decode(name)?, decode(value)?);
+            let Some(at) = known.iter().position(|known| *known == name) else {
+                if ignored.iter().any(|ignored| *ignored == name) {
+                    continue;
+                }
+                return Err(Malformed::Parameter(shortened(&name)));
+            };
+            let at = at as u8;
+            if found.iter().any(|(other, _)| *other == at) {
+                return Err(Malformed::Repeated(shortened(&name)));
+            }
+            found.push((at, identifier(&value).ok_or_else(|| Malformed::Value(shortened(&name)))?));
+        }
+        found.sort_unstable_by_key(|(at, _)| *at);
+        Ok(found)
+    }
+}
+
+fn shortened(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+/// An identifier of the partner, UUIDs in lower case; `None` for anything else.
+pub(super) fn identifier(text: &str) -> Option<Word> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(allowed) {
+        return None;
+    }
+    let mut word = Word::from_slice(text.as_bytes());
+    if is_uuid(&word) {
+        word.make_ascii_lowercase();
+    }
+    Some(word)
+}
+
+fn is_uuid(word: &[u8]) -> bool {
+    word.len() == 36
+        && word.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// Percent-decodes once (RFC 3986 §2.1), refusing what would decode to a separator or to another escape.
+fn decode(text: &str) -> Result<Cow<'_, str>, Malformed> {
+    if !text.contains('%') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16));
+        let (high, low) = (digit().ok_or(Malformed::Escape)?, digit().ok_or(Malformed::Escape)?);
+        match (high * 16 + low) as u8 {
+            b'/' | b'\\' | b';' | 0..=0x1f | 0x7f => return Err(Malformed::Character),
+            b'%' => return Err(Malformed::Twice),
+            byte => decoded.push(byte),
+        }
+    }
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| Malformed::Escape)
+}

@@ -1,0 +1,254 @@
+//! Who asks?
+//! Given what was presented and `now`, hands back the [`Caller`], or why nobody could be identified.
+//! Never knows routes, the partner's key or the network; never prints a token.
+
+pub mod scope;
+
+pub mod claims;
+
+pub mod ring;
+
+pub mod verify;
+
+mod remembered;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::clock::Now;
+
+use claims::Claims;
+use remembered::Remembered;
+use ring::Ring;
+use scope::{ScopeNames, Scopes};
+
+/// A longer token is not issued and not looked at.
+pub const LONGEST: usize = 4096;
+
+const API_KEY: &str = "x-reseller-api-key";
+
+/// Who may ask, and what their tokens must say.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The `iss` of our tokens.
+    pub issuer: String,
+    /// The `aud` of our tokens.
+    pub audience: String,
+    /// Whether a token may also come in `X-Reseller-Api-Key`.
+    pub accept_api_key_header: bool,
+    /// The callers and the scopes each may have at most.
+    pub callers: Vec<Policy>,
+}
+
+/// What one caller may do at most, whatever its token says.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The caller's name: `client_id` and `sub` of its tokens.
+    pub name: String,
+    /// Names of the scopes it may have.
+    pub scopes: Vec<String>,
+}
+
+/// An identified caller with its effective right: what its token says, cut down to what its policy allows today.
+#[derive(Debug)]
+pub struct Caller {
+    name: Arc<str>,
+    jti: Box<str>,
+    scopes: Scopes,
+    expires: u64,
+}
+
+impl Caller {
+    /// The caller's name as the configuration has it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The id of the token it came with (RFC 7519 §4.1.7).
+    pub fn jti(&self) -> &str {
+        &self.jti
+    }
+
+    /// Its effective scopes.
+    pub fn scopes(&self) -> Scopes {
+        self.scopes
+    }
+}
+
+/// Why nobody could be identified. The texts are for the log; strangers get a constant one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unidentified {
+    /// Neither header carried a token.
+    #[error("no token")]
+    Missing,
+    /// The two headers, or two of one kind, carried different tokens.
+    #[error("two different tokens")]
+    Ambiguous,
+    /// Not a token of ours: form, signature, key id, type, issuer or audience.
+    #[error("bad token: {0}")]
+    Bad(&'static str),
+    /// Its time is over.
+    #[error("expired token")]
+    Expired,
+    /// Its caller is not in the configuration any more.
+    #[error("caller no longer configured")]
+    UnknownCaller,
+    /// It is narrowed in a way that this version cannot hold.
+    #[error("token with bounds")]
+    Bounded,
+}
+
+/// The door: knows the keys, the callers and the tokens seen lately.
+pub struct Tokens {
+    settings: Settings,
+    ring: Arc<Ring>,
+    names: Arc<ScopeNames>,
+    policies: HashMap<String, (Arc<str>, Scopes)>,
+    seen: Remembered,
+}
+
+impl Tokens {
+    /// Opens the door for the configured callers; `names` are the scopes that routes ask for.
+    pub fn new(settings: Settings, ring: Arc<Ring>, names: Arc<ScopeNames>) -> Self {
+        let policies = settings
+            .callers
+            .iter()
+            .map(|policy| {
+                let allowed = names.set_of(policy.scopes.iter().map(String::as_str));
+                (policy.name.clone(), (Arc::from(policy.name.as_str()), allowed))
+            })
+            .collect();
+        Self { settings, ring, names, policies, seen: Remembered::new() }
+    }
+
+    /// Who sent these headers? A token seen before costs no signature; its expiry is judged every time.
+    ///
+    /// # Errors
+    /// [`Unidentified`]; nothing is remembered of a token that fails.
+    pub fn identify(&self, headers: &HeaderMap, now: Now) -> Result<Arc<Caller>, Unidentified> {
+        let token = self.presented(headers)?;
+        let caller = match self.seen.find(token) {
+            Some(caller) => caller,
+            None => {
+                let caller = Arc::new(self.examine(token, now)?);
+                self.seen.keep(token, Arc::clone(&caller), now.unix());
+                caller
+            }
+        };
+        if now.unix() >= caller.expires { Err(Unidentified::Expired) } else { Ok(caller) }
+    }
+
+    fn presented<'a>(&self, headers: &'a HeaderMap) -> Result<&'a [u8], Unidentified> {
+        let mut found: Option<&[u8]> = None;
+        for value in headers.get_all(AUTHORIZATION) {
+            if let Some(token) = bearer(value.as_bytes()) {
+                only(&mut found, token)?;
+            }
+        }
+        if self.settings.accept_api_key_header {
+            for value in headers.get_all(API_KEY) {
+                only(&mut found, value.as_bytes().trim_ascii())?;
+            }
+        }
+        match found {
+            None | Some(b"") => Err(Unidentified::Missing),
+            Some(token) if token.len() > LONGEST => Err(Unidentified::Bad("too long")),
+            Some(token) => Ok(token),
+        }
+    }
+
+    fn examine(&self, token: &[u8], now: Now) -> Result<Caller, Unidentified> {
+        let token = std::str::from_utf8(token).map_err(|_| Unidentified::Bad("not text"))?;
+        let claims = verify::verify(token, &self.ring, &self.settings.issuer, &self.settings.audience, now)?;
+        let (name, allowed) = self.policies.get(&claims.client_id).ok_or(Unidentified::UnknownCaller)?;
+        Ok(Caller {
+            name: Arc::clone(name),
+            scopes: self.names.set_of(claims.scope.split(' ')).intersect(*allowed),
+            jti: claims.jti.into_boxed_str(),
+            expires: claims.exp,
+        })
+    }
+
+    /// Makes a token for a configured caller, with these scopes or, if none are named, all its reading ones.
+    ///
+    /// # Errors
+    /// [`NotIssued`], naming what would have to change.
+    pub fn issue(&self, wish: &Wish, now: Now) -> Result<String, NotIssued> {
+        let policy = self.settings.callers.iter().find(|policy| policy.name == wish.caller);
+        let policy = policy.ok_or_else(|| NotIssued::UnknownCaller(wish.caller.clone(), self.caller_names()))?;
+        let scopes = match wish.scopes.as_slice() {
+            [] => policy.scopes.iter().filter(|scope| scope::is_given_unasked(scope)).cloned().collect(),
+            asked => asked.to_vec(),
+        };
+        if let Some(wide) = scopes.iter().find(|scope| !policy.scopes.contains(scope)) {
+            return Err(NotIssued::Wider(wide.clone(), policy.name.clone(), policy.scopes.join(" ")));
+        }
+        let claims = Claims {
+            iss: self.settings.issuer.clone(),
+            sub: policy.name.clone(),
+            aud: self.settings.audience.clone(),
+            exp: now.unix() + wish.ttl.as_secs(),
+            iat: now.unix(),
+            jti: claims::new_id()?,
+            client_id: policy.name.clone(),
+            scope: scopes.join(" "),
+            authorization_details: None,
+        };
+        let token = self.ring.sign(&claims)?;
+        if token.len() > LONGEST { Err(NotIssued::TooLong) } else { Ok(token) }
+    }
+
+    fn caller_names(&self) -> String {
+        let names: Vec<&str> = self.settings.callers.iter().map(|policy| policy.name.as_str()).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+}
+
+/// A wish for a token.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// For whom.
+    pub caller: String,
+    /// Which scopes; none means the caller's reading ones.
+    pub scopes: Vec<String>,
+    /// For how long.
+    pub ttl: std::time::Duration,
+}
+
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+pub enum NotIssued {
+    /// The caller is not in the configuration.
+    #[error("no caller is called {0:?}; the configuration has: {1}")]
+    UnknownCaller(String, String),
+    /// A scope goes beyond the caller's policy.
+    #[error("the scope {0:?} is not among those of {1:?}, which are: {2}")]
+    Wider(String, String, String),
+    /// It would not fit into a header.
+    #[error("the token would be longer than 4 KiB; ask for fewer scopes")]
+    TooLong,
+    /// The signing key or the machine's randomness failed.
+    #[error("cannot sign: {0}")]
+    Unsigned(#[from] ring::RingError),
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+fn only<'a>(found: &mut Option<&'a [u8]>, token: &'a [u8]) -> Result<(), Unidentified> {
+    match *found {
+        Some(other) if other != token => Err(Unidentified::Ambiguous),
+        _ => {
+            *found = Some(token);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

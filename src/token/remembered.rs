@@ -1,0 +1,62 @@
+//! Has this very token been verified before?
+//! Given its bytes, hands back the caller it stood for, by keyed hash and then by comparing every byte.
+//! Never judges expiry, never grows beyond its bound, wipes what it forgets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use zeroize::Zeroizing;
+
+use super::Caller;
+
+const SHARDS: usize = 16;
+const PER_SHARD: usize = 1024;
+
+struct Seen {
+    token: Zeroizing<Box<[u8]>>,
+    caller: Arc<Caller>,
+}
+
+type Shard = RwLock<HashMap<u64, Seen, ahash::RandomState>>;
+
+/// At most 16,384 tokens.
+pub(super) struct Remembered {
+    hash: ahash::RandomState,
+    shards: [Shard; SHARDS],
+}
+
+impl Remembered {
+    pub(super) fn new() -> Self {
+        Self { hash: ahash::RandomState::new(), shards: Default::default() }
+    }
+
+    /// The caller this token stood for when it was verified.
+    pub(super) fn find(&self, token: &[u8]) -> Option<Arc<Caller>> {
+        let hash = self.hash.hash_one(token);
+        let shard = self.shard(hash)?.read();
+        let seen = shard.get(&hash)?;
+        // The hash is keyed, so nobody outside can aim at another's slot and time this comparison.
+        (**seen.token == *token).then(|| Arc::clone(&seen.caller))
+    }
+
+    /// Remembers a verified token; a full shard forgets the expired first, then any one.
+    pub(super) fn keep(&self, token: &[u8], caller: Arc<Caller>, unix: u64) {
+        let hash = self.hash.hash_one(token);
+        let Some(shard) = self.shard(hash) else { return };
+        let mut shard = shard.write();
+        if shard.len() >= PER_SHARD {
+            shard.retain(|_, seen| seen.caller.expires > unix);
+            if shard.len() >= PER_SHARD
+                && let Some(&any) = shard.keys().next()
+            {
+                shard.remove(&any);
+            }
+        }
+        shard.insert(hash, Seen { token: Zeroizing::new(token.into()), caller });
+    }
+
+    fn shard(&self, hash: u64) -> Option<&Shard> {
+        self.shards.get((hash >> 60) as usize % SHARDS)
+    }
+}
