@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::route::{Match, Route};
+use crate::route::{Match, Resource, Route};
 use crate::token::Caller;
 use crate::token::scope::{PERSONAL, ScopeNames, Scopes, WRITE};
 
@@ -75,11 +75,15 @@ impl Rules {
         if !has.covers(route.scope) && wanted.method().is_safe() {
             return missing(&route.scope_name);
         }
-        let sight = if has.covers(self.personal) { Sight::Full } else { Sight::WithoutPersonal };
-        let narrowable = matches!(wanted.resource(), crate::route::Resource::Seven { .. });
-        if sight != Sight::Full && !narrowable && !route.open_to_narrowed {
-            return missing(PERSONAL);
+        if has.covers(self.personal) {
+            return Ok(Grant { caller, wanted, sight: Sight::Full });
         }
+        let sight = match wanted.resource() {
+            Resource::Seven { endpoint, .. } if endpoint.holds_personal_data() => Sight::WithoutPersonal,
+            Resource::Seven { .. } => Sight::Full,
+            Resource::Raw(_) if route.open_to_narrowed => Sight::Full,
+            Resource::Raw(_) => return missing(PERSONAL),
+        };
         Ok(Grant { caller, wanted, sight })
     }
 }

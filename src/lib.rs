@@ -6,6 +6,28 @@ pub mod secret;
 
 pub mod gcra;
 
+pub mod account_api;
+
+pub mod dial;
+
 pub mod listen;
 
 pub mod token;
+
+pub mod route;
+
+pub mod access;
+
+pub mod cache;
+
+pub mod flight;
+
+pub mod budget;
+
+pub mod upstream;
+
+pub mod view;
+
+pub mod trail;
+
+pub mod gateway;

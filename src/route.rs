@@ -157,6 +157,10 @@ impl Routes {
     pub fn find(&self, method: &Method, target: &Target<'_>) -> Result<Match, Miss> {
         let (index, seven) = self.lead(target)?;
         let route = self.routes.get(index).ok_or(NoSuchRoute::Path)?;
+        // TRACE would send our key back to the caller; CONNECT is no question at all.
+        if method == Method::TRACE || method == Method::CONNECT {
+            return Err(NoSuchRoute::Method(index).into());
+        }
         if route.stored && method != Method::GET && method != Method::HEAD {
             return Err(NoSuchRoute::Method(index).into());
         }
@@ -171,8 +175,9 @@ impl Routes {
 
     fn lead(&self, target: &Target<'_>) -> Result<Lead, NoSuchRoute> {
         if let Some(segments) = target.below(PREFIX) {
-            let Some((endpoint, ids)) = Endpoint::match_segments(segments) else { return Ok((OTHER, None)) };
-            let ids: Option<SmallVec<[Word; 2]>> = [ids.client, ids.inner].into_iter().flatten().map(target::identifier).collect();
+            let Some((endpoint, ids)) = Endpoint::match_segments(&segments) else { return Ok((OTHER, None)) };
+            let ids: Option<SmallVec<[Word; 2]>> =
+                [ids.client, ids.inner].into_iter().flatten().map(target::identifier).collect();
             // A path shaped like one of the seven whose identifier cannot be one is nobody's resource.
             return Ok((endpoint as usize, Some((endpoint, ids.ok_or(NoSuchRoute::Path)?))));
         }

@@ -28,7 +28,9 @@ pub enum Malformed {
     #[error("the target must be a path that begins with a slash")]
     Form,
     /// An unknown parameter.
-    #[error("the query parameter {0:?} is not known on this route; to pass it on, add it to `query` of [routes.{{name}}], to drop it, to `ignore_query`")]
+    #[error(
+        "the query parameter {0:?} is not known on this route; to pass it on, add it to `query` of [routes.{{name}}], to drop it, to `ignore_query`"
+    )]
     Parameter(String),
     /// A parameter given more than once.
     #[error("the query parameter {0:?} is given more than once; send one (`query` of the route lists those it takes)")]
@@ -98,7 +100,11 @@ impl<'a> Target<'a> {
     }
 
     /// The parameters a route takes, decoded, by their position in `known`.
-    pub(super) fn query_of(&self, known: &[String], ignored: &[String]) -> Result<SmallVec<[(u8, Word); 1]>, Malformed> {
+    pub(super) fn query_of(
+        &self,
+        known: &[String],
+        ignored: &[String],
+    ) -> Result<SmallVec<[(u8, Word); 1]>, Malformed> {
         let mut found: SmallVec<[(u8, Word); 1]> = SmallVec::new();
         for pair in self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

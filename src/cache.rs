@@ -1,0 +1,132 @@
+//! Do we hold it?
+//! Given a key and `now`, hands back what is stored: fresh, stale, expired, known to be uncacheable, or absent.
+//! Never knows callers (a key has none in it), sockets or the partner.
+
+pub mod key;
+
+pub mod policy;
+
+pub mod entry;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use crate::clock::{Now, Tick};
+
+pub use entry::Entry;
+pub use key::Key;
+
+/// How long an answer that may not be stored is remembered as such, so that nobody waits for nobody.
+const UNCACHEABLE: Duration = Duration::from_secs(10);
+
+/// What moka and the allocator spend on an entry beyond what it says of itself; measured by `benches/peers` as memory per entry.
+const OVERHEAD: usize = 384;
+
+/// Bounds of the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// All entries together, in bytes: bodies, heads, keys, views and what the store itself needs.
+    pub max_bytes: u64,
+    /// The largest body that is stored.
+    pub max_object: usize,
+}
+
+/// What is held under a key.
+#[derive(Debug, Clone)]
+pub enum Held {
+    /// Within its lifetime.
+    Fresh(Arc<Entry>),
+    /// Beyond it, but served while a refresh runs behind.
+    Stale(Arc<Entry>),
+    /// To be asked for again first; served if that fails and `on_error` says so.
+    Expired {
+        /// The entry, whose validators save a transfer.
+        entry: Arc<Entry>,
+        /// Whether it may be served when the partner fails.
+        on_error: bool,
+    },
+    /// The partner lately said not to store it.
+    Uncacheable,
+    /// Nothing.
+    Absent,
+}
+
+#[derive(Clone)]
+enum Slot {
+    Entry(Arc<Entry>),
+    Uncacheable { until: Tick },
+}
+
+/// Entries in memory, bounded in bytes, the least recently used leaving first.
+pub struct Store {
+    slots: Cache<Key, Slot, ahash::RandomState>,
+    max_object: usize,
+    evicted: Arc<AtomicU64>,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(settings: Settings) -> Self {
+        let evicted = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&evicted);
+        let slots = Cache::builder()
+            .max_capacity(settings.max_bytes)
+            .weigher(|key: &Key, slot: &Slot| {
+                let entry = match slot {
+                    Slot::Entry(entry) => entry.bytes(),
+                    Slot::Uncacheable { .. } => 0,
+                };
+                u32::try_from(OVERHEAD + key.len() + entry).unwrap_or(u32::MAX)
+            })
+            // The default policy may refuse an answer that was just paid for.
+            .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(move |_, _, cause| {
+                if cause.was_evicted() {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .build_with_hasher(ahash::RandomState::new());
+        Self { slots, max_object: settings.max_object, evicted }
+    }
+
+    /// What is held under this key now?
+    pub fn look(&self, key: &Key, now: Now) -> Held {
+        match self.slots.get(key) {
+            None => Held::Absent,
+            Some(Slot::Uncacheable { until }) if now.tick < until => Held::Uncacheable,
+            Some(Slot::Uncacheable { .. }) => Held::Absent,
+            Some(Slot::Entry(entry)) => match entry.life().stage(now.tick) {
+                policy::Stage::Fresh => Held::Fresh(entry),
+                policy::Stage::Stale => Held::Stale(entry),
+                policy::Stage::OnError => Held::Expired { entry, on_error: true },
+                policy::Stage::Over => Held::Expired { entry, on_error: false },
+            },
+        }
+    }
+
+    /// Keeps an entry; one whose body is beyond `max_object` is left out, and `false` says so.
+    pub fn keep(&self, key: Key, entry: Arc<Entry>) -> bool {
+        let fits = entry.body().len() <= self.max_object;
+        if fits {
+            self.slots.insert(key, Slot::Entry(entry));
+        }
+        fits
+    }
+
+    /// Remembers that the partner does not want this stored. A good entry it had before stays away too: the partner took it back.
+    pub fn remember_uncacheable(&self, key: Key, now: Now) {
+        self.slots.insert(key, Slot::Uncacheable { until: now.tick.plus(UNCACHEABLE) });
+    }
+
+    /// Entries, bytes as weighed, evictions so far.
+    pub fn figures(&self) -> (u64, u64, u64) {
+        (self.slots.entry_count(), self.slots.weighted_size(), self.evicted.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests;

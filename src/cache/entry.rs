@@ -1,0 +1,187 @@
+//! What is stored of an answer?
+//! Given a head and a body, hands back one compact value: body and header values in a single block of memory.
+//! Never parses a body, and never keeps a slice of the connection's buffer alive.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::clock::Tick;
+
+use super::policy::{Life, NotStored};
+
+/// The headers of an answer that are kept, in the block's order. Nothing else of the partner's head crosses.
+const PARTS: usize = 5;
+static KEPT: [HeaderName; PARTS] = [CONTENT_TYPE, CONTENT_LANGUAGE, DATE, LAST_MODIFIED, ETAG];
+
+/// One stored answer, shared by all callers.
+#[derive(Debug)]
+pub struct Entry {
+    block: Bytes,
+    /// Where the body ends, then where each kept header ends.
+    ends: [u32; 1 + PARTS],
+    status: StatusCode,
+    life: Life,
+    not_stored: Option<NotStored>,
+    tag: Tag,
+    /// Nanoseconds until which no refresh is tried again.
+    rest: AtomicU64,
+    shown: OnceLock<Box<Shown>>,
+}
+
+/// What one right sees of an entry.
+#[derive(Debug)]
+pub struct Shown {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Their tag.
+    pub tag: Tag,
+}
+
+/// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for, quoted base64url.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag([u8; 24]);
+
+impl Tag {
+    /// The tag of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let hash = digest(&SHA256, bytes);
+        let mut tag = [b'"'; 24];
+        if let (Some(text), Some(bits)) = (tag.get_mut(1..23), hash.as_ref().get(..16)) {
+            data_encoding::BASE64URL_NOPAD.encode_mut(bits, text);
+        }
+        Self(tag)
+    }
+
+    /// As it stands in the header.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Entry {
+    /// Takes in an answer whose life, or reason for none, has been judged.
+    pub fn new(status: StatusCode, head: &HeaderMap, body: &[u8], judged: Result<Life, NotStored>) -> Self {
+        let mut block = BytesMut::with_capacity(body.len() + 160);
+        let mut ends = [0; 1 + PARTS];
+        let values = KEPT.iter().map(|name| head.get(name).map_or(&b""[..], HeaderValue::as_bytes));
+        for (end, part) in ends.iter_mut().zip(std::iter::once(body).chain(values)) {
+            block.put_slice(part);
+            *end = u32::try_from(block.len()).unwrap_or(u32::MAX);
+        }
+        let (life, not_stored) = match judged {
+            Ok(life) => (life, None),
+            Err(why) => (NO_LIFE, Some(why)),
+        };
+        Self {
+            // Copied once more to its exact size, so that what is weighed is what is held.
+            block: Bytes::copy_from_slice(&block),
+            ends,
+            status,
+            life,
+            not_stored,
+            tag: Tag::of(body),
+            rest: AtomicU64::new(0),
+            shown: OnceLock::new(),
+        }
+    }
+
+    /// The same document after a 304 (RFC 9111 §4.3.4): the new head's values, where it has them, and a new life.
+    #[must_use]
+    pub fn freshened(&self, head: &HeaderMap, life: Life) -> Self {
+        let mut merged = HeaderMap::with_capacity(PARTS);
+        for (nth, name) in KEPT.iter().enumerate() {
+            let value = head.get(name).cloned().or_else(|| self.value(nth));
+            if let Some(value) = value {
+                merged.insert(name.clone(), value);
+            }
+        }
+        Self::new(self.status, &merged, &self.body(), Ok(life))
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The body, sharing the entry's memory.
+    pub fn body(&self) -> Bytes {
+        self.block.slice(..(self.ends[0] as usize).min(self.block.len()))
+    }
+
+    /// Its life.
+    pub fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// Why it is not in the store, if it is not.
+    pub fn not_stored(&self) -> Option<NotStored> {
+        self.not_stored
+    }
+
+    /// The tag of the whole body.
+    pub fn tag(&self) -> &Tag {
+        &self.tag
+    }
+
+    /// The media type.
+    pub fn content_type(&self) -> Option<HeaderValue> {
+        self.value(0)
+    }
+
+    /// The kept headers besides the type: language, date, last modification.
+    pub fn kept(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        (1..4).filter_map(|nth| KEPT.get(nth).cloned().zip(self.value(nth)))
+    }
+
+    /// The partner's validators, to ask it whether the document changed (RFC 9111 §4.3.1).
+    pub fn validators(&self) -> (Option<HeaderValue>, Option<HeaderValue>) {
+        (self.value(4), self.value(3))
+    }
+
+    fn value(&self, nth: usize) -> Option<HeaderValue> {
+        let (from, to) = (*self.ends.get(nth)? as usize, *self.ends.get(nth + 1)? as usize);
+        if from == to || to > self.block.len() {
+            return None;
+        }
+        HeaderValue::from_maybe_shared(self.block.slice(from..to)).ok()
+    }
+
+    /// What a right other than the full one sees, made once; dropped with the entry.
+    pub fn shown(&self) -> Option<&Shown> {
+        self.shown.get().map(Box::as_ref)
+    }
+
+    /// Keeps what was made for that right and gives it back; of two made at once the first stays.
+    pub fn show(&self, shown: Shown) -> &Shown {
+        self.shown.get_or_init(|| Box::new(shown))
+    }
+
+    /// The partner failed over it: no refresh is tried before then.
+    pub fn rest_until(&self, until: Tick) {
+        self.rest.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Whether the partner failed over it just now.
+    pub fn is_resting(&self, now: Tick) -> bool {
+        now.as_nanos() < self.rest.load(Ordering::Relaxed)
+    }
+
+    /// Bytes it holds; a view of documents with personal data is counted before it is made, as the store weighs only once.
+    pub(super) fn bytes(&self) -> usize {
+        std::mem::size_of::<Self>() + self.block.len() + self.ends[0] as usize
+    }
+}
+
+const NO_LIFE: Life = Life {
+    since: Tick::from_nanos(0),
+    initial_age: std::time::Duration::ZERO,
+    lifetime: std::time::Duration::ZERO,
+    stale_while_revalidate: std::time::Duration::ZERO,
+    stale_if_error: std::time::Duration::ZERO,
+    ask_first: true,
+};

@@ -1,0 +1,87 @@
+//! Under which name is an answer stored?
+//! Given a grant and the headers that go on, hands back the key; and from the key the target that is sent.
+//! Never holds anything of the caller: what is keyed is what is sent, and nothing else.
+
+use http::HeaderMap;
+use smallvec::SmallVec;
+
+use crate::access::Grant;
+use crate::account_api::{Endpoint, PREFIX};
+use crate::route::{Resource, Route};
+
+/// The binary key of one representation: route, then every part with its length before it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key(Box<[u8]>);
+
+type Parts = SmallVec<[u8; 128]>;
+
+impl Key {
+    /// The key of what this grant opens, or `None` where nothing is stored.
+    pub fn of(grant: &Grant, route: &Route, headers: &HeaderMap) -> Option<Self> {
+        if !route.stored {
+            return None;
+        }
+        let mut parts = Parts::new();
+        parts.push(grant.wanted().route() as u8);
+        match grant.wanted().resource() {
+            Resource::Seven { ids, query, .. } => {
+                parts.push(ids.len() as u8);
+                for id in ids {
+                    push(&mut parts, id);
+                }
+                parts.push(query.len() as u8);
+                for (name, value) in query {
+                    parts.push(*name);
+                    push(&mut parts, value);
+                }
+            }
+            Resource::Raw(target) => push(&mut parts, target.as_bytes()),
+        }
+        for name in &route.forward_headers {
+            for value in headers.get_all(name) {
+                push(&mut parts, name.as_str().as_bytes());
+                push(&mut parts, value.as_bytes());
+            }
+        }
+        Some(Self(parts.as_slice().into()))
+    }
+
+    /// Its length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "a key always has a route")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A length of two bytes keeps parts apart: no choice of values makes two resources share a key.
+fn push(parts: &mut Parts, part: &[u8]) {
+    parts.extend_from_slice(&(part.len() as u32).to_be_bytes()[1..]);
+    parts.extend_from_slice(part);
+}
+
+/// The target that is sent to the partner for a resource, rebuilt from its values.
+pub fn target_of(resource: &Resource, route: &Route) -> String {
+    let (endpoint, ids, query) = match resource {
+        Resource::Raw(target) => return target.clone(),
+        Resource::Seven { endpoint, ids, query } => (endpoint, ids, query),
+    };
+    let mut target = String::with_capacity(128);
+    target.push_str(PREFIX);
+    let mut ids = ids.iter();
+    for segment in Endpoint::template(*endpoint).split_inclusive('/') {
+        match segment.starts_with('{').then(|| ids.next()).flatten() {
+            Some(id) => {
+                target.push_str(std::str::from_utf8(id).unwrap_or_default());
+                target.push('/');
+            }
+            None => target.push_str(segment),
+        }
+    }
+    for (nth, (name, value)) in query.iter().enumerate() {
+        target.push(if nth == 0 { '?' } else { '&' });
+        target.push_str(route.query.get(usize::from(*name)).map_or("", String::as_str));
+        target.push('=');
+        target.push_str(std::str::from_utf8(value).unwrap_or_default());
+    }
+    target
+}

@@ -1,0 +1,224 @@
+//! May it be stored, and for how long is it used?
+//! Given a route's terms and what the partner's head says, hands back a [`Life`] or the reason for none.
+//! Never reads a clock: moments are handed in. The order is that of RFC 9111: §3 storing, §4.2 freshness, §5.2.2 directives.
+
+use std::time::Duration;
+
+use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, VARY};
+use http::{HeaderMap, StatusCode};
+
+use crate::clock::Tick;
+use crate::route::Terms;
+
+/// RFC 9111 §1.2.2: the largest age or lifetime that needs to be told apart.
+const MOST_SECONDS: u64 = 1 << 31;
+
+/// Why an answer is not stored. The words are the same in `Cache-Status`, log and metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotStored {
+    /// `Cache-Control: no-store`.
+    NoStore,
+    /// `Cache-Control: private`.
+    Private,
+    /// `Vary: *`, or a header that we send and the partner chooses by.
+    Vary,
+    /// A status that is no document: 5xx, 429, 206, other 4xx.
+    Status,
+    /// Larger than `cache.max_object`.
+    TooLarge,
+}
+
+impl NotStored {
+    /// The fixed word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::Vary => "vary",
+            Self::Status => "status",
+            Self::TooLarge => "too-large",
+        }
+    }
+}
+
+/// When an entry is fresh, and how long it is useful after that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// When it came.
+    pub since: Tick,
+    /// How old it already was (the partner's `Age` and the time the answer took).
+    pub initial_age: Duration,
+    /// Freshness lifetime.
+    pub lifetime: Duration,
+    /// Served while a refresh runs behind, beyond the lifetime.
+    pub stale_while_revalidate: Duration,
+    /// Served when the partner fails, beyond the lifetime.
+    pub stale_if_error: Duration,
+    /// The partner wants to be asked each time.
+    pub ask_first: bool,
+}
+
+/// Where in its life an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Serve it.
+    Fresh,
+    /// Serve it and refresh behind.
+    Stale,
+    /// Ask first; serve it if that fails.
+    OnError,
+    /// Ask first; what it still gives is its validators.
+    Over,
+}
+
+impl Life {
+    /// Its age (RFC 9111 §4.2.3).
+    pub fn age(&self, now: Tick) -> Duration {
+        self.initial_age + now.since(self.since)
+    }
+
+    /// Where in its life it is.
+    pub fn stage(&self, now: Tick) -> Stage {
+        let age = self.age(now);
+        let beyond = age.saturating_sub(self.lifetime);
+        match () {
+            () if !self.ask_first && age < self.lifetime => Stage::Fresh,
+            () if !self.ask_first && beyond < self.stale_while_revalidate => Stage::Stale,
+            () if beyond < self.stale_if_error => Stage::OnError,
+            () => Stage::Over,
+        }
+    }
+}
+
+/// What the partner said about storing.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Said {
+    no_store: bool,
+    private: bool,
+    no_cache: bool,
+    must_revalidate: bool,
+    lifetime: Option<Duration>,
+}
+
+/// Judges an answer asked for at `asked` and come at `came`.
+///
+/// # Errors
+/// [`NotStored`] with the first reason.
+pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, came: Tick) -> Result<Life, NotStored> {
+    let said = read(head);
+    let negative = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+    if status != StatusCode::OK && !negative {
+        return Err(NotStored::Status);
+    }
+    // A negative answer has its own short life, and nobody gains from its staleness.
+    if negative {
+        return match terms.negative_ttl {
+            Duration::ZERO => Err(NotStored::Status),
+            lifetime => Ok(Life { since: came, lifetime, ..UNUSED }),
+        };
+    }
+    let windows = Life {
+        since: came,
+        lifetime: terms.ttl,
+        stale_while_revalidate: terms.stale_while_revalidate,
+        stale_if_error: terms.stale_if_error,
+        ..UNUSED
+    };
+    if terms.overrides {
+        return Ok(windows);
+    }
+    if said.no_store {
+        return Err(NotStored::NoStore);
+    }
+    if said.private {
+        return Err(NotStored::Private);
+    }
+    if varies(head) {
+        return Err(NotStored::Vary);
+    }
+    let told = said.lifetime;
+    if said.no_cache || told == Some(Duration::ZERO) {
+        let stale_if_error = if said.must_revalidate { Duration::ZERO } else { terms.stale_if_error };
+        return Ok(Life { lifetime: Duration::ZERO, ask_first: true, stale_if_error, ..windows });
+    }
+    // Without a lifetime of the partner's its Age has nothing to be held against: the route's ttl counts from the arrival.
+    let (lifetime, initial_age) = match told {
+        Some(lifetime) => (lifetime, age_of(head) + came.since(asked)),
+        None => (terms.ttl, Duration::ZERO),
+    };
+    let life = Life { lifetime, initial_age, ..windows };
+    Ok(match said.must_revalidate {
+        true => Life { stale_while_revalidate: Duration::ZERO, stale_if_error: Duration::ZERO, ..life },
+        false => life,
+    })
+}
+
+const UNUSED: Life = Life {
+    since: Tick::from_nanos(0),
+    initial_age: Duration::ZERO,
+    lifetime: Duration::ZERO,
+    stale_while_revalidate: Duration::ZERO,
+    stale_if_error: Duration::ZERO,
+    ask_first: false,
+};
+
+/// Whether the answer was chosen by something other than what every one of our requests says alike.
+/// `Accept`, `Accept-Encoding`, `User-Agent` and the key are the same in all of them, so varying on those is no variance.
+fn varies(head: &HeaderMap) -> bool {
+    head.get_all(VARY).iter().any(|value| value.as_bytes().contains(&b'*'))
+}
+
+fn read(head: &HeaderMap) -> Said {
+    let mut said = Said::default();
+    let (mut shared, mut max_age) = (None, None);
+    for (name, value) in head.get_all(CACHE_CONTROL).iter().flat_map(|line| directives(line.as_bytes())) {
+        match name.to_ascii_lowercase().as_slice() {
+            b"no-store" => said.no_store = true,
+            b"private" => said.private = true,
+            b"no-cache" => said.no_cache = true,
+            b"must-revalidate" | b"proxy-revalidate" => said.must_revalidate = true,
+            // Of two the shorter counts (RFC 9111 §4.2.1); one that is no number is taken as stale.
+            b"s-maxage" => shared = Some(seconds(value).min(shared.unwrap_or(u64::MAX))),
+            b"max-age" => max_age = Some(seconds(value).min(max_age.unwrap_or(u64::MAX))),
+            _ => {}
+        }
+    }
+    said.lifetime = shared.or(max_age).map(Duration::from_secs).or_else(|| expires(head));
+    said
+}
+
+/// RFC 9111 §5.3: `Expires` less `Date`; an invalid one is in the past.
+fn expires(head: &HeaderMap) -> Option<Duration> {
+    let date = |value: &http::HeaderValue| value.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
+    let expires = head.get(EXPIRES)?;
+    let lifetime = date(expires).zip(head.get(DATE).and_then(date)).map(|(until, from)| until.duration_since(from));
+    Some(lifetime.and_then(Result::ok).unwrap_or(Duration::ZERO))
+}
+
+fn age_of(head: &HeaderMap) -> Duration {
+    let digits = head.get(AGE).map_or(&b"0"[..], |value| value.as_bytes());
+    Duration::from_secs(if digits.iter().all(u8::is_ascii_digit) { seconds(digits) } else { 0 })
+}
+
+/// RFC 9111 §1.2.2: too large a number is the largest; what is no number is 0, the safe side.
+fn seconds(value: &[u8]) -> u64 {
+    let value = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return 0;
+    }
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(MOST_SECONDS).min(MOST_SECONDS)
+}
+
+/// The directives of one line; a comma inside quotes separates nothing.
+fn directives(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut quoted = false;
+    line.split(move |&byte| {
+        quoted ^= byte == b'"';
+        byte == b',' && !quoted
+    })
+    .map(|directive| {
+        let at = directive.iter().position(|&byte| byte == b'=').unwrap_or(directive.len());
+        let (name, value) = directive.split_at_checked(at).unwrap_or((directive, b""));
+        (name.trim_ascii(), value.strip_prefix(b"=").unwrap_or(value).trim_ascii())
+    })
+}

@@ -1,0 +1,83 @@
+//! How does a request go out?
+//! Given an origin and its trust roots, hands back a pooled HTTP/1.1 client over TCP or TLS.
+//! Never adds a key or a header; generic over the connector, so that tests use pipes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tower::timeout::Timeout;
+
+/// What a request carries out: mostly nothing, or a caller's body as it comes.
+pub type OutBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The connector of a real partner: one deadline over name, TCP and TLS.
+pub type Dialer = Timeout<HttpsConnector<HttpConnector>>;
+
+/// Why no connection could ever be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The certificates of `upstream.ca_file` cannot be read.
+    #[error("{0}: no certificate in PEM can be read there")]
+    Roots(PathBuf),
+    /// rustls refuses the settings.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A connector to any origin, trusting `ca_file` alone if it is given, else the machine's roots, else the web's.
+///
+/// # Errors
+/// [`DialError`].
+pub fn dialer(ca_file: Option<&Path>, connect_timeout: Duration) -> Result<Dialer, DialError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(path) => {
+            let unreadable = || DialError::Roots(path.to_owned());
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|_| unreadable())? {
+                roots.add(certificate.map_err(|_| unreadable())?).map_err(|_| unreadable())?;
+            }
+            if roots.is_empty() {
+                return Err(unreadable());
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let https = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
+    Ok(Timeout::new(https, connect_timeout))
+}
+
+/// A client over that connector; idle connections are closed after a while.
+pub fn client<C: Connect + Clone>(connector: C) -> Client<C, OutBody> {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(30))
+        .retry_canceled_requests(false)
+        .build(connector)
+}

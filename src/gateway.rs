@@ -1,0 +1,235 @@
+//! The path: what happens to a request, one line per room.
+//! Given a request, hands back an answer or a refusal, and a trail of what happened.
+//! Never touches moka, hyper's client, files or clocks of its own: it asks the rooms, in the order `lib.rs` has them.
+
+mod fetch;
+
+mod pass;
+
+pub mod refusal;
+
+pub mod respond;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::Connect;
+use tokio_util::task::TaskTracker;
+
+use crate::access::{Grant, Rules, Sight};
+use crate::account_api::Endpoint;
+use crate::budget::Budget;
+use crate::cache::entry::{Shown, Tag};
+use crate::cache::{Entry, Held, Key, Store};
+use crate::clock::{Clock, Now};
+use crate::flight::Flights;
+use crate::route::{Resource, Routes, Target};
+use crate::token::Tokens;
+use crate::trail::{Ledger, Outcome, RequestId, Trail};
+use crate::upstream::Upstream;
+use crate::view;
+
+use fetch::Landed;
+use refusal::Refusal;
+use respond::{Body, Came, Document, End, Signature};
+
+/// Waits and limits of the path.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// From the head to the answer.
+    pub request_timeout: Duration,
+    /// A flight's deadline, all attempts and waits included.
+    pub flight_timeout: Duration,
+    /// The largest request body that is passed on.
+    pub max_request_body: usize,
+    /// Attempts beyond the first.
+    pub retries: u32,
+    /// The longest pause before the first of them; doubled for each further one.
+    pub backoff: Duration,
+}
+
+/// The house, joined.
+pub struct Gateway<C> {
+    /// Who asks?
+    pub tokens: Tokens,
+    /// What do they want?
+    pub routes: Routes,
+    /// May they?
+    pub rules: Rules,
+    /// Do we hold it?
+    pub store: Store,
+    /// Is someone fetching it?
+    pub flights: Flights<Key, Landed>,
+    /// May we ask the partner?
+    pub budget: Arc<Budget>,
+    /// Ask.
+    pub upstream: Upstream<C>,
+    /// What happened.
+    pub ledger: Arc<Ledger>,
+    /// What every answer carries.
+    pub signature: Signature,
+    /// The partner's origin, as it begins a `Location` of its own.
+    pub origin: String,
+    /// Waits and limits.
+    pub settings: Settings,
+    /// Time.
+    pub clock: Clock,
+    /// Flights in their own tasks.
+    pub tasks: TaskTracker,
+    /// Whether connections are asked to end.
+    pub draining: AtomicBool,
+    /// For request ids: a random start, then counted.
+    pub requests: (u64, AtomicU64),
+}
+
+/// A gateway over any connector.
+pub trait Dials: Connect + Clone + Send + Sync + 'static {}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Dials for C {}
+
+impl<C: Dials> Gateway<C> {
+    /// Answers one request; a refusal is an answer too.
+    pub async fn serve(self: &Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let mut trail = self.begin(&parts, peer);
+        let method = parts.method.clone();
+        let answered = self.answer(&mut parts, body, &mut trail).await;
+        let mut response = answered.unwrap_or_else(|refusal| {
+            trail.outcome = Outcome::Refused;
+            self.signature.refusal(&refusal, &method, &trail.request_id, &mut trail.cause)
+        });
+        if self.draining.load(Ordering::Relaxed) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        trail.status = response.status();
+        response.map(|body| body.ending(End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail }))
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        parts: &mut Parts,
+        body: Incoming,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        let now = self.clock.now();
+        let grant = self.resolve(parts, now, trail)?;
+        let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
+        let Some(key) = Key::of(&grant, route, &parts.headers) else {
+            return self.pass_through(&grant, parts, body, trail).await;
+        };
+        if !respond::accepts_json(&parts.headers) {
+            return Err(Refusal::NotAcceptable);
+        }
+        match self.store.look(&key, now) {
+            Held::Fresh(entry) => self.show(&grant, entry, Came::Hit, parts, trail).await,
+            Held::Stale(entry) => {
+                self.refresh_behind(&grant, key, &entry, parts, now);
+                self.show(&grant, entry, Came::Stale("stale-while-revalidate"), parts, trail).await
+            }
+            _ if respond::only_if_cached(&parts.headers) => Err(Refusal::OnlyIfCached),
+            Held::Expired { entry, on_error } => self.confirm(&grant, key, entry, on_error, parts, trail).await,
+            Held::Uncacheable => self.fetch_alone(&grant, key, parts, trail).await,
+            Held::Absent => self.fetch_once(&grant, key, None, parts, trail).await,
+        }
+    }
+
+    /// The first half of the path, without effects: who asks for what, and may they.
+    fn resolve(&self, parts: &Parts, now: Now, trail: &mut Trail) -> Result<Grant, Refusal> {
+        let target = Target::parse(&parts.uri)?;
+        let caller = self.tokens.identify(&parts.headers, now)?;
+        trail.caller = Some(Arc::clone(&caller));
+        let wanted = self.routes.find(&parts.method, &target)?;
+        trail.route = Some(wanted.route());
+        let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
+        Ok(self.rules.decide(caller, wanted, route)?)
+    }
+
+    /// Shows a document through the caller's right.
+    async fn show(
+        &self,
+        grant: &Grant,
+        entry: Arc<Entry>,
+        came: Came,
+        parts: &mut Parts,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        let view = match grant.sight() {
+            Sight::Full => None,
+            Sight::WithoutPersonal => Some(self.narrow(grant, &entry).await?),
+        };
+        let age = entry.life().age(self.clock.tick());
+        match came {
+            Came::Hit => trail.outcome = Outcome::Hit,
+            Came::Stale(detail) => (trail.outcome, trail.cause) = (Outcome::Stale, detail),
+            Came::Forwarded { why, collapsed, detail, .. } => {
+                trail.outcome = match why {
+                    _ if collapsed => Outcome::Collapsed,
+                    "stale" => Outcome::Revalidated,
+                    _ => Outcome::Miss,
+                };
+                trail.cause = detail;
+            }
+        }
+        trail.age = Some(age.as_secs());
+        let asked = std::mem::take(&mut parts.headers);
+        self.signature.document(Document { entry, view, age, came }, &parts.method, asked, &trail.request_id)
+    }
+
+    /// The bytes without personal data: made once per entry, off the workers when large.
+    async fn narrow(&self, grant: &Grant, entry: &Arc<Entry>) -> Result<(Bytes, Tag), Refusal> {
+        const LARGE: usize = 64 << 10;
+        let Resource::Seven { endpoint, .. } = *grant.wanted().resource() else { return Err(Refusal::NotUnderstood) };
+        if entry.status() != StatusCode::OK {
+            return Err(Refusal::Status(entry.status()));
+        }
+        if let Some(shown) = entry.shown() {
+            return Ok((shown.bytes.clone(), shown.tag));
+        }
+        let body = entry.body();
+        let made = match body.len() {
+            0..LARGE => project(endpoint, &body),
+            _ => {
+                tokio::task::spawn_blocking(move || project(endpoint, &body)).await.unwrap_or(Err(view::NotUnderstood))
+            }
+        };
+        let (shown, unknown) = made.map_err(|view::NotUnderstood| Refusal::NotUnderstood)?;
+        self.ledger.counts.unknown_fields(unknown);
+        let shown = entry.show(shown);
+        Ok((shown.bytes.clone(), shown.tag))
+    }
+
+    fn begin(&self, parts: &Parts, peer: SocketAddr) -> Trail {
+        let now = self.clock.now();
+        let sent = parts.headers.get(respond::REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes()));
+        let (start, counted) = &self.requests;
+        let made = || u128::from(*start) << 64 | u128::from(counted.fetch_add(1, Ordering::Relaxed));
+        Trail {
+            began: now.tick,
+            unix_ms: now.unix_ms,
+            peer,
+            method: parts.method.clone(),
+            route: None,
+            caller: None,
+            outcome: Outcome::Refused,
+            status: StatusCode::OK,
+            cause: "",
+            bytes: 0,
+            upstream: None,
+            age: None,
+            request_id: sent.unwrap_or_else(|| RequestId::made(made())),
+        }
+    }
+}
+
+fn project(endpoint: Endpoint, body: &[u8]) -> Result<(Shown, u32), view::NotUnderstood> {
+    let projected = view::without_personal(endpoint, body)?;
+    let tag = Tag::of(&projected.bytes);
+    Ok((Shown { bytes: projected.bytes.into(), tag }, projected.unknown))
+}

@@ -1,0 +1,94 @@
+//! How does a request go through that nothing stores?
+//! Given a grant for such a route, hands back the partner's answer as it comes, credentials exchanged on the way.
+//! Never retries, and never lets the partner's household through: its 401, 429 and 5xx become ours.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, LOCATION};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use crate::access::Grant;
+use crate::budget::Cause;
+use crate::cache;
+use crate::dial::OutBody;
+use crate::trail::{Outcome, Trail};
+use crate::upstream::headers::{RequestTooLarge, strip_for_caller};
+use crate::upstream::pause_until;
+
+use super::refusal::{Fault, Refusal};
+use super::respond::Body;
+use super::{Dials, Gateway};
+
+impl<C: Dials> Gateway<C> {
+    pub(super) async fn pass_through(
+        self: &Arc<Self>,
+        grant: &Grant,
+        parts: &mut Parts,
+        body: Incoming,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        let route = grant.wanted().route();
+        let target = self.routes.at(route).map(|route| cache::key::target_of(grant.wanted().resource(), route));
+        let target = target.ok_or(Refusal::NoSuchRoute)?;
+        let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
+        let request = self.outbound(parts, body)?;
+        let permit = self.permit(deadline).await?;
+        self.ledger.counts.call(route, Cause::Pass);
+        let sent = self.clock.tick();
+        let answer = self.upstream.pass(request, &target, deadline).await;
+        trail.upstream = Some(self.clock.tick().since(sent));
+        let answer = answer.map_err(Fault::Failed)?;
+        let status = answer.status();
+        if let Some(until) = pause_until(status, answer.headers(), self.clock.now()) {
+            self.budget.close_until(until);
+            return Err(Refusal::Closed { retry: until.since(self.clock.tick()) });
+        }
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => return Err(Fault::Key.into()),
+            status if status.is_server_error() => return Err(Fault::Status.into()),
+            _ => {}
+        }
+        let (mut head, incoming) = answer.into_parts();
+        strip_for_caller(&mut head.headers);
+        self.localise(&mut head.headers);
+        trail.outcome = Outcome::Pass;
+        let body = Body::stream(incoming, permit, self.clock, self.settings.flight_timeout);
+        Ok(self.signature.passed(Response::from_parts(head, body), status, &trail.request_id))
+    }
+
+    fn outbound(&self, parts: &mut Parts, body: Incoming) -> Result<Request<OutBody>, Refusal> {
+        let most = self.settings.max_request_body;
+        let told = parts
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok())
+            .and_then(|text| text.parse().ok());
+        if told.is_some_and(|length: u64| length > most as u64) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let body: OutBody = if hyper::body::Body::is_end_stream(&body) {
+            Empty::new().map_err(|never| match never {}).boxed_unsync()
+        } else {
+            let limited = Limited::new(body, most);
+            limited
+                .map_err(|error| if error.is::<LengthLimitError>() { RequestTooLarge.into() } else { error })
+                .boxed_unsync()
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method.clone();
+        *request.headers_mut() = std::mem::take(&mut parts.headers);
+        Ok(request)
+    }
+
+    /// A `Location` at the partner becomes one at us.
+    fn localise(&self, headers: &mut http::HeaderMap) {
+        let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) else { return };
+        let local = location.strip_prefix(self.origin.as_str()).filter(|rest| rest.starts_with('/'));
+        if let Some(local) = local.and_then(|local| HeaderValue::from_str(local).ok()) {
+            headers.insert(LOCATION, local);
+        }
+    }
+}

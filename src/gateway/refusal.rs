@@ -1,0 +1,131 @@
+//! In which ways is a request refused?
+//! Given a room's own word, hands back the one list of all refusals, each with what the asker needs next.
+//! Never holds a secret or a stranger's input beyond the name of a query parameter.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::access::Denied;
+use crate::route::{Malformed, Miss, NoSuchRoute};
+use crate::token::Unidentified;
+use crate::upstream::Failed;
+
+/// Every way to say no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The target or query cannot be read.
+    Malformed(Malformed),
+    /// Two different tokens.
+    Ambiguous,
+    /// No caller.
+    Unidentified(Unidentified),
+    /// No route.
+    NoSuchRoute,
+    /// The route has other methods.
+    Method,
+    /// JSON is all there is.
+    NotAcceptable,
+    /// A scope is missing.
+    Denied(Denied),
+    /// `If-Match` or `If-Unmodified-Since` does not hold.
+    Precondition,
+    /// The request's body is too large.
+    BodyTooLarge,
+    /// The partner failed.
+    Partner(Fault),
+    /// The budget has no room.
+    Busy {
+        /// When it is worth coming back.
+        retry: Duration,
+    },
+    /// The partner wants to be left alone.
+    Closed {
+        /// For how long.
+        retry: Duration,
+    },
+    /// Nothing in time.
+    Deadline,
+    /// `only-if-cached`, and it is not.
+    OnlyIfCached,
+    /// The partner's own status, for a right that may not see its body.
+    Status(StatusCode),
+    /// The document is not of a shape that can be narrowed.
+    NotUnderstood,
+}
+
+/// What the partner did wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No whole answer.
+    Failed(Failed),
+    /// It does not take our key.
+    Key,
+    /// 5xx.
+    Status,
+    /// A redirect where a document should be.
+    Redirect,
+    /// Something else than JSON, or half of it.
+    NotJson,
+    /// A 206 or 304 that nobody asked for.
+    Unasked,
+}
+
+impl Fault {
+    /// The fixed word for the log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Failed(Failed::Connect) => "connect",
+            Self::Failed(Failed::Broken) => "connection-broke",
+            Self::Failed(Failed::Timeout) => "timeout",
+            Self::Failed(Failed::TooLarge) => "response-too-large",
+            Self::Failed(Failed::RequestTooLarge) => "request-too-large",
+            Self::Key => "key-refused",
+            Self::Status => "partner-5xx",
+            Self::Redirect => "redirect",
+            Self::NotJson => "not-json",
+            Self::Unasked => "unasked",
+        }
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl From<Unidentified> for Refusal {
+    fn from(why: Unidentified) -> Self {
+        match why {
+            Unidentified::Ambiguous => Self::Ambiguous,
+            why => Self::Unidentified(why),
+        }
+    }
+}
+
+impl From<Miss> for Refusal {
+    fn from(miss: Miss) -> Self {
+        match miss {
+            Miss::Route(NoSuchRoute::Path) => Self::NoSuchRoute,
+            Miss::Route(NoSuchRoute::Method(_)) => Self::Method,
+            Miss::Query(malformed) => Self::Malformed(malformed),
+        }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Failed(Failed::Timeout) => Self::Deadline,
+            Fault::Failed(Failed::RequestTooLarge) => Self::BodyTooLarge,
+            fault => Self::Partner(fault),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! How do refusals and answers look as HTTP?
+//! Given either, hands back a response; this is the only file that chooses status codes.
+//! Never sees a socket; what is formatted per request is the age, the remaining ttl and the request's id.
+
+mod body;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RETRY_AFTER, VARY, VIA, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+
+use crate::cache::Entry;
+use crate::cache::entry::Tag;
+use crate::token::Unidentified;
+use crate::trail::RequestId;
+
+use super::refusal::Refusal;
+
+pub use body::{Body, End};
+
+/// Of RFC 9211, which `http` does not name.
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// The header that ties a caller's log to ours.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const VARY_OURS: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key, Accept-Encoding");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// How the cache came by an answer, as RFC 9211 tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// From memory.
+    Hit,
+    /// From memory, stale; the detail says why that was right.
+    Stale(&'static str),
+    /// From the partner.
+    Forwarded {
+        /// RFC 9211 §2.2.
+        why: &'static str,
+        /// The partner's status.
+        status: StatusCode,
+        /// Whether it is in the store now.
+        stored: bool,
+        /// Whether another request's call served this one.
+        collapsed: bool,
+        /// Why it is not stored.
+        detail: &'static str,
+    },
+}
+
+/// A stored or just fetched document, to be shown.
+#[derive(Debug)]
+pub struct Document {
+    /// The document.
+    pub entry: Arc<Entry>,
+    /// What a narrowed right sees of it, and the tag of that.
+    pub view: Option<(Bytes, Tag)>,
+    /// Its age.
+    pub age: Duration,
+    /// How it came.
+    pub came: Came,
+}
+
+/// What every response carries.
+#[derive(Debug)]
+pub struct Signature {
+    /// Our name, as it begins `Cache-Status`.
+    pub name: String,
+    /// Our `Via`.
+    pub via: HeaderValue,
+}
+
+impl Signature {
+    /// The common headers, put into the request's own map so that the hit path allocates none.
+    fn sign(&self, headers: &mut HeaderMap, id: &RequestId) {
+        headers.append(VIA, self.via.clone());
+        if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
+            headers.insert(REQUEST_ID, id);
+        }
+    }
+
+    /// The document as a response to a request with these headers (RFC 9110 §13.2.2 for their order).
+    ///
+    /// # Errors
+    /// [`Refusal::Precondition`].
+    pub fn document(
+        &self,
+        document: Document,
+        method: &Method,
+        mut asked: HeaderMap,
+        id: &RequestId,
+    ) -> Result<Response<Body>, Refusal> {
+        let Document { entry, view, age, came } = document;
+        let full = view.is_none();
+        let (bytes, tag) = view.unwrap_or_else(|| (entry.body(), *entry.tag()));
+        let condition = condition(&asked, &tag, entry.validators().1.as_ref().filter(|_| full), entry.status());
+        asked.clear();
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = entry.status();
+        if condition == Condition::Fails {
+            return Err(Refusal::Precondition);
+        }
+        let seconds = entry.life().lifetime.as_secs();
+        let headers = &mut asked;
+        headers.insert(ETAG, HeaderValue::from_bytes(tag.as_bytes()).unwrap_or(HeaderValue::from_static("\"\"")));
+        headers.insert(VARY, VARY_OURS);
+        headers.insert(CACHE_CONTROL, cache_control(entry.not_stored().is_some() || entry.life().ask_first, seconds));
+        headers.insert(AGE, number(age.as_secs()));
+        headers.insert(CACHE_STATUS, self.status_of(&entry, age, came));
+        if full {
+            headers.extend(entry.kept());
+        }
+        self.sign(headers, id);
+        if condition == Condition::NotModified {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            headers.insert(CONTENT_TYPE, entry.content_type().unwrap_or(JSON));
+            if method == Method::HEAD {
+                headers.insert(CONTENT_LENGTH, number(bytes.len() as u64));
+            } else {
+                *response.body_mut() = Body::full(bytes);
+            }
+        }
+        *response.headers_mut() = asked;
+        Ok(response)
+    }
+
+    fn status_of(&self, entry: &Entry, age: Duration, came: Came) -> HeaderValue {
+        let mut text = Vec::with_capacity(96);
+        let mut digits = itoa::Buffer::new();
+        let ttl = entry.life().lifetime.as_secs() as i64 - age.as_secs() as i64;
+        text.extend_from_slice(self.name.as_bytes());
+        match came {
+            Came::Hit | Came::Stale(_) => {
+                text.extend_from_slice(b"; hit; ttl=");
+                text.extend_from_slice(digits.format(ttl).as_bytes());
+                if let Came::Stale(detail) = came {
+                    text.extend_from_slice(b"; detail=");
+                    text.extend_from_slice(detail.as_bytes());
+                }
+            }
+            Came::Forwarded { why, status, stored, collapsed, detail } => {
+                text.extend_from_slice(b"; fwd=");
+                text.extend_from_slice(why.as_bytes());
+                text.extend_from_slice(b"; fwd-status=");
+                text.extend_from_slice(digits.format(status.as_u16()).as_bytes());
+                if stored {
+                    text.extend_from_slice(b"; stored; ttl=");
+                    text.extend_from_slice(digits.format(ttl).as_bytes());
+                }
+                if collapsed {
+                    text.extend_from_slice(b"; collapsed");
+                }
+                if !detail.is_empty() {
+                    text.extend_from_slice(b"; detail=");
+                    text.extend_from_slice(detail.as_bytes());
+                }
+            }
+        }
+        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("gateway"))
+    }
+
+    /// A passed answer gets our signature too.
+    pub fn passed(&self, mut response: Response<Body>, partner: StatusCode, id: &RequestId) -> Response<Body> {
+        let status = format!("{}; fwd=bypass; fwd-status={}", self.name, partner.as_u16());
+        if let Ok(status) = HeaderValue::from_str(&status) {
+            response.headers_mut().append(CACHE_STATUS, status);
+        }
+        self.sign(response.headers_mut(), id);
+        response
+    }
+
+    /// A refusal as a problem (RFC 9457).
+    pub fn refusal(
+        &self,
+        refusal: &Refusal,
+        method: &Method,
+        id: &RequestId,
+        cause: &mut &'static str,
+    ) -> Response<Body> {
+        let problem = problem_of(refusal);
+        *cause = match refusal {
+            Refusal::Partner(fault) => fault.word(),
+            _ => problem.slug,
+        };
+        let text = serde_json::json!({
+            "type": format!("urn:reseller-gateway:problem:{}", problem.slug),
+            "title": problem.title,
+            "status": problem.status.as_u16(),
+            "detail": problem.detail,
+        });
+        let bytes = Bytes::from(text.to_string());
+        let mut headers = HeaderMap::with_capacity(10);
+        headers.insert(CONTENT_TYPE, PROBLEM);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(VARY, VARY_OURS);
+        if let Ok(status) = HeaderValue::from_str(&format!("{}; detail={}", self.name, problem.slug)) {
+            headers.insert(CACHE_STATUS, status);
+        }
+        match refusal {
+            Refusal::Unidentified(why) => drop(headers.insert(WWW_AUTHENTICATE, challenge(*why))),
+            Refusal::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
+            Refusal::Denied(denied) => {
+                let text = format!(
+                    "Bearer realm=\"reseller-gateway\", error=\"insufficient_scope\", scope=\"{}\"",
+                    denied.missing
+                );
+                headers.extend(HeaderValue::from_str(&text).map(|text| (WWW_AUTHENTICATE, text)));
+            }
+            // Rounded up: who comes back when told to is not sent away again.
+            Refusal::Busy { retry } | Refusal::Closed { retry } => {
+                headers.insert(RETRY_AFTER, number(retry.as_millis().div_ceil(1000).max(1) as u64));
+            }
+            _ => {}
+        }
+        self.sign(&mut headers, id);
+        let mut response = Response::new(Body::empty());
+        if method == Method::HEAD {
+            headers.insert(CONTENT_LENGTH, number(bytes.len() as u64));
+        } else {
+            *response.body_mut() = Body::full(bytes);
+        }
+        *response.status_mut() = problem.status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    None,
+    NotModified,
+    Fails,
+}
+
+/// RFC 9110 §13.2.2, in its order. Only a document that is there has preconditions.
+fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&HeaderValue>, status: StatusCode) -> Condition {
+    if status != StatusCode::OK {
+        return Condition::None;
+    }
+    let date = |value: &HeaderValue| value.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
+    let modified = modified.and_then(date);
+    let fails = match asked.get(IF_MATCH) {
+        Some(_) => !names(asked, &IF_MATCH, tag, false),
+        None => asked.get(IF_UNMODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(until, at)| at > until),
+    };
+    let same = match asked.get(IF_NONE_MATCH) {
+        Some(_) => names(asked, &IF_NONE_MATCH, tag, true),
+        None => asked.get(IF_MODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(since, at)| at <= since),
+    };
+    match (fails, same) {
+        (true, _) => Condition::Fails,
+        (false, true) => Condition::NotModified,
+        (false, false) => Condition::None,
+    }
+}
+
+/// Whether a list of tags names this one; a weak tag only where the comparison may be weak (RFC 9110 §8.8.3.2).
+fn names(asked: &HeaderMap, list: &HeaderName, tag: &Tag, weak: bool) -> bool {
+    asked.get_all(list).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).any(|item| {
+        let item = item.trim_ascii();
+        let item = if weak { item.strip_prefix(b"W/").unwrap_or(item) } else { item };
+        item == b"*" || item == tag.as_bytes()
+    })
+}
+
+/// Whether a request takes JSON (RFC 9110 §12.5.1); without `Accept` it takes anything.
+pub fn accepts_json(asked: &HeaderMap) -> bool {
+    let mut ranges =
+        asked.get_all(ACCEPT).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).peekable();
+    if ranges.peek().is_none() {
+        return true;
+    }
+    // The most specific range that fits decides.
+    let mut best: Option<(u8, bool)> = None;
+    for range in ranges {
+        let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let rank = match parts.next().unwrap_or_default().to_ascii_lowercase().as_slice() {
+            b"application/json" => 3,
+            b"application/*" => 2,
+            b"*/*" | b"" => 1,
+            _ => continue,
+        };
+        let refused = parts.any(|part| {
+            matches!(part.to_ascii_lowercase().as_slice(), b"q=0" | b"q=0." | b"q=0.0" | b"q=0.00" | b"q=0.000")
+        });
+        if best.is_none_or(|(other, _)| rank > other) {
+            best = Some((rank, !refused));
+        }
+    }
+    best.is_some_and(|(_, taken)| taken)
+}
+
+/// Whether the caller wants an answer from memory or none (RFC 9111 §5.2.1.7).
+pub fn only_if_cached(asked: &HeaderMap) -> bool {
+    let mut words = asked.get_all(CACHE_CONTROL).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"only-if-cached"))
+}
+
+fn cache_control(ask_first: bool, seconds: u64) -> HeaderValue {
+    if ask_first {
+        return HeaderValue::from_static("private, no-cache");
+    }
+    // The common lifetimes cost no formatting.
+    match seconds {
+        30 => return HeaderValue::from_static("private, max-age=30"),
+        60 => return HeaderValue::from_static("private, max-age=60"),
+        120 => return HeaderValue::from_static("private, max-age=120"),
+        300 => return HeaderValue::from_static("private, max-age=300"),
+        _ => {}
+    }
+    HeaderValue::from_str(&format!("private, max-age={seconds}"))
+        .unwrap_or(HeaderValue::from_static("private, no-cache"))
+}
+
+fn number(number: u64) -> HeaderValue {
+    match number {
+        0 => HeaderValue::from_static("0"),
+        number => HeaderValue::from(number),
+    }
+}
+
+/// RFC 6750 §3: without a token no error is named.
+fn challenge(why: Unidentified) -> HeaderValue {
+    HeaderValue::from_static(match why {
+        Unidentified::Missing => r#"Bearer realm="reseller-gateway""#,
+        Unidentified::Expired => {
+            r#"Bearer realm="reseller-gateway", error="invalid_token", error_description="expired""#
+        }
+        _ => r#"Bearer realm="reseller-gateway", error="invalid_token""#,
+    })
+}
+
+mod problem;
+
+use problem::problem_of;

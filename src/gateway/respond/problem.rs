@@ -1,0 +1,147 @@
+//! What is a refusal called, and what can the asker do?
+//! Given a refusal, hands back status, slug, title and detail.
+//! Never says which part of a credential was wrong: strangers get constant words.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use crate::gateway::refusal::{Fault, Refusal};
+use crate::token::Unidentified;
+use crate::upstream::Failed;
+
+/// A problem (RFC 9457) before it is written.
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) slug: &'static str,
+    pub(super) title: &'static str,
+    pub(super) detail: Cow<'static, str>,
+}
+
+/// The one place where refusals meet HTTP.
+pub(super) fn problem_of(refusal: &Refusal) -> Problem {
+    let (status, slug, title, detail): (_, _, _, Cow<'static, str>) = match refusal {
+        Refusal::Malformed(why) => (StatusCode::BAD_REQUEST, "malformed", "The target cannot be read", why.to_string().into()),
+        Refusal::Ambiguous => (
+            StatusCode::BAD_REQUEST,
+            "two-tokens",
+            "Two different tokens",
+            "Send one token, as Authorization: Bearer or in X-Reseller-Api-Key.".into(),
+        ),
+        Refusal::Unidentified(why) => return unidentified(*why),
+        Refusal::NoSuchRoute => (
+            StatusCode::NOT_FOUND,
+            "no-such-route",
+            "No such route",
+            "No route leads there; the partner's API is below /reseller/account/v1/, others are [[extra_routes]].".into(),
+        ),
+        Refusal::Method => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method",
+            "Method not allowed",
+            "This route answers GET and HEAD.".into(),
+        ),
+        Refusal::NotAcceptable => (
+            StatusCode::NOT_ACCEPTABLE,
+            "not-acceptable",
+            "Only JSON is served",
+            "The Accept header excludes application/json; allow it, or send no Accept.".into(),
+        ),
+        Refusal::Denied(denied) => (
+            StatusCode::FORBIDDEN,
+            "scope",
+            "Not allowed",
+            format!("The token or its caller lacks the scope {:?}; ask for a token that has it.", denied.missing).into(),
+        ),
+        Refusal::Precondition => (
+            StatusCode::PRECONDITION_FAILED,
+            "precondition",
+            "The precondition does not hold",
+            "The document is not the one that If-Match or If-Unmodified-Since speaks of; get it anew.".into(),
+        ),
+        Refusal::BodyTooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            "The request body is too large",
+            "Send less, or raise server.max_request_body.".into(),
+        ),
+        Refusal::Partner(fault) => return broke(*fault),
+        Refusal::Busy { .. } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "budget",
+            "The budget of partner calls is spent",
+            "Come back after Retry-After; what is in memory is served meanwhile.".into(),
+        ),
+        Refusal::Closed { .. } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "partner-limit",
+            "The partner asked to be left alone",
+            "Come back after Retry-After; what is in memory is served meanwhile.".into(),
+        ),
+        Refusal::Deadline => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "deadline",
+            "The partner did not answer in time",
+            "Try again; upstream.timeout says how long is waited.".into(),
+        ),
+        Refusal::OnlyIfCached => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "only-if-cached",
+            "Not in memory",
+            "The request said only-if-cached and nothing usable is stored; send it without.".into(),
+        ),
+        Refusal::Status(status) => (
+            *status,
+            "partner-status",
+            "The partner refused",
+            "The partner answered with this status; its words are for callers with every right.".into(),
+        ),
+        Refusal::NotUnderstood => (
+            StatusCode::BAD_GATEWAY,
+            "shape",
+            "The document cannot be narrowed",
+            "The partner's document has another shape than documented, so it is shown to callers with every right only.".into(),
+        ),
+    };
+    Problem { status, slug, title, detail }
+}
+
+fn unidentified(why: Unidentified) -> Problem {
+    let (slug, title, detail) = match why {
+        Unidentified::Missing => (
+            "token-missing",
+            "No token",
+            "Send a token as Authorization: Bearer or in X-Reseller-Api-Key; `reseller-gateway token issue` makes one.",
+        ),
+        Unidentified::Expired => ("token-expired", "The token has expired", "Get a new token."),
+        Unidentified::Bounded => (
+            "token-bounds",
+            "The token has bounds",
+            "This version cannot narrow answers to bounds, so such a token is refused; use one without authorization_details.",
+        ),
+        Unidentified::Ambiguous | Unidentified::Bad(_) | Unidentified::UnknownCaller => {
+            ("token-bad", "The token is not valid here", "Get a token from this gateway, for a caller that it knows.")
+        }
+    };
+    Problem { status: StatusCode::UNAUTHORIZED, slug, title, detail: detail.into() }
+}
+
+fn broke(fault: Fault) -> Problem {
+    let (slug, detail) = match fault {
+        Fault::Key => (
+            "partner-key",
+            "The partner refused the gateway's own key; its operator has to look at upstream.api_key_file.",
+        ),
+        Fault::Failed(Failed::Connect) => {
+            ("partner-unreachable", "No connection to the partner could be made; try again later.")
+        }
+        Fault::Failed(Failed::TooLarge) => {
+            ("partner-too-large", "The partner's answer is larger than upstream.max_response.")
+        }
+        Fault::Failed(_) | Fault::Status => ("partner-failed", "The partner failed; try again later."),
+        Fault::Redirect | Fault::NotJson | Fault::Unasked => {
+            ("partner-broke", "The partner answered with something that is not a document of its API.")
+        }
+    };
+    Problem { status: StatusCode::BAD_GATEWAY, slug, title: "The partner failed", detail: detail.into() }
+}

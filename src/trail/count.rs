@@ -1,0 +1,246 @@
+//! How often, and how long?
+//! Given finished trails and calls, hands back the text of `/metrics` (Prometheus 0.0.4). Every metric's name lives here.
+//! Never takes a lock: one row of counters for each worker, summed when they are read.
+
+use std::cell::Cell;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::budget::{Cause, Figures};
+
+use super::{Outcome, Trail};
+
+/// The statuses that are counted by themselves.
+const STATUSES: [u16; 24] = [
+    200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 500, 502, 503, 504,
+    0,
+];
+const OUTCOMES: usize = Outcome::ALL.len();
+const CAUSES: usize = Cause::ALL.len();
+
+/// Upper bounds of the latency buckets, in microseconds.
+const BUCKETS: [u64; 14] =
+    [25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000];
+
+const ROWS: usize = 8;
+
+#[derive(Default)]
+struct Histogram {
+    buckets: [AtomicU64; BUCKETS.len() + 1],
+    micros: AtomicU64,
+}
+
+/// One worker's counters, kept apart from the others' in memory.
+#[repr(align(128))]
+struct Row {
+    requests: Vec<AtomicU64>,
+    from_memory: Histogram,
+    from_partner: Histogram,
+}
+
+/// All counters.
+pub struct Counts {
+    routes: Vec<String>,
+    rows: Vec<Row>,
+    calls: Vec<AtomicU64>,
+    unknown_fields: AtomicU64,
+    pub(super) lines_dropped: AtomicU64,
+}
+
+/// Gauges, read when somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Gauges {
+    /// Entries, their bytes, evictions.
+    pub store: (u64, u64, u64),
+    /// The budget.
+    pub budget: Figures,
+    /// Seconds until the partner may be asked again.
+    pub closed_for: f64,
+    /// Flights under way.
+    pub flights: usize,
+    /// Connections open.
+    pub connections: usize,
+}
+
+/// What the demo's live line shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests answered.
+    pub requests: u64,
+    /// Of them from memory.
+    pub hits: u64,
+    /// Calls to the partner.
+    pub calls: u64,
+    /// Requests answered well without a call of their own.
+    pub saved: u64,
+}
+
+impl Counts {
+    /// Zeroes for these routes.
+    pub fn new(routes: Vec<String>) -> Self {
+        let zeroes = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
+        // The last route stands for requests that found none.
+        let many = (routes.len() + 1) * OUTCOMES * STATUSES.len();
+        let row =
+            || Row { requests: zeroes(many), from_memory: Histogram::default(), from_partner: Histogram::default() };
+        let calls = zeroes((routes.len() + 1) * CAUSES);
+        let rows = (0..ROWS).map(|_| row()).collect();
+        Self { routes, rows, calls, unknown_fields: AtomicU64::new(0), lines_dropped: AtomicU64::new(0) }
+    }
+
+    /// The name of a route.
+    pub fn route(&self, index: Option<usize>) -> &str {
+        index.and_then(|index| self.routes.get(index)).map_or("none", String::as_str)
+    }
+
+    /// Counts a request.
+    pub fn request(&self, trail: &Trail, took: Duration) {
+        let Some(row) = self.rows.get(my_row()) else { return };
+        let status = STATUSES.iter().position(|&known| known == trail.status.as_u16()).unwrap_or(STATUSES.len() - 1);
+        let at = (self.at(trail.route) * OUTCOMES + trail.outcome as usize) * STATUSES.len() + status;
+        if let Some(counter) = row.requests.get(at) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let histogram = match trail.outcome {
+            Outcome::Hit | Outcome::Stale => &row.from_memory,
+            Outcome::Refused => return,
+            _ => &row.from_partner,
+        };
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS.iter().position(|&most| micros <= most).unwrap_or(BUCKETS.len());
+        if let Some(counter) = histogram.buckets.get(bucket) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        histogram.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Counts a call to the partner.
+    pub fn call(&self, route: usize, cause: Cause) {
+        if let Some(counter) = self.calls.get(self.at(Some(route)) * CAUSES + cause as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts fields that no documented shape has.
+    pub fn unknown_fields(&self, many: u32) {
+        self.unknown_fields.fetch_add(u64::from(many), Ordering::Relaxed);
+    }
+
+    fn at(&self, route: Option<usize>) -> usize {
+        route.unwrap_or(self.routes.len()).min(self.routes.len())
+    }
+
+    fn requests(&self) -> impl Iterator<Item = (usize, Outcome, u16, u64)> {
+        (0..(self.routes.len() + 1) * OUTCOMES * STATUSES.len()).filter_map(|at| {
+            let many = self
+                .rows
+                .iter()
+                .filter_map(|row| row.requests.get(at))
+                .map(|count| count.load(Ordering::Relaxed))
+                .sum();
+            let outcome = *Outcome::ALL.get(at / STATUSES.len() % OUTCOMES)?;
+            Some((at / STATUSES.len() / OUTCOMES, outcome, *STATUSES.get(at % STATUSES.len())?, many))
+        })
+    }
+
+    /// Sums for people.
+    pub fn totals(&self) -> Totals {
+        let calls = self.calls.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        let mut totals = Totals { requests: 0, hits: 0, calls, saved: 0 };
+        for (_, outcome, _, many) in self.requests() {
+            totals.requests += many;
+            match outcome {
+                Outcome::Hit | Outcome::Stale => {
+                    totals.hits += many;
+                    totals.saved += many;
+                }
+                Outcome::Collapsed => totals.saved += many,
+                _ => {}
+            }
+        }
+        totals
+    }
+
+    /// The text of `/metrics`.
+    pub fn text(&self, gauges: &Gauges) -> String {
+        let mut out = String::with_capacity(8 << 10);
+        let _ = self.write(&mut out, gauges);
+        out
+    }
+
+    fn write(&self, out: &mut String, gauges: &Gauges) -> std::fmt::Result {
+        head(out, "requests_total", "counter", "Requests answered, by route, outcome and status.")?;
+        for (route, outcome, status, many) in self.requests().filter(|(.., many)| *many > 0) {
+            let (route, outcome) = (self.route(Some(route)), outcome.word());
+            writeln!(out, r#"{NAME}requests_total{{route="{route}",outcome="{outcome}",status="{status}"}} {many}"#)?;
+        }
+        head(out, "request_duration_seconds", "histogram", "Time from a request's head to the end of its answer.")?;
+        self.histogram(out, "memory", |row| &row.from_memory)?;
+        self.histogram(out, "partner", |row| &row.from_partner)?;
+        head(out, "partner_calls_total", "counter", "Calls to the partner, by route and cause.")?;
+        for (at, calls) in self.calls.iter().enumerate() {
+            let Some(cause) = Cause::ALL.get(at % CAUSES) else { continue };
+            let (route, cause, calls) = (self.route(Some(at / CAUSES)), cause.word(), calls.load(Ordering::Relaxed));
+            if calls > 0 {
+                writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
+            }
+        }
+        let (entries, bytes, evicted) = gauges.store;
+        let budget = &gauges.budget;
+        let dropped = self.lines_dropped.load(Ordering::Relaxed);
+        let drift = self.unknown_fields.load(Ordering::Relaxed);
+        counter(out, "calls_saved_total", "Requests answered without a call of their own.", self.totals().saved)?;
+        counter(out, "cache_evictions_total", "Entries that left for want of room.", evicted)?;
+        counter(out, "schema_drift_total", "Fields withheld because the documented shape lacks them.", drift)?;
+        counter(out, "log_lines_dropped_total", "Access log lines that found no room.", dropped)?;
+        gauge(out, "cache_entries", "Entries held.", entries)?;
+        gauge(out, "cache_bytes", "Bytes the entries are weighed at.", bytes)?;
+        gauge(out, "flights", "Fetches under way that callers may join.", gauges.flights)?;
+        gauge(out, "connections", "Connections of callers.", gauges.connections)?;
+        gauge(out, "partner_calls_in_flight", "Calls to the partner under way.", budget.in_flight)?;
+        gauge(out, "partner_calls_queued", "Calls that wait for the budget.", budget.queued)?;
+        gauge(out, "partner_closed_seconds", "Seconds until the partner may be asked again.", gauges.closed_for)?;
+        if let Some(left) = budget.left {
+            gauge(out, "budget_left", "Calls that would be let through at once.", left)?;
+        }
+        Ok(())
+    }
+
+    fn histogram(&self, out: &mut String, from: &str, of: impl Fn(&Row) -> &Histogram) -> std::fmt::Result {
+        let name = format!("{NAME}request_duration_seconds");
+        let bounds = BUCKETS.iter().map(|&micros| (micros as f64 / 1e6).to_string()).chain(["+Inf".to_owned()]);
+        let mut sum = 0;
+        for (nth, bound) in bounds.enumerate() {
+            let buckets = self.rows.iter().filter_map(|row| of(row).buckets.get(nth));
+            sum += buckets.map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
+            writeln!(out, r#"{name}_bucket{{from="{from}",le="{bound}"}} {sum}"#)?;
+        }
+        let micros: u64 = self.rows.iter().map(|row| of(row).micros.load(Ordering::Relaxed)).sum();
+        writeln!(out, r#"{name}_sum{{from="{from}"}} {}"#, micros as f64 / 1e6)?;
+        writeln!(out, r#"{name}_count{{from="{from}"}} {sum}"#)
+    }
+}
+
+const NAME: &str = "reseller_gateway_";
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
+    writeln!(out, "# HELP {NAME}{name} {help}\n# TYPE {NAME}{name} {kind}")
+}
+
+fn counter(out: &mut String, name: &str, help: &str, value: u64) -> std::fmt::Result {
+    head(out, name, "counter", help)?;
+    writeln!(out, "{NAME}{name} {value}")
+}
+
+fn gauge(out: &mut String, name: &str, help: &str, value: impl std::fmt::Display) -> std::fmt::Result {
+    head(out, name, "gauge", help)?;
+    writeln!(out, "{NAME}{name} {value}")
+}
+
+/// The row of this thread: threads take rows in turn, so that the few workers each have their own.
+fn my_row() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static MINE: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % ROWS));
+    MINE.with(Cell::get)
+}
