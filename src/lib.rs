@@ -7,3 +7,5 @@ pub mod secret;
 pub mod gcra;
 
 pub mod account_api;
+
+pub mod simulator;
