@@ -1,4 +1,19 @@
-//! A caching reverse proxy and token authority in front of one partner API.
+//! A caching reverse proxy and token authority in front of one partner API, the reseller Account API v1.
+//!
+//! One rule holds the house together: **a module imports only modules declared above it here, and they are declared in
+//! the order a request meets them.** Reading order, request order and dependency order are one; a test holds it.
+//!
+//! Decisions, each with what was measured and refused:
+//! - *One shared entry, one view per right.* The key of an entry has no caller in it; rights are applied to what comes out.
+//!   Refused: the caller in the key (as many partner calls as callers) and rights checked only on the way in (a leak).
+//! - *Evidence, not flags.* `Caller`, `Match`, `Grant`, `Key`, `Permit`, `Obligation` have one maker each: an unauthorised or
+//!   unbudgeted call to the partner does not compile. Refused: request extensions, which hold whatever somebody put there.
+//! - *Time is handed in.* Freshness, quotas and pauses are arithmetic over `now`; only `clock` reads a clock.
+//! - *A worker is a single-threaded runtime.* Connections stay on the thread that accepted them, and all workers accept from
+//!   one socket, so a second gateway on the same port is refused. Refused: `SO_REUSEPORT`, which lets it in.
+//! - *Flights run in their own tasks.* A caller that hangs up changes nothing for those who wait with it.
+
+// ground: what every room may stand on
 
 pub mod clock;
 
@@ -11,6 +26,8 @@ pub mod account_api;
 pub mod dial;
 
 pub mod listen;
+
+// the path, in the order a request walks it
 
 pub mod token;
 
@@ -31,3 +48,15 @@ pub mod view;
 pub mod trail;
 
 pub mod gateway;
+
+// the doors
+
+pub mod admin;
+
+pub mod simulator;
+
+pub mod config;
+
+pub mod boot;
+
+pub mod cli;

@@ -1,0 +1,46 @@
+//! What reached the API?
+//! Given the endpoint of a call and the status it got, hands back totals by route and by status.
+//! Never counts its own doors, and never decides anything.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::account_api::Endpoint;
+
+/// What is called that is none of the seven.
+const OTHER: &str = "other";
+
+/// The calls so far, as the statistics show them.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Counts {
+    total: u64,
+    routes: BTreeMap<&'static str, u64>,
+    statuses: BTreeMap<u16, u64>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let names = Endpoint::ALL.map(Endpoint::name).into_iter().chain([OTHER]);
+        Self { total: 0, routes: names.map(|name| (name, 0)).collect(), statuses: BTreeMap::new() }
+    }
+}
+
+impl Counts {
+    /// One more call; hands back its number, from one.
+    pub(super) fn arrive(&mut self, endpoint: Option<Endpoint>) -> u64 {
+        self.total += 1;
+        *self.routes.entry(endpoint.map_or(OTHER, Endpoint::name)).or_default() += 1;
+        self.total
+    }
+
+    /// What a call was answered with.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        *self.statuses.entry(status.as_u16()).or_default() += 1;
+    }
+
+    pub(super) const fn total(&self) -> u64 {
+        self.total
+    }
+}
