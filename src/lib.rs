@@ -5,3 +5,5 @@ pub mod clock;
 pub mod secret;
 
 pub mod gcra;
+
+pub mod config;
