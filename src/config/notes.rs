@@ -116,7 +116,15 @@ impl Notes {
 
     /// All that was gathered: faults, warnings, known keys.
     pub(super) fn close(self) -> (Vec<Fault>, Vec<Warning>, BTreeSet<String>) {
-        (self.faults.into_inner(), self.warnings.into_inner(), self.known.into_inner())
+        let mut faults = self.faults.into_inner();
+        // What was made of a line that is no TOML is a guess; judging it would only repeat the fault.
+        let line = |fault: &Fault| match fault.origin {
+            Origin::File { line, .. } => line,
+            _ => 0,
+        };
+        let broken: Vec<usize> = faults.iter().filter(|fault| fault.key.is_empty()).map(line).collect();
+        faults.retain(|fault| fault.key.is_empty() || !broken.contains(&line(fault)));
+        (faults, self.warnings.into_inner(), self.known.into_inner())
     }
 
     fn place(&self, key: &str) -> Option<&Place> {
@@ -151,8 +159,8 @@ impl Notes {
         let origin = Origin::File { name: self.file.clone(), line: number, column };
         let end = text.floor_char_boundary(span.end.min(line_end)).max(start);
         let line = text.get(line_start..if cut { end } else { line_end }).unwrap_or_default().trim_end();
-        let from = start - line_start;
-        let to = (end - line_start).min(line.len()).max(from);
+        let from = (start - line_start).min(line.len());
+        let to = (end - line_start).clamp(from, line.len());
         let shown = !may_hold_a_secret(text, line_start, line_end);
         (origin, shown.then(|| Source { line: line.to_owned(), from, to }))
     }
