@@ -1,0 +1,157 @@
+//! Do the parts agree with each other?
+//! Given a configuration whose every value reads well, notes what contradicts or endangers.
+//! Never looks at the machine: no file is opened, no name resolved.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::Config;
+use super::callers::LONGEST_WITHOUT_STATE;
+use super::notes::Notes;
+use super::routes::{Projection, ROUTE_NAMES, Route};
+use super::words::{is_loopback, nearest};
+
+/// Scopes that no route names.
+const SPECIAL_SCOPES: [&str; 4] = ["pii:read", "write", "cache:refresh", "gateway:admin"];
+
+/// Every check.
+pub(super) fn all(config: &Config, notes: &Notes) {
+    clear_text(config, notes);
+    same_address_twice(config, notes);
+    routes(config, notes);
+    scopes(config, notes);
+    lifetimes(config, notes);
+    for (index, caller) in config.callers.iter().enumerate() {
+        let earlier = config.callers.iter().take(index).position(|other| other.name == caller.name);
+        if let Some(earlier) = earlier.filter(|_| !caller.name.is_empty()) {
+            notes.fault(&format!("callers[{index}].name"), format!("callers[{earlier}] has the same name"));
+        }
+    }
+}
+
+/// Every route with its dotted key.
+pub(super) fn all_routes(config: &Config) -> impl Iterator<Item = (String, &Route)> {
+    let built_in = config.routes.iter().map(|route| (format!("routes.{}", route.name), route));
+    let extra = config.extra_routes.iter().enumerate();
+    built_in.chain(extra.map(|(index, extra)| (format!("extra_routes[{index}]"), &extra.route)))
+}
+
+/// Whether the dotted key is a route of the Account API's own.
+pub(super) fn is_one_of_the_seven(key: &str) -> bool {
+    key.starts_with("routes.") && key != "routes.other"
+}
+
+fn clear_text(config: &Config, notes: &Notes) {
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let local = listener.address.ip().is_loopback();
+        if !local && listener.tls.is_none() && !listener.allow_clear_text {
+            let reason = "clear text off loopback; set allow_clear_text = true where something in front speaks TLS";
+            notes.fault(&format!("listeners[{index}].address"), reason);
+        }
+    }
+    if !config.admin.listen.ip().is_loopback() {
+        notes.fault("admin.listen", "administration is on loopback only, as in \"127.0.0.1:9535\"");
+    }
+    let upstream = &config.upstream;
+    let local = upstream.url.host().is_some_and(is_loopback);
+    if upstream.url.scheme_str() == Some("http") && !local && !upstream.allow_clear_text {
+        notes.fault("upstream.url", "the key would travel in clear text; use https://, or set allow_clear_text = true");
+    }
+}
+
+fn same_address_twice(config: &Config, notes: &Notes) {
+    let listeners = config.listeners.iter().enumerate();
+    let mut doors: Vec<(String, SocketAddr)> =
+        listeners.map(|(index, listener)| (format!("listeners[{index}].address"), listener.address)).collect();
+    doors.push(("health.listen".to_owned(), config.health.listen));
+    doors.push(("admin.listen".to_owned(), config.admin.listen));
+    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    for (key, address) in doors {
+        // Port 0 is a free port of the system's choice: never the same twice.
+        if address.port() == 0 || notes.is_faulty(&key) {
+            continue;
+        }
+        match taken.get(&address) {
+            Some(other) => notes.fault(&key, format!("{other} is the same address")),
+            None => {
+                taken.insert(address, key);
+            }
+        }
+    }
+    if config.listeners.is_empty() && !notes.is_faulty_within("listeners") {
+        notes.fault("listeners", "at least one public listener is wanted");
+    }
+}
+
+fn routes(config: &Config, notes: &Notes) {
+    for (key, route) in all_routes(config) {
+        let twice = route.ignore_query.iter().position(|name| route.query.contains(name));
+        if let Some(index) = twice {
+            notes.fault(&format!("{key}.ignore_query[{index}]"), "the same parameter stands in `query`");
+        }
+        if is_one_of_the_seven(&key) && route.projection == Projection::NoneNeeded {
+            notes.fault(
+                &format!("{key}.projection"),
+                "this route has a view for narrowed rights; only `other` and extra routes say this",
+            );
+        }
+    }
+    let mut taken: Vec<&str> = ROUTE_NAMES.to_vec();
+    let mut paths = matchit::Router::new();
+    for (index, extra) in config.extra_routes.iter().enumerate() {
+        if taken.contains(&extra.name.as_str()) {
+            notes.fault(&format!("extra_routes[{index}].name"), "another route has the same name");
+        }
+        if !extra.name.is_empty() {
+            taken.push(&extra.name);
+        }
+        if !extra.path.is_empty() && paths.insert(extra.path.as_str(), ()).is_err() {
+            notes.fault(&format!("extra_routes[{index}].path"), "another extra route has the same path");
+        }
+    }
+}
+
+fn scopes(config: &Config, notes: &Notes) {
+    // A route whose scope could not be read would make its callers' scopes look unknown.
+    if notes.is_faulty(".scope") {
+        return;
+    }
+    let known: Vec<&str> = all_routes(config).map(|(_, route)| route.scope.as_str()).chain(SPECIAL_SCOPES).collect();
+    for (index, caller) in config.callers.iter().enumerate() {
+        // With a scope left out as faulty, positions here are not the file's.
+        if notes.is_faulty_within(&format!("callers[{index}].scopes")) {
+            continue;
+        }
+        for (at, scope) in caller.scopes.iter().enumerate() {
+            let key = format!("callers[{index}].scopes[{at}]");
+            if caller.scopes.iter().take(at).any(|other| other == scope) {
+                notes.fault(&key, "the same scope stands here twice");
+            } else if !known.contains(&scope.as_str()) {
+                let hint = nearest(scope, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
+                notes.fault(&key, format!("no route names the scope `{scope}`{}", hint.unwrap_or_default()));
+            }
+        }
+    }
+}
+
+fn lifetimes(config: &Config, notes: &Notes) {
+    let tokens = &config.tokens;
+    if config.state.dir.is_none() && tokens.max_ttl > LONGEST_WITHOUT_STATE {
+        notes.fault(
+            "tokens.max_ttl",
+            "at most 1h where state.dir is \"\": revocations and keys are then only in memory",
+        );
+    }
+    if tokens.default_ttl > tokens.max_ttl {
+        notes.fault("tokens.default_ttl", "longer than tokens.max_ttl");
+    }
+    for (index, caller) in config.callers.iter().enumerate() {
+        if caller.token_ttl > tokens.max_ttl && tokens.default_ttl <= tokens.max_ttl {
+            notes.fault(&format!("callers[{index}].token_ttl"), "longer than tokens.max_ttl");
+        }
+    }
+    let breaker = &config.upstream.breaker;
+    if breaker.cool_down > breaker.cool_down_max {
+        notes.fault("upstream.breaker.cool_down", "longer than cool_down_max");
+    }
+}

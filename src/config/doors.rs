@@ -1,0 +1,226 @@
+//! On which doors does the gateway listen, and what does a connection get there?
+//! Given `[server]`, `[[listeners]]`, `[health]` and `[admin]`, hands back their settings.
+//! Never binds anything.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+
+use super::page::Page;
+use super::table::Table;
+use super::tree::Value;
+use super::words;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// `[server]`: what holds for every connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// The name in `Via` and `Cache-Status`; `None`: a random one per start, so that two gateways in a row are no loop.
+    pub name: Option<String>,
+    /// Issuer of tokens and base of all metadata: scheme, host and maybe port, without a slash at the end.
+    pub public_url: String,
+    /// Worker threads; 0 is one per available core.
+    pub workers: usize,
+    /// Most connections at one time, all public listeners together.
+    pub max_connections: usize,
+    /// Longest time for a request's head, from its first byte.
+    pub header_timeout: Duration,
+    /// Longest time for a request.
+    pub request_timeout: Duration,
+    /// Largest head of a request, in bytes.
+    pub max_header_bytes: u64,
+    /// Largest body of a request, in bytes.
+    pub max_request_body: u64,
+    /// How long serving goes on after the signal to stop, with readiness false.
+    pub drain_delay: Duration,
+    /// How long requests may then take to finish.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            name: None,
+            public_url: "http://127.0.0.1:8080".to_owned(),
+            workers: 0,
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(20),
+            max_header_bytes: 16 * KIB,
+            max_request_body: MIB,
+            drain_delay: Duration::from_secs(5),
+            shutdown_grace: Duration::from_secs(25),
+        }
+    }
+}
+
+impl Server {
+    pub(super) fn read(mut t: Table<'_>) -> Self {
+        let d = Self::default();
+        let server = Self {
+            name: t.get("name", server_name).flatten(),
+            public_url: t.get("public_url", public_url).unwrap_or(d.public_url),
+            workers: t.get("workers", words::whole(0..=1024)).unwrap_or(d.workers),
+            max_connections: t.get("max_connections", words::whole(1..=1_000_000)).unwrap_or(d.max_connections),
+            header_timeout: t.get("header_timeout", words::some_time).unwrap_or(d.header_timeout),
+            request_timeout: t.get("request_timeout", words::some_time).unwrap_or(d.request_timeout),
+            max_header_bytes: t.get("max_header_bytes", words::size(KIB..=MIB)).unwrap_or(d.max_header_bytes),
+            max_request_body: t.get("max_request_body", words::size(0..=GIB)).unwrap_or(d.max_request_body),
+            drain_delay: t.get("drain_delay", words::duration).unwrap_or(d.drain_delay),
+            shutdown_grace: t.get("shutdown_grace", words::duration).unwrap_or(d.shutdown_grace),
+        };
+        t.finish();
+        server
+    }
+
+    pub(super) fn write(&self, page: &mut Page) {
+        page.head("[server]");
+        page.line("name", self.name.as_deref().unwrap_or_default());
+        page.line("public_url", self.public_url.as_str());
+        page.line("workers", i64::try_from(self.workers).unwrap_or(i64::MAX));
+        page.line("max_connections", i64::try_from(self.max_connections).unwrap_or(i64::MAX));
+        page.time("header_timeout", self.header_timeout);
+        page.time("request_timeout", self.request_timeout);
+        page.size("max_header_bytes", self.max_header_bytes);
+        page.size("max_request_body", self.max_request_body);
+        page.time("drain_delay", self.drain_delay);
+        page.time("shutdown_grace", self.shutdown_grace);
+    }
+}
+
+fn server_name(value: &Value) -> Result<Option<String>, String> {
+    words::optional(value)?.map(|name| words::name(&name)).transpose()
+}
+
+fn public_url(value: &Value) -> Result<String, String> {
+    let uri: Uri = words::origin(&words::text(value)?, None)?;
+    Ok(uri.to_string().trim_end_matches('/').to_owned())
+}
+
+/// One `[[listeners]]`: a public door.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Permissions of a Unix socket, as `chmod` counts them.
+    pub unix_mode: u32,
+    /// Whether clear text may be spoken off loopback (something in front of it speaks TLS).
+    pub allow_clear_text: bool,
+    /// The caller whose rights a request without any token has here.
+    pub ambient: Option<String>,
+    /// TLS; `None` is clear text.
+    pub tls: Option<Tls>,
+}
+
+/// `[listeners.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub cert_file: PathBuf,
+    /// Its key, PEM.
+    pub key_file: PathBuf,
+    /// Issuers of client certificates; given, a client must show one.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self { address: loopback(8080), unix_mode: 0o600, allow_clear_text: false, ambient: None, tls: None }
+    }
+}
+
+impl Listener {
+    pub(super) fn read_all(root: &mut Table<'_>) -> Vec<Self> {
+        match root.tables("listeners") {
+            Some(tables) => tables.into_iter().map(Self::read).collect(),
+            None => vec![Self::default()],
+        }
+    }
+
+    fn read(mut t: Table<'_>) -> Self {
+        let d = Self::default();
+        let listener = Self {
+            address: t.get("address", words::address).unwrap_or(d.address),
+            unix_mode: t.get("unix_mode", unix_mode).unwrap_or(d.unix_mode),
+            allow_clear_text: t.get("allow_clear_text", words::truth).unwrap_or(d.allow_clear_text),
+            ambient: t.get("ambient", words::optional).flatten(),
+            tls: t.table("tls").map(|mut t| {
+                let tls = Tls {
+                    cert_file: t.path("cert_file").unwrap_or_default(),
+                    key_file: t.path("key_file").unwrap_or_default(),
+                    client_ca_file: t.path("client_ca_file"),
+                };
+                t.finish();
+                tls
+            }),
+        };
+        t.finish();
+        listener
+    }
+
+    pub(super) fn write(&self, page: &mut Page) {
+        page.head("[[listeners]]");
+        page.line("address", self.address.to_string());
+        page.line("unix_mode", format!("{:04o}", self.unix_mode));
+        page.line("allow_clear_text", self.allow_clear_text);
+        page.line("ambient", self.ambient.as_deref().unwrap_or_default());
+        if let Some(tls) = &self.tls {
+            page.head("[listeners.tls]");
+            page.path("cert_file", Some(&tls.cert_file));
+            page.path("key_file", Some(&tls.key_file));
+            page.path("client_ca_file", tls.client_ca_file.as_deref());
+        }
+    }
+}
+
+fn unix_mode(value: &Value) -> Result<u32, String> {
+    let mode = u32::from_str_radix(&words::text(value)?, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "permissions are written as \"0600\"".to_owned())
+}
+
+/// `[health]`: liveness, readiness, metrics, open to whoever reaches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { listen: loopback(9536) }
+    }
+}
+
+/// `[admin]`: administration, on this machine only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: loopback(9535) }
+    }
+}
+
+/// The `listen` of `[health]` or `[admin]`.
+pub(super) fn read_listen(mut t: Table<'_>, default: SocketAddr) -> SocketAddr {
+    let listen = t.get("listen", words::address).unwrap_or(default);
+    t.finish();
+    listen
+}
+
+pub(super) fn write_listen(page: &mut Page, head: &str, listen: SocketAddr) {
+    page.head(head);
+    page.line("listen", listen.to_string());
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}

@@ -1,0 +1,182 @@
+//! Is every fault told, at its place, in words that help?
+//! Given a text, claims line, column, key and reason of what is wrong with it.
+//! Never names more of a value than its place.
+
+use super::*;
+
+/// What a text is, where its fault stands, and what is said of it.
+type Row = (&'static str, usize, usize, &'static str, &'static str);
+
+/// Texts that are put below three good lines of `[upstream]`, so that they begin at line 4.
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    ("ttll = 1", 4, 1, "upstream.ttll", "unknown key `ttll`; known here"),
+    ("timeoutt = \"1s\"", 4, 1, "upstream.timeoutt", "unknown key `timeoutt`; did you mean `timeout`?"),
+    ("[severs]", 4, 2, "severs", "did you mean `server`?"),
+    ("[routes.clients]\nttll = \"1s\"", 5, 1, "routes.clients.ttll", "unknown key `ttll`; did you mean `ttl`?"),
+    ("[routes.clientz]", 4, 9, "routes.clientz", "did you mean `client`?"),
+    ("api_key = \"swordfish\"", 4, 1, "upstream.api_key", "use api_key_file or api_key_env"),
+    ("api_key_env = \"KEY\"", 4, 15, "upstream.api_key_env", "api_key_file is set too"),
+    ("budget.rate = \"10/d\"", 4, 15, "upstream.budget.rate", "a rate is written as"),
+    ("budget.rate = 10", 4, 15, "upstream.budget.rate", "a rate is a text"),
+    ("budget.burst = 0", 4, 16, "upstream.budget.burst", "a whole number from 1 to"),
+    ("budget.burst = 99999999999999999999", 4, 16, "upstream.budget.burst", "a whole number from 1 to"),
+    ("budget = 1", 4, 10, "upstream.budget", "a table is wanted"),
+    ("retry.attempts = \"2\"", 4, 18, "upstream.retry.attempts", "a whole number from 0 to 10"),
+    ("timeout = \"0s\"", 4, 11, "upstream.timeout", "at least \"1ms\""),
+    ("timeout = \"5\"", 4, 11, "upstream.timeout", "a time is written as"),
+    ("timeout = \"-5s\"", 4, 11, "upstream.timeout", "a time is written as"),
+    ("timeout = \"401d\"", 4, 11, "upstream.timeout", "at most 400 days"),
+    ("timeout = 10", 4, 11, "upstream.timeout", "a time is written as"),
+    ("timeout = 1979-05-27", 4, 11, "upstream.timeout", "a time is written as"),
+    ("max_response = \"32 apples\"", 4, 16, "upstream.max_response", "a size is written as"),
+    ("max_response = 1", 4, 16, "upstream.max_response", "from 1.0 KiB to"),
+    ("kind = \"hubb\"", 4, 8, "upstream.kind", "one of \"partner\", \"hub\""),
+    ("kind = \"hub\"", 4, 8, "upstream.kind", "a hub as upstream is not available in this version"),
+    ("api_key_file_next = \"k\"", 4, 21, "upstream.api_key_file_next", "a second key is not available in this version"),
+    ("breaker.cool_down = \"1m\"", 4, 21, "upstream.breaker.cool_down", "longer than cool_down_max"),
+    ("[cache]\nmax_object = \"-1KiB\"", 5, 14, "cache.max_object", "a size is written as"),
+    ("[server]\nname = \"a b\"", 5, 8, "server.name", "a name has 1 to 64"),
+    ("[server]\npublic_url = \"https://a/b\"", 5, 14, "server.public_url", "without a path"),
+    ("[server]\npublic_url = \"ftp://a\"", 5, 14, "server.public_url", "or with http://"),
+    ("[server]\npublic_url = \"gateway\"", 5, 14, "server.public_url", "an address is written as"),
+    ("[server]\nworkers = true", 5, 11, "server.workers", "a whole number"),
+    ("[[listeners]]\naddress = \"here\"", 5, 11, "listeners[0].address", "an address is written as"),
+    ("[[listeners]]\naddress = \"unix:/run/g\"", 5, 11, "listeners[0].address", "not available in this version"),
+    ("[[listeners]]\naddress = \"0.0.0.0:80\"", 5, 11, "listeners[0].address", "clear text off loopback"),
+    ("[[listeners]]\n[[listeners]]", 5, 1, "listeners[1].address", "listeners[0].address is the same address"),
+    ("[[listeners]]\n[listeners.tls]\ncert_file = \"c\"", 5, 1, "listeners[0].tls", "not available in this version"),
+    ("[[listeners]]\nambient = \"me\"", 5, 11, "listeners[0].ambient", "not available in this version"),
+    ("[[listeners]]\nunix_mode = \"999\"", 5, 13, "listeners[0].unix_mode", "\"0600\""),
+    ("[listeners]", 4, 1, "listeners", "each written [[listeners]]"),
+    ("[admin]\nlisten = \"0.0.0.0:9535\"", 5, 10, "admin.listen", "loopback only"),
+    ("[admin]\nlisten = \"unix:/run/a\"", 5, 10, "admin.listen", "not available in this version"),
+    ("[health]\nlisten = \"127.0.0.1:8080\"", 5, 10, "health.listen", "listeners[0].address is the same address"),
+    ("[routes.client]\nmode = \"standard\"\nstore = false", 5, 8, "routes.client.mode", "not available in this version"),
+    ("[routes.other]\nstore = true", 5, 9, "routes.other.store", "not available in this version"),
+    ("[routes.other]\nforward_authorization = true", 5, 25, "routes.other.forward_authorization", "not available"),
+    ("[routes.other]\nforward_headers = [\"Cookie\"]", 5, 20, "routes.other.forward_headers[0]", "never forwarded"),
+    ("[routes.other]\nforward_headers = [\"a b\"]", 5, 20, "routes.other.forward_headers[0]", "a header's name"),
+    ("[routes.client]\nscope = \"Clients:read\"", 5, 9, "routes.client.scope", "a scope is written as"),
+    ("[routes.client]\nscope = \"a:b:c\"", 5, 9, "routes.client.scope", "a scope is written as"),
+    ("[routes.client]\nprojection = \"none-needed\"", 5, 14, "routes.client.projection", "has a view"),
+    ("[routes.clients]\nignore_query = [\"provider_id\"]", 5, 17, "routes.clients.ignore_query[0]", "stands in `query`"),
+    ("[routes.clients]\nquery = \"provider_id\"", 5, 9, "routes.clients.query", "a list of texts"),
+    ("[routes.clients]\nquery = [1]", 5, 10, "routes.clients.query[0]", "a text is wanted"),
+    ("[[extra_routes]]\nname = \"x\"\npath = \"/reseller/admin/x\"", 6, 8, "extra_routes[0].path", "can never be routed"),
+    ("[[extra_routes]]\nname = \"x\"\npath = \"/oauth/x\"", 6, 8, "extra_routes[0].path", "the gateway's own"),
+    ("[[extra_routes]]\nname = \"x\"\npath = \"x\"", 6, 8, "extra_routes[0].path", "starts with `/`"),
+    ("[[extra_routes]]\nname = \"x\"", 4, 1, "extra_routes[0].path", "a route has a path"),
+    ("[[extra_routes]]\nname = \"clients\"\npath = \"/x\"", 5, 8, "extra_routes[0].name", "the same name"),
+    ("[[extra_routes]]\nname = \"X\"\npath = \"/x\"", 5, 8, "extra_routes[0].name", "a route's name has"),
+    ("[views]\nallow = [\"clients[].x\"]", 5, 9, "views.allow", "not available in this version"),
+    ("[tokens]\ndefault_ttl = \"31d\"", 5, 15, "tokens.default_ttl", "longer than tokens.max_ttl"),
+    ("[state]\ndir = \"\"\n[tokens]\nmax_ttl = \"2h\"", 7, 11, "tokens.max_ttl", "at most 1h where state.dir is \"\""),
+    ("[state]\ndir = \"\"\n[tokens]\nkeys_dir = \"k\"", 7, 12, "tokens.keys_dir", "without state.dir"),
+    ("[[trust]]\nissuer = \"i\"", 4, 1, "trust[0].jwks_url", "set jwks_url or jwks_file"),
+    ("[[trust]]\nissuer = \"i\"\njwks_url = \"http://i\"", 6, 12, "trust[0].jwks_url", "starts with https://"),
+    ("[telemetry]\ntrace_sample = 1.5", 5, 16, "telemetry.trace_sample", "a number from 0 to 1"),
+    ("[telemetry]\ntrace_sample = nan", 5, 16, "telemetry.trace_sample", "a number from 0 to 1"),
+    ("[telemetry]\nlog = \"info=x=y\"", 5, 7, "telemetry.log", "a log filter"),
+    ("[telemetry]\notlp_endpoint = \"there\"", 5, 17, "telemetry.otlp_endpoint", "starts with http"),
+    ("timeout = ", 4, 11, "", "expected"),
+    ("timeout = \"1s\"\ntimeout = \"2s\"", 5, 1, "", "duplicate key"),
+    ("  é = 1", 4, 3, "", "expected"),
+];
+
+/// Callers that are put below a good name and bounds, so that they begin at line 8.
+#[rustfmt::skip]
+const CALLERS: &[Row] = &[
+    ("scopes = [\"clints:read\"]", 8, 11, "callers[0].scopes[0]", "did you mean `clients:read`?"),
+    ("scopes = [\"write\", \"nothing\"]", 8, 20, "callers[0].scopes[1]", "no route names the scope `nothing`"),
+    ("scopes = [\"write\", \"write\"]", 8, 20, "callers[0].scopes[1]", "twice"),
+    ("scopes = [\"A\"]", 8, 11, "callers[0].scopes[0]", "a scope is written as"),
+    ("token_ttl = \"31d\"", 8, 13, "callers[0].token_ttl", "longer than tokens.max_ttl"),
+    ("priority = \"high\"", 8, 12, "callers[0].priority", "one of \"interactive\", \"batch\""),
+    ("secrets = [\"swordfish\"]", 8, 12, "callers[0].secrets[0]", "as its digest"),
+    ("secrets = [\n  \"swordfish\"]", 9, 3, "callers[0].secrets[0]", "as its digest"),
+    ("secretz = [\"swordfish\"]", 8, 1, "callers[0].secretz", "did you mean `secrets`?"),
+    ("passphrase = \"swordfish\"", 8, 1, "callers[0].passphrase", "unknown key"),
+    ("subjects = [{ issuer = \"i\" }]", 8, 13, "callers[0].subjects[0].sub", "is missing"),
+    ("[callers.limits]\nrequests = \"1/s\"", 8, 1, "callers[0].limits", "not available in this version"),
+    ("[[callers]]\nname = \"b\"\nclients = [\"*\"]\nproviders = [\"*\"]", 9, 8, "callers[1].name", "callers[0] has the same name"),
+    ("[[callers]]\nname = \"c\"\nproviders = [\"*\"]", 8, 1, "callers[1].clients", "which clients it may see"),
+    ("[[callers]]\nname = \"c\"\nclients = [\"*\"]", 8, 1, "callers[1].providers", "which providers it may see"),
+    ("[[callers]]\nclients = [\"*\"]\nproviders = [\"*\"]", 8, 1, "callers[1].name", "a caller has a name"),
+    ("[[callers]]\nname = \"c c\"\nclients = [\"*\"]\nproviders = [\"*\"]", 9, 8, "callers[1].name", "a name has 1 to 64"),
+    ("[[callers]]\nname = \"c\"\nclients = [\"a\"]\nproviders = [\"*\"]", 10, 11, "callers[1].clients", "not available in this version"),
+    ("[[callers]]\nname = \"c\"\nclients = [\"*\"]\nproviders = []", 11, 13, "callers[1].providers", "bounds arrive with a later version"),
+    ("[[callers]]\nname = \"c\"\nclients = [\"*\", \"a\"]\nproviders = [\"*\"]", 10, 11, "callers[1].clients", "stands alone"),
+];
+
+/// What is told otherwise than the row claims.
+fn told_otherwise(before: &str, (text, line, column, key, reason): Row) -> Option<String> {
+    let Err(faults) = load(given(&format!("{before}{text}\n"))) else { return Some(format!("no fault: {text}")) };
+    let all: Vec<&Fault> = faults.iter().collect();
+    let place = Origin::File { name: "gateway.toml".to_owned(), line, column };
+    let well = matches!(all[..], [fault] if fault.origin == place && fault.key == key && fault.reason.contains(reason));
+    let hidden = !faults.render(true).contains("swordfish");
+    (!well || !hidden).then(|| format!("wanted {line}:{column}: {key}: {reason}\n{faults}"))
+}
+
+#[test]
+fn each_fault_is_told_once_at_its_place() {
+    let caller = format!("{LEAST}[[callers]]\nname = \"b\"\nclients = [\"*\"]\nproviders = [\"*\"]\n");
+    let rows = TABLE.iter().map(|row| (LEAST, *row)).chain(CALLERS.iter().map(|row| (caller.as_str(), *row)));
+    let otherwise: Vec<String> = rows.filter_map(|(before, row)| told_otherwise(before, row)).collect();
+    assert!(otherwise.is_empty(), "{}", otherwise.join("\n\n"));
+}
+
+#[test]
+fn all_faults_are_told_at_once_in_the_order_of_the_file() {
+    let text = format!("{LEAST}timeout = 1\nretry.attempts = 11\n[server]\nwokers = 1\nname = \"\n");
+    let faults = load(given(&text)).unwrap_err();
+    let lines: Vec<_> = faults
+        .iter()
+        .map(|fault| match fault.origin {
+            Origin::File { line, .. } => line,
+            _ => 0,
+        })
+        .collect();
+    assert_eq!(lines, [4, 5, 7, 8], "{faults}");
+}
+
+#[test]
+fn a_fault_shows_its_line_with_a_caret() {
+    let shown = text_faults(&format!("{LEAST}[upstream.budget]\nrate = \"ten\"\n"));
+    let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+    assert!(lines[0].starts_with("gateway.toml:5:8: upstream.budget.rate: a rate is written as"), "{shown}");
+    assert_eq!(lines[1..], ["  |", "5 | rate = \"ten\"", "  |        ^^^^^"], "{shown}");
+    assert!(!shown.contains('\u{1b}'));
+    assert!(load(given("x = 1")).unwrap_err().render(true).contains('\u{1b}'));
+}
+
+#[test]
+fn what_must_be_there_is_missed() {
+    let shown = text_faults("");
+    assert!(shown.contains("gateway.toml:1:1: upstream.url: the partner's address is missing"), "{shown}");
+    assert!(shown.contains("upstream.api_key_file: where the partner's key lies is missing"), "{shown}");
+}
+
+#[test]
+fn a_partner_is_not_asked_in_clear_text_off_loopback() {
+    let ask = |url: &str, more: &str| load(given(&format!("[upstream]\nurl = \"{url}\"\napi_key_env = \"K\"\n{more}")));
+    assert!(ask("http://partner.example", "").unwrap_err().to_string().contains("in clear text"));
+    for url in ["http://127.0.0.9", "http://localhost", "http://[::1]:1", "https://partner.example"] {
+        assert!(ask(url, "").is_ok(), "{url}");
+    }
+    assert!(ask("http://partner.example", "allow_clear_text = true").is_ok());
+    for url in
+        ["https://", "https://a/b", "https://a?b", "https://a#b", "https://a:", "https://a:0", "https://a:99999", "a"]
+    {
+        assert!(ask(url, "").is_err(), "{url}");
+    }
+    let shown = ask("https://user:swordfish@a", "").unwrap_err().to_string();
+    assert!(shown.contains("without a user") && !shown.contains("swordfish"), "{shown}");
+}
+
+#[test]
+fn a_key_in_place_of_its_variables_name_is_not_shown() {
+    let shown = text_faults("[upstream]\nurl = \"https://a\"\napi_key_env = \"sword-fish\"");
+    assert!(shown.contains("not the key itself") && !shown.contains("sword-fish"), "{shown}");
+}
