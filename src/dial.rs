@@ -7,21 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Uri;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use tokio::net::TcpStream;
 use tower::timeout::Timeout;
+use tower::util::BoxCloneSyncService;
 
 /// What a request carries out: mostly nothing, or a caller's body as it comes.
 pub type OutBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The connector of a real partner: one deadline over name, TCP and TLS.
-pub type Dialer = Timeout<HttpsConnector<HttpConnector>>;
+pub type Dialer = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, tower::BoxError>;
 
 /// Why no connection could ever be made.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +73,7 @@ pub fn dialer(ca_file: Option<&Path>, connect_timeout: Duration) -> Result<Diale
         .https_or_http()
         .enable_http1()
         .wrap_connector(tcp);
-    Ok(Timeout::new(https, connect_timeout))
+    Ok(BoxCloneSyncService::new(Timeout::new(https, connect_timeout)))
 }
 
 /// A client over that connector; idle connections are closed after a while.

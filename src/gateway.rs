@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
 use tokio_util::task::TaskTracker;
@@ -98,9 +98,11 @@ impl<C: Dials> Gateway<C> {
     /// Answers one request; a refusal is an answer too.
     pub async fn serve(self: &Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let mut trail = self.begin(&parts, peer);
+        let now = self.clock.now();
         let method = parts.method.clone();
-        let answered = self.answer(&mut parts, body, &mut trail).await;
+        let sent = parts.headers.get(respond::REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes()));
+        let mut trail = self.begin(method.clone(), sent, now, peer);
+        let answered = self.answer(&mut parts, body, now, &mut trail).await;
         let mut response = answered.unwrap_or_else(|refusal| {
             trail.outcome = Outcome::Refused;
             self.signature.refusal(&refusal, &method, &trail.request_id, &mut trail.cause)
@@ -112,13 +114,24 @@ impl<C: Dials> Gateway<C> {
         response.map(|body| body.ending(End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail }))
     }
 
+    /// Refuses a head beyond `max_header_bytes`, as it stands on the wire: hyper never sees such a head whole.
+    pub fn head_too_large(&self, peer: SocketAddr) -> Bytes {
+        let now = self.clock.now();
+        let mut trail = self.begin(Method::GET, None, now, peer);
+        let response =
+            self.signature.refusal(&Refusal::HeadTooLarge, &Method::GET, &trail.request_id, &mut trail.cause);
+        trail.status = response.status();
+        self.ledger.close(&trail, now.tick);
+        respond::on_the_wire(response)
+    }
+
     async fn answer(
         self: &Arc<Self>,
         parts: &mut Parts,
         body: Incoming,
+        now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let now = self.clock.now();
         let grant = self.resolve(parts, now, trail)?;
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         let Some(key) = Key::of(&grant, route, &parts.headers) else {
@@ -205,16 +218,14 @@ impl<C: Dials> Gateway<C> {
         Ok((shown.bytes.clone(), shown.tag))
     }
 
-    fn begin(&self, parts: &Parts, peer: SocketAddr) -> Trail {
-        let now = self.clock.now();
-        let sent = parts.headers.get(respond::REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes()));
+    fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr) -> Trail {
         let (start, counted) = &self.requests;
         let made = || u128::from(*start) << 64 | u128::from(counted.fetch_add(1, Ordering::Relaxed));
         Trail {
             began: now.tick,
             unix_ms: now.unix_ms,
             peer,
-            method: parts.method.clone(),
+            method,
             route: None,
             caller: None,
             outcome: Outcome::Refused,

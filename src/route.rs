@@ -173,19 +173,22 @@ impl Routes {
         Ok(Match { route: index, resource, method: method.clone() })
     }
 
+    /// The seven first, then the extra ones, then `other` for what is left below the prefix.
     fn lead(&self, target: &Target<'_>) -> Result<Lead, NoSuchRoute> {
-        if let Some(segments) = target.below(PREFIX) {
-            let Some((endpoint, ids)) = Endpoint::match_segments(&segments) else { return Ok((OTHER, None)) };
-            let ids: Option<SmallVec<[Word; 2]>> =
-                [ids.client, ids.inner].into_iter().flatten().map(target::identifier).collect();
+        let below = target.below(PREFIX);
+        if let Some((endpoint, ids)) = below.as_deref().and_then(Endpoint::match_segments) {
+            let ids = [ids.client, ids.inner].into_iter().flatten().map(target::identifier);
             // A path shaped like one of the seven whose identifier cannot be one is nobody's resource.
+            let ids: Option<SmallVec<[Word; 2]>> = ids.collect();
             return Ok((endpoint as usize, Some((endpoint, ids.ok_or(NoSuchRoute::Path)?))));
         }
         if target.path().starts_with(NEVER_ROUTED) {
             return Err(NoSuchRoute::Path);
         }
-        let found = self.extra.at(target.path()).map_err(|_| NoSuchRoute::Path)?;
-        Ok((*found.value, None))
+        match self.extra.at(target.path()) {
+            Ok(found) => Ok((*found.value, None)),
+            Err(_) => below.map(|_| (OTHER, None)).ok_or(NoSuchRoute::Path),
+        }
     }
 }
 

@@ -16,6 +16,8 @@ use crate::upstream::Failed;
 pub enum Refusal {
     /// The target or query cannot be read.
     Malformed(Malformed),
+    /// The head is too large.
+    HeadTooLarge,
     /// Two different tokens.
     Ambiguous,
     /// No caller.

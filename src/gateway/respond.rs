@@ -4,6 +4,8 @@
 
 mod body;
 
+mod problem;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ use crate::token::Unidentified;
 use crate::trail::RequestId;
 
 use super::refusal::Refusal;
+
+use problem::problem_of;
 
 pub use body::{Body, End};
 
@@ -78,6 +82,18 @@ pub struct Signature {
 }
 
 impl Signature {
+    /// A signature with this name.
+    ///
+    /// # Errors
+    /// When the name cannot stand in a header.
+    pub fn new(name: &str) -> Result<Self, http::header::InvalidHeaderValue> {
+        let token = name.starts_with(|first: char| first.is_ascii_alphabetic())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        // RFC 8941 §3.3: what is no token is a string.
+        let named = if token { name.to_owned() } else { format!("{name:?}") };
+        Ok(Self { name: named, via: HeaderValue::from_str(&format!("1.1 {name}"))? })
+    }
+
     /// The common headers, put into the request's own map so that the hit path allocates none.
     fn sign(&self, headers: &mut HeaderMap, id: &RequestId) {
         headers.append(VIA, self.via.clone());
@@ -338,6 +354,19 @@ fn challenge(why: Unidentified) -> HeaderValue {
     })
 }
 
-mod problem;
-
-use problem::problem_of;
+/// A response with a whole body in the bytes of HTTP/1.1, for a connection that hyper cannot answer on.
+pub(super) fn on_the_wire(response: Response<Body>) -> Bytes {
+    let (head, body) = response.into_parts();
+    let body = body.into_bytes();
+    let mut wire =
+        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", head.status, body.len()).into_bytes();
+    for (name, value) in &head.headers {
+        wire.extend_from_slice(name.as_str().as_bytes());
+        wire.extend_from_slice(b": ");
+        wire.extend_from_slice(value.as_bytes());
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b"\r\n");
+    wire.extend_from_slice(&body);
+    wire.into()
+}

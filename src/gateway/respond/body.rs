@@ -90,6 +90,14 @@ impl Body {
         self
     }
 
+    /// Its bytes, of a body that was made of bytes.
+    pub(super) fn into_bytes(self) -> Bytes {
+        match self.what {
+            What::Bytes(bytes) => bytes,
+            What::Stream(_) => Bytes::new(),
+        }
+    }
+
     fn sent(&mut self, bytes: usize) {
         if let Some(end) = &mut self.end {
             end.trail.bytes += bytes as u64;

@@ -1,0 +1,199 @@
+//! Which settings go into which room?
+//! Given a configuration and the partner's key, hands back the joined house.
+//! Never keeps the configuration: each room has what is its own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use anyhow::Context;
+use http::header::HeaderName;
+use http::uri::Scheme;
+use tokio_util::task::TaskTracker;
+
+use crate::access::Rules;
+use crate::budget::{self, Budget};
+use crate::cache::{self, Store};
+use crate::clock::Clock;
+use crate::config::{AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
+use crate::dial::{Dialer, client, dialer};
+use crate::gateway::respond::Signature;
+use crate::gateway::{self, Dials, Gateway};
+use crate::gcra::Quota;
+use crate::route::{Route, Routes, Terms};
+use crate::secret::Secret;
+use crate::token::ring::Ring;
+use crate::token::scope::ScopeNames;
+use crate::token::{self, Policy, Tokens};
+use crate::trail::Ledger;
+use crate::trail::count::Counts;
+use crate::trail::line::{Lines, Look, Which};
+use crate::upstream::{self, Upstream};
+
+/// The house over real sockets.
+pub type House = Gateway<Dialer>;
+
+/// Builds the house for a real partner, its key read from where the configuration says.
+///
+/// # Errors
+/// What cannot be read or joined, with what to do.
+pub fn build(config: &Config, ring: Ring, clock: Clock) -> anyhow::Result<Arc<House>> {
+    let dialer =
+        dialer(config.upstream.ca_file.as_deref(), config.upstream.connect_timeout).context("upstream.ca_file")?;
+    join(config, ring, partner_key(&config.upstream.api_key)?, dialer, clock)
+}
+
+/// Joins the rooms over any connector.
+///
+/// # Errors
+/// Settings that one room refuses.
+pub fn join<C: Dials>(
+    config: &Config,
+    ring: Ring,
+    key: Secret,
+    connector: C,
+    clock: Clock,
+) -> anyhow::Result<Arc<Gateway<C>>> {
+    let all = || config.routes.iter().chain(config.extra_routes.iter().map(|extra| &extra.route));
+    let names = Arc::new(ScopeNames::new(all().map(|route| route.scope.as_str()))?);
+    let routes = config.routes.iter().map(|route| room_route(route, &names)).collect::<anyhow::Result<_>>()?;
+    let extra = config.extra_routes.iter().map(|extra| Ok((extra.path.clone(), room_route(&extra.route, &names)?)));
+    let routes = Routes::new(routes, extra.collect::<anyhow::Result<_>>()?)?;
+    let name = config.server.name.clone().map_or_else(random_name, Ok)?;
+    let authority = config.upstream.url.authority().cloned().context("upstream.url has no host")?;
+    let scheme = config.upstream.url.scheme().cloned().unwrap_or(Scheme::HTTPS);
+    let origin = format!("{scheme}://{authority}");
+    let upstream = upstream::Settings {
+        scheme,
+        authority,
+        key,
+        max_response: bounded(config.upstream.max_response),
+        name: name.clone(),
+    };
+    let budget = &config.upstream.budget;
+    let tasks = TaskTracker::new();
+    tasks.close();
+    let mut start = [0; 8];
+    getrandom::fill(&mut start).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
+    Ok(Arc::new(Gateway {
+        tokens: Tokens::new(token_settings(config), Arc::new(ring), Arc::clone(&names)),
+        rules: Rules::new(&names),
+        store: Store::new(cache::Settings {
+            max_bytes: config.cache.max_bytes.unwrap_or_else(default_max_bytes),
+            max_object: bounded(config.cache.max_object),
+        }),
+        flights: crate::flight::Flights::default(),
+        budget: Budget::new(budget::Settings {
+            quota: Quota { rate: budget.rate, burst: budget.burst },
+            max_in_flight: budget.max_in_flight,
+            max_wait: budget.max_wait,
+        }),
+        upstream: Upstream::new(client(connector), upstream, clock).context("upstream.api_key_file")?,
+        ledger: Arc::new(Ledger {
+            counts: Counts::new(routes.all().iter().map(|route| route.name.clone()).collect()),
+            lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
+        }),
+        signature: Signature::new(&name).context("server.name")?,
+        origin,
+        settings: gateway::Settings {
+            request_timeout: config.server.request_timeout,
+            flight_timeout: config.upstream.timeout,
+            max_request_body: bounded(config.server.max_request_body),
+            retries: config.upstream.retry.attempts,
+            backoff: config.upstream.retry.backoff,
+        },
+        clock,
+        tasks,
+        draining: AtomicBool::new(false),
+        requests: (u64::from_le_bytes(start), AtomicU64::new(0)),
+        routes,
+    }))
+}
+
+/// The signing keys: a folder's, or one in memory where no state is kept.
+///
+/// # Errors
+/// What is wrong with the folder.
+pub fn ring(keys_dir: Option<&Path>) -> anyhow::Result<Ring> {
+    match keys_dir {
+        Some(folder) => Ring::open(folder).context("tokens.keys_dir"),
+        None => Ring::in_memory().context("signing key"),
+    }
+}
+
+/// What the configuration says of callers and tokens.
+pub(crate) fn token_settings(config: &Config) -> token::Settings {
+    let policy = |caller: &crate::config::Caller| Policy { name: caller.name.clone(), scopes: caller.scopes.clone() };
+    token::Settings {
+        issuer: config.server.public_url.clone(),
+        audience: config.tokens.audience.clone(),
+        accept_api_key_header: config.tokens.accept_api_key_header,
+        callers: config.callers.iter().map(policy).collect(),
+    }
+}
+
+fn partner_key(key: &ApiKey) -> anyhow::Result<Secret> {
+    match key {
+        ApiKey::File(path) => std::fs::read_to_string(path)
+            .map(|text| Secret::new(text.trim().to_owned()))
+            .with_context(|| format!("upstream.api_key_file: {}", path.display())),
+        ApiKey::Variable(name) => secret_in(name).filter(|key| !key.reveal().trim().is_empty()).with_context(|| {
+            format!("upstream.api_key_env: the variable {name} is not set; set it to the partner's key")
+        }),
+    }
+}
+
+fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Result<Route> {
+    let forward = route.forward_headers.iter().map(|name| name.parse::<HeaderName>());
+    Ok(Route {
+        name: route.name.clone(),
+        scope: names.set_of([route.scope.as_str()]),
+        scope_name: route.scope.clone(),
+        stored: route.mode == RouteMode::Api && route.store,
+        terms: Terms {
+            ttl: route.ttl,
+            stale_while_revalidate: route.stale_while_revalidate,
+            stale_if_error: route.stale_if_error,
+            negative_ttl: route.negative_ttl,
+            overrides: route.r#override,
+        },
+        query: route.query.clone(),
+        ignore_query: route.ignore_query.clone(),
+        forward_headers: forward.collect::<Result<_, _>>().context("forward_headers")?,
+        open_to_narrowed: route.projection == Projection::NoneNeeded,
+    })
+}
+
+/// Two gateways in a row must not look like one that calls itself.
+fn random_name() -> anyhow::Result<String> {
+    let mut bits = [0; 4];
+    getrandom::fill(&mut bits).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
+    Ok(format!("gateway-{}", data_encoding::HEXLOWER.encode(&bits)))
+}
+
+/// The lesser of 256 MiB and a quarter of what the control group may use.
+fn default_max_bytes() -> u64 {
+    let limit =
+        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse::<u64>().ok());
+    limit.map_or(256 << 20, |limit| (limit / 4).min(256 << 20))
+}
+
+fn bounded(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+fn which(log: AccessLog) -> Which {
+    match log {
+        AccessLog::All => Which::All,
+        AccessLog::Errors => Which::Errors,
+        AccessLog::Off => Which::Off,
+    }
+}
+
+fn look(format: LogFormat) -> Look {
+    match format {
+        LogFormat::Auto => Look::Auto,
+        LogFormat::Json => Look::Json,
+        LogFormat::Text => Look::Text,
+    }
+}

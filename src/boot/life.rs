@@ -1,0 +1,168 @@
+//! How does the house live?
+//! Given a built house and bound sockets, serves them on one thread per worker until told to end, then drains.
+//! Never loses an answer that was begun, as long as it ends within `shutdown_grace`.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Health;
+use crate::config::Config;
+use crate::gateway::respond::Body;
+use crate::listen::{Door, Limits, Listener};
+
+use super::House;
+
+/// Without a byte for this long a connection is closed.
+const IDLE: Duration = Duration::from_secs(75);
+
+#[derive(Clone)]
+struct Public(Arc<House>);
+
+impl Door for Public {
+    type Body = Body;
+
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        self.0.serve(request, peer).await
+    }
+
+    fn head_too_large(&self, peer: SocketAddr) -> Bytes {
+        self.0.head_too_large(peer)
+    }
+}
+
+/// A house being served.
+pub struct Serving {
+    house: Arc<House>,
+    ready: Arc<AtomicBool>,
+    closed: CancellationToken,
+    workers: Vec<(std::thread::JoinHandle<()>, oneshot::Receiver<()>)>,
+    health: tokio::task::JoinHandle<()>,
+    drain_delay: Duration,
+    grace: Duration,
+}
+
+/// How the end went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every request and flight was finished.
+    Clean,
+    /// Some were cut off at the end of the grace.
+    CutOff,
+}
+
+/// Serves the house on these sockets.
+///
+/// # Errors
+/// When threads or runtimes cannot be made.
+pub fn serve(
+    house: Arc<House>,
+    config: &Config,
+    public: Vec<TcpListener>,
+    health: TcpListener,
+) -> anyhow::Result<Serving> {
+    let limits = Limits {
+        connections: config.server.max_connections,
+        head_bytes: usize::try_from(config.server.max_header_bytes).unwrap_or(usize::MAX),
+        head_time: config.server.header_timeout,
+        idle_time: IDLE,
+    };
+    let open = Arc::new(AtomicUsize::new(0));
+    let closed = CancellationToken::new();
+    let count = match config.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    let mut workers = Vec::with_capacity(count);
+    for nth in 0..count {
+        let sockets = public.iter().map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>().context("listeners")?;
+        let listener = Listener::new(Public(Arc::clone(&house)), limits, house.clock, Arc::clone(&open));
+        workers.push(worker(nth, listener, sockets, closed.clone(), Arc::clone(&house))?);
+    }
+    let ready = Arc::new(AtomicBool::new(true));
+    let door = Health::new(Arc::clone(&house), Arc::clone(&ready), open);
+    let listener = Listener::new(door, Limits { connections: 256, ..limits }, house.clock, Arc::default());
+    let health_closed = CancellationToken::new();
+    let health = tokio::spawn(async move {
+        let _ = listener.serve(health, health_closed).await;
+    });
+    let (drain_delay, grace) = (config.server.drain_delay, config.server.shutdown_grace);
+    Ok(Serving { house, ready, closed, workers, health, drain_delay, grace })
+}
+
+type Worker = (std::thread::JoinHandle<()>, oneshot::Receiver<()>);
+
+fn worker(
+    nth: usize,
+    listener: Listener<Public>,
+    sockets: Vec<TcpListener>,
+    closed: CancellationToken,
+    house: Arc<House>,
+) -> anyhow::Result<Worker> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (done, ended) = oneshot::channel();
+    let work = move || {
+        runtime.block_on(async {
+            let mut served = tokio::task::JoinSet::new();
+            for socket in sockets {
+                let (listener, closed) = (listener.clone(), closed.clone());
+                served.spawn(async move { listener.serve(socket, closed).await });
+            }
+            while let Some(ended) = served.join_next().await {
+                if let Ok(Err(error)) = ended {
+                    tracing::error!(%error, "a listener failed");
+                }
+            }
+            // Flights run on the worker that started them, and others may wait for them.
+            house.tasks.wait().await;
+        });
+        let _ = done.send(());
+    };
+    let thread = std::thread::Builder::new().name(format!("worker-{nth}")).spawn(work)?;
+    Ok((thread, ended))
+}
+
+impl Serving {
+    /// Ends: not ready, `drain_delay` if `patiently`, sockets closed, requests and flights finished, log flushed.
+    pub async fn end(self, patiently: bool) -> Ended {
+        let clock = self.house.clock;
+        let until = clock.tick().plus(self.grace);
+        self.ready.store(false, Ordering::Relaxed);
+        self.house.draining.store(true, Ordering::Relaxed);
+        if patiently {
+            clock.sleep_until(clock.tick().plus(self.drain_delay).min(until)).await;
+        }
+        self.closed.cancel();
+        let mut ended = Ended::Clean;
+        for (_, worker) in self.workers {
+            if clock.until(until, worker).await.is_err() {
+                ended = Ended::CutOff;
+            }
+        }
+        self.health.abort();
+        self.house.ledger.lines.flush();
+        ended
+    }
+}
+
+/// Waits for SIGTERM (`true`: others must first learn that we go) or SIGINT (`false`: somebody sits there and waits).
+///
+/// # Errors
+/// When the signals cannot be watched.
+pub async fn until_signal() -> anyhow::Result<bool> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => false,
+    })
+}

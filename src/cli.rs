@@ -1,0 +1,366 @@
+//! What is the program told to do?
+//! Given the command line, runs one command and hands back the exit code: 0 done, 1 failed, 2 wrong usage or configuration.
+//! Never prints a secret; what a command is asked for goes to standard output, everything else to standard error.
+
+mod demo;
+
+use std::io::{IsTerminal, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::{CommandFactory, Parser, Subcommand};
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+
+use crate::boot::{self, Ended};
+use crate::clock::Clock;
+use crate::config::{self, Config, Given, LogFormat};
+use crate::gcra::{Quota, Rate};
+use crate::listen::{self, Door, Limits, Listener};
+use crate::secret::Secret;
+use crate::simulator::{self, Simulator};
+use crate::token::scope::ScopeNames;
+use crate::token::{Tokens, Wish};
+
+/// A caching reverse proxy and token authority in front of a reseller Account API.
+#[derive(Debug, Parser)]
+#[command(name = "reseller-gateway", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(Configured),
+    /// Run the gateway, the built-in Account API and three callers on loopback, to try it out.
+    Demo,
+    /// Check the configuration and print the effective settings.
+    Check(Configured),
+    /// Run the Account API alone, in memory, for development and tests.
+    Simulate(Simulate),
+    /// Make tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Ask a running gateway whether it is ready; for containers without curl.
+    Healthcheck {
+        /// The health listener.
+        #[arg(long, default_value = "127.0.0.1:9536")]
+        address: SocketAddr,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+#[derive(Debug, clap::Args)]
+struct Configured {
+    /// The configuration file.
+    #[arg(long, short, value_name = "FILE", env = "RESELLER_GATEWAY_CONFIG", default_value = "reseller-gateway.toml")]
+    config: PathBuf,
+    /// The partner's address, over `upstream.url`.
+    #[arg(long, value_name = "URL")]
+    upstream_url: Option<String>,
+    /// Threads that serve, over `server.workers`.
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// What the process logs, over `telemetry.log`.
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+    /// Which requests are logged (all, errors, off), over `telemetry.access_log`.
+    #[arg(long, value_name = "WHICH")]
+    access_log: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Simulate {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:9534")]
+    listen: SocketAddr,
+    /// The key that it wants in X-Reseller-Api-Key.
+    #[arg(long, default_value = "simulator-key", env = "RESELLER_API_KEY", hide_env_values = true)]
+    api_key: String,
+    /// How many clients there are.
+    #[arg(long, default_value_t = 25)]
+    clients: usize,
+    /// Which data: the same seed gives the same bytes.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How long each answer takes (for example 200ms).
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    latency: Duration,
+    /// Beyond this rate it answers 429 (for example 10/s).
+    #[arg(long)]
+    rate: Option<Rate>,
+    /// The share of answers that are 500, from 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    fail: f64,
+    /// The Cache-Control of its documents.
+    #[arg(long, value_name = "VALUE")]
+    cache_control: Option<String>,
+    /// Send ETags and answer If-None-Match with 304.
+    #[arg(long)]
+    etag: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token for a caller and print it alone on standard output.
+    Issue {
+        #[command(flatten)]
+        configured: Configured,
+        /// The caller, as the configuration names it.
+        #[arg(long)]
+        caller: String,
+        /// A scope; repeat for more. None: the caller's reading ones.
+        #[arg(long = "scope")]
+        scopes: Vec<String>,
+        /// Narrow it to a client; not available in this version.
+        #[arg(long = "client")]
+        clients: Vec<String>,
+        /// Narrow it to a provider; not available in this version.
+        #[arg(long = "provider")]
+        providers: Vec<String>,
+        /// For how long (for example 30m); at most tokens.max_ttl.
+        #[arg(long, value_parser = duration)]
+        ttl: Option<Duration>,
+    },
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
+    Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "must be a number from 0 to 1".to_owned())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be a number from 0 to 1".to_owned()) }
+}
+
+/// Runs the command line's command.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    let ended = match arguments.command {
+        Command::Serve(configured) => configured.load().and_then(|config| in_runtime(serve(config))),
+        Command::Demo => in_runtime(demo::demo()),
+        Command::Check(configured) => configured.load().and_then(|config| check(&config)),
+        Command::Simulate(settings) => in_runtime(simulate(settings)),
+        Command::Token(TokenCommand::Issue { configured, caller, scopes, clients, providers, ttl }) => {
+            match clients.is_empty() && providers.is_empty() {
+                true => configured.load().and_then(|config| issue(&config, caller, scopes, ttl)),
+                false => Err(anyhow::anyhow!(
+                    "--client and --provider: tokens with bounds are not available in this version"
+                )),
+            }
+        }
+        Command::Healthcheck { address } => in_runtime(healthcheck(address)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()).context("standard output")
+        }
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let (text, code) = match error.downcast_ref::<config::Faults>() {
+                Some(faults) => (faults.render(std::io::stderr().is_terminal()), 2),
+                None => (format!("error: {error:#}"), 1),
+            };
+            let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+            ExitCode::from(code)
+        }
+    }
+}
+
+impl Configured {
+    fn load(&self) -> anyhow::Result<Config> {
+        let flag = |key: &str, value: &Option<String>, flag: &str| {
+            value.clone().map(|value| (key.to_owned(), value, flag.to_owned()))
+        };
+        let flags = [
+            flag("upstream.url", &self.upstream_url, "--upstream-url"),
+            flag("server.workers", &self.workers, "--workers"),
+            flag("telemetry.log", &self.log, "--log"),
+            flag("telemetry.access_log", &self.access_log, "--access-log"),
+        ];
+        let given = Given {
+            file: Some(self.config.clone()),
+            text: None,
+            environment: config::environment(),
+            flags: flags.into_iter().flatten().collect(),
+        };
+        Ok(config::load(given)?)
+    }
+}
+
+fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    start_log(&config);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    if config.tokens.keys_dir.is_none() {
+        tracing::warn!("state.dir is empty: signing keys live in memory, and tokens end with the process");
+    }
+    let ring = boot::ring(config.tokens.keys_dir.as_deref())?;
+    let house = boot::build(&config, ring, Clock::real())?;
+    let public = config.listeners.iter().map(|listener| bind(listener.address)).collect::<anyhow::Result<Vec<_>>>()?;
+    let health = bind(config.health.listen)?;
+    let serving = boot::serve(house, &config, public, health)?;
+    for listener in &config.listeners {
+        tracing::info!(address = %listener.address, upstream = %config.upstream.url, "serving");
+    }
+    tracing::info!(address = %config.health.listen, "health");
+    let patiently = boot::until_signal().await?;
+    tracing::info!("draining");
+    tokio::select! {
+        ended = serving.end(patiently) => match ended {
+            Ended::Clean => tracing::info!("ended"),
+            Ended::CutOff => bail!("some requests were cut off at the end of server.shutdown_grace"),
+        },
+        _ = boot::until_signal() => bail!("ended by a second signal"),
+    }
+    Ok(())
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.telemetry.log).unwrap_or_default();
+    let terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .with_target(false);
+    let json = match config.telemetry.log_format {
+        LogFormat::Auto => !terminal,
+        other => other == LogFormat::Json,
+    };
+    let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen::bind(address).with_context(|| format!("cannot listen on {address}; is another gateway running there?"))
+}
+
+fn check(config: &Config) -> anyhow::Result<()> {
+    for warning in &config.warnings {
+        writeln!(anstream::stderr(), "warning: {warning}")?;
+    }
+    write!(std::io::stdout(), "{}", config.render())?;
+    Ok(())
+}
+
+fn issue(config: &Config, caller: String, scopes: Vec<String>, ttl: Option<Duration>) -> anyhow::Result<()> {
+    let Some(folder) = config.tokens.keys_dir.as_deref() else {
+        bail!(
+            "state.dir is empty, so the signing keys are in the memory of the running gateway alone; set state.dir to issue tokens here"
+        )
+    };
+    let policy = config.callers.iter().find(|policy| policy.name == caller);
+    let ttl = ttl.or(policy.map(|policy| policy.token_ttl)).unwrap_or(config.tokens.default_ttl);
+    if ttl.is_zero() || ttl > config.tokens.max_ttl {
+        bail!("--ttl must be above 0 and at most tokens.max_ttl, {} s", config.tokens.max_ttl.as_secs());
+    }
+    let token = tokens(config, boot::ring(Some(folder))?)?.issue(&Wish { caller, scopes, ttl }, Clock::real().now())?;
+    writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}
+
+fn tokens(config: &Config, ring: crate::token::ring::Ring) -> anyhow::Result<Tokens> {
+    let scopes = config.callers.iter().flat_map(|caller| caller.scopes.iter().map(String::as_str));
+    Ok(Tokens::new(boot::token_settings(config), Arc::new(ring), Arc::new(ScopeNames::new(scopes)?)))
+}
+
+/// The simulator behind a socket.
+#[derive(Clone)]
+struct Partner(Arc<Simulator>);
+
+impl Door for Partner {
+    type Body = Full<Bytes>;
+
+    async fn answer(&self, request: Request<Incoming>, _peer: SocketAddr) -> Response<Full<Bytes>> {
+        self.0.answer(request.method(), request.uri(), request.headers()).await.map(Full::new)
+    }
+
+    fn head_too_large(&self, _peer: SocketAddr) -> Bytes {
+        Bytes::from_static(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        )
+    }
+}
+
+async fn simulate(settings: Simulate) -> anyhow::Result<()> {
+    let clock = Clock::real();
+    let burst = |rate: Rate| (1.0 / rate.interval().as_secs_f64().max(1e-6)).ceil() as u32;
+    let simulator = Simulator::new(
+        simulator::Settings {
+            api_key: Secret::new(settings.api_key),
+            clients: settings.clients,
+            seed: settings.seed,
+            latency: settings.latency,
+            rate: settings.rate.map(|rate| Quota { rate, burst: burst(rate).max(1) }),
+            fail: settings.fail,
+            cache_control: settings.cache_control,
+            etag: settings.etag,
+        },
+        clock,
+    );
+    let socket = bind(settings.listen)?;
+    writeln!(std::io::stdout(), "Account API on http://{}/reseller/account/v1/", socket.local_addr()?)?;
+    let (served, closed) = partner(simulator, socket, clock);
+    boot::until_signal().await?;
+    closed.cancel();
+    let _ = clock.until(clock.tick().plus(Duration::from_secs(5)), served).await;
+    Ok(())
+}
+
+fn partner(
+    simulator: Simulator,
+    socket: TcpListener,
+    clock: Clock,
+) -> (tokio::task::JoinHandle<()>, CancellationToken) {
+    const WAIT: Duration = Duration::from_secs(75);
+    let limits = Limits { connections: 10_000, head_bytes: 32 << 10, head_time: WAIT, idle_time: WAIT };
+    let listener = Listener::new(Partner(Arc::new(simulator)), limits, clock, Arc::default());
+    let closed = CancellationToken::new();
+    let until = closed.clone();
+    let served = tokio::spawn(async move {
+        let _ = listener.serve(socket, until).await;
+    });
+    (served, closed)
+}
+
+async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.take(4096).read_to_end(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let clock = Clock::real();
+    let answer = clock.until(clock.tick().plus(Duration::from_secs(3)), ask).await;
+    let answer = answer.ok().context("no answer within 3 s")?.with_context(|| format!("cannot ask {address}"))?;
+    if answer.starts_with(b"HTTP/1.1 200") { Ok(()) } else { bail!("not ready") }
+}

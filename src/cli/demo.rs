@@ -1,0 +1,168 @@
+//! How is it tried out?
+//! Given nothing, runs simulator, gateway and three callers in one process, and prints what to paste.
+//! Never writes a file: keys and state are in memory.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::boot::{self, House};
+use crate::clock::Clock;
+use crate::config::{self, Given};
+use crate::listen;
+use crate::secret::Secret;
+use crate::simulator::{self, Sample, Simulator};
+use crate::token::Wish;
+
+const CALLERS: [(&str, &str, &str); 3] = [
+    ("BILLING", "billing", "everything, personal data included"),
+    ("SUPPORT", "support", "clients and projects, personal data blanked"),
+    ("DASHBOARD", "dashboard", "providers and resources only"),
+];
+
+const SETTINGS: &str = r#"
+[upstream]
+api_key_env = "RESELLER_API_KEY"
+[state]
+dir = ""
+[telemetry]
+access_log = "off"
+[[callers]]
+name = "billing"
+scopes = ["clients:read", "projects:read", "providers:read", "resources:read", "pii:read"]
+clients = ["*"]
+providers = ["*"]
+[[callers]]
+name = "support"
+scopes = ["clients:read", "projects:read"]
+clients = ["*"]
+providers = ["*"]
+[[callers]]
+name = "dashboard"
+scopes = ["providers:read", "resources:read"]
+clients = ["*"]
+providers = ["*"]
+"#;
+
+/// Runs until Ctrl-C.
+///
+/// # Errors
+/// When no port can be had.
+pub(super) async fn demo() -> anyhow::Result<()> {
+    let clock = Clock::real();
+    let key = demo_key()?;
+    let (partner, public, health) = (near(9534)?, near(8080)?, near(9536)?);
+    let simulator = Simulator::new(simulator::Settings { api_key: key.clone(), ..Default::default() }, clock);
+    let sample = simulator.sample();
+    let partner_at = partner.local_addr()?;
+    let (simulated, closed) = super::partner(simulator, partner, clock);
+    let address = public.local_addr()?;
+    let text = format!(
+        "[server]\nname = \"demo\"\npublic_url = \"http://{address}\"\n[[listeners]]\naddress = \"{address}\"\n[health]\nlisten = \"{}\"\n{}",
+        health.local_addr()?,
+        SETTINGS.replacen("[upstream]", &format!("[upstream]\nurl = \"http://{partner_at}\""), 1),
+    );
+    let config = config::load(Given { file: None, text: Some(text), environment: Vec::new(), flags: Vec::new() })?;
+    let dialer = crate::dial::dialer(None, config.upstream.connect_timeout)?;
+    let house = boot::join(&config, boot::ring(None)?, key, dialer, clock)?;
+    let page = page(&house, &config, &sample, clock)?;
+    let serving = boot::serve(Arc::clone(&house), &config, vec![public], health)?;
+    write!(anstream::stdout(), "{page}")?;
+    tokio::select! {
+        ended = boot::until_signal() => drop(ended?),
+        line = live_line(&house, clock) => line?,
+    }
+    writeln!(std::io::stdout())?;
+    serving.end(false).await;
+    closed.cancel();
+    let _ = clock.until(clock.tick().plus(Duration::from_secs(2)), simulated).await;
+    Ok(())
+}
+
+/// The usual port, or a free one where it is taken.
+fn near(port: u16) -> anyhow::Result<TcpListener> {
+    let loopback = std::net::Ipv4Addr::LOCALHOST;
+    listen::bind((loopback, port).into())
+        .or_else(|_| listen::bind((loopback, 0).into()))
+        .context("no free port on 127.0.0.1")
+}
+
+fn demo_key() -> anyhow::Result<Secret> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
+    Ok(Secret::new(data_encoding::HEXLOWER.encode(&bits)))
+}
+
+fn page(house: &House, config: &config::Config, sample: &Sample, clock: Clock) -> anyhow::Result<String> {
+    let (bold, dim, off) = (anstyle::Style::new().bold(), anstyle::Style::new().dimmed(), anstyle::Reset);
+    let mut page = String::new();
+    let gateway = &config.server.public_url;
+    let base = format!("{gateway}/reseller/account/v1");
+    writeln!(page, "\n{bold}reseller-gateway demo{off}  {dim}everything is in memory; Ctrl-C ends it{off}\n")?;
+    writeln!(page, "  gateway   {gateway}")?;
+    writeln!(page, "  partner   {}  {dim}(simulated; its key stays inside){off}", config.upstream.url)?;
+    writeln!(page, "  health    http://{}  {dim}/livez /readyz /metrics{off}\n", config.health.listen)?;
+    writeln!(page, "{bold}Three callers{off}  {dim}paste these first{off}\n")?;
+    for (variable, caller, may) in CALLERS {
+        let wish = Wish {
+            caller: caller.to_owned(),
+            scopes: Vec::new(),
+            ttl: config.tokens.max_ttl.min(Duration::from_secs(3600)),
+        };
+        let token = house.tokens.issue(&wish, clock.now())?;
+        writeln!(page, "{dim}# {caller}: {may}{off}\nexport {variable}={token}")?;
+    }
+    let client = &sample.client;
+    let lines = [
+        (
+            "a miss, then hits: watch Cache-Status",
+            format!("curl -i -H \"Authorization: Bearer $BILLING\" {base}/clients/{client}/"),
+        ),
+        (
+            "the same entry without personal data",
+            format!("curl -H \"Authorization: Bearer $SUPPORT\" {base}/clients/{client}/"),
+        ),
+        (
+            "an existing client changes host and key only",
+            format!("curl -H \"X-Reseller-Api-Key: $DASHBOARD\" {base}/clients/{client}/resources/"),
+        ),
+        ("a right it does not have", format!("curl -H \"Authorization: Bearer $DASHBOARD\" {base}/clients/")),
+        (
+            "what the partner was really asked",
+            format!("curl http://{}/_simulator/stats", config.upstream.url.authority().map_or("", |a| a.as_str())),
+        ),
+    ];
+    writeln!(page, "\n{bold}Try{off}\n")?;
+    for (what, line) in lines {
+        writeln!(page, "{dim}# {what}{off}\n{line}")?;
+    }
+    writeln!(page)?;
+    Ok(page)
+}
+
+/// What is spent and saved, each second: one line that moves on a terminal, a new line where it changed elsewhere.
+async fn live_line(house: &House, clock: Clock) -> anyhow::Result<()> {
+    let terminal = std::io::stdout().is_terminal();
+    let mut shown = None;
+    loop {
+        let totals = house.ledger.counts.totals();
+        if shown != Some(totals) {
+            let ratio = totals.hits as f64 * 100.0 / totals.requests.max(1) as f64;
+            let (requests, calls, saved) = (totals.requests, totals.calls, totals.saved);
+            let line = format!("requests {requests}   hits {ratio:.1} %   partner calls {calls}   calls saved {saved}");
+            let mut out = std::io::stdout();
+            if terminal {
+                write!(out, "\r{line}   ")?
+            } else {
+                writeln!(out, "{line}")?
+            }
+            out.flush()?;
+            shown = Some(totals);
+        }
+        clock.sleep_until(clock.tick().plus(Duration::from_secs(1))).await;
+    }
+}
