@@ -15,7 +15,6 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use moka::sync::Cache;
-use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
 mod serving;
@@ -65,7 +64,7 @@ async fn main() -> anyhow::Result<()> {
         })
         .build_with_hasher(RandomState::new());
     let house = House { store, client: Client::builder(TokioExecutor::new()).build(connector), partner, key };
-    let listener = TcpListener::bind(listen).await?;
+    let listener = serving::listen(listen)?;
     let server = serving::serve(listener, async move |request| house.answer(&request).await);
     LocalSet::new().run_until(server).await;
     Ok(())
@@ -98,7 +97,9 @@ impl House {
         anyhow::ensure!(answer.status() == StatusCode::OK, "the partner answered {}", answer.status());
         let content_type =
             answer.headers().get(CONTENT_TYPE).cloned().unwrap_or(HeaderValue::from_static("application/json"));
-        let body = answer.into_body().collect().await?.to_bytes();
+        // Copied: what hyper hands out are slices that would keep its whole read buffer alive.
+        let content_type = HeaderValue::from_bytes(content_type.as_bytes())?;
+        let body = Bytes::copy_from_slice(&answer.into_body().collect().await?.to_bytes());
         let digest = RandomState::with_seeds(1, 2, 3, 4).hash_one(&body);
         let etag = HeaderValue::try_from(format!("\"{digest:016x}\""))?;
         Ok(Stored { body, content_type, etag })

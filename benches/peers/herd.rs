@@ -63,7 +63,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let paths = std::fs::read_to_string(paths)?;
     let tokens = std::fs::read_to_string(tokens)?;
     let seen = Rc::new(Seen::default());
-    spawn_local(partner(TcpListener::bind(listen).await?, Rc::clone(&seen), Duration::from_millis(latency_ms)));
+    spawn_local(partner(serving::listen(listen)?, Rc::clone(&seen), Duration::from_millis(latency_ms)));
     println!("listening");
     // The driver starts the server now and says so with a line.
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use clap::Parser;
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
 mod documents;
@@ -40,7 +39,7 @@ fn duration(text: &str) -> Result<Duration, jiff::Error> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let Arguments { listen, key, latency } = Arguments::parse();
-    let listener = TcpListener::bind(listen).await?;
+    let listener = serving::listen(listen)?;
     println!("listening");
     let documents = documents::Documents::new();
     let partner = serving::serve(listener, async move |request| {

@@ -3,6 +3,7 @@
 //! Never ends by itself; the driver stops the process.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -12,7 +13,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// As the peers' configurations have it: a herd that connects at once must not lose a SYN.
+const BACKLOG: u32 = 4096;
+
+/// Listens on `address` with room for a herd.
+pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves every connection in a task of its own; must run inside a `LocalSet`.
 pub(crate) async fn serve<F>(listener: TcpListener, answer: F)
