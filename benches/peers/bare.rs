@@ -57,9 +57,9 @@ async fn main() -> anyhow::Result<()> {
     let Arguments { listen, partner, key } = Arguments::parse();
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    let store = Cache::builder()
+    let store = Cache::<Box<str>, Stored>::builder()
         .max_capacity(MAX_BYTES)
-        .weigher(|path: &Box<str>, stored: &Stored| {
+        .weigher(|path, stored| {
             u32::try_from(path.len() + stored.body.len() + stored.etag.len()).unwrap_or(u32::MAX)
         })
         .build_with_hasher(RandomState::new());
