@@ -59,9 +59,7 @@ async fn main() -> anyhow::Result<()> {
     connector.set_nodelay(true);
     let store = Cache::<Box<str>, Stored>::builder()
         .max_capacity(MAX_BYTES)
-        .weigher(|path, stored| {
-            u32::try_from(path.len() + stored.body.len() + stored.etag.len()).unwrap_or(u32::MAX)
-        })
+        .weigher(|path, stored| u32::try_from(path.len() + stored.body.len() + stored.etag.len()).unwrap_or(u32::MAX))
         .build_with_hasher(RandomState::new());
     let house = House { store, client: Client::builder(TokioExecutor::new()).build(connector), partner, key };
     let listener = serving::listen(listen)?;
