@@ -4,6 +4,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -25,7 +26,7 @@ pub struct Entry {
     /// Where the body ends, then where each kept header ends.
     ends: [u32; 1 + PARTS],
     status: StatusCode,
-    life: Life,
+    life: PackedLife,
     not_stored: Option<NotStored>,
     tag: Tag,
     /// Nanoseconds until which no refresh is tried again.
@@ -42,24 +43,67 @@ pub struct Shown {
     pub tag: Tag,
 }
 
-/// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for, quoted base64url.
+/// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tag([u8; 24]);
+pub struct Tag([u8; 16]);
 
 impl Tag {
     /// The tag of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let hash = digest(&SHA256, bytes);
-        let mut tag = [b'"'; 24];
-        if let (Some(text), Some(bits)) = (tag.get_mut(1..23), hash.as_ref().get(..16)) {
-            data_encoding::BASE64URL_NOPAD.encode_mut(bits, text);
+        let mut tag = [0; 16];
+        if let Some(bits) = digest(&SHA256, bytes).as_ref().get(..16) {
+            tag.copy_from_slice(bits);
         }
         Self(tag)
     }
 
-    /// As it stands in the header.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+    /// As it stands in the header: quoted base64url.
+    pub fn text(&self) -> [u8; 24] {
+        let mut text = [b'"'; 24];
+        if let Some(inside) = text.get_mut(1..23) {
+            data_encoding::BASE64URL_NOPAD.encode_mut(&self.0, inside);
+        }
+        text
+    }
+}
+
+/// A [`Life`] in half its size: there are many entries, and milliseconds are fine enough for all of them.
+#[derive(Debug, Clone, Copy)]
+struct PackedLife {
+    since: Tick,
+    lifetime: u64,
+    initial_age: u32,
+    stale_while_revalidate: u32,
+    stale_if_error: u32,
+    ask_first: bool,
+}
+
+impl From<Life> for PackedLife {
+    fn from(life: Life) -> Self {
+        // Beyond 49 days a window ends there.
+        let short = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        Self {
+            since: life.since,
+            lifetime: u64::try_from(life.lifetime.as_millis()).unwrap_or(u64::MAX),
+            initial_age: short(life.initial_age),
+            stale_while_revalidate: short(life.stale_while_revalidate),
+            stale_if_error: short(life.stale_if_error),
+            ask_first: life.ask_first,
+        }
+    }
+}
+
+impl From<PackedLife> for Life {
+    fn from(life: PackedLife) -> Self {
+        let long = |millis: u32| Duration::from_millis(millis.into());
+        Self {
+            since: life.since,
+            lifetime: Duration::from_millis(life.lifetime),
+            initial_age: long(life.initial_age),
+            stale_while_revalidate: long(life.stale_while_revalidate),
+            stale_if_error: long(life.stale_if_error),
+            ask_first: life.ask_first,
+        }
     }
 }
 
@@ -82,7 +126,7 @@ impl Entry {
             block: Bytes::copy_from_slice(&block),
             ends,
             status,
-            life,
+            life: life.into(),
             not_stored,
             tag: Tag::of(body),
             rest: AtomicU64::new(0),
@@ -114,8 +158,8 @@ impl Entry {
     }
 
     /// Its life.
-    pub fn life(&self) -> &Life {
-        &self.life
+    pub fn life(&self) -> Life {
+        self.life.into()
     }
 
     /// Why it is not in the store, if it is not.
@@ -179,9 +223,9 @@ impl Entry {
 
 const NO_LIFE: Life = Life {
     since: Tick::from_nanos(0),
-    initial_age: std::time::Duration::ZERO,
-    lifetime: std::time::Duration::ZERO,
-    stale_while_revalidate: std::time::Duration::ZERO,
-    stale_if_error: std::time::Duration::ZERO,
+    initial_age: Duration::ZERO,
+    lifetime: Duration::ZERO,
+    stale_while_revalidate: Duration::ZERO,
+    stale_if_error: Duration::ZERO,
     ask_first: true,
 };

@@ -125,7 +125,7 @@ impl Signature {
         }
         let seconds = entry.life().lifetime.as_secs();
         let headers = &mut asked;
-        headers.insert(ETAG, HeaderValue::from_bytes(tag.as_bytes()).unwrap_or(HeaderValue::from_static("\"\"")));
+        headers.insert(ETAG, HeaderValue::from_bytes(&tag.text()).unwrap_or(HeaderValue::from_static("\"\"")));
         headers.insert(VARY, VARY_OURS);
         headers.insert(CACHE_CONTROL, cache_control(entry.not_stored().is_some() || entry.life().ask_first, seconds));
         headers.insert(AGE, number(age.as_secs()));
@@ -283,7 +283,7 @@ fn names(asked: &HeaderMap, list: &HeaderName, tag: &Tag, weak: bool) -> bool {
     asked.get_all(list).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).any(|item| {
         let item = item.trim_ascii();
         let item = if weak { item.strip_prefix(b"W/").unwrap_or(item) } else { item };
-        item == b"*" || item == tag.as_bytes()
+        item == b"*" || item == tag.text()
     })
 }
 

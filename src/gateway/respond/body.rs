@@ -49,7 +49,8 @@ struct Stream {
 /// The body of every response.
 pub struct Body {
     what: What,
-    end: Option<End>,
+    /// In a box: a response is moved a few times on its way out, and this is the larger part of it.
+    end: Option<Box<End>>,
 }
 
 /// The partner stood still in the middle of its answer.
@@ -86,7 +87,7 @@ impl Body {
     /// What settles the request with this body.
     #[must_use]
     pub fn ending(mut self, end: End) -> Self {
-        self.end = Some(end);
+        self.end = Some(Box::new(end));
         self
     }
 
