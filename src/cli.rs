@@ -41,19 +41,19 @@ struct Arguments {
 enum Command {
     /// Run the gateway.
     Serve(Configured),
-    /// Run the gateway, the built-in Account API and three callers on loopback, to try it out.
+    /// Try it: the gateway, a simulated partner and tokens for three callers, on loopback and in memory.
     Demo,
-    /// Check the configuration and print the effective settings.
+    /// Check the configuration and print the settings that result; opens no port and asks nobody.
     Check(Configured),
-    /// Run the Account API alone, in memory, for development and tests.
+    /// Run a simulated partner (the Account API), in memory, for development and tests.
     Simulate(Simulate),
-    /// Make tokens.
+    /// Make tokens for callers.
     #[command(subcommand)]
     Token(TokenCommand),
     /// Ask a running gateway whether it is ready; for containers without curl.
     Healthcheck {
-        /// The health listener.
-        #[arg(long, default_value = "127.0.0.1:9536")]
+        /// Its health listener.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9536")]
         address: SocketAddr,
     },
     /// Print a completion script for a shell.
@@ -70,16 +70,16 @@ struct Configured {
     /// The configuration file.
     #[arg(long, short, value_name = "FILE", env = "RESELLER_GATEWAY_CONFIG", default_value = "reseller-gateway.toml")]
     config: PathBuf,
-    /// The partner's address, over `upstream.url`.
+    /// The partner's address, in place of `upstream.url`.
     #[arg(long, value_name = "URL")]
     upstream_url: Option<String>,
-    /// Threads that serve, over `server.workers`.
+    /// How many threads serve, in place of `server.workers`; 0 is one per core.
     #[arg(long, value_name = "N")]
     workers: Option<String>,
-    /// What the process logs, over `telemetry.log`.
+    /// What the process logs (error, warn, info, debug), in place of `telemetry.log`.
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
-    /// Which requests are logged (all, errors, off), over `telemetry.access_log`.
+    /// Which requests are logged (all, errors, off), in place of `telemetry.access_log`.
     #[arg(long, value_name = "WHICH")]
     access_log: Option<String>,
 }
@@ -87,25 +87,25 @@ struct Configured {
 #[derive(Debug, clap::Args)]
 struct Simulate {
     /// Where to listen.
-    #[arg(long, default_value = "127.0.0.1:9534")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9534")]
     listen: SocketAddr,
     /// The key that it wants in X-Reseller-Api-Key.
-    #[arg(long, default_value = "simulator-key", env = "RESELLER_API_KEY", hide_env_values = true)]
+    #[arg(long, value_name = "KEY", default_value = "simulator-key", env = "RESELLER_API_KEY", hide_env_values = true)]
     api_key: String,
     /// How many clients there are.
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, value_name = "N", default_value_t = 25)]
     clients: usize,
     /// Which data: the same seed gives the same bytes.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// How long each answer takes (for example 200ms).
-    #[arg(long, default_value = "0s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     latency: Duration,
     /// Beyond this rate it answers 429 (for example 10/s).
-    #[arg(long)]
+    #[arg(long, value_name = "RATE")]
     rate: Option<Rate>,
     /// The share of answers that are 500, from 0 to 1.
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     fail: f64,
     /// The Cache-Control of its documents.
     #[arg(long, value_name = "VALUE")]
@@ -121,20 +121,20 @@ enum TokenCommand {
     Issue {
         #[command(flatten)]
         configured: Configured,
-        /// The caller, as the configuration names it.
-        #[arg(long)]
+        /// The caller, by its name in the configuration.
+        #[arg(long, value_name = "NAME")]
         caller: String,
-        /// A scope; repeat for more. None: the caller's reading ones.
-        #[arg(long = "scope")]
+        /// A scope of the caller's; repeat for more. Without it: all but `write`, `cache:refresh` and `gateway:admin`.
+        #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
         /// Narrow it to a client; not available in this version.
-        #[arg(long = "client")]
+        #[arg(long = "client", value_name = "ID")]
         clients: Vec<String>,
         /// Narrow it to a provider; not available in this version.
-        #[arg(long = "provider")]
+        #[arg(long = "provider", value_name = "ID")]
         providers: Vec<String>,
-        /// For how long (for example 30m); at most tokens.max_ttl.
-        #[arg(long, value_parser = duration)]
+        /// For how long (for example 30m), at most `tokens.max_ttl`. Without it: the caller's `token_ttl`.
+        #[arg(long, value_name = "TIME", value_parser = duration)]
         ttl: Option<Duration>,
     },
 }

@@ -182,7 +182,7 @@ impl Routes {
             let ids: Option<SmallVec<[Word; 2]>> = ids.collect();
             return Ok((endpoint as usize, Some((endpoint, ids.ok_or(NoSuchRoute::Path)?))));
         }
-        if target.path().starts_with(NEVER_ROUTED) {
+        if is_never_routed(target.path()) {
             return Err(NoSuchRoute::Path);
         }
         match self.extra.at(target.path()) {
@@ -190,6 +190,13 @@ impl Routes {
             Err(_) => below.map(|_| (OTHER, None)).ok_or(NoSuchRoute::Path),
         }
     }
+}
+
+/// Whole segments, in any letter case: whether the partner tells cases apart is not for us to bet on.
+fn is_never_routed(path: &str) -> bool {
+    path.as_bytes().split_at_checked(NEVER_ROUTED.len()).is_some_and(|(start, rest)| {
+        start.eq_ignore_ascii_case(NEVER_ROUTED.as_bytes()) && matches!(rest, [] | [b'/', ..])
+    })
 }
 
 type Lead = (RouteIndex, Option<(Endpoint, SmallVec<[Word; 2]>)>);

@@ -190,7 +190,7 @@ impl Tokens {
             iss: self.settings.issuer.clone(),
             sub: policy.name.clone(),
             aud: self.settings.audience.clone(),
-            exp: now.unix() + wish.ttl.as_secs(),
+            exp: now.unix().saturating_add(wish.ttl.as_secs()),
             iat: now.unix(),
             jti: claims::new_id()?,
             client_id: policy.name.clone(),

@@ -223,3 +223,6 @@ fn cause_of(error: &(dyn Error + 'static)) -> Failed {
     }
     Failed::Broken
 }
+
+#[cfg(test)]
+mod tests;

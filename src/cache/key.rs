@@ -11,7 +11,7 @@ use crate::route::{Resource, Route};
 
 /// The binary key of one representation: route, then every part with its length before it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key(Box<[u8]>);
+pub struct Key(pub(super) Box<[u8]>);
 
 type Parts = SmallVec<[u8; 128]>;
 
@@ -22,7 +22,7 @@ impl Key {
             return None;
         }
         let mut parts = Parts::new();
-        parts.push(grant.wanted().route() as u8);
+        parts.extend_from_slice(&(grant.wanted().route() as u16).to_be_bytes());
         match grant.wanted().resource() {
             Resource::Seven { ids, query, .. } => {
                 parts.push(ids.len() as u8);
@@ -53,7 +53,7 @@ impl Key {
     }
 }
 
-/// A length of two bytes keeps parts apart: no choice of values makes two resources share a key.
+/// A length of three bytes keeps parts apart: no choice of values makes two resources share a key.
 fn push(parts: &mut Parts, part: &[u8]) {
     parts.extend_from_slice(&(part.len() as u32).to_be_bytes()[1..]);
     parts.extend_from_slice(part);

@@ -196,7 +196,9 @@ fn expires(head: &HeaderMap) -> Option<Duration> {
 }
 
 fn age_of(head: &HeaderMap) -> Duration {
-    let digits = head.get(AGE).map_or(&b"0"[..], |value| value.as_bytes());
+    // RFC 9111 §5.1: of a list the first counts.
+    let first = head.get(AGE).and_then(|value| value.as_bytes().split(|&byte| byte == b',').next());
+    let digits = first.unwrap_or_default().trim_ascii();
     Duration::from_secs(if digits.iter().all(u8::is_ascii_digit) { seconds(digits) } else { 0 })
 }
 

@@ -232,7 +232,7 @@ impl Signature {
             }
             // Rounded up: who comes back when told to is not sent away again.
             Refusal::Busy { retry } | Refusal::Closed { retry } => {
-                headers.insert(RETRY_AFTER, number(retry.as_millis().div_ceil(1000).max(1) as u64));
+                headers.insert(RETRY_AFTER, number(retry.as_nanos().div_ceil(1_000_000_000).max(1) as u64));
             }
             _ => {}
         }
@@ -370,3 +370,6 @@ pub(super) fn on_the_wire(response: Response<Body>) -> Bytes {
     wire.extend_from_slice(&body);
     wire.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,10 +13,14 @@ use super::Word;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A percent sign without two hexadecimal digits, or bytes that are not UTF-8.
-    #[error("a percent escape in the target is broken; write % as %25")]
+    #[error(
+        "a percent escape in the target is broken; it takes two hexadecimal digits, and all together must be UTF-8"
+    )]
     Escape,
-    /// Something decoded to a percent sign followed by another escape.
-    #[error("the target is percent-encoded twice; encode it once")]
+    /// Something decoded to a percent sign, so that whoever decodes again would read something else.
+    #[error(
+        "the target is percent-encoded twice, or holds a percent sign (%25); encode it once, without percent signs"
+    )]
     Twice,
     /// `.`, `..` or an empty segment.
     #[error("the path has an empty or dot segment; send the path without it")]

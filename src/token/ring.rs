@@ -22,7 +22,7 @@ pub(super) const TYPE: &str = "at+jwt";
 
 /// The keys.
 pub struct Ring {
-    signing: (String, EncodingKey),
+    pub(super) signing: (String, EncodingKey),
     verifying: HashMap<String, DecodingKey>,
 }
 
@@ -68,7 +68,7 @@ impl Ring {
         Ok(Self::of(keys))
     }
 
-    fn of(keys: Vec<Ed25519KeyPair>) -> Self {
+    pub(super) fn of(keys: Vec<Ed25519KeyPair>) -> Self {
         let mut ring = Self { signing: (String::new(), EncodingKey::from_ed_der(&[])), verifying: HashMap::new() };
         for key in keys {
             let kid = key_id(&key);

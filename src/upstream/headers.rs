@@ -5,6 +5,8 @@
 use http::HeaderMap;
 use http::header::{self, HeaderName};
 
+use crate::account_api::KEY_HEADER;
+
 /// A request body beyond the limit, as it shows up inside the client's error.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("request body too large")]
@@ -24,22 +26,23 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// What says who a caller is, or where it came from.
-const OF_THE_CALLER: [HeaderName; 11] = [
+const OF_THE_CALLER: [HeaderName; 12] = [
     header::AUTHORIZATION,
     header::COOKIE,
     header::HOST,
     header::FORWARDED,
     header::EXPECT,
-    HeaderName::from_static("x-reseller-api-key"),
+    HeaderName::from_static(KEY_HEADER),
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-request-id"),
 ];
 
 /// What the partner says to us and not to our callers.
-const OF_THE_PARTNER: [HeaderName; 12] = [
+const OF_THE_PARTNER: [HeaderName; 13] = [
     header::SET_COOKIE,
     header::SERVER,
     header::WWW_AUTHENTICATE,
@@ -52,6 +55,8 @@ const OF_THE_PARTNER: [HeaderName; 12] = [
     header::ACCESS_CONTROL_EXPOSE_HEADERS,
     header::ACCESS_CONTROL_MAX_AGE,
     header::RETRY_AFTER,
+    // A partner that echoes what it was sent would hand our key out.
+    HeaderName::from_static(KEY_HEADER),
 ];
 
 /// Of a request that is passed on.

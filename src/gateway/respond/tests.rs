@@ -1,0 +1,238 @@
+//! Do answers say what HTTP wants them to say?
+//! Given requests' headers, holds negotiation, preconditions and refusals to RFC 9110.
+//! Never opens a socket, and hands every age in.
+
+use http::header::{CONTENT_LANGUAGE, LAST_MODIFIED};
+
+use super::*;
+use crate::access::Denied;
+use crate::cache::policy::Life;
+use crate::clock::Tick;
+
+const SUN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+fn head(lines: &[(HeaderName, &str)]) -> HeaderMap {
+    let mut head = HeaderMap::new();
+    for (name, value) in lines {
+        head.append(name, value.parse().unwrap());
+    }
+    head
+}
+
+#[test]
+fn an_accept_that_takes_json_is_told_from_one_that_does_not() {
+    let rows: [(&[&str], bool); 22] = [
+        (&[], true),
+        (&[""], true),
+        (&["application/json"], true),
+        (&["Application/JSON"], true),
+        (&["application/json;charset=utf-8"], true),
+        (&["application/*"], true),
+        (&["*/*"], true),
+        (&["text/html, */*;q=0.1"], true),
+        (&["text/html", "application/json"], true),
+        (&["text/html,application/json;q=0.001"], true),
+        (&["text/html"], false),
+        (&["text/*, image/png"], false),
+        (&["application/problem+json"], false),
+        (&["application/jsonp"], false),
+        (&["application/json;q=0"], false),
+        (&["application/json; q=0.000"], false),
+        (&["application/json;Q=0.0"], false),
+        (&["*/*;q=0"], false),
+        (&["application/json;q=0, */*"], false),
+        (&["*/*, application/*;q=0"], false),
+        (&["*/*;q=0, application/json"], true),
+        (&["application/*;q=0, application/json;q=0.5"], true),
+    ];
+    for (lines, taken) in rows {
+        let lines: Vec<_> = lines.iter().map(|&line| (ACCEPT, line)).collect();
+        assert_eq!(accepts_json(&head(&lines)), taken, "{lines:?}");
+    }
+}
+
+#[test]
+fn only_if_cached_is_found_among_other_directives() {
+    let rows = [
+        ("only-if-cached", true),
+        ("max-stale=5, Only-If-Cached", true),
+        ("no-cache", false),
+        ("x-only-if-cached", false),
+    ];
+    for (line, expected) in rows {
+        assert_eq!(only_if_cached(&head(&[(CACHE_CONTROL, line)])), expected, "{line}");
+    }
+}
+
+#[test]
+fn preconditions_are_judged_in_their_order() {
+    use Condition::{Fails, None, NotModified};
+    let tag = Tag::of(b"{}");
+    let own = std::str::from_utf8(tag.as_bytes()).unwrap().to_owned();
+    let weak = format!("W/{own}");
+    let list = format!("\"a\", W/\"b\" ,{own}");
+    let weak_list = format!("\"a\", {weak}");
+    let bare = own.trim_matches('"').to_owned();
+    let rows: [(&[(HeaderName, &str)], Condition); 26] = [
+        (&[], None),
+        (&[(IF_NONE_MATCH, &own)], NotModified),
+        (&[(IF_NONE_MATCH, &weak)], NotModified),
+        (&[(IF_NONE_MATCH, "*")], NotModified),
+        (&[(IF_NONE_MATCH, &list)], NotModified),
+        (&[(IF_NONE_MATCH, &weak_list)], NotModified),
+        (&[(IF_NONE_MATCH, "\"a\""), (IF_NONE_MATCH, &own)], NotModified),
+        (&[(IF_NONE_MATCH, "\"a\"")], None),
+        (&[(IF_NONE_MATCH, &bare)], None),
+        (&[(IF_NONE_MATCH, "")], None),
+        (&[(IF_MATCH, &own)], None),
+        (&[(IF_MATCH, "*")], None),
+        (&[(IF_MATCH, &list)], None),
+        (&[(IF_MATCH, &weak)], Fails),
+        (&[(IF_MATCH, "\"a\"")], Fails),
+        (&[(IF_MATCH, "\"a\""), (IF_NONE_MATCH, &own)], Fails),
+        (&[(IF_MATCH, &own), (IF_NONE_MATCH, &own)], NotModified),
+        (&[(IF_MODIFIED_SINCE, SUN)], NotModified),
+        (&[(IF_MODIFIED_SINCE, AFTER)], NotModified),
+        (&[(IF_MODIFIED_SINCE, BEFORE)], None),
+        (&[(IF_MODIFIED_SINCE, "yesterday")], None),
+        (&[(IF_UNMODIFIED_SINCE, BEFORE)], Fails),
+        (&[(IF_UNMODIFIED_SINCE, SUN)], None),
+        (&[(IF_UNMODIFIED_SINCE, "yesterday")], None),
+        // A tag is the better word: dates beside it are not looked at.
+        (&[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, AFTER)], None),
+        (&[(IF_MATCH, &own), (IF_UNMODIFIED_SINCE, BEFORE)], None),
+    ];
+    let modified = HeaderValue::from_static(SUN);
+    for (lines, expected) in rows {
+        let asked = head(lines);
+        assert_eq!(condition(&asked, &tag, Some(&modified), StatusCode::OK), expected, "{lines:?}");
+        assert_eq!(condition(&asked, &tag, Some(&modified), StatusCode::NOT_FOUND), None, "{lines:?} of a 404");
+    }
+    for name in [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
+        let asked = head(&[(name, SUN)]);
+        assert_eq!(condition(&asked, &tag, Option::None, StatusCode::OK), None, "without a date of ours");
+    }
+}
+
+fn signature() -> Signature {
+    Signature::new("gw").unwrap()
+}
+
+fn refused(refusal: &Refusal, method: &Method) -> Response<Body> {
+    signature().refusal(refusal, method, &RequestId::made(1), &mut "")
+}
+
+#[test]
+fn a_time_to_come_back_is_rounded_up_and_at_least_a_second() {
+    let rows = [
+        (Duration::ZERO, "1"),
+        (Duration::from_nanos(1), "1"),
+        (Duration::from_millis(999), "1"),
+        (Duration::from_secs(1), "1"),
+        (Duration::from_nanos(1_000_000_001), "2"),
+        (Duration::from_millis(1_001), "2"),
+        (Duration::from_secs(86_400), "86400"),
+    ];
+    for (retry, expected) in rows {
+        for refusal in [Refusal::Busy { retry }, Refusal::Closed { retry }] {
+            let response = refused(&refusal, &Method::GET);
+            assert_eq!(response.headers()[RETRY_AFTER], expected, "{refusal:?}");
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+    assert!(!refused(&Refusal::Deadline, &Method::GET).headers().contains_key(RETRY_AFTER));
+}
+
+#[test]
+fn a_refusal_says_what_would_help() {
+    let denied = Refusal::Denied(Denied { missing: "clients:read".to_owned() });
+    let rows = [
+        (Refusal::Method, 405, ALLOW, "GET, HEAD"),
+        (Refusal::Unidentified(Unidentified::Missing), 401, WWW_AUTHENTICATE, "Bearer realm=\"reseller-gateway\""),
+        (
+            Refusal::Unidentified(Unidentified::Bad("signature")),
+            401,
+            WWW_AUTHENTICATE,
+            "Bearer realm=\"reseller-gateway\", error=\"invalid_token\"",
+        ),
+        (
+            denied,
+            403,
+            WWW_AUTHENTICATE,
+            "Bearer realm=\"reseller-gateway\", error=\"insufficient_scope\", scope=\"clients:read\"",
+        ),
+    ];
+    for (refusal, status, name, expected) in rows {
+        let response = refused(&refusal, &Method::GET);
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[name]),
+            (status, &HeaderValue::from_str(expected).unwrap())
+        );
+        let problem: serde_json::Value = serde_json::from_slice(&response.into_body().into_bytes()).unwrap();
+        assert_eq!(problem["status"], status);
+    }
+}
+
+#[test]
+fn a_refusal_of_head_has_the_length_and_no_body() {
+    let whole = refused(&Refusal::NoSuchRoute, &Method::GET).into_body().into_bytes();
+    let response = refused(&Refusal::NoSuchRoute, &Method::HEAD);
+    assert_eq!(response.headers()[CONTENT_LENGTH], whole.len().to_string());
+    assert!(response.into_body().into_bytes().is_empty());
+}
+
+fn shown(
+    view: Option<&'static [u8]>,
+    method: &Method,
+    asked: &[(HeaderName, &str)],
+) -> Result<Response<Body>, Refusal> {
+    let partner =
+        head(&[(CONTENT_TYPE, "application/json"), (LAST_MODIFIED, SUN), (CONTENT_LANGUAGE, "en"), (ETAG, "\"v1\"")]);
+    let life = Life {
+        since: Tick::from_nanos(0),
+        initial_age: Duration::ZERO,
+        lifetime: Duration::from_secs(60),
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        ask_first: false,
+    };
+    let entry = Arc::new(Entry::new(StatusCode::OK, &partner, b"{\"a\":1}", Ok(life)));
+    let view = view.map(|bytes| (Bytes::from_static(bytes), Tag::of(bytes)));
+    let document = Document { entry, view, age: Duration::from_secs(7), came: Came::Hit };
+    signature().document(document, method, head(asked), &RequestId::made(1))
+}
+
+#[test]
+fn a_document_carries_its_age_lifetime_and_our_tag() {
+    let response = shown(None, &Method::GET, &[]).unwrap();
+    let headers = response.headers();
+    assert_eq!(headers[AGE], "7");
+    assert_eq!(headers[CACHE_CONTROL], "private, max-age=60");
+    assert_eq!(headers[ETAG].as_bytes(), Tag::of(b"{\"a\":1}").as_bytes());
+    assert_eq!(headers[CACHE_STATUS], "gw; hit; ttl=53");
+    assert_eq!(headers[LAST_MODIFIED], SUN);
+    assert_eq!(response.into_body().into_bytes(), "{\"a\":1}");
+}
+
+#[test]
+fn a_narrowed_view_carries_nothing_of_the_whole() {
+    let response = shown(Some(b"{}"), &Method::GET, &[(IF_MODIFIED_SINCE, AFTER)]).unwrap();
+    assert_eq!(response.status(), StatusCode::OK, "the partner's date is not its own");
+    assert_eq!(response.headers()[ETAG].as_bytes(), Tag::of(b"{}").as_bytes());
+    assert!(!response.headers().contains_key(LAST_MODIFIED) && !response.headers().contains_key(CONTENT_LANGUAGE));
+    assert_eq!(response.into_body().into_bytes(), "{}");
+}
+
+#[test]
+fn a_304_and_a_head_have_no_body_and_a_failed_precondition_is_a_refusal() {
+    let unchanged = shown(None, &Method::GET, &[(IF_NONE_MATCH, "*")]).unwrap();
+    assert_eq!(unchanged.status(), StatusCode::NOT_MODIFIED);
+    assert!(unchanged.headers().contains_key(ETAG) && !unchanged.headers().contains_key(CONTENT_TYPE));
+    assert!(unchanged.into_body().into_bytes().is_empty());
+    let head = shown(None, &Method::HEAD, &[]).unwrap();
+    assert_eq!(head.headers()[CONTENT_LENGTH], "7");
+    assert!(head.into_body().into_bytes().is_empty());
+    assert_eq!(shown(None, &Method::GET, &[(IF_MATCH, "\"a\"")]).unwrap_err(), Refusal::Precondition);
+}

@@ -1,0 +1,24 @@
+//! Does the whole program do what it says, seen from outside?
+//! Given the real binary between a scripted partner and raw callers, hands back claims that hold or fail.
+//! Never looks inside the process: what counts is answers, log lines and the partner's record.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests: a failure is a panic, and their clock is the machine's"
+)]
+
+mod support;
+
+mod faults;
+
+mod path;
+
+mod traps;
+
+mod laws;
+
+mod house;

@@ -1,0 +1,35 @@
+//! With what is the program tested?
+//! Given a script and settings, hands back a partner on a real socket, the running binary, and a caller's raw requests.
+//! Never sleeps to wait: it polls with a bound, and an unscripted call or a leaked secret fails the test.
+
+mod partner;
+
+mod gateway;
+
+mod wire;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use gateway::{Gateway, Program, Setup, free_port, program, signal};
+pub(crate) use partner::{Gate, Partner, Reply};
+pub(crate) use wire::{Answer, Caller, ask};
+
+/// Every scope a caller can read with.
+pub(crate) const READING: [&str; 6] =
+    ["clients:read", "providers:read", "projects:read", "resources:read", "other:read", "pii:read"];
+
+/// The list of clients, and one that is empty.
+pub(crate) const CLIENTS: &str = "/reseller/account/v1/clients/";
+pub(crate) const NO_CLIENTS: &str = r#"{"clients":[]}"#;
+
+/// Polls until `look` finds something; panics with `what` after ten seconds.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,314 @@
+//! How is the program run?
+//! Given settings, starts the real binary in a folder of its own, waits until it is ready, and keeps what it prints.
+//! Never leaves a process behind, and never lets a secret out unseen: answers, log and messages are searched for it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+use super::wire::{self, Answer, Caller};
+use super::{Partner, wait_for};
+
+/// What no answer and no line may hold.
+pub(crate) const REAL_KEY: &str = "the-real-key-of-the-partner-4711";
+
+/// The binary, ready for arguments.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reseller-gateway"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RESELLER_API_KEY");
+    command
+}
+
+/// A port that is free, and that no other test of this process gets; below those the system hands out.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 12_000 + (std::process::id() % 997) as u16 * 18;
+    loop {
+        let port = start + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Sends a signal to a process that this test started.
+pub(crate) fn signal(process: &Program, name: &str) {
+    let id = process.child.id().to_string();
+    assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+}
+
+/// A running command and what it printed so far.
+pub(crate) struct Program {
+    child: Child,
+    out: Arc<Mutex<String>>,
+    err: Arc<Mutex<String>>,
+}
+
+impl Program {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
+        let (out, err) = (Arc::default(), Arc::default());
+        follow(child.stdout.take().unwrap(), Arc::clone(&out));
+        follow(child.stderr.take().unwrap(), Arc::clone(&err));
+        Self { child, out, err }
+    }
+
+    pub(crate) fn out(&self) -> String {
+        self.out.lock().unwrap().clone()
+    }
+
+    pub(crate) fn err(&self) -> String {
+        self.err.lock().unwrap().clone()
+    }
+
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end_within(&mut self, most: Duration) -> ExitStatus {
+        let end = Instant::now() + most;
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(Instant::now() < end, "still running after {most:?}: {}{}", self.out(), self.err());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn follow(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            let mut text = into.lock().unwrap();
+            text.push_str(&line);
+            text.push('\n');
+        }
+    });
+}
+
+/// A configuration in the making.
+pub(crate) struct Setup {
+    table: Table,
+    key: String,
+}
+
+impl Setup {
+    pub(crate) fn before(partner: &Partner) -> Self {
+        Self::at(&partner.url())
+    }
+
+    /// In front of any address: one caller `app` with every scope, no limits, no retries.
+    pub(crate) fn at(url: &str) -> Self {
+        let text = r#"
+            [server]
+            name = "gw"
+            workers = 2
+            drain_delay = "0s"
+            shutdown_grace = "5s"
+            [upstream]
+            api_key_file = "partner.key"
+            [upstream.budget]
+            rate = "unlimited"
+            max_in_flight = 64
+            [upstream.retry]
+            attempts = 0
+            [telemetry]
+            log_format = "json"
+            [[callers]]
+            name = "app"
+            scopes = ["clients:read", "providers:read", "projects:read", "resources:read", "other:read", "pii:read", "write"]
+            clients = ["*"]
+            providers = ["*"]
+        "#;
+        let table = text.parse().unwrap();
+        Self { table, key: format!("{REAL_KEY}\n") }.set("upstream.url", url)
+    }
+
+    /// Sets a dotted key.
+    pub(crate) fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        let mut table = &mut self.table;
+        let mut parts = key.split('.').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                table.insert(part.to_owned(), value.into());
+                break;
+            }
+            let inner = table.entry(part).or_insert_with(|| Value::Table(Table::new()));
+            table = inner.as_table_mut().unwrap();
+        }
+        self
+    }
+
+    /// The text of the key's file.
+    pub(crate) fn key_file(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.key);
+        self
+    }
+
+    /// Writes the configuration and starts the gateway; again on other ports if somebody took these.
+    pub(crate) fn start(self) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("partner.key"), &self.key).unwrap();
+        let mut setup = self;
+        for _ in 0..3 {
+            let [public, health] = [free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            let listener = Table::from_iter([("address".to_owned(), Value::from(public.to_string()))]);
+            setup = setup.set("listeners", vec![listener]).set("health.listen", health.to_string());
+            std::fs::write(folder.path().join("gateway.toml"), setup.table.to_string()).unwrap();
+            let config = folder.path().join("gateway.toml");
+            let mut program = Program::start(program().arg("serve").arg("--config").arg(&config));
+            if is_ready(&mut program, health) {
+                return Gateway { program, folder, address: public, health, secrets: Mutex::default() };
+            }
+            assert!(program.err().contains("cannot listen"), "does not start: {}", program.err());
+        }
+        panic!("no free ports");
+    }
+}
+
+fn is_ready(program: &mut Program, health: SocketAddr) -> bool {
+    wait_for("readiness", || {
+        if program.ended().is_some() {
+            return Some(false);
+        }
+        let listens = std::net::TcpStream::connect(health).is_ok();
+        (listens && wire::ask(health, "GET", "/readyz", &[], b"").status == 200).then_some(true)
+    })
+}
+
+/// The gateway, running.
+pub(crate) struct Gateway {
+    pub(crate) program: Program,
+    folder: TempDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) health: SocketAddr,
+    secrets: Mutex<Vec<String>>,
+}
+
+impl Gateway {
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("gateway.toml")
+    }
+
+    /// Where its signing keys lie.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.folder.path().join("state/keys")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs `token issue`.
+    pub(crate) fn issue(&self, caller: &str, scopes: &[&str], more: &[&str]) -> Output {
+        let mut command = program();
+        command.args(["token", "issue", "--caller", caller, "--config"]).arg(self.config()).args(more);
+        for scope in scopes {
+            command.args(["--scope", scope]);
+        }
+        command.output().unwrap()
+    }
+
+    /// A token of `app` with these scopes.
+    pub(crate) fn token(&self, scopes: &[&str]) -> String {
+        let issued = self.issue("app", scopes, &[]);
+        assert!(issued.status.success(), "{}", String::from_utf8_lossy(&issued.stderr));
+        self.keep_secret(String::from_utf8(issued.stdout).unwrap().trim())
+    }
+
+    /// Fails the test if this text is ever seen outside.
+    pub(crate) fn keep_secret(&self, secret: &str) -> String {
+        self.secrets.lock().unwrap().push(secret.to_owned());
+        secret.to_owned()
+    }
+
+    pub(crate) fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.seen(wire::ask(self.address, method, target, headers, body))
+    }
+
+    pub(crate) fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send("GET", target, headers, b"")
+    }
+
+    /// A GET with a token.
+    pub(crate) fn read(&self, token: &str, target: &str) -> Answer {
+        self.get(target, &[("authorization", &format!("Bearer {token}"))])
+    }
+
+    /// A GET with a token that must be answered with 200.
+    pub(crate) fn gives(&self, token: &str, target: &str) -> Answer {
+        let answer = self.read(token, target);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer
+    }
+
+    /// A request whose answer is not read yet.
+    pub(crate) fn call(&self, token: &str, target: &str) -> Caller {
+        let mut caller = Caller::connect(self.address);
+        caller.say(wire::request("GET", target, &[("authorization", &format!("Bearer {token}"))], b""));
+        caller
+    }
+
+    /// Looks an answer over for secrets.
+    pub(crate) fn seen(&self, answer: Answer) -> Answer {
+        self.holds_no_secret(&answer.everything());
+        answer
+    }
+
+    fn holds_no_secret(&self, text: &str) {
+        let secrets = self.secrets.lock().unwrap();
+        for secret in secrets.iter().map(String::as_str).chain([REAL_KEY]) {
+            assert!(!text.contains(secret), "a secret is out: {text}");
+        }
+    }
+
+    /// The line of the access log for a request.
+    pub(crate) fn line_of(&self, answer: &Answer) -> serde_json::Value {
+        let id = answer.told("x-request-id");
+        let mark = format!(r#""request_id":"{id}""#);
+        let line = wait_for("a log line", || self.program.out().lines().find(|line| line.contains(&mark)).map(str::to_owned));
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// How the answer came, in one word of the log.
+    pub(crate) fn outcome(&self, answer: &Answer) -> String {
+        self.line_of(answer)["outcome"].as_str().unwrap().to_owned()
+    }
+
+    /// The value of a metric's line that begins so.
+    pub(crate) fn metrics(&self) -> String {
+        wire::ask(self.health, "GET", "/metrics", &[], b"").text()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.holds_no_secret(&self.program.out());
+            self.holds_no_secret(&self.program.err());
+            self.holds_no_secret(&self.metrics_if_alive());
+        }
+    }
+}
+
+impl Gateway {
+    fn metrics_if_alive(&self) -> String {
+        std::net::TcpStream::connect(self.health).map(|_| self.metrics()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,151 @@
+//! What does a caller send and get?
+//! Given bytes or the parts of a request, hands back the answer as it stood on the wire.
+//! Never repairs anything: a target goes out as it is written, an answer that ends early says so.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// One answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// Whether the body has the length that was announced.
+    pub(crate) whole: bool,
+}
+
+impl Answer {
+    /// The value of a header; several are joined as RFC 9110 §5.3 says.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let values: Vec<&str> =
+            self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str()).collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    }
+
+    /// The same of one that must be there.
+    pub(crate) fn told(&self, name: &str) -> String {
+        self.header(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// Head and body, to look for what must not be in them.
+    pub(crate) fn everything(&self) -> String {
+        let head: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        head + &self.text()
+    }
+}
+
+/// A connection of a caller.
+pub(crate) struct Caller(TcpStream);
+
+impl Caller {
+    pub(crate) fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).expect("the gateway listens");
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self(stream)
+    }
+
+    pub(crate) fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        // Whoever is refused early may find the door closed: what was answered decides.
+        let _ = self.0.write_all(bytes.as_ref());
+    }
+
+    /// Reads `most` bytes at most; 0 is the end, in whichever way it came.
+    pub(crate) fn sip(&mut self, most: usize) -> usize {
+        match self.0.read(&mut vec![0; most]) {
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("the connection stands still"),
+            Err(_) => 0,
+        }
+    }
+
+    /// Reads to the end of the connection.
+    pub(crate) fn hear(mut self, head_only: bool) -> Answer {
+        let mut bytes = Vec::new();
+        if let Err(error) = self.0.read_to_end(&mut bytes) {
+            assert!(error.kind() != ErrorKind::WouldBlock, "no end within 20 s: {}", String::from_utf8_lossy(&bytes));
+        }
+        parse(&bytes, head_only)
+    }
+
+    /// Whether the other side has closed, without waiting for it.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.0.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        match self.0.read(&mut [0; 64]) {
+            Ok(read) => read == 0,
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+}
+
+/// The head of a request that asks for the connection's end.
+pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n");
+    if !body.is_empty() {
+        head += &format!("content-length: {}\r\n", body.len());
+    }
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    let mut bytes = (head + "\r\n").into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// One request over a connection of its own.
+pub(crate) fn ask(to: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let mut caller = Caller::connect(to);
+    caller.say(request(method, target, headers, body));
+    caller.hear(method == "HEAD")
+}
+
+fn parse(bytes: &[u8], head_only: bool) -> Answer {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return Answer::default();
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let mut answer = Answer { status: status.unwrap_or_default(), headers, body: Vec::new(), whole: false };
+    let rest = &bytes[end + 4..];
+    if answer.header("transfer-encoding").is_some() {
+        (answer.body, answer.whole) = dechunk(rest);
+    } else {
+        let told: Option<usize> = answer.header("content-length").and_then(|length| length.parse().ok());
+        answer.whole = head_only || told.is_none_or(|told| told == rest.len());
+        answer.body = rest.to_vec();
+    }
+    answer
+}
+
+fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    loop {
+        let Some(at) = rest.windows(2).position(|window| window == b"\r\n") else { return (body, false) };
+        let size = usize::from_str_radix(&String::from_utf8_lossy(&rest[..at]), 16).unwrap_or_default();
+        rest = &rest[at + 2..];
+        if size == 0 {
+            return (body, true);
+        }
+        if rest.len() < size + 2 {
+            body.extend_from_slice(&rest[..size.min(rest.len())]);
+            return (body, false);
+        }
+        body.extend_from_slice(&rest[..size]);
+        rest = &rest[size + 2..];
+    }
+}

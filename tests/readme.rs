@@ -1,0 +1,198 @@
+//! Does the README still do what it says?
+//! Given its shell blocks, runs each as the comment above it tells, in order, in a copy of the working folder.
+//! Never skips one silently: a block without such a comment is a failure.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what broke by stopping there")]
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+const PAGE: &str = include_str!("../README.md");
+const CI: &str = include_str!("../.ci/run");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_reseller-gateway");
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How a block is meant, by the comment above it.
+#[derive(Debug, PartialEq)]
+enum Meant {
+    /// `<!-- run -->`, or `<!-- run: shows "…" -->`: to its end, printing this.
+    Run(Option<String>),
+    /// `<!-- run: background until "…" -->`: until the whole page is done, once it printed this.
+    Background(String),
+    /// `<!-- ci -->`: what the CI script ends with.
+    Ci,
+    /// `<!-- file: NAME -->`: a file of that name.
+    File(String),
+    /// `<!-- not run: WHY -->`.
+    NotRun,
+}
+
+#[derive(Debug)]
+struct Block {
+    meant: Meant,
+    text: String,
+}
+
+fn meant(comment: &str) -> Option<Meant> {
+    let inner = comment.trim().strip_prefix("<!--")?.strip_suffix("-->")?.trim();
+    let quoted = |text: &str| Some(text.strip_prefix('"')?.strip_suffix('"')?.replace("\\\"", "\""));
+    let (word, rest) = inner.split_once(": ").unwrap_or((inner, ""));
+    match (word, rest) {
+        ("run", "") => Some(Meant::Run(None)),
+        ("run", rest) => match rest.strip_prefix("shows ") {
+            Some(text) => Some(Meant::Run(Some(quoted(text)?))),
+            None => Some(Meant::Background(quoted(rest.strip_prefix("background until ")?)?)),
+        },
+        ("ci", "") => Some(Meant::Ci),
+        ("file", name) if !name.is_empty() => Some(Meant::File(name.to_owned())),
+        ("not run", why) if !why.is_empty() => Some(Meant::NotRun),
+        _ => None,
+    }
+}
+
+/// Every shell block, and every other that has a comment above it.
+fn blocks(page: &str) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut lines = page.lines();
+    let mut above = "";
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let inside: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            match meant(above) {
+                Some(meant) => found.push(Block { meant, text: inside.join("\n") }),
+                None => assert_ne!(language, "sh", "no comment says how this block is run:\n{}", inside.join("\n")),
+            }
+        }
+        above = line;
+    }
+    found
+}
+
+/// The folder in which the page is tried, with ports that nothing else uses.
+struct Place {
+    folder: tempfile::TempDir,
+    ports: [(&'static str, String); 3],
+    background: Vec<Child>,
+}
+
+impl Place {
+    fn new() -> Self {
+        // Held together, so that no port is given out twice.
+        let free = ["9534", "8080", "9536"].map(|usual| (usual, TcpListener::bind("127.0.0.1:0").unwrap()));
+        let ports = free.map(|(usual, socket)| (usual, socket.local_addr().unwrap().port().to_string()));
+        let folder = tempfile::tempdir().unwrap();
+        let place = Self { folder, ports, background: Vec::new() };
+        std::fs::create_dir(place.path().join("config")).unwrap();
+        for name in ["local.toml", "shared.toml", "reference.toml"] {
+            let text = std::fs::read_to_string(Path::new("config").join(name)).unwrap();
+            std::fs::write(place.path().join("config").join(name), place.moved(&text)).unwrap();
+        }
+        // local.toml leaves the doors at their defaults, which another test may be using.
+        let local = place.path().join("config/local.toml");
+        let doors = "\n[[listeners]]\naddress = \"127.0.0.1:8080\"\n[health]\nlisten = \"127.0.0.1:9536\"\n";
+        let text = std::fs::read_to_string(&local).unwrap() + &place.moved(doors);
+        std::fs::write(&local, text).unwrap();
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn moved(&self, text: &str) -> String {
+        self.ports.iter().fold(text.to_owned(), |text, (usual, free)| {
+            text.replace(&format!("127.0.0.1:{usual}"), &format!("127.0.0.1:{free}"))
+        })
+    }
+
+    fn bash(&self, text: &str, keep: bool) -> Command {
+        let program = Path::new(PROGRAM);
+        let folder = program.parent().unwrap().display();
+        // One terminal's variables last from block to block.
+        let (before, after) = match keep {
+            true => ("set -a; [ ! -f .kept ] || . ./.kept", "export -p > .kept"),
+            false => ("", ""),
+        };
+        let text = self.moved(text).replace("cargo run --release --", "reseller-gateway");
+        let mut bash = Command::new("timeout");
+        bash.args([LIMIT.as_secs().to_string().as_str(), "bash", "-eo", "pipefail", "-c"])
+            .arg(format!("export PATH={folder}:\"$PATH\"\n{before}\n{text}\n{after}"))
+            .current_dir(self.path())
+            .env_remove("RESELLER_GATEWAY_CONFIG")
+            .env_remove("RESELLER_API_KEY")
+            .stdin(Stdio::null())
+            .process_group(0);
+        bash
+    }
+
+    fn run(&self, text: &str, shows: Option<&str>) {
+        let ended = self.bash(text, true).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+        let told = format!("{text}\nprinted:\n{out}{err}");
+        assert!(ended.status.success(), "this block ended with {}:\n{told}", ended.status);
+        if let Some(wanted) = shows {
+            assert!(out.contains(wanted), "this block does not show {wanted:?}:\n{told}");
+        }
+    }
+
+    fn start(&mut self, text: &str, until: &str) {
+        let mut bash = self.bash(text, false);
+        let mut child = bash.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        self.background.push(child);
+        let (told, lines) = mpsc::channel();
+        let errors = told.clone();
+        // Read to their ends, so that no server waits for a full pipe.
+        std::thread::spawn(move || {
+            BufReader::new(out).lines().map_while(Result::ok).for_each(|line| drop(told.send(line)))
+        });
+        std::thread::spawn(move || {
+            BufReader::new(err).lines().map_while(Result::ok).for_each(|line| drop(errors.send(line)))
+        });
+        let mut seen = String::new();
+        while !seen.contains(until) {
+            match lines.recv_timeout(LIMIT) {
+                Ok(line) => seen = seen + &line + "\n",
+                Err(_) => panic!("this block never shows {until:?}:\n{text}\nprinted:\n{seen}"),
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for mut child in self.background.drain(..) {
+            // The whole group: timeout, bash and the server.
+            let _ = Command::new("bash").args(["-c", &format!("kill -KILL -- -{}", child.id())]).status();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn every_shell_block_does_what_the_page_says() {
+    let mut place = Place::new();
+    let mut ran = 0;
+    for Block { meant, text } in blocks(PAGE) {
+        match meant {
+            Meant::Run(shows) => place.run(&text, shows.as_deref()),
+            Meant::Background(until) => place.start(&text, &until),
+            Meant::File(name) => std::fs::write(place.path().join(name), &text).unwrap(),
+            Meant::Ci | Meant::NotRun => continue,
+        }
+        ran += 1;
+    }
+    assert!(ran > 10, "only {ran} blocks were run");
+}
+
+#[test]
+fn the_test_command_is_the_one_that_ci_runs() {
+    let told: Vec<Block> = blocks(PAGE).into_iter().filter(|block| block.meant == Meant::Ci).collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(CI.lines().last(), told.first().map(|block| block.text.as_str()));
+}
