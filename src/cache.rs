@@ -124,6 +124,8 @@ impl Store {
 
     /// Entries, bytes as weighed, evictions so far.
     pub fn figures(&self) -> (u64, u64, u64) {
+        // Writes are applied in batches; who reads the figures wants the last ones too.
+        self.slots.run_pending_tasks();
         (self.slots.entry_count(), self.slots.weighted_size(), self.evicted.load(Ordering::Relaxed))
     }
 }

@@ -13,10 +13,12 @@ use tokio::sync::{Notify, watch};
 
 const SHARDS: usize = 16;
 
+type Shards<K, V> = Arc<[Mutex<HashMap<K, Arc<Flight<V>>>>; SHARDS]>;
+
 /// The flights under way, at most one for each key.
 pub struct Flights<K, V> {
     hash: ahash::RandomState,
-    shards: Arc<[Mutex<HashMap<K, Arc<Flight<V>>>>; SHARDS]>,
+    shards: Shards<K, V>,
 }
 
 struct Flight<V> {
@@ -70,7 +72,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
 pub struct Obligation<K: Hash + Eq, V> {
     key: K,
     shard: usize,
-    shards: Arc<[Mutex<HashMap<K, Arc<Flight<V>>>>; SHARDS]>,
+    shards: Shards<K, V>,
     flight: Arc<Flight<V>>,
 }
 

@@ -177,7 +177,8 @@ impl<C: Dials> Gateway<C> {
             Sight::Full => None,
             Sight::WithoutPersonal => Some(self.narrow(grant, &entry).await?),
         };
-        let age = entry.life().age(self.clock.tick());
+        // What was fetched is younger than the request; what was held is judged and shown at one moment.
+        let age = entry.life().age(trail.began);
         match came {
             Came::Hit => trail.outcome = Outcome::Hit,
             Came::Stale(detail) => (trail.outcome, trail.cause) = (Outcome::Stale, detail),
@@ -220,7 +221,7 @@ impl<C: Dials> Gateway<C> {
 
     fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr) -> Trail {
         let (start, counted) = &self.requests;
-        let made = || u128::from(*start) << 64 | u128::from(counted.fetch_add(1, Ordering::Relaxed));
+        let made = || start.wrapping_add(counted.fetch_add(1, Ordering::Relaxed));
         Trail {
             began: now.tick,
             unix_ms: now.unix_ms,

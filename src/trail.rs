@@ -105,12 +105,13 @@ impl RequestId {
     }
 
     /// Ours: a number in hexadecimal.
-    pub fn made(number: u128) -> Self {
+    pub fn made(number: u64) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 64];
-        if let Some(place) = text.get_mut(..32) {
-            data_encoding::HEXLOWER.encode_mut(&number.to_be_bytes(), place);
+        for (nth, place) in text.iter_mut().take(16).enumerate() {
+            *place = DIGITS.get((number >> (60 - 4 * nth) & 15) as usize).copied().unwrap_or(b'0');
         }
-        Self { text, len: 32 }
+        Self { text, len: 16 }
     }
 
     /// Its text.

@@ -15,6 +15,7 @@ use http::header::{
     IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RETRY_AFTER, VARY, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use smallvec::SmallVec;
 
 use crate::cache::Entry;
 use crate::cache::entry::Tag;
@@ -149,7 +150,7 @@ impl Signature {
     }
 
     fn status_of(&self, entry: &Entry, age: Duration, came: Came) -> HeaderValue {
-        let mut text = Vec::with_capacity(96);
+        let mut text: SmallVec<[u8; 128]> = SmallVec::new();
         let mut digits = itoa::Buffer::new();
         let ttl = entry.life().lifetime.as_secs() as i64 - age.as_secs() as i64;
         text.extend_from_slice(self.name.as_bytes());
@@ -180,7 +181,7 @@ impl Signature {
                 }
             }
         }
-        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("gateway"))
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("gateway"))
     }
 
     /// A passed answer gets our signature too.
@@ -339,7 +340,7 @@ fn cache_control(ask_first: bool, seconds: u64) -> HeaderValue {
 fn number(number: u64) -> HeaderValue {
     match number {
         0 => HeaderValue::from_static("0"),
-        number => HeaderValue::from(number),
+        number => HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or(HeaderValue::from_static("0")),
     }
 }
 

@@ -66,19 +66,21 @@ impl<'a> Target<'a> {
             return Err(Malformed::Form);
         }
         let path = decode(raw)?;
-        if path.bytes().any(|byte| matches!(byte, b'\\' | b';' | 0..=0x1f | 0x7f)) {
-            return Err(Malformed::Character);
-        }
         let mut segments = SmallVec::new();
         let mut begin = 1;
-        for (at, _) in path.match_indices('/').skip(1).chain([(path.len(), "")]) {
-            match path.get(begin..at).unwrap_or_default() {
-                // Only the last may be empty: that is the trailing slash.
-                "" if at == path.len() => {}
-                "" | "." | ".." => return Err(Malformed::Segment),
-                _ => segments.push((begin as u32, at as u32)),
+        for (at, byte) in path.bytes().enumerate().skip(1) {
+            match byte {
+                b'/' => {
+                    segments.push(segment(&path, begin, at)?);
+                    begin = at + 1;
+                }
+                b'\\' | b';' | 0..=0x1f | 0x7f => return Err(Malformed::Character),
+                _ => {}
             }
-            begin = at + 1;
+        }
+        // Only the last may be empty: that is the trailing slash.
+        if begin < path.len() {
+            segments.push(segment(&path, begin, path.len())?);
         }
         Ok(Self { sent, path, query: uri.query(), segments })
     }
@@ -127,6 +129,13 @@ impl<'a> Target<'a> {
         }
         found.sort_unstable_by_key(|(at, _)| *at);
         Ok(found)
+    }
+}
+
+fn segment(path: &str, begin: usize, end: usize) -> Result<(u32, u32), Malformed> {
+    match path.get(begin..end) {
+        None | Some("" | "." | "..") => Err(Malformed::Segment),
+        Some(_) => Ok((begin as u32, end as u32)),
     }
 }
 

@@ -282,7 +282,8 @@ impl Gateway {
     pub(crate) fn line_of(&self, answer: &Answer) -> serde_json::Value {
         let id = answer.told("x-request-id");
         let mark = format!(r#""request_id":"{id}""#);
-        let line = wait_for("a log line", || self.program.out().lines().find(|line| line.contains(&mark)).map(str::to_owned));
+        let line =
+            wait_for("a log line", || self.program.out().lines().find(|line| line.contains(&mark)).map(str::to_owned));
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 

@@ -294,8 +294,7 @@ fn receive(stream: &mut dyn Stream, read: &mut Vec<u8>, state: &State) -> Option
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut call =
-        Call { method: first.next()?, target: first.next()?, headers, body: Vec::new(), at: Instant::now() };
+    let mut call = Call { method: first.next()?, target: first.next()?, headers, body: Vec::new(), at: Instant::now() };
     if call.header("transfer-encoding").is_some() {
         loop {
             let line = loop {
