@@ -16,8 +16,10 @@ const SHARDS: usize = 16;
 /// The flights under way, at most one for each key.
 pub struct Flights<K, V> {
     hash: ahash::RandomState,
-    shards: Arc<[Mutex<HashMap<K, Arc<Flight<V>>>>; SHARDS]>,
+    shards: Arc<[Shard<K, V>; SHARDS]>,
 }
+
+type Shard<K, V> = Mutex<HashMap<K, Arc<Flight<V>>>>;
 
 struct Flight<V> {
     landing: watch::Sender<Option<V>>,
@@ -70,7 +72,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
 pub struct Obligation<K: Hash + Eq, V> {
     key: K,
     shard: usize,
-    shards: Arc<[Mutex<HashMap<K, Arc<Flight<V>>>>; SHARDS]>,
+    shards: Arc<[Shard<K, V>; SHARDS]>,
     flight: Arc<Flight<V>>,
 }
 
