@@ -13,13 +13,13 @@ use tokio::sync::{Notify, watch};
 
 const SHARDS: usize = 16;
 
-type Shards<K, V> = Arc<[Mutex<HashMap<K, Arc<Flight<V>>>>; SHARDS]>;
-
 /// The flights under way, at most one for each key.
 pub struct Flights<K, V> {
     hash: ahash::RandomState,
-    shards: Shards<K, V>,
+    shards: Arc<[Shard<K, V>; SHARDS]>,
 }
+
+type Shard<K, V> = Mutex<HashMap<K, Arc<Flight<V>>>>;
 
 struct Flight<V> {
     landing: watch::Sender<Option<V>>,
@@ -72,7 +72,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
 pub struct Obligation<K: Hash + Eq, V> {
     key: K,
     shard: usize,
-    shards: Shards<K, V>,
+    shards: Arc<[Shard<K, V>; SHARDS]>,
     flight: Arc<Flight<V>>,
 }
 

@@ -209,7 +209,8 @@ fn a_token_comes_in_either_header_or_alike_in_both() {
     let door = door(&ring());
     let (a, b) = (issued(&door, &[]), issued(&door, &[]));
     let with = |scheme: &str, token: &str| format!("{scheme}{token}");
-    let rows: [(&str, Vec<(&'static str, String)>, Result<(), Unidentified>); 14] = [
+    type Lines = Vec<(&'static str, String)>;
+    let rows: [(&str, Lines, Result<(), Unidentified>); 14] = [
         ("bearer", vec![("authorization", with("Bearer ", &a))], Ok(())),
         ("small letters", vec![("authorization", with("bearer ", &a))], Ok(())),
         ("capitals", vec![("authorization", with("BEARER ", &a))], Ok(())),

@@ -20,7 +20,8 @@ fn pause(status: u16, told: Option<&[u8]>) -> Option<Duration> {
 fn the_partners_word_on_waiting_is_read_in_both_forms() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     const DAY: u64 = 86_400;
-    let rows: [(u16, Option<&[u8]>, Option<Duration>); 23] = [
+    type Told = Option<&'static [u8]>;
+    let rows: [(u16, Told, Option<Duration>); 23] = [
         (429, Some(b"30"), seconds(30)),
         (503, Some(b"30"), seconds(30)),
         (503, Some(b" 30 "), seconds(30)),
