@@ -18,8 +18,8 @@ use crate::clock::{Clock, Tick};
 
 const SWEEP: Duration = Duration::from_millis(500);
 
-/// hyper parses up to 100 headers without an allocation and refuses more by itself; we refuse first.
-const MOST_LINES: usize = 100;
+/// The request line and 100 headers: so many hyper parses without an allocation, and it refuses more by itself; we refuse first.
+const MOST_LINES: usize = 101;
 
 const QUIET: u8 = 0;
 const HEAD: u8 = 1;
@@ -166,6 +166,8 @@ pub(super) struct Paced<I, F> {
     most_head: usize,
     head: usize,
     lines: usize,
+    /// The last bytes of the read before: a head's end may stand across two.
+    tail: [u8; 3],
     too_large: F,
     farewell: Option<Bytes>,
     lingered: usize,
@@ -173,24 +175,41 @@ pub(super) struct Paced<I, F> {
 
 impl<I, F> Paced<I, F> {
     pub(super) fn new(io: I, pace: Arc<Pace>, most_head: usize, too_large: F) -> Self {
-        Self { io, pace, most_head, head: 0, lines: 0, too_large, farewell: None, lingered: 0 }
+        Self { io, pace, most_head, head: 0, lines: 0, tail: [0; 3], too_large, farewell: None, lingered: 0 }
     }
 
-    /// Notes what was read between requests: it is, or begins, a head.
+    /// Notes what was read between requests: it is, or begins, a head. `false`: one beyond the limits.
     fn note_head(&mut self, read: &[u8]) -> bool {
         if self.pace.phase.swap(HEAD, Ordering::Relaxed) != HEAD {
-            (self.head, self.lines) = (0, 0);
+            (self.head, self.lines, self.tail) = (0, 0, [0; 3]);
         }
-        self.head = self.head.saturating_add(read.len());
-        let mut lines = count_lines(read);
-        if self.lines + lines > MOST_LINES {
-            // A body or a second head may stand in the same read: only the head's own lines count.
-            let end = read.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(read.len());
-            lines = count_lines(read.get(..end).unwrap_or(read));
+        let (mut head, mut lines) = (self.head.saturating_add(read.len()), self.lines + count_lines(read));
+        if head > self.most_head || lines > MOST_LINES {
+            // A body or a second head may stand in the same read: only what is the head's own counts.
+            let end = end_of_head(self.tail, read);
+            let own = end.and_then(|end| read.get(..end)).unwrap_or(read);
+            head = self.head.saturating_add(own.len());
+            // The empty line is none of them.
+            lines = self.lines + count_lines(own) - usize::from(end.is_some());
         }
-        self.lines += lines;
-        self.lines <= MOST_LINES
+        (self.head, self.lines) = (head, lines);
+        for &byte in read.get(read.len().saturating_sub(3)..).unwrap_or_default() {
+            self.tail = [self.tail[1], self.tail[2], byte];
+        }
+        head <= self.most_head && lines <= MOST_LINES
     }
+}
+
+/// Where in this read the head ends, its empty line included.
+fn end_of_head(tail: [u8; 3], read: &[u8]) -> Option<usize> {
+    let mut last = [0, tail[0], tail[1], tail[2]];
+    for (at, &byte) in read.iter().enumerate() {
+        last = [last[1], last[2], last[3], byte];
+        if last == *b"\r\n\r\n" {
+            return Some(at + 1);
+        }
+    }
+    None
 }
 
 fn count_lines(bytes: &[u8]) -> usize {

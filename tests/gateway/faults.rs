@@ -118,7 +118,7 @@ faults! {
         let token = scene.gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
         crate::support::wait_for("the token's end", || {
             std::thread::sleep(Duration::from_millis(100));
-            let answer = scene.gateway.read(&token, "/reseller/account/v1/clients/x/y/z");
+            let answer = scene.gateway.read(&token, "/nowhere");
             (answer.json()["type"] == "urn:reseller-gateway:problem:token-expired").then_some(())
         });
         scene.present(&token)
@@ -145,6 +145,7 @@ faults! {
     html_wanted: |scene| scene.read_with("accept", "text/html") => 406 "not-acceptable" "not-acceptable", calls 0;
     a_head_too_long: |scene| scene.raw(format!("GET {CLIENTS} HTTP/1.1\r\nhost: gw\r\nx-long: {}\r\n\r\n", "a".repeat(20 << 10))) => 431 "head-too-large" "head-too-large", calls 0;
     a_target_too_long: |scene| scene.raw(format!("GET {CLIENTS}?provider_id={} HTTP/1.1\r\nhost: gw\r\n\r\n", "a".repeat(20 << 10))) => 431 "head-too-large" "head-too-large", calls 0;
+    a_head_too_long_before_its_end: |scene| scene.raw(format!("GET {CLIENTS} HTTP/1.1\r\nhost: gw\r\nx-long: {}", "a".repeat(20 << 10))) => 431 "head-too-large" "head-too-large", calls 0;
     too_many_headers: |scene| scene.raw(format!("GET {CLIENTS} HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101))) => 431 "head-too-large" "head-too-large", calls 0;
 
     the_partner_says_500: |scene| scene.when(Reply::status(500).body("secret internals")) => 502 "partner-failed" "partner-5xx", calls 1;
@@ -238,4 +239,17 @@ fn a_body_too_large_is_refused_by_its_length_and_by_its_bytes() {
     }
     chunked += "0\r\n\r\n";
     refused(&scene, &scene.raw(chunked), (413, "body-too-large", "body-too-large"), 0);
+}
+
+#[test]
+fn a_hundred_headers_and_a_head_just_below_the_limit_are_read() {
+    let scene = Scene::with(&[]);
+    let most = scene.raw(format!("GET /nowhere HTTP/1.1\r\nconnection: close\r\n{}\r\n", "a: b\r\n".repeat(99)));
+    assert_eq!(most.json()["type"], "urn:reseller-gateway:problem:token-missing");
+    let head = format!(
+        "POST /nowhere HTTP/1.1\r\nconnection: close\r\ncontent-length: 40000\r\nx-long: {}\r\n\r\n",
+        "a".repeat(16 * 1024 - 200)
+    );
+    let long = scene.raw(head + &"\r\n".repeat(20_000));
+    assert_eq!(long.json()["type"], "urn:reseller-gateway:problem:token-missing");
 }
