@@ -89,7 +89,6 @@ fn refused(scene: &Scene, answer: &Answer, (status, slug, cause): (u16, &str, &s
     let line = scene.gateway.line_of(answer);
     assert_eq!((&line["outcome"], &line["cause"], &line["status"]), (&"refused".into(), &cause.into(), &status.into()));
     assert_eq!(scene.partner.count(), calls, "calls of the partner");
-    // What a stranger sent stands in no line.
     assert_eq!(answer.header("www-authenticate").is_some(), status == 401 || status == 403);
 }
 
@@ -246,7 +245,10 @@ fn a_hundred_headers_and_a_head_just_below_the_limit_are_read() {
     let scene = Scene::with(&[]);
     let most = scene.raw(format!("GET /nowhere HTTP/1.1\r\nconnection: close\r\n{}\r\n", "a: b\r\n".repeat(99)));
     assert_eq!(most.json()["type"], "urn:reseller-gateway:problem:token-missing");
-    let head = format!("POST /nowhere HTTP/1.1\r\nconnection: close\r\ncontent-length: 40000\r\nx-long: {}\r\n\r\n", "a".repeat(16 * 1024 - 200));
+    let head = format!(
+        "POST /nowhere HTTP/1.1\r\nconnection: close\r\ncontent-length: 40000\r\nx-long: {}\r\n\r\n",
+        "a".repeat(16 * 1024 - 200)
+    );
     let long = scene.raw(head + &"\r\n".repeat(20_000));
     assert_eq!(long.json()["type"], "urn:reseller-gateway:problem:token-missing");
 }

@@ -109,7 +109,9 @@ fn a_module_imports_only_modules_declared_above_it() {
 
 #[test]
 fn imports_are_seen_in_every_form() {
-    let code = code_of("use crate::{boot, cli::{self, demo}};\n// crate::token\nlet x = crate::view::of();\n#[cfg(test)]\nmod tests {\n    use crate::admin;\n}\nuse crate::route;\n");
+    let code = code_of(
+        "use crate::{boot, cli::{self, demo}};\n// crate::token\nlet x = crate::view::of();\n#[cfg(test)]\nmod tests {\n    use crate::admin;\n}\nuse crate::route;\n",
+    );
     assert_eq!(imports(&code), ["boot", "cli", "view", "route"]);
 }
 

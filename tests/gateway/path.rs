@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    Answer, CLIENTS, Caller, Gate, Gateway, NO_CLIENTS, Partner, Program, READING, Reply, Setup, ask, free_port, program,
-    signal, wait_for,
+    Answer, CLIENTS, Caller, Gate, Gateway, NO_CLIENTS, Partner, Program, READING, Reply, Setup, ask, free_port,
+    program, signal, wait_for,
 };
 
 /// The simulator as a process of its own.
@@ -58,7 +58,8 @@ fn all_seven_come_through_once_and_from_memory_after_that() {
     let gateway = simulator.gateway();
     let token = gateway.token(&READING);
     let clients = gateway.gives(&token, CLIENTS).json();
-    let client = clients["clients"].as_array().unwrap().iter().find(|client| !client["projects"].as_array().unwrap().is_empty());
+    let client =
+        clients["clients"].as_array().unwrap().iter().find(|client| !client["projects"].as_array().unwrap().is_empty());
     let id = client.expect("a client with projects")["id"].as_str().unwrap().to_owned();
     let of_client = |rest: &str| format!("{CLIENTS}{id}/{rest}");
     let project = gateway.gives(&token, &of_client("projects/")).json()["projects"][0].clone();
@@ -95,7 +96,12 @@ fn one_resource_written_in_several_ways_is_one_entry() {
     let id = clients["clients"][0]["id"].as_str().unwrap().to_owned();
     let first = gateway.gives(&token, &format!("{CLIENTS}{id}/"));
     let upper = id.to_ascii_uppercase();
-    for target in [format!("{CLIENTS}{id}"), format!("{CLIENTS}{upper}/"), format!("{CLIENTS}{upper}"), format!("{CLIENTS}{id}/?")] {
+    for target in [
+        format!("{CLIENTS}{id}"),
+        format!("{CLIENTS}{upper}/"),
+        format!("{CLIENTS}{upper}"),
+        format!("{CLIENTS}{id}/?"),
+    ] {
         let other = gateway.gives(&token, &target);
         assert_eq!((gateway.outcome(&other).as_str(), &other.body), ("hit", &first.body), "{target}");
     }
@@ -154,7 +160,8 @@ fn a_safe_request_id_is_kept_and_any_other_replaced() {
     let (partner, gateway, token) = scripted();
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let bearer = format!("Bearer {token}");
-    let with = |id: &str| gateway.get(CLIENTS, &[("authorization", &bearer), ("x-request-id", id)]).told("x-request-id");
+    let with =
+        |id: &str| gateway.get(CLIENTS, &[("authorization", &bearer), ("x-request-id", id)]).told("x-request-id");
     let long = "a".repeat(64);
     for safe in ["abc-1.2_3", &long] {
         assert_eq!(with(safe), safe);
@@ -221,10 +228,17 @@ fn what_is_none_of_the_seven_passes_with_credentials_exchanged_and_is_not_stored
     partner.answers(OTHER, [said]);
     let token = gateway.token(&["other:read", "pii:read"]);
     for calls in 1..=2 {
-        let headers = [("authorization", format!("Bearer {token}")), ("accept", "text/html".to_owned()), ("cookie", "a=b".to_owned())];
+        let headers = [
+            ("authorization", format!("Bearer {token}")),
+            ("accept", "text/html".to_owned()),
+            ("cookie", "a=b".to_owned()),
+        ];
         let answer = gateway.get(OTHER, &headers.each_ref().map(|(name, value)| (*name, value.as_str())));
         assert_eq!((answer.status, answer.text().as_str()), (202, "as it is"));
-        assert_eq!((answer.told("x-kept"), answer.told("location")), ("yes".to_owned(), "/reseller/account/v1/there".to_owned()));
+        assert_eq!(
+            (answer.told("x-kept"), answer.told("location")),
+            ("yes".to_owned(), "/reseller/account/v1/there".to_owned())
+        );
         assert_eq!((answer.header("set-cookie"), answer.header("x-ratelimit-remaining")), (None, None));
         assert_eq!(cache_status(&answer).1, "fwd=bypass; fwd-status=202");
         assert_eq!(gateway.outcome(&answer), "pass");
@@ -278,13 +292,17 @@ fn authority() -> (String, Arc<rustls::ServerConfig>) {
     let authority = params.self_signed(&key).unwrap();
     let issuer = rcgen::Issuer::from_params(&params, &key);
     let server_key = rcgen::KeyPair::generate().unwrap();
-    let server = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&server_key, &issuer).unwrap();
+    let server =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&server_key, &issuer).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![server.der().clone()], rustls_pki_types::PrivatePkcs8KeyDer::from(server_key.serialize_der()).into())
+        .with_single_cert(
+            vec![server.der().clone()],
+            rustls_pki_types::PrivatePkcs8KeyDer::from(server_key.serialize_der()).into(),
+        )
         .unwrap();
     (authority.pem(), Arc::new(tls))
 }
@@ -308,10 +326,15 @@ fn a_partner_of_an_unknown_authority_never_sees_the_key() {
     let partner = Partner::listen_with(tls);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(other.as_bytes()).unwrap();
-    for setup in [Setup::before(&partner), Setup::before(&partner).set("upstream.ca_file", file.path().to_str().unwrap())] {
+    for setup in
+        [Setup::before(&partner), Setup::before(&partner).set("upstream.ca_file", file.path().to_str().unwrap())]
+    {
         let gateway = setup.start();
         let answer = gateway.read(&gateway.token(&READING), CLIENTS);
-        assert_eq!((answer.status, &answer.json()["type"]), (502, &"urn:reseller-gateway:problem:partner-unreachable".into()));
+        assert_eq!(
+            (answer.status, &answer.json()["type"]),
+            (502, &"urn:reseller-gateway:problem:partner-unreachable".into())
+        );
     }
     assert_eq!(partner.count(), 0);
 }
@@ -351,7 +374,9 @@ fn a_faulty_file_is_shown_with_its_line_and_key() {
 #[test]
 fn the_demo_prints_what_to_paste_and_ends_when_told() {
     let mut demo = Program::start(program().arg("demo"));
-    wait_for("the demo's page", || (demo.out().matches("export ").count() >= 3 && demo.out().contains("partner calls")).then_some(()));
+    wait_for("the demo's page", || {
+        (demo.out().matches("export ").count() >= 3 && demo.out().contains("partner calls")).then_some(())
+    });
     assert_eq!(demo.out().matches("export ").count(), 3, "{}", demo.out());
     assert!(demo.ended().is_none());
     signal(&demo, "INT");
