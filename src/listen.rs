@@ -141,7 +141,6 @@ impl<D: Door> Listener<D> {
             .max_buf_size((self.limits.head_bytes * 8).max(256 << 10))
             .header_read_timeout(None)
             .pipeline_flush(true)
-            .half_close(true)
             .serve_connection(io, answer);
         let mut connection = pin!(connection);
         let mut finishing = false;
