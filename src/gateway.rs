@@ -89,6 +89,13 @@ pub struct Gateway<C> {
     pub requests: (u64, AtomicU64),
 }
 
+const CALLER_LEFT: &str = "caller-left";
+
+/// The status that stands in logs for no answer, since nobody was there to take one; nginx made it common.
+fn caller_left() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT)
+}
+
 /// A gateway over any connector.
 pub trait Dials: Connect + Clone + Send + Sync + 'static {}
 
@@ -101,8 +108,15 @@ impl<C: Dials> Gateway<C> {
         let now = self.clock.now();
         let method = parts.method.clone();
         let sent = parts.headers.get(respond::REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes()));
-        let mut trail = self.begin(method.clone(), sent, now, peer);
-        let answered = self.answer(&mut parts, body, now, &mut trail).await;
+        let trail = self.begin(method.clone(), sent, now, peer);
+        let mut end = End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail };
+        // What stands there if the caller leaves meanwhile, and this with it.
+        (end.trail.status, end.trail.cause) = (caller_left(), CALLER_LEFT);
+        let answered = self.answer(&mut parts, body, now, &mut end.trail).await;
+        let trail = &mut end.trail;
+        if trail.cause == CALLER_LEFT {
+            trail.cause = "";
+        }
         let mut response = answered.unwrap_or_else(|refusal| {
             trail.outcome = Outcome::Refused;
             self.signature.refusal(&refusal, &method, &trail.request_id, &mut trail.cause)
@@ -111,7 +125,7 @@ impl<C: Dials> Gateway<C> {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         trail.status = response.status();
-        response.map(|body| body.ending(End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail }))
+        response.map(|body| body.ending(end))
     }
 
     /// Refuses a head beyond `max_header_bytes`, as it stands on the wire: hyper never sees such a head whole.

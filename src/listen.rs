@@ -140,7 +140,6 @@ impl<D: Door> Listener<D> {
         let connection = http1::Builder::new()
             .max_buf_size((self.limits.head_bytes * 8).max(256 << 10))
             .header_read_timeout(None)
-            .half_close(true)
             .serve_connection(io, answer);
         let mut connection = pin!(connection);
         let mut finishing = false;

@@ -89,7 +89,6 @@ fn refused(scene: &Scene, answer: &Answer, (status, slug, cause): (u16, &str, &s
     let line = scene.gateway.line_of(answer);
     assert_eq!((&line["outcome"], &line["cause"], &line["status"]), (&"refused".into(), &cause.into(), &status.into()));
     assert_eq!(scene.partner.count(), calls, "calls of the partner");
-    // What a stranger sent stands in no line.
     assert_eq!(answer.header("www-authenticate").is_some(), status == 401 || status == 403);
 }
 

@@ -65,12 +65,14 @@ fn a_caller_that_leaves_before_the_partner_answers_changes_nothing() {
     let (partner, gateway, token) = scene(&[]);
     let gate = Gate::default();
     partner.answers(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
-    let first = gateway.call(&token, CLIENTS);
+    let (first, second) = (gateway.call(&token, CLIENTS), gateway.call(&token, CLIENTS));
     partner.has_got(1);
-    let second = gateway.call(&token, CLIENTS);
+    let third = gateway.call(&token, CLIENTS);
     drop(first);
+    second.vanish();
+    wait_for("the door to notice", || (joined(&gateway) <= 2).then_some(()));
     gate.open();
-    assert_eq!(second.hear(false).text(), GOOD);
+    assert_eq!(third.hear(false).text(), GOOD);
     assert_eq!(partner.count(), 1);
 }
 
@@ -81,8 +83,8 @@ fn a_call_that_was_sent_lands_in_memory_even_if_everybody_left() {
     partner.answers(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
     let alone = gateway.call(&token, CLIENTS);
     partner.has_got(1);
-    drop(alone);
-    wait_for("the log line of who left", || gateway.program.out().contains(r#""route":"clients""#).then_some(()));
+    alone.vanish();
+    wait_for("the line of who left", || gateway.program.out().contains(r#""cause":"caller-left""#).then_some(()));
     gate.open();
     assert_eq!(gateway.gives(&token, CLIENTS).text(), GOOD);
     assert_eq!(partner.count(), 1);
@@ -242,7 +244,6 @@ fn what_may_not_be_stored_is_shared_by_those_who_wait_and_serialises_nobody_afte
     let leader = gateway.call(&token, CLIENTS);
     partner.has_got(1);
     let waiting: Vec<Caller> = (0..10).map(|_| gateway.call(&token, CLIENTS)).collect();
-    // Sent before the gate opens, and read by then: the health door answers on the same machine.
     wait_for("the callers to wait", || (joined(&gateway) >= 11).then_some(()));
     first.open();
     for caller in waiting.into_iter().chain([leader]) {

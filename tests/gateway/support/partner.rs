@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::wait_for;
+use super::{wait_for, wire};
 
 /// Holds replies back until it is opened.
 #[derive(Clone, Default)]
@@ -47,14 +47,13 @@ pub(crate) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
-    delay: Duration,
     gate: Option<Gate>,
     end: End,
 }
 
 impl Reply {
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), delay: Duration::ZERO, gate: None, end: End::Stays }
+        Self { status, headers: Vec::new(), body: Vec::new(), gate: None, end: End::Stays }
     }
 
     pub(crate) fn json(body: impl Into<Vec<u8>>) -> Self {
@@ -77,10 +76,6 @@ impl Reply {
 
     pub(crate) fn body(self, body: impl Into<Vec<u8>>) -> Self {
         Self { body: body.into(), ..self }
-    }
-
-    pub(crate) fn after(self, delay: Duration) -> Self {
-        Self { delay, ..self }
     }
 
     pub(crate) fn behind(self, gate: &Gate) -> Self {
@@ -231,12 +226,15 @@ fn connection(tcp: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, state: &St
         if let Some(gate) = &reply.gate {
             gate.wait(&state.closed);
         }
-        std::thread::sleep(reply.delay);
         match reply.end {
             End::Silence => {
                 // Holds the connection until the other side gives up or the test is over.
                 let _ = socket.set_read_timeout(Some(Duration::from_millis(50)));
-                while !state.closed.load(Ordering::Relaxed) && !matches!(stream.read(&mut [0; 64]), Ok(0)) {}
+                while !state.closed.load(Ordering::Relaxed) {
+                    if stream.read(&mut [0; 64]).is_ok_and(|read| read == 0) {
+                        break;
+                    }
+                }
                 return;
             }
             _ if stream.write_all(&reply.bytes()).and_then(|()| stream.flush()).is_err() => return,
@@ -247,20 +245,12 @@ fn connection(tcp: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, state: &St
             }
             End::Reset(_) => {
                 drop(stream);
-                return reset(socket);
+                // The bytes before it have time to arrive.
+                std::thread::sleep(Duration::from_millis(30));
+                return wire::reset(socket);
             }
         }
     }
-}
-
-/// Closes with an RST; the body bytes before it have time to arrive.
-fn reset(socket: TcpStream) {
-    std::thread::sleep(Duration::from_millis(30));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let _guard = runtime.enter();
-    socket.set_nonblocking(true).unwrap();
-    let stream = tokio::net::TcpStream::from_std(socket).unwrap();
-    let _ = stream.set_zero_linger();
 }
 
 fn next(state: &State, target: &str) -> Reply {

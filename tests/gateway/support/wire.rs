@@ -78,6 +78,11 @@ impl Caller {
         parse(&bytes, head_only)
     }
 
+    /// Leaves with a reset, as a process that is killed may.
+    pub(crate) fn vanish(self) {
+        reset(self.0);
+    }
+
     /// Whether the other side has closed, without waiting for it.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.0.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
@@ -86,6 +91,15 @@ impl Caller {
             Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
         }
     }
+}
+
+/// Closes with an RST in place of a FIN, which only tokio offers.
+pub(crate) fn reset(socket: TcpStream) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _guard = runtime.enter();
+    socket.set_nonblocking(true).unwrap();
+    let stream = tokio::net::TcpStream::from_std(socket).unwrap();
+    stream.set_zero_linger().unwrap();
 }
 
 /// The head of a request that asks for the connection's end.
