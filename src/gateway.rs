@@ -191,8 +191,9 @@ impl<C: Dials> Gateway<C> {
             Sight::Full => None,
             Sight::WithoutPersonal => Some(self.narrow(grant, &entry).await?),
         };
-        // What was fetched is younger than the request; what was held is judged and shown at one moment.
-        let age = entry.life().age(trail.began);
+        // A hit is judged and shown at one moment; whatever had to wait is older by then.
+        let shown_at = if came == Came::Hit { trail.began } else { self.clock.tick() };
+        let age = entry.life().age(shown_at);
         match came {
             Came::Hit => trail.outcome = Outcome::Hit,
             Came::Stale(detail) => (trail.outcome, trail.cause) = (Outcome::Stale, detail),
