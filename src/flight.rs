@@ -82,23 +82,33 @@ impl<K: Hash + Eq, V> Obligation<K, V> {
         self.flight.landing.send_replace(Some(value));
     }
 
-    /// Returns when nobody waits any more.
+    /// Returns when nobody waits any more. By then nobody can join it either: who comes now starts a flight of their own.
     pub async fn forsaken(&self) {
         loop {
             let left = self.flight.left.notified();
-            if self.flight.waiting.load(Ordering::Acquire) == 0 {
+            if self.close(|flight| flight.waiting.load(Ordering::Acquire) == 0) {
                 return;
             }
             left.await;
         }
     }
+
+    /// Takes the flight off the board if `may` says so; both under the lock that joining takes.
+    fn close(&self, may: impl Fn(&Flight<V>) -> bool) -> bool {
+        let Some(flights) = self.shards.get(self.shard) else { return true };
+        let mut flights = flights.lock();
+        let close = may(&self.flight);
+        // Under the same key there may be a later flight by now, which is somebody else's.
+        if close && flights.get(&self.key).is_some_and(|there| Arc::ptr_eq(there, &self.flight)) {
+            flights.remove(&self.key);
+        }
+        close
+    }
 }
 
 impl<K: Hash + Eq, V> Drop for Obligation<K, V> {
     fn drop(&mut self) {
-        if let Some(flights) = self.shards.get(self.shard) {
-            flights.lock().remove(&self.key);
-        }
+        self.close(|_| true);
         // Whoever waits and sees no value learns from this that none will come.
         self.flight.landing.send_modify(|_| {});
     }
@@ -184,5 +194,34 @@ mod tests {
         }
         drop(second);
         obligation.forsaken().await;
+    }
+
+    /// A caller that joined between the last one's leaving and the flight's end got nothing, shown as a failed partner.
+    #[tokio::test]
+    async fn who_comes_after_a_forsaken_flight_starts_anew_and_the_old_end_leaves_the_new_flight_alone() {
+        let flights = Flights::<u32, u32>::default();
+        let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
+        drop(first);
+        obligation.forsaken().await;
+        let Joined::Fetch(later, second) = flights.join(&7) else { panic!("joined a flight that nobody will land") };
+        drop(obligation);
+        let Joined::Wait(third) = flights.join(&7) else { panic!("the new flight was taken off the board") };
+        later.land(1);
+        assert_eq!((second.landed().await, third.landed().await), (Some(1), Some(1)));
+    }
+
+    #[tokio::test]
+    async fn who_joins_before_it_is_noticed_that_all_left_keeps_the_flight_going() {
+        let flights = Flights::<u32, u32>::default();
+        let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
+        drop(first);
+        let Joined::Wait(second) = flights.join(&7) else { panic!("a second fetch") };
+        tokio::select! {
+            biased;
+            () = obligation.forsaken() => panic!("one still waits"),
+            () = tokio::task::yield_now() => {}
+        }
+        obligation.land(1);
+        assert_eq!(second.landed().await, Some(1));
     }
 }
