@@ -213,7 +213,7 @@ fn end_of_head(tail: [u8; 3], read: &[u8]) -> Option<usize> {
 }
 
 fn count_lines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&byte| byte == b'\n').count()
+    memchr::memchr_iter(b'\n', bytes).count()
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> Paced<I, F> {
