@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
 
 use crate::clock::Now;
 
@@ -28,7 +28,7 @@ use scope::{ScopeNames, Scopes};
 /// A longer token is not issued and not looked at.
 pub const LONGEST: usize = 4096;
 
-const API_KEY: &str = "x-reseller-api-key";
+const API_KEY: HeaderName = HeaderName::from_static("x-reseller-api-key");
 
 /// Who may ask, and what their tokens must say.
 #[derive(Debug, Clone)]

@@ -43,27 +43,23 @@ pub struct Shown {
     pub tag: Tag,
 }
 
-/// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for.
+/// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for, quoted base64url as in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tag([u8; 16]);
+pub struct Tag([u8; 24]);
 
 impl Tag {
     /// The tag of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let mut tag = [0; 16];
-        if let Some(bits) = digest(&SHA256, bytes).as_ref().get(..16) {
-            tag.copy_from_slice(bits);
+        let mut text = [b'"'; 24];
+        if let (Some(bits), Some(inside)) = (digest(&SHA256, bytes).as_ref().get(..16), text.get_mut(1..23)) {
+            data_encoding::BASE64URL_NOPAD.encode_mut(bits, inside);
         }
-        Self(tag)
+        Self(text)
     }
 
-    /// As it stands in the header: quoted base64url.
-    pub fn text(&self) -> [u8; 24] {
-        let mut text = [b'"'; 24];
-        if let Some(inside) = text.get_mut(1..23) {
-            data_encoding::BASE64URL_NOPAD.encode_mut(&self.0, inside);
-        }
-        text
+    /// As it stands in the header.
+    pub fn text(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -174,12 +170,21 @@ impl Entry {
 
     /// The media type.
     pub fn content_type(&self) -> Option<HeaderValue> {
-        self.value(0)
+        // The common one costs neither a count of users nor a look at each byte.
+        match self.part(0)? {
+            b"application/json" => Some(HeaderValue::from_static("application/json")),
+            _ => self.value(0),
+        }
     }
 
     /// The kept headers besides the type: language, date, last modification.
     pub fn kept(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         (1..4).filter_map(|nth| KEPT.get(nth).cloned().zip(self.value(nth)))
+    }
+
+    /// When the partner last modified it, as it said.
+    pub fn modified(&self) -> Option<&[u8]> {
+        self.part(3)
     }
 
     /// The partner's validators, to ask it whether the document changed (RFC 9111 §4.3.1).
@@ -188,11 +193,19 @@ impl Entry {
     }
 
     fn value(&self, nth: usize) -> Option<HeaderValue> {
-        let (from, to) = (*self.ends.get(nth)? as usize, *self.ends.get(nth + 1)? as usize);
-        if from == to || to > self.block.len() {
-            return None;
-        }
+        let (from, to) = self.place(nth)?;
         HeaderValue::from_maybe_shared(self.block.slice(from..to)).ok()
+    }
+
+    fn part(&self, nth: usize) -> Option<&[u8]> {
+        let (from, to) = self.place(nth)?;
+        self.block.get(from..to)
+    }
+
+    /// Where a kept header's value stands in the block, if there is one.
+    fn place(&self, nth: usize) -> Option<(usize, usize)> {
+        let (from, to) = (*self.ends.get(nth)? as usize, *self.ends.get(nth + 1)? as usize);
+        (from < to && to <= self.block.len()).then_some((from, to))
     }
 
     /// What a right other than the full one sees, made once; dropped with the entry.

@@ -80,6 +80,8 @@ pub struct Signature {
     pub name: String,
     /// Our `Via`.
     pub via: HeaderValue,
+    /// What begins the `Cache-Status` of a hit.
+    hit: Box<[u8]>,
 }
 
 impl Signature {
@@ -88,11 +90,15 @@ impl Signature {
     /// # Errors
     /// When the name cannot stand in a header.
     pub fn new(name: &str) -> Result<Self, http::header::InvalidHeaderValue> {
+        let via = format!("1.1 {name}");
+        HeaderValue::from_str(&via)?;
         let token = name.starts_with(|first: char| first.is_ascii_alphabetic())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         // RFC 8941 §3.3: what is no token is a string.
-        let named = if token { name.to_owned() } else { format!("{name:?}") };
-        Ok(Self { name: named, via: HeaderValue::from_str(&format!("1.1 {name}"))? })
+        let name = if token { name.to_owned() } else { format!("{name:?}") };
+        let hit = format!("{name}; hit; ttl=").into_bytes().into();
+        // Made once and never freed, so that no answer counts its users in memory that all workers share.
+        Ok(Self { via: HeaderValue::from_static(via.leak()), name, hit })
     }
 
     /// The common headers, put into the request's own map so that the hit path allocates none.
@@ -117,7 +123,10 @@ impl Signature {
         let Document { entry, view, age, came } = document;
         let full = view.is_none();
         let (bytes, tag) = view.unwrap_or_else(|| (entry.body(), *entry.tag()));
-        let condition = condition(&asked, &tag, entry.validators().1.as_ref().filter(|_| full), entry.status());
+        let condition = match asked.keys().any(is_condition) {
+            true => condition(&asked, &tag, entry.modified().filter(|_| full), entry.status()),
+            false => Condition::None,
+        };
         asked.clear();
         let mut response = Response::new(Body::empty());
         *response.status_mut() = entry.status();
@@ -126,7 +135,7 @@ impl Signature {
         }
         let seconds = entry.life().lifetime.as_secs();
         let headers = &mut asked;
-        headers.insert(ETAG, HeaderValue::from_bytes(&tag.text()).unwrap_or(HeaderValue::from_static("\"\"")));
+        headers.insert(ETAG, HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")));
         headers.insert(VARY, VARY_OURS);
         headers.insert(CACHE_CONTROL, cache_control(entry.not_stored().is_some() || entry.life().ask_first, seconds));
         headers.insert(AGE, number(age.as_secs()));
@@ -153,10 +162,9 @@ impl Signature {
         let mut text: SmallVec<[u8; 128]> = SmallVec::new();
         let mut digits = itoa::Buffer::new();
         let ttl = entry.life().lifetime.as_secs() as i64 - age.as_secs() as i64;
-        text.extend_from_slice(self.name.as_bytes());
         match came {
             Came::Hit | Came::Stale(_) => {
-                text.extend_from_slice(b"; hit; ttl=");
+                text.extend_from_slice(&self.hit);
                 text.extend_from_slice(digits.format(ttl).as_bytes());
                 if let Came::Stale(detail) = came {
                     text.extend_from_slice(b"; detail=");
@@ -164,6 +172,7 @@ impl Signature {
                 }
             }
             Came::Forwarded { why, status, stored, collapsed, detail } => {
+                text.extend_from_slice(self.name.as_bytes());
                 text.extend_from_slice(b"; fwd=");
                 text.extend_from_slice(why.as_bytes());
                 text.extend_from_slice(b"; fwd-status=");
@@ -258,12 +267,13 @@ enum Condition {
 }
 
 /// RFC 9110 §13.2.2, in its order. Only a document that is there has preconditions.
-fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&HeaderValue>, status: StatusCode) -> Condition {
+fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: StatusCode) -> Condition {
     if status != StatusCode::OK {
         return Condition::None;
     }
-    let date = |value: &HeaderValue| value.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    let modified = modified.and_then(date);
+    let read = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| httpdate::parse_http_date(text).ok());
+    let date = |value: &HeaderValue| read(value.as_bytes());
+    let modified = modified.and_then(read);
     let fails = match asked.get(IF_MATCH) {
         Some(_) => !names(asked, &IF_MATCH, tag, false),
         None => asked.get(IF_UNMODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(until, at)| at > until),
@@ -277,6 +287,10 @@ fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&HeaderValue>, statu
         (false, true) => Condition::NotModified,
         (false, false) => Condition::None,
     }
+}
+
+fn is_condition(name: &HeaderName) -> bool {
+    [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE].contains(name)
 }
 
 /// Whether a list of tags names this one; a weak tag only where the comparison may be weak (RFC 9110 §8.8.3.2).
@@ -325,16 +339,9 @@ fn cache_control(ask_first: bool, seconds: u64) -> HeaderValue {
     if ask_first {
         return HeaderValue::from_static("private, no-cache");
     }
-    // The common lifetimes cost no formatting.
-    match seconds {
-        30 => return HeaderValue::from_static("private, max-age=30"),
-        60 => return HeaderValue::from_static("private, max-age=60"),
-        120 => return HeaderValue::from_static("private, max-age=120"),
-        300 => return HeaderValue::from_static("private, max-age=300"),
-        _ => {}
-    }
-    HeaderValue::from_str(&format!("private, max-age={seconds}"))
-        .unwrap_or(HeaderValue::from_static("private, no-cache"))
+    let mut text: SmallVec<[u8; 40]> = SmallVec::from_slice(b"private, max-age=");
+    text.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("private, no-cache"))
 }
 
 fn number(number: u64) -> HeaderValue {

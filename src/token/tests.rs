@@ -15,6 +15,8 @@ use super::scope::{PERSONAL, WRITE};
 use super::*;
 use crate::clock::Tick;
 
+const API_KEY: &str = "x-reseller-api-key";
+
 const ISSUER: &str = "http://127.0.0.1:8080";
 const AUDIENCE: &str = "account-api";
 const NOON: u64 = 1_800_000_000;
