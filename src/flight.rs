@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -25,6 +25,9 @@ struct Flight<V> {
     landing: watch::Sender<Option<V>>,
     waiting: AtomicUsize,
     left: Notify,
+    /// The most urgent of those who joined; smaller is more urgent.
+    urgency: AtomicU8,
+    raised: Notify,
 }
 
 /// What joining a flight gives.
@@ -42,17 +45,25 @@ impl<K: Hash + Eq + Clone, V: Clone> Default for Flights<K, V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
-    /// Joins the flight of this key, starting it if there is none.
-    pub fn join(&self, key: &K) -> Joined<K, V> {
+    /// Joins the flight of this key, starting it if there is none; the smaller `urgency` is, the more urgent.
+    pub fn join(&self, key: &K, urgency: u8) -> Joined<K, V> {
         let shard = self.hash.hash_one(key) as usize % SHARDS;
         let Some(flights) = self.shards.get(shard) else { unreachable!("a remainder is smaller than its divisor") };
         match flights.lock().entry(key.clone()) {
-            Entry::Occupied(flight) => Joined::Wait(Pending::of(flight.get())),
+            Entry::Occupied(flight) => {
+                let flight = flight.get();
+                if flight.urgency.fetch_min(urgency, Ordering::AcqRel) > urgency {
+                    flight.raised.notify_one();
+                }
+                Joined::Wait(Pending::of(flight))
+            }
             Entry::Vacant(place) => {
                 let flight = Arc::new(Flight {
                     landing: watch::Sender::new(None),
                     waiting: AtomicUsize::new(0),
                     left: Notify::new(),
+                    urgency: AtomicU8::new(urgency),
+                    raised: Notify::new(),
                 });
                 place.insert(Arc::clone(&flight));
                 let pending = Pending::of(&flight);
@@ -91,6 +102,12 @@ impl<K: Hash + Eq, V> Obligation<K, V> {
             }
             left.await;
         }
+    }
+
+    /// Returns when somebody more urgent has joined, with how urgent it is now.
+    pub async fn raised(&self) -> u8 {
+        self.flight.raised.notified().await;
+        self.flight.urgency.load(Ordering::Acquire)
     }
 
     /// Takes the flight off the board if `may` says so; both under the lock that joining takes.
@@ -155,9 +172,9 @@ mod tests {
     #[tokio::test]
     async fn a_thousand_wait_for_one_fetch_and_all_wake() {
         let flights = Flights::<u32, u32>::default();
-        let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         let rest: Vec<_> = (0..999)
-            .map(|_| match flights.join(&7) {
+            .map(|_| match flights.join(&7, 0) {
                 Joined::Wait(pending) => pending,
                 Joined::Fetch(..) => panic!("a second fetch"),
             })
@@ -173,19 +190,19 @@ mod tests {
     #[tokio::test]
     async fn a_flight_that_is_dropped_wakes_all_with_nothing_and_the_next_starts_anew() {
         let flights = Flights::<u32, u32>::default();
-        let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         let waiter = tokio::spawn(first.landed());
         tokio::task::yield_now().await;
         drop(obligation);
         assert_eq!(waiter.await.unwrap(), None);
-        assert!(matches!(flights.join(&7), Joined::Fetch(..)));
+        assert!(matches!(flights.join(&7, 0), Joined::Fetch(..)));
     }
 
     #[tokio::test]
     async fn a_caller_that_leaves_changes_nothing_until_the_last_has_left() {
         let flights = Flights::<u32, u32>::default();
-        let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
-        let Joined::Wait(second) = flights.join(&7) else { panic!("a second fetch") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
+        let Joined::Wait(second) = flights.join(&7, 0) else { panic!("a second fetch") };
         drop(first);
         tokio::select! {
             biased;
@@ -200,12 +217,12 @@ mod tests {
     #[tokio::test]
     async fn who_comes_after_a_forsaken_flight_starts_anew_and_the_old_end_leaves_the_new_flight_alone() {
         let flights = Flights::<u32, u32>::default();
-        let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         drop(first);
         obligation.forsaken().await;
-        let Joined::Fetch(later, second) = flights.join(&7) else { panic!("joined a flight that nobody will land") };
+        let Joined::Fetch(later, second) = flights.join(&7, 0) else { panic!("joined a flight that nobody will land") };
         drop(obligation);
-        let Joined::Wait(third) = flights.join(&7) else { panic!("the new flight was taken off the board") };
+        let Joined::Wait(third) = flights.join(&7, 0) else { panic!("the new flight was taken off the board") };
         later.land(1);
         assert_eq!((second.landed().await, third.landed().await), (Some(1), Some(1)));
     }
@@ -213,9 +230,9 @@ mod tests {
     #[tokio::test]
     async fn who_joins_before_it_is_noticed_that_all_left_keeps_the_flight_going() {
         let flights = Flights::<u32, u32>::default();
-        let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         drop(first);
-        let Joined::Wait(second) = flights.join(&7) else { panic!("a second fetch") };
+        let Joined::Wait(second) = flights.join(&7, 0) else { panic!("a second fetch") };
         tokio::select! {
             biased;
             () = obligation.forsaken() => panic!("one still waits"),
@@ -223,5 +240,15 @@ mod tests {
         }
         obligation.land(1);
         assert_eq!(second.landed().await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_flight_learns_when_somebody_more_urgent_waits_for_it() {
+        let flights = Flights::<u32, u32>::default();
+        let Joined::Fetch(obligation, _first) = flights.join(&7, 2) else { panic!("nobody was there") };
+        let (Joined::Wait(_second), Joined::Wait(_third)) = (flights.join(&7, 2), flights.join(&7, 0)) else {
+            panic!("a second fetch")
+        };
+        assert_eq!(obligation.raised().await, 0);
     }
 }

@@ -10,6 +10,8 @@ pub mod refusal;
 
 pub mod respond;
 
+mod turn;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

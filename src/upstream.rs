@@ -5,12 +5,9 @@
 pub mod headers;
 
 use std::error::Error;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT, VIA,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
@@ -20,14 +17,11 @@ use hyper_util::client::legacy::connect::Connect;
 
 use crate::account_api::KEY_HEADER;
 use crate::budget::Permit;
-use crate::clock::{Clock, Now, Tick};
+use crate::clock::{Clock, Tick};
 use crate::dial::OutBody;
 use crate::secret::Secret;
 
 const USER_AGENT_OURS: HeaderValue = HeaderValue::from_static(concat!("reseller-gateway/", env!("CARGO_PKG_VERSION")));
-
-/// The longest `Retry-After` that is obeyed to the second; beyond it this one counts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
 
 /// Where the partner is and how it is asked.
 #[derive(Debug, Clone)]
@@ -110,8 +104,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     /// Asks for a document, conditionally if there are validators, and reads all of it before `deadline`.
     ///
     /// # Errors
-    /// [`Failed`]; the permit is given back either way.
-    pub async fn ask(&self, permit: Permit, wish: &Wish, deadline: Tick) -> Result<Fetched, Failed> {
+    /// [`Failed`].
+    pub async fn ask(&self, _: &Permit, wish: &Wish, deadline: Tick) -> Result<Fetched, Failed> {
         let whole = async {
             let answer = self.send(self.request(wish)).await?;
             let came = self.clock.tick();
@@ -120,9 +114,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
                 Limited::new(body, self.settings.max_response).collect().await.map_err(|error| cause_of(&*error))?;
             Ok(Fetched { status: parts.status, head: parts.headers, body: body.to_bytes(), came })
         };
-        let fetched = self.clock.until(deadline, whole).await.unwrap_or(Err(Failed::Timeout));
-        drop(permit);
-        fetched
+        self.clock.until(deadline, whole).await.unwrap_or(Err(Failed::Timeout))
     }
 
     /// Sends a request of a caller on as it is, credentials exchanged, and hands the answer back as it comes.
@@ -131,6 +123,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     /// [`Failed`] if no head came before `deadline`.
     pub async fn pass(
         &self,
+        _: &Permit,
         mut request: Request<OutBody>,
         target: &str,
         deadline: Tick,
@@ -192,22 +185,6 @@ pub struct Wish {
     pub etag: Option<HeaderValue>,
     /// The partner's own date of what is held.
     pub modified: Option<HeaderValue>,
-}
-
-/// Until when the partner wants to be left alone: `Retry-After` of a 429 or 503, in either form (RFC 9110 §10.2.3).
-pub fn pause_until(status: StatusCode, head: &HeaderMap, now: Now) -> Option<Tick> {
-    if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
-        return None;
-    }
-    let told = head.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
-    let pause = told.and_then(|told| match told.parse::<u64>() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) if told.bytes().all(|byte| byte.is_ascii_digit()) && !told.is_empty() => Some(LONGEST_PAUSE),
-        Err(_) => httpdate::parse_http_date(told).ok().map(|at| at.duration_since(now.wall()).unwrap_or_default()),
-    });
-    // A 429 that does not say for how long still means: not now.
-    let pause = pause.or((status == StatusCode::TOO_MANY_REQUESTS).then_some(Duration::from_secs(1)))?;
-    Some(now.tick.plus(pause.min(LONGEST_PAUSE)))
 }
 
 fn cause_of(error: &(dyn Error + 'static)) -> Failed {

@@ -12,7 +12,7 @@ use http::uri::Scheme;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Rules;
-use crate::budget::{self, Budget};
+use crate::budget::{self, Budget, gate};
 use crate::cache::{self, Store};
 use crate::clock::Clock;
 use crate::config::{AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
@@ -70,7 +70,7 @@ pub fn join<C: Dials>(
         max_response: bounded(config.upstream.max_response),
         name: name.clone(),
     };
-    let budget = &config.upstream.budget;
+    let (budget, breaker) = (&config.upstream.budget, &config.upstream.breaker);
     let tasks = TaskTracker::new();
     tasks.close();
     let mut start = [0; 8];
@@ -87,6 +87,11 @@ pub fn join<C: Dials>(
             quota: Quota { rate: budget.rate, burst: budget.burst },
             max_in_flight: budget.max_in_flight,
             max_wait: budget.max_wait,
+            gate: gate::Settings {
+                failures: breaker.failures,
+                cool_down: breaker.cool_down,
+                cool_down_max: breaker.cool_down_max,
+            },
         }),
         upstream: Upstream::new(client(connector), upstream, clock).context("upstream.api_key_file")?,
         ledger: Arc::new(Ledger {

@@ -6,7 +6,7 @@ use super::callers::{Bound, Priority};
 use super::doors::Admin;
 use super::inside::{Cache, Telemetry};
 use super::notes::Notes;
-use super::partner::{Breaker, Expect, UpstreamKind};
+use super::partner::{Expect, UpstreamKind};
 use super::routes::RouteMode;
 use super::{Config, check};
 
@@ -50,13 +50,10 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
 
 /// Settings that are understood, and change nothing.
 pub(super) fn warn(config: &Config, notes: &Notes) {
-    let (breaker, expect) = (Breaker::default(), Expect::default());
+    let expect = Expect::default();
     let telemetry = Telemetry::default();
     let set = [
         ("admin.listen", config.admin != Admin::default()),
-        ("upstream.breaker.failures", config.upstream.breaker.failures != breaker.failures),
-        ("upstream.breaker.cool_down", config.upstream.breaker.cool_down != breaker.cool_down),
-        ("upstream.breaker.cool_down_max", config.upstream.breaker.cool_down_max != breaker.cool_down_max),
         ("upstream.expect.clients", config.upstream.expect.clients != expect.clients),
         ("cache.max_variants", config.cache.max_variants != Cache::default().max_variants),
         ("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint != telemetry.otlp_endpoint),

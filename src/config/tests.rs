@@ -238,7 +238,7 @@ fn secrets_are_hidden_wherever_a_configuration_shows() {
 #[test]
 fn settings_without_effect_are_warnings_with_their_place() {
     let text = format!(
-        "{LEAST}breaker.failures = 1\nexpect.clients = 7\n[admin]\nlisten = \"127.0.0.1:1\"\n[cache]\nmax_variants = 1\n\
+        "{LEAST}expect.clients = 7\n[admin]\nlisten = \"127.0.0.1:1\"\n[cache]\nmax_variants = 1\n\
          [telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\ntrace_sample = 1\n[[trust]]\nissuer = \"i\"\njwks_file = \"k\"\n"
     );
     let warnings = loaded(&text).warnings;
@@ -249,12 +249,11 @@ fn settings_without_effect_are_warnings_with_their_place() {
         "telemetry.otlp_endpoint",
         "telemetry.trace_sample",
         "trust[0]",
-        "upstream.breaker.failures",
         "upstream.expect.clients",
     ];
     assert_eq!(keys, BTreeSet::from(expected));
     assert!(
-        warnings.iter().any(|warning| warning.to_string().starts_with("gateway.toml:4:20: upstream.breaker.failures"))
+        warnings.iter().any(|warning| warning.to_string().starts_with("gateway.toml:4:18: upstream.expect.clients"))
     );
 }
 

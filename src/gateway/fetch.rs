@@ -10,17 +10,19 @@ use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::access::Grant;
-use crate::budget::{Asked, Cause, Later, Permit};
+use crate::budget::lanes::Lane;
+use crate::budget::{Asker, Cause, Permit};
 use crate::cache::policy::{self, NotStored};
 use crate::cache::{self, Entry, Held, Key};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation};
 use crate::route::RouteIndex;
 use crate::trail::Trail;
-use crate::upstream::{Failed, Fetched, Wish, pause_until};
+use crate::upstream::{Failed, Fetched, Wish};
 
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Came};
+use super::turn;
 use super::{Dials, Gateway};
 
 /// After a failure an entry is left alone for this long.
@@ -50,6 +52,7 @@ struct Plan {
     key: Key,
     wish: Wish,
     cause: Cause,
+    asker: Asker,
     held: Option<Arc<Entry>>,
 }
 
@@ -64,7 +67,7 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let why = if held.is_some() { "stale" } else { "uri-miss" };
-        let (pending, collapsed) = match self.flights.join(&key) {
+        let (pending, collapsed) = match self.flights.join(&key, turn::urgency(lane_of(grant))) {
             Joined::Wait(pending) => (pending, true),
             Joined::Fetch(obligation, pending) => {
                 // Between the look and the join a flight may have landed: its answer is as good as a new one.
@@ -133,7 +136,7 @@ impl<C: Dials> Gateway<C> {
         if entry.is_resting(now.tick) {
             return;
         }
-        if let Joined::Fetch(obligation, _) = self.flights.join(&key) {
+        if let Joined::Fetch(obligation, _) = self.flights.join(&key, turn::urgency(Lane::Refresh)) {
             let plan = self.plan(grant, key, Some(Arc::clone(entry)), Cause::Refresh, parts);
             let this = Arc::clone(self);
             self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
@@ -171,7 +174,13 @@ impl<C: Dials> Gateway<C> {
         if let Some(entry) = &held {
             (wish.etag, wish.modified) = entry.validators();
         }
-        Plan { route, key, wish, cause, held }
+        // Starting a flight is paid for by who starts it; a refresh is paid for by nobody.
+        let (lane, who) = match cause {
+            Cause::Refresh => (Lane::Refresh, 0),
+            _ => (lane_of(grant), turn::who(grant.caller())),
+        };
+        let asker = Asker { lane, who, resource: turn::resource(&key) };
+        Plan { route, key, wish, cause, asker, held }
     }
 
     /// One flight, from its place in the queue to its landing.
@@ -186,7 +195,7 @@ impl<C: Dials> Gateway<C> {
         };
         let permit = tokio::select! {
             biased;
-            permit = self.permit(deadline) => permit,
+            permit = self.permit(plan.asker, deadline, obligation.as_ref()) => permit,
             () = forsaken => return Landed::Refused(Refusal::Deadline),
         };
         let landed = match permit {
@@ -205,31 +214,6 @@ impl<C: Dials> Gateway<C> {
         landed
     }
 
-    /// Waits for the budget, but not beyond `max_wait` or `deadline`.
-    pub(super) async fn permit(&self, deadline: Tick) -> Result<Permit, Refusal> {
-        let now = self.clock.tick();
-        let closed = |until: Tick, now: Tick| Refusal::Closed { retry: until.since(now) };
-        let ticket = match self.budget.ask(now) {
-            Asked::Permit(permit) => return Ok(permit),
-            Asked::Closed { until } => return Err(closed(until, now)),
-            Asked::Queued(ticket) => ticket,
-        };
-        let deadline = deadline.min(ticket.deadline());
-        loop {
-            let now = self.clock.tick();
-            let at = match ticket.claim(now) {
-                Ok(permit) => return Ok(permit),
-                Err(Later::Closed { until }) => return Err(closed(until, now)),
-                Err(Later::At(at)) => at.min(deadline),
-                Err(Later::Woken) => deadline,
-            };
-            if now >= deadline {
-                return Err(Refusal::Busy { retry: self.budget.opens(now).since(now) });
-            }
-            let _ = self.clock.until(at, ticket.woken()).await;
-        }
-    }
-
     /// Asks, again if that may help, and takes in what comes.
     async fn ask(&self, plan: &Plan, mut permit: Permit, deadline: Tick) -> Result<Landed, Refusal> {
         let mut cause = plan.cause;
@@ -237,8 +221,12 @@ impl<C: Dials> Gateway<C> {
         loop {
             let asked = self.clock.tick();
             self.ledger.counts.call(plan.route, cause);
-            let outcome = match self.upstream.ask(permit, &plan.wish, deadline).await {
-                Ok(fetched) => self.take_in(plan, fetched, asked),
+            let fetched = self.upstream.ask(&permit, &plan.wish, deadline).await;
+            let told = self.settle(&mut permit, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
+            // Its place in flight is free while the answer is taken in, and during a pause before the next attempt.
+            drop(permit);
+            let outcome = match fetched {
+                Ok(fetched) => self.take_in(plan, fetched, told, asked),
                 Err(failed) => Err(Fault::Failed(failed).into()),
             };
             let Err(refusal) = outcome else { return outcome };
@@ -252,25 +240,22 @@ impl<C: Dials> Gateway<C> {
                 return Err(refusal);
             }
             self.clock.sleep_until(self.clock.tick().plus(pause)).await;
-            permit = self.permit(deadline).await.map_err(|_| refusal)?;
+            permit = self.permit(plan.asker, deadline, None).await.map_err(|_| refusal)?;
             (attempt, cause) = (attempt + 1, Cause::Retry);
         }
     }
 
     /// Full jitter: anything from nothing to the doubled backoff, so that many do not come back together.
     fn backoff(&self, attempt: u32) -> Duration {
-        let mut dice = [0; 4];
-        let _ = getrandom::fill(&mut dice);
-        let share = f64::from(u32::from_le_bytes(dice)) / f64::from(u32::MAX);
+        let share = f64::from(turn::dice()) / f64::from(u32::MAX);
         self.settings.backoff.saturating_mul(1 << attempt.min(8)).mul_f64(share)
     }
 
     /// Judges an answer and stores it if it may be.
-    fn take_in(&self, plan: &Plan, fetched: Fetched, asked: Tick) -> Result<Landed, Refusal> {
+    fn take_in(&self, plan: &Plan, fetched: Fetched, told: Option<Tick>, asked: Tick) -> Result<Landed, Refusal> {
         let now = self.clock.now();
         let Fetched { status, head, body, came } = fetched;
-        if let Some(until) = pause_until(status, &head, now) {
-            self.budget.close_until(until);
+        if let Some(until) = told.filter(|_| is_pause(status)) {
             return Err(Refusal::Closed { retry: until.since(now.tick) });
         }
         let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
@@ -303,6 +288,15 @@ impl<C: Dials> Gateway<C> {
         };
         Ok(Landed::Answer { entry, status, stored, took: came.since(asked) })
     }
+}
+
+/// Whether an answer is nothing but the wish to be left alone; any other may come with it.
+pub(super) fn is_pause(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn lane_of(_: &Grant) -> Lane {
+    Lane::Interactive
 }
 
 /// Whether a successful answer is a whole JSON document, by its type and by its bytes.

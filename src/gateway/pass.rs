@@ -11,16 +11,17 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::access::Grant;
-use crate::budget::Cause;
+use crate::budget::lanes::Lane;
+use crate::budget::{Asker, Cause};
 use crate::cache;
 use crate::dial::OutBody;
 use crate::trail::{Outcome, Trail};
 use crate::upstream::headers::{RequestTooLarge, strip_for_caller};
-use crate::upstream::pause_until;
 
+use super::fetch::is_pause;
 use super::refusal::{Fault, Refusal};
 use super::respond::Body;
-use super::{Dials, Gateway};
+use super::{Dials, Gateway, turn};
 
 impl<C: Dials> Gateway<C> {
     pub(super) async fn pass_through(
@@ -35,15 +36,16 @@ impl<C: Dials> Gateway<C> {
         let target = target.ok_or(Refusal::NoSuchRoute)?;
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         let request = self.outbound(parts, body)?;
-        let permit = self.permit(deadline).await?;
+        let asker = Asker { lane: Lane::Interactive, who: turn::who(grant.caller()), resource: turn::target(&target) };
+        let mut permit = self.permit(asker, deadline, None).await?;
         self.ledger.counts.call(route, Cause::Pass);
         let sent = self.clock.tick();
-        let answer = self.upstream.pass(request, &target, deadline).await;
+        let answer = self.upstream.pass(&permit, request, &target, deadline).await;
         trail.upstream = Some(self.clock.tick().since(sent));
+        let told = self.settle(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
         let answer = answer.map_err(Fault::Failed)?;
         let status = answer.status();
-        if let Some(until) = pause_until(status, answer.headers(), self.clock.now()) {
-            self.budget.close_until(until);
+        if let Some(until) = told.filter(|_| is_pause(status)) {
             return Err(Refusal::Closed { retry: until.since(self.clock.tick()) });
         }
         match status {

@@ -1,0 +1,120 @@
+//! When may a call to the partner start, and what does its outcome mean for the next?
+//! Given who asks, waits for the budget and hands back the permit; given an outcome, tells the budget.
+//! Never waits beyond the deadline it was given.
+
+use std::hash::Hash;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::budget::lanes::{Lane, Who};
+use crate::budget::{Asked, Asker, Later, Permit, Verdict, gate, signal};
+use crate::cache::Key;
+use crate::clock::Tick;
+use crate::flight::Obligation;
+use crate::token::Caller;
+use crate::upstream::Failed;
+
+use super::fetch::Landed;
+use super::refusal::{Fault, Refusal};
+use super::{Dials, Gateway};
+
+/// Numbers for names and keys, the same throughout a process.
+fn number_of(what: impl Hash) -> u64 {
+    ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(what)
+}
+
+/// A caller as the budget's queue knows it.
+pub(super) fn who(caller: &Caller) -> Who {
+    number_of(caller.name())
+}
+
+/// A resource as the gate knows it.
+pub(super) fn resource(key: &Key) -> u64 {
+    number_of(key)
+}
+
+/// The same for a target that is passed through.
+pub(super) fn target(target: &str) -> u64 {
+    number_of(target)
+}
+
+/// How urgent a lane is, as a flight knows it.
+pub(super) fn urgency(lane: Lane) -> u8 {
+    lane as u8
+}
+
+fn lane(urgency: u8) -> Lane {
+    match urgency {
+        0 => Lane::Interactive,
+        1 => Lane::Batch,
+        _ => Lane::Refresh,
+    }
+}
+
+impl<C: Dials> Gateway<C> {
+    /// Waits for a place in the budget, but not beyond `max_wait` or `deadline`; a flight that more urgent callers join moves up.
+    pub(super) async fn permit(
+        &self,
+        asker: Asker,
+        deadline: Tick,
+        flight: Option<&Obligation<Key, Landed>>,
+    ) -> Result<Permit, Refusal> {
+        let now = self.clock.tick();
+        let mut ticket = match self.budget.ask(asker, now) {
+            Asked::Permit(permit) => return Ok(permit),
+            Asked::Closed { until, why } => return Err(closed(until, now, why)),
+            Asked::Queued(ticket) => ticket,
+        };
+        let deadline = deadline.min(ticket.deadline());
+        loop {
+            let now = self.clock.tick();
+            let at = match ticket.claim(now) {
+                Ok(permit) => return Ok(permit),
+                Err(Later::Closed { until, why }) => return Err(closed(until, now, why)),
+                Err(Later::At(at)) => at.min(deadline),
+                Err(Later::Woken) => deadline,
+            };
+            if now >= deadline {
+                return Err(Refusal::Busy { retry: self.budget.opens(now).since(now) });
+            }
+            let raised = async {
+                match flight {
+                    Some(flight) => flight.raised().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.clock.until(at, ticket.woken()) => {}
+                urgency = raised => ticket.raise(lane(urgency), asker.who),
+            }
+        }
+    }
+
+    /// Tells the budget what became of a call; hands back until when the partner wants to be left alone, if it said so.
+    pub(super) fn settle(&self, permit: &mut Permit, answer: Result<(StatusCode, &HeaderMap), Failed>) -> Option<Tick> {
+        let now = self.clock.now();
+        let told = answer.ok().and_then(|(status, head)| signal::pause_until(status, head, now));
+        let verdict = match (told, answer) {
+            (Some(until), _) => Verdict::Told(until),
+            (None, Ok((status, _))) if status.is_server_error() => Verdict::Failed,
+            (None, Ok(_) | Err(Failed::TooLarge | Failed::RequestTooLarge)) => Verdict::Answered,
+            (None, Err(_)) => Verdict::Failed,
+        };
+        permit.settle(verdict, now.tick, dice());
+        told
+    }
+}
+
+/// Any number.
+pub(super) fn dice() -> u32 {
+    let mut dice = [0; 4];
+    let _ = getrandom::fill(&mut dice);
+    u32::from_le_bytes(dice)
+}
+
+fn closed(until: Tick, now: Tick, why: gate::Why) -> Refusal {
+    match why {
+        gate::Why::Told | gate::Why::Failing => Refusal::Closed { retry: until.since(now) },
+        gate::Why::Key => Fault::Key.into(),
+    }
+}
