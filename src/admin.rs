@@ -62,6 +62,7 @@ impl<C: Dials> Health<C> {
             store: self.gateway.store.figures(),
             budget,
             closed_for: budget.closed.map_or(0.0, |(until, _)| until.since(now).as_secs_f64()),
+            keys: self.gateway.upstream.credential().figures(),
             flights: self.gateway.flights.count(),
             connections: self.connections.load(Ordering::Relaxed),
         })

@@ -84,8 +84,8 @@ pub enum Verdict {
     Failed,
     /// It wants to be left alone until then.
     Told(Tick),
-    /// It took none of our keys; nobody tries again before then.
-    KeyRefused(Tick),
+    /// It took none of our keys.
+    KeyRefused,
 }
 
 /// The one door to the partner.
@@ -201,6 +201,13 @@ impl Budget {
         state.wake_all();
     }
 
+    /// A key is there that was not there before.
+    pub fn key_changed(&self, now: Tick) {
+        let mut state = self.state.lock();
+        state.gate.key_changed(now);
+        state.wake_first();
+    }
+
     /// How things stand.
     pub fn figures(&self, now: Tick) -> Figures {
         let state = self.state.lock();
@@ -308,7 +315,7 @@ impl Permit {
             Verdict::Answered => state.gate.succeeded(started),
             Verdict::Failed => state.gate.failed(self.asker.resource, started, now, settings, dice),
             Verdict::Told(until) => state.gate.told(until),
-            Verdict::KeyRefused(until) => state.gate.key_refused(until),
+            Verdict::KeyRefused => state.gate.key_refused(started, now, settings, dice),
         }
         match state.gate.passage(now) {
             Passage::Closed { .. } => state.wake_all(),

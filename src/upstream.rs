@@ -2,9 +2,12 @@
 //! Given a permit and a resource, hands back its whole answer within bounds, or how it failed.
 //! Never touches the store, tokens or a caller's credentials; the key goes to the configured origin alone.
 
+pub mod credential;
+
 pub mod headers;
 
 use std::error::Error;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA};
@@ -19,7 +22,8 @@ use crate::account_api::KEY_HEADER;
 use crate::budget::Permit;
 use crate::clock::{Clock, Tick};
 use crate::dial::OutBody;
-use crate::secret::Secret;
+
+use credential::{BadKey, Credential, Shown};
 
 const USER_AGENT_OURS: HeaderValue = HeaderValue::from_static(concat!("reseller-gateway/", env!("CARGO_PKG_VERSION")));
 
@@ -30,24 +34,19 @@ pub struct Settings {
     pub scheme: Scheme,
     /// Host and port.
     pub authority: Authority,
-    /// The real key.
-    pub key: Secret,
+    /// Where the real keys lie, in the order in which they are tried.
+    pub keys: Vec<credential::Source>,
     /// The largest body that is read.
     pub max_response: usize,
     /// Our name in `Via`.
     pub name: String,
 }
 
-/// A setting that no request could be made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the partner's key cannot stand in a header; it must be printable ASCII on one line")]
-pub struct BadKey;
-
 /// The partner, reachable.
 pub struct Upstream<C> {
     client: Client<C, OutBody>,
     settings: Settings,
-    key: HeaderValue,
+    credential: Arc<Credential>,
     via: HeaderValue,
     clock: Clock,
 }
@@ -90,24 +89,24 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     ///
     /// # Errors
     /// [`BadKey`].
-    pub fn new(client: Client<C, OutBody>, settings: Settings, clock: Clock) -> Result<Self, BadKey> {
-        let mut key =
-            HeaderValue::from_str(settings.key.reveal().trim_end_matches(['\r', '\n'])).map_err(|_| BadKey)?;
-        if key.is_empty() {
-            return Err(BadKey);
-        }
-        key.set_sensitive(true);
-        let via = HeaderValue::from_str(&format!("1.1 {}", settings.name)).map_err(|_| BadKey)?;
-        Ok(Self { client, settings, key, via, clock })
+    pub fn new(client: Client<C, OutBody>, mut settings: Settings, clock: Clock) -> Result<Self, BadKey> {
+        let credential = Arc::new(Credential::new(std::mem::take(&mut settings.keys))?);
+        let via = HeaderValue::from_str(&format!("1.1 {}", settings.name)).unwrap_or(USER_AGENT_OURS);
+        Ok(Self { client, settings, credential, via, clock })
+    }
+
+    /// The keys, to choose one for a call and to learn what became of it.
+    pub fn credential(&self) -> &Arc<Credential> {
+        &self.credential
     }
 
     /// Asks for a document, conditionally if there are validators, and reads all of it before `deadline`.
     ///
     /// # Errors
     /// [`Failed`].
-    pub async fn ask(&self, _: &Permit, wish: &Wish, deadline: Tick) -> Result<Fetched, Failed> {
+    pub async fn ask(&self, _: &Permit, shown: &Shown, wish: &Wish, deadline: Tick) -> Result<Fetched, Failed> {
         let whole = async {
-            let answer = self.send(self.request(wish)).await?;
+            let answer = self.send(self.request(wish, shown)).await?;
             let came = self.clock.tick();
             let (parts, body) = answer.into_parts();
             let body =
@@ -124,6 +123,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     pub async fn pass(
         &self,
         _: &Permit,
+        shown: &Shown,
         mut request: Request<OutBody>,
         target: &str,
         deadline: Tick,
@@ -131,7 +131,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         *request.uri_mut() = self.uri(target);
         let headers = request.headers_mut();
         headers::strip_for_partner(headers);
-        headers.insert(KEY_HEADER, self.key.clone());
+        headers.insert(KEY_HEADER, shown.value().clone());
         headers.append(VIA, self.via.clone());
         self.clock.until(deadline, self.send(request)).await.unwrap_or(Err(Failed::Timeout))
     }
@@ -143,7 +143,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         })
     }
 
-    fn request(&self, wish: &Wish) -> Request<OutBody> {
+    fn request(&self, wish: &Wish, shown: &Shown) -> Request<OutBody> {
         let mut request = Request::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.uri(&wish.target);
@@ -152,7 +152,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, USER_AGENT_OURS);
         headers.insert(VIA, self.via.clone());
-        headers.insert(KEY_HEADER, self.key.clone());
+        headers.insert(KEY_HEADER, shown.value().clone());
         for (name, value) in &wish.headers {
             headers.append(name, value.clone());
         }

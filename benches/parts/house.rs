@@ -14,6 +14,7 @@ use reseller_gateway::dial;
 use reseller_gateway::route::Target;
 use reseller_gateway::secret::Secret;
 use reseller_gateway::token::Wish;
+use reseller_gateway::upstream::credential::Source;
 
 const SETTINGS: &str = r#"
 [upstream]
@@ -37,7 +38,8 @@ pub(crate) fn house() -> Arc<House> {
     let given = Given { file: None, text: Some(SETTINGS.to_owned()), environment: Vec::new(), flags: Vec::new() };
     let config = config::load(given).unwrap();
     let dialer = dial::dialer(None, config.upstream.connect_timeout).unwrap();
-    boot::join(&config, boot::ring(None).unwrap(), Secret::new("key".to_owned()), dialer, Clock::real()).unwrap()
+    let key = Source::Fixed(Secret::new("key".to_owned()));
+    boot::join(&config, boot::ring(None).unwrap(), vec![key], dialer, Clock::real()).unwrap()
 }
 
 /// What the caller wishes for.

@@ -15,19 +15,19 @@ use crate::access::Rules;
 use crate::budget::{self, Budget, gate};
 use crate::cache::{self, Store};
 use crate::clock::Clock;
-use crate::config::{AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
+use crate::config::{self, AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
 use crate::dial::{Dialer, client, dialer};
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
 use crate::gcra::Quota;
 use crate::route::{Route, Routes, Terms};
-use crate::secret::Secret;
 use crate::token::ring::Ring;
 use crate::token::scope::ScopeNames;
 use crate::token::{self, Policy, Tokens};
 use crate::trail::Ledger;
 use crate::trail::count::Counts;
 use crate::trail::line::{Lines, Look, Which};
+use crate::upstream::credential::Source;
 use crate::upstream::{self, Upstream};
 
 /// The house over real sockets.
@@ -40,7 +40,7 @@ pub type House = Gateway<Dialer>;
 pub fn build(config: &Config, ring: Ring, clock: Clock) -> anyhow::Result<Arc<House>> {
     let dialer =
         dialer(config.upstream.ca_file.as_deref(), config.upstream.connect_timeout).context("upstream.ca_file")?;
-    join(config, ring, partner_key(&config.upstream.api_key)?, dialer, clock)
+    join(config, ring, partner_keys(&config.upstream)?, dialer, clock)
 }
 
 /// Joins the rooms over any connector.
@@ -50,7 +50,7 @@ pub fn build(config: &Config, ring: Ring, clock: Clock) -> anyhow::Result<Arc<Ho
 pub fn join<C: Dials>(
     config: &Config,
     ring: Ring,
-    key: Secret,
+    keys: Vec<Source>,
     connector: C,
     clock: Clock,
 ) -> anyhow::Result<Arc<Gateway<C>>> {
@@ -66,7 +66,7 @@ pub fn join<C: Dials>(
     let upstream = upstream::Settings {
         scheme,
         authority,
-        key,
+        keys,
         max_response: bounded(config.upstream.max_response),
         name: name.clone(),
     };
@@ -137,15 +137,14 @@ pub(crate) fn token_settings(config: &Config) -> token::Settings {
     }
 }
 
-fn partner_key(key: &ApiKey) -> anyhow::Result<Secret> {
-    match key {
-        ApiKey::File(path) => std::fs::read_to_string(path)
-            .map(|text| Secret::new(text.trim().to_owned()))
-            .with_context(|| format!("upstream.api_key_file: {}", path.display())),
-        ApiKey::Variable(name) => secret_in(name).filter(|key| !key.reveal().trim().is_empty()).with_context(|| {
+fn partner_keys(upstream: &config::Upstream) -> anyhow::Result<Vec<Source>> {
+    let first = match &upstream.api_key {
+        ApiKey::File(path) => Source::File(path.clone()),
+        ApiKey::Variable(name) => Source::Fixed(secret_in(name).with_context(|| {
             format!("upstream.api_key_env: the variable {name} is not set; set it to the partner's key")
-        }),
-    }
+        })?),
+    };
+    Ok(std::iter::once(first).chain(upstream.api_key_file_next.clone().map(Source::File)).collect())
 }
 
 fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Result<Route> {

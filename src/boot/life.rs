@@ -25,6 +25,9 @@ use super::House;
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
 
+/// Between two looks at the key files.
+const KEY_WATCH: Duration = Duration::from_secs(1);
+
 #[derive(Clone)]
 struct Public(Arc<House>);
 
@@ -95,8 +98,30 @@ pub fn serve(
     let health = tokio::spawn(async move {
         let _ = listener.serve(health, health_closed).await;
     });
+    tokio::spawn(watch_keys(Arc::clone(&house)));
     let (drain_delay, grace) = (config.server.drain_delay, config.server.shutdown_grace);
     Ok(Serving { house, ready, closed, workers, health, drain_delay, grace })
+}
+
+/// Looks at the key files for as long as the house stands, so that a new key is used within a second of its being there.
+async fn watch_keys(house: Arc<House>) {
+    let mut told = String::new();
+    loop {
+        house.clock.sleep_until(house.clock.tick().plus(KEY_WATCH)).await;
+        let credential = Arc::clone(house.upstream.credential());
+        let Ok(found) = tokio::task::spawn_blocking(move || credential.reread()).await else { continue };
+        if found.changed {
+            tracing::info!("a new key of the partner's is in use");
+            house.budget.key_changed(house.clock.tick());
+        }
+        // Said once, not every second.
+        let faults: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
+        let faults = faults.join("; ");
+        if faults != told && !faults.is_empty() {
+            tracing::warn!("{faults}; the last good key is kept");
+        }
+        told = faults;
+    }
 }
 
 type Worker = (std::thread::JoinHandle<()>, oneshot::Receiver<()>);

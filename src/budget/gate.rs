@@ -18,6 +18,9 @@ pub enum Why {
 }
 
 impl Why {
+    /// All of them, in the order of their metrics.
+    pub const ALL: [Self; 3] = [Self::Told, Self::Failing, Self::Key];
+
     /// The fixed word.
     pub const fn word(self) -> &'static str {
         match self {
@@ -98,9 +101,20 @@ impl Gate {
         self.close(until, Why::Told);
     }
 
-    /// Every key was refused: nobody tries again before then.
-    pub fn key_refused(&mut self, until: Tick) {
-        self.close(until, Why::Key);
+    /// Every key was refused: nobody tries again for a while, longer each time in a row.
+    pub fn key_refused(&mut self, started: Started, now: Tick, settings: &Settings, dice: u32) {
+        // Of many calls that were refused together, one closing is enough.
+        if started.era == self.era {
+            self.cool_down(now, settings, dice, Why::Key);
+        }
+    }
+
+    /// A key is there that was not there before: what was closed for want of one may try at once.
+    pub fn key_changed(&mut self, now: Tick) {
+        if let Some((_, Why::Key)) = self.closed {
+            self.close(now, Why::Key);
+            self.times = 0;
+        }
     }
 
     /// A call succeeded.
@@ -118,7 +132,7 @@ impl Gate {
             return;
         }
         if started.probe {
-            return self.cool_down(now, settings, dice);
+            return self.cool_down(now, settings, dice, Why::Failing);
         }
         if settings.failures == 0 || self.closed.is_some() {
             return;
@@ -128,7 +142,7 @@ impl Gate {
             self.failing.push(resource);
         }
         if self.failing.len() >= enough {
-            self.cool_down(now, settings, dice);
+            self.cool_down(now, settings, dice, Why::Failing);
         }
     }
 
@@ -157,11 +171,11 @@ impl Gate {
     }
 
     /// Doubles with each time in a row, and spreads over half of it, so that many gateways do not come back together.
-    fn cool_down(&mut self, now: Tick, settings: &Settings, dice: u32) {
+    fn cool_down(&mut self, now: Tick, settings: &Settings, dice: u32, why: Why) {
         let doubled = settings.cool_down.saturating_mul(1 << self.times.min(16)).min(settings.cool_down_max);
         let jitter = (doubled / 2).mul_f64(f64::from(dice) / f64::from(u32::MAX));
         self.times = self.times.saturating_add(1);
-        self.close(now.plus(doubled - jitter), Why::Failing);
+        self.close(now.plus(doubled - jitter), why);
     }
 }
 
@@ -271,6 +285,21 @@ mod tests {
             gate.failed(resource, call, at(0), &off, 0);
         }
         assert_eq!(gate.passage(at(0)), Passage::Open);
+    }
+
+    #[test]
+    fn refused_keys_close_once_and_a_new_key_opens_for_a_probe_at_once() {
+        let mut gate = Gate::default();
+        let calls = [gate.start(at(0)), gate.start(at(0))];
+        for call in calls {
+            gate.key_refused(call, at(0), &SETTINGS, 0);
+        }
+        assert_eq!(gate.passage(at(1)), Passage::Closed { until: at(2), why: Why::Key });
+        gate.key_changed(at(1));
+        assert_eq!(gate.passage(at(1)), Passage::Probe);
+        gate.told(at(9));
+        gate.key_changed(at(2));
+        assert!(matches!(gate.passage(at(8)), Passage::Closed { .. }), "a key is no answer to a limit");
     }
 
     #[test]

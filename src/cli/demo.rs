@@ -17,6 +17,7 @@ use crate::listen;
 use crate::secret::Secret;
 use crate::simulator::{self, Sample, Simulator};
 use crate::token::Wish;
+use crate::upstream::credential::Source;
 
 const CALLERS: [(&str, &str, &str); 3] = [
     ("BILLING", "billing", "everything, personal data included"),
@@ -68,7 +69,7 @@ pub(super) async fn demo() -> anyhow::Result<()> {
     );
     let config = config::load(Given { file: None, text: Some(text), environment: Vec::new(), flags: Vec::new() })?;
     let dialer = crate::dial::dialer(None, config.upstream.connect_timeout)?;
-    let house = boot::join(&config, boot::ring(None)?, key, dialer, clock)?;
+    let house = boot::join(&config, boot::ring(None)?, vec![Source::Fixed(key)], dialer, clock)?;
     let page = page(&house, &config, &sample, clock)?;
     let serving = boot::serve(Arc::clone(&house), &config, vec![public], health)?;
     write!(anstream::stdout(), "{page}")?;

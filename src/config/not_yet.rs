@@ -28,7 +28,6 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
     }
     let upstream = &config.upstream;
     no(upstream.kind == UpstreamKind::Hub, "upstream.kind".to_owned(), "a hub as upstream");
-    no(upstream.api_key_file_next.is_some(), "upstream.api_key_file_next".to_owned(), "a second key");
     no(!config.views.allow.is_empty(), "views.allow".to_owned(), "showing unknown fields in views");
     for (key, route) in check::all_routes(config) {
         let standard = route.mode == RouteMode::Standard;

@@ -25,6 +25,9 @@ use super::respond::{Body, Came};
 use super::turn;
 use super::{Dials, Gateway};
 
+/// So many keys are shown over one resource: both slots, and what was put into one of them meanwhile.
+const MOST_KEYS: u32 = 3;
+
 /// After a failure an entry is left alone for this long.
 const REST: Duration = Duration::from_secs(1);
 
@@ -217,11 +220,22 @@ impl<C: Dials> Gateway<C> {
     /// Asks, again if that may help, and takes in what comes.
     async fn ask(&self, plan: &Plan, mut permit: Permit, deadline: Tick) -> Result<Landed, Refusal> {
         let mut cause = plan.cause;
-        let mut attempt = 0;
+        let (mut attempt, mut keys) = (0, 1);
         loop {
             let asked = self.clock.tick();
             self.ledger.counts.call(plan.route, cause);
-            let fetched = self.upstream.ask(&permit, &plan.wish, deadline).await;
+            let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
+            let fetched = self.upstream.ask(&permit, &shown, &plan.wish, deadline).await;
+            if fetched.as_ref().is_ok_and(|fetched| fetched.status == StatusCode::UNAUTHORIZED) {
+                if !self.key_refused(&mut permit, shown).await || keys >= MOST_KEYS {
+                    return Err(Fault::Key.into());
+                }
+                drop(permit);
+                permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await?;
+                (keys, cause) = (keys + 1, Cause::Retry);
+                continue;
+            }
+            self.upstream.credential().taken(&shown);
             let told = self.settle(&mut permit, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
             // Its place in flight is free while the answer is taken in, and during a pause before the next attempt.
             drop(permit);
@@ -240,7 +254,7 @@ impl<C: Dials> Gateway<C> {
                 return Err(refusal);
             }
             self.clock.sleep_until(self.clock.tick().plus(pause)).await;
-            permit = self.permit(plan.asker, deadline, None).await.map_err(|_| refusal)?;
+            permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await.map_err(|_| refusal)?;
             (attempt, cause) = (attempt + 1, Cause::Retry);
         }
     }

@@ -37,11 +37,18 @@ impl<C: Dials> Gateway<C> {
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         let request = self.outbound(parts, body)?;
         let asker = Asker { lane: Lane::Interactive, who: turn::who(grant.caller()), resource: turn::target(&target) };
-        let mut permit = self.permit(asker, deadline, None).await?;
+        let mut permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
         self.ledger.counts.call(route, Cause::Pass);
+        let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
         let sent = self.clock.tick();
-        let answer = self.upstream.pass(&permit, request, &target, deadline).await;
+        let answer = self.upstream.pass(&permit, &shown, request, &target, deadline).await;
         trail.upstream = Some(self.clock.tick().since(sent));
+        if answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED) {
+            // A body cannot be sent twice: the next request shows the other key.
+            self.key_refused(&mut permit, shown).await;
+            return Err(Fault::Key.into());
+        }
+        self.upstream.credential().taken(&shown);
         let told = self.settle(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
         let answer = answer.map_err(Fault::Failed)?;
         let status = answer.status();
@@ -49,7 +56,7 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::Closed { retry: until.since(self.clock.tick()) });
         }
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => return Err(Fault::Key.into()),
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => return Err(Fault::Key.into()),
             status if status.is_server_error() => return Err(Fault::Status.into()),
             _ => {}
         }

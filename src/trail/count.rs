@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::budget::gate::Why;
 use crate::budget::{Cause, Figures};
 
 use super::{Outcome, Trail};
@@ -57,6 +58,8 @@ pub struct Gauges {
     pub budget: Figures,
     /// Seconds until the partner may be asked again.
     pub closed_for: f64,
+    /// Keys of the partner's that are there, and how many of them it refused.
+    pub keys: (usize, usize),
     /// Flights under way.
     pub flights: usize,
     /// Connections open.
@@ -201,6 +204,14 @@ impl Counts {
         gauge(out, "partner_calls_in_flight", "Calls to the partner under way.", budget.in_flight)?;
         gauge(out, "partner_calls_queued", "Calls that wait for the budget.", budget.queued)?;
         gauge(out, "partner_closed_seconds", "Seconds until the partner may be asked again.", gauges.closed_for)?;
+        gauge(out, "partner_keys", "Keys to show the partner.", gauges.keys.0)?;
+        gauge(out, "partner_keys_refused", "Those of them that it refused.", gauges.keys.1)?;
+        let name = format!("{NAME}partner_gate_closed");
+        writeln!(out, "# HELP {name} Whether calls to the partner have to wait, by why.\n# TYPE {name} gauge")?;
+        for why in Why::ALL {
+            let closed = u8::from(budget.closed.is_some_and(|(_, closed)| closed == why));
+            writeln!(out, r#"{name}{{why="{}"}} {closed}"#, why.word())?;
+        }
         if let Some(left) = budget.left {
             gauge(out, "budget_left", "Calls that would be let through at once.", left)?;
         }

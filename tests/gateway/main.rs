@@ -19,6 +19,8 @@ mod path;
 
 mod traps;
 
+mod shield;
+
 mod laws;
 
 mod house;

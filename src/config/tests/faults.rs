@@ -33,7 +33,6 @@ const TABLE: &[Row] = &[
     ("max_response = 1", 4, 16, "upstream.max_response", "from 1.0 KiB to"),
     ("kind = \"hubb\"", 4, 8, "upstream.kind", "one of \"partner\", \"hub\""),
     ("kind = \"hub\"", 4, 8, "upstream.kind", "a hub as upstream is not available in this version"),
-    ("api_key_file_next = \"k\"", 4, 21, "upstream.api_key_file_next", "a second key is not available in this version"),
     ("breaker.cool_down = \"1m\"", 4, 21, "upstream.breaker.cool_down", "longer than cool_down_max"),
     ("[cache]\nmax_object = \"-1KiB\"", 5, 14, "cache.max_object", "a size is written as"),
     ("[server]\nname = \"a b\"", 5, 8, "server.name", "a name has 1 to 64"),

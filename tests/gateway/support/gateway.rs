@@ -211,6 +211,13 @@ impl Gateway {
         self.folder.path().join("state/keys")
     }
 
+    /// Puts a file into its folder at once, as a rotation does.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let (made, place) = (self.folder.path().join("made"), self.folder.path().join(name));
+        std::fs::write(&made, text).unwrap();
+        std::fs::rename(made, place).unwrap();
+    }
+
     /// Runs `token issue`.
     pub(crate) fn issue(&self, caller: &str, scopes: &[&str], more: &[&str]) -> Output {
         let mut command = program();
