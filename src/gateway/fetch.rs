@@ -240,13 +240,13 @@ impl<C: Dials> Gateway<C> {
                 return Err(refusal);
             }
             self.clock.sleep_until(self.clock.tick().plus(pause)).await;
-            permit = self.permit(plan.asker, deadline, None).await.map_err(|_| refusal)?;
+            permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await.map_err(|_| refusal)?;
             (attempt, cause) = (attempt + 1, Cause::Retry);
         }
     }
 
     /// Full jitter: anything from nothing to the doubled backoff, so that many do not come back together.
-    fn backoff(&self, attempt: u32) -> Duration {
+    pub(super) fn backoff(&self, attempt: u32) -> Duration {
         let share = f64::from(turn::dice()) / f64::from(u32::MAX);
         self.settings.backoff.saturating_mul(1 << attempt.min(8)).mul_f64(share)
     }

@@ -37,7 +37,7 @@ impl<C: Dials> Gateway<C> {
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         let request = self.outbound(parts, body)?;
         let asker = Asker { lane: Lane::Interactive, who: turn::who(grant.caller()), resource: turn::target(&target) };
-        let mut permit = self.permit(asker, deadline, None).await?;
+        let mut permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
         self.ledger.counts.call(route, Cause::Pass);
         let sent = self.clock.tick();
         let answer = self.upstream.pass(&permit, request, &target, deadline).await;
@@ -61,7 +61,7 @@ impl<C: Dials> Gateway<C> {
         Ok(self.signature.passed(Response::from_parts(head, body), status, &trail.request_id))
     }
 
-    fn outbound(&self, parts: &mut Parts, body: Incoming) -> Result<Request<OutBody>, Refusal> {
+    pub(super) fn outbound(&self, parts: &mut Parts, body: Incoming) -> Result<Request<OutBody>, Refusal> {
         let most = self.settings.max_request_body;
         let told = parts
             .headers
@@ -86,7 +86,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// A `Location` at the partner becomes one at us.
-    fn localise(&self, headers: &mut http::HeaderMap) {
+    pub(super) fn localise(&self, headers: &mut http::HeaderMap) {
         let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) else { return };
         let local = location.strip_prefix(self.origin.as_str()).filter(|rest| rest.starts_with('/'));
         if let Some(local) = local.and_then(|local| HeaderValue::from_str(local).ok()) {

@@ -14,9 +14,11 @@ use crate::flight::Obligation;
 use crate::token::Caller;
 use crate::upstream::Failed;
 
-use super::fetch::Landed;
 use super::refusal::{Fault, Refusal};
 use super::{Dials, Gateway};
+
+/// For a call that nobody else can join.
+pub(super) const NO_FLIGHT: Option<&Obligation<Key, ()>> = None;
 
 /// Numbers for names and keys, the same throughout a process.
 fn number_of(what: impl Hash) -> u64 {
@@ -53,11 +55,11 @@ fn lane(urgency: u8) -> Lane {
 
 impl<C: Dials> Gateway<C> {
     /// Waits for a place in the budget, but not beyond `max_wait` or `deadline`; a flight that more urgent callers join moves up.
-    pub(super) async fn permit(
+    pub(super) async fn permit<V>(
         &self,
         asker: Asker,
         deadline: Tick,
-        flight: Option<&Obligation<Key, Landed>>,
+        flight: Option<&Obligation<Key, V>>,
     ) -> Result<Permit, Refusal> {
         let now = self.clock.tick();
         let mut ticket = match self.budget.ask(asker, now) {
@@ -91,19 +93,34 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Tells the budget what became of a call; hands back until when the partner wants to be left alone, if it said so.
-    pub(super) fn settle(&self, permit: &mut Permit, answer: Result<(StatusCode, &HeaderMap), Failed>) -> Option<Tick> {
+    pub(super) fn settle(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
+        match answer {
+            Ok((status, _)) if status.is_server_error() => self.settle_as(permit, answer, Verdict::Failed),
+            _ => self.settle_as(permit, answer, Verdict::Answered),
+        }
+    }
+
+    /// The same where an answer says nothing about the partner's health, whatever its status.
+    pub(super) fn settle_any(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
+        self.settle_as(permit, answer, Verdict::Answered)
+    }
+
+    fn settle_as(&self, permit: &mut Permit, answer: Heard<'_>, answered: Verdict) -> Option<Tick> {
         let now = self.clock.now();
         let told = answer.ok().and_then(|(status, head)| signal::pause_until(status, head, now));
         let verdict = match (told, answer) {
             (Some(until), _) => Verdict::Told(until),
-            (None, Ok((status, _))) if status.is_server_error() => Verdict::Failed,
-            (None, Ok(_) | Err(Failed::TooLarge | Failed::RequestTooLarge)) => Verdict::Answered,
+            (None, Ok(_)) => answered,
+            (None, Err(Failed::TooLarge | Failed::RequestTooLarge)) => Verdict::Answered,
             (None, Err(_)) => Verdict::Failed,
         };
         permit.settle(verdict, now.tick, dice());
         told
     }
 }
+
+/// What came of a call: a status and a head, or nothing.
+type Heard<'a> = Result<(StatusCode, &'a HeaderMap), Failed>;
 
 /// Any number.
 pub(super) fn dice() -> u32 {
