@@ -8,6 +8,8 @@ pub mod policy;
 
 pub mod entry;
 
+pub mod standard;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +21,8 @@ use crate::clock::{Now, Tick};
 
 pub use entry::Entry;
 pub use key::Key;
+
+use standard::slot::{Editions, Variants};
 
 /// How long an answer that may not be stored is remembered as such, so that nobody waits for nobody.
 const UNCACHEABLE: Duration = Duration::from_secs(10);
@@ -33,6 +37,8 @@ pub struct Settings {
     pub max_bytes: u64,
     /// The largest body that is stored.
     pub max_object: usize,
+    /// Most replies of one target that differ by what the partner chooses by.
+    pub max_variants: usize,
 }
 
 /// What is held under a key.
@@ -58,13 +64,19 @@ pub enum Held {
 #[derive(Clone)]
 enum Slot {
     Entry(Arc<Entry>),
-    Uncacheable { until: Tick },
+    /// The replies to one target of a route in standard mode.
+    Variants(Arc<Variants>),
+    Uncacheable {
+        until: Tick,
+    },
 }
 
 /// Entries in memory, bounded in bytes, the least recently used leaving first.
 pub struct Store {
     slots: Cache<Key, Slot, ahash::RandomState>,
     max_object: usize,
+    max_variants: usize,
+    editions: Editions,
     evicted: Arc<AtomicU64>,
 }
 
@@ -78,6 +90,7 @@ impl Store {
             .weigher(|key: &Key, slot: &Slot| {
                 let entry = match slot {
                     Slot::Entry(entry) => entry.bytes(),
+                    Slot::Variants(variants) => variants.bytes(),
                     Slot::Uncacheable { .. } => 0,
                 };
                 u32::try_from(OVERHEAD + key.len() + entry).unwrap_or(u32::MAX)
@@ -90,7 +103,13 @@ impl Store {
                 }
             })
             .build_with_hasher(ahash::RandomState::new());
-        Self { slots, max_object: settings.max_object, evicted }
+        Self {
+            slots,
+            max_object: settings.max_object,
+            max_variants: settings.max_variants,
+            editions: Editions::default(),
+            evicted,
+        }
     }
 
     /// What is held under this key now?
@@ -98,7 +117,8 @@ impl Store {
         match self.slots.get(key) {
             None => Held::Absent,
             Some(Slot::Uncacheable { until }) if now.tick < until => Held::Uncacheable,
-            Some(Slot::Uncacheable { .. }) => Held::Absent,
+            // No key of one mode is one of the other.
+            Some(Slot::Uncacheable { .. } | Slot::Variants(_)) => Held::Absent,
             Some(Slot::Entry(entry)) => match entry.life().stage(now.tick) {
                 policy::Stage::Fresh => Held::Fresh(entry),
                 policy::Stage::Stale => Held::Stale(entry),
@@ -106,6 +126,11 @@ impl Store {
                 policy::Stage::Over => Held::Expired { entry, on_error: false },
             },
         }
+    }
+
+    /// The largest body that is stored.
+    pub fn max_object(&self) -> usize {
+        self.max_object
     }
 
     /// Keeps an entry; one whose body is beyond `max_object` is left out, and `false` says so.

@@ -6,6 +6,8 @@ pub mod credential;
 
 pub mod headers;
 
+pub mod through;
+
 use std::error::Error;
 use std::sync::Arc;
 

@@ -2,13 +2,12 @@
 //! Given a configuration, notes a fault where ignoring a setting would be unsafe, a warning where it merely has no effect.
 //! Never changes a setting. What gets built loses its line here.
 
+use super::Config;
 use super::callers::{Bound, Priority};
 use super::doors::Admin;
-use super::inside::{Cache, Telemetry};
+use super::inside::Telemetry;
 use super::notes::Notes;
 use super::partner::{Expect, UpstreamKind};
-use super::routes::RouteMode;
-use super::{Config, check};
 
 /// Why no address is a Unix socket's.
 pub(super) const UNIX_ADDRESS: &str = "a Unix socket is not available in this version; use a loopback address";
@@ -29,12 +28,6 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
     let upstream = &config.upstream;
     no(upstream.kind == UpstreamKind::Hub, "upstream.kind".to_owned(), "a hub as upstream");
     no(!config.views.allow.is_empty(), "views.allow".to_owned(), "showing unknown fields in views");
-    for (key, route) in check::all_routes(config) {
-        let standard = route.mode == RouteMode::Standard;
-        no(standard && check::is_one_of_the_seven(&key), format!("{key}.mode"), "the standard mode on this route");
-        no(standard && route.store, format!("{key}.store"), "storing in standard mode");
-        no(route.forward_authorization, format!("{key}.forward_authorization"), "forwarding `Authorization`");
-    }
     for (index, caller) in config.callers.iter().enumerate() {
         for (key, bound) in [("clients", &caller.clients), ("providers", &caller.providers)] {
             if notes.is_faulty_within(&format!("callers[{index}].{key}")) {
@@ -54,7 +47,6 @@ pub(super) fn warn(config: &Config, notes: &Notes) {
     let set = [
         ("admin.listen", config.admin != Admin::default()),
         ("upstream.expect.clients", config.upstream.expect.clients != expect.clients),
-        ("cache.max_variants", config.cache.max_variants != Cache::default().max_variants),
         ("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint != telemetry.otlp_endpoint),
         ("telemetry.trace_sample", config.telemetry.trace_sample.to_bits() != telemetry.trace_sample.to_bits()),
     ];

@@ -26,7 +26,7 @@ use super::turn;
 use super::{Dials, Gateway};
 
 /// So many keys are shown over one resource: both slots, and what was put into one of them meanwhile.
-const MOST_KEYS: u32 = 3;
+pub(super) const MOST_KEYS: u32 = 3;
 
 /// After a failure an entry is left alone for this long.
 const REST: Duration = Duration::from_secs(1);
@@ -260,7 +260,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Full jitter: anything from nothing to the doubled backoff, so that many do not come back together.
-    fn backoff(&self, attempt: u32) -> Duration {
+    pub(super) fn backoff(&self, attempt: u32) -> Duration {
         let share = f64::from(turn::dice()) / f64::from(u32::MAX);
         self.settings.backoff.saturating_mul(1 << attempt.min(8)).mul_f64(share)
     }

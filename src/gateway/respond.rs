@@ -6,6 +6,8 @@ mod body;
 
 mod problem;
 
+mod told;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use super::refusal::Refusal;
 use problem::problem_of;
 
 pub use body::{Body, End};
+pub use told::Told;
 
 /// Of RFC 9211, which `http` does not name.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -102,6 +102,11 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
+    /// The same where an answer says nothing about the partner's health, whatever its status.
+    pub(super) fn settle_any(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
+        self.settle_as(permit, answer, Verdict::Answered)
+    }
+
     /// The partner refused the key that was shown: whether another is worth a call now.
     pub(super) async fn key_refused(&self, permit: &mut Permit, shown: Shown) -> bool {
         let credential = Arc::clone(self.upstream.credential());

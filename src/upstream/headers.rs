@@ -81,6 +81,11 @@ pub fn strip_for_caller(headers: &mut HeaderMap) {
     strip(headers, is_of_the_partner);
 }
 
+/// Of any head: what belongs to one connection.
+pub(super) fn strip_connection(headers: &mut HeaderMap) {
+    strip(headers, |_| false);
+}
+
 /// Takes out what belongs to the connection, which may name more of it (RFC 9110 §7.6.1), and what `stays` with us.
 fn strip(headers: &mut HeaderMap, stays: fn(&str) -> bool) {
     let named =
