@@ -22,7 +22,7 @@ use crate::clock::{Now, Tick};
 pub use entry::Entry;
 pub use key::Key;
 
-use standard::slot::{Editions, Variants};
+use standard::slot::Variants;
 
 /// How long an answer that may not be stored is remembered as such, so that nobody waits for nobody.
 const UNCACHEABLE: Duration = Duration::from_secs(10);
@@ -76,7 +76,6 @@ pub struct Store {
     slots: Cache<Key, Slot, ahash::RandomState>,
     max_object: usize,
     max_variants: usize,
-    editions: Editions,
     evicted: Arc<AtomicU64>,
 }
 
@@ -103,13 +102,7 @@ impl Store {
                 }
             })
             .build_with_hasher(ahash::RandomState::new());
-        Self {
-            slots,
-            max_object: settings.max_object,
-            max_variants: settings.max_variants,
-            editions: Editions::default(),
-            evicted,
-        }
+        Self { slots, max_object: settings.max_object, max_variants: settings.max_variants, evicted }
     }
 
     /// What is held under this key now?

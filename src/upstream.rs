@@ -118,26 +118,6 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         self.clock.until(deadline, whole).await.unwrap_or(Err(Failed::Timeout))
     }
 
-    /// Sends a request of a caller on as it is, credentials exchanged, and hands the answer back as it comes.
-    ///
-    /// # Errors
-    /// [`Failed`] if no head came before `deadline`.
-    pub async fn pass(
-        &self,
-        _: &Permit,
-        shown: &Shown,
-        mut request: Request<OutBody>,
-        target: &str,
-        deadline: Tick,
-    ) -> Result<Response<Incoming>, Failed> {
-        *request.uri_mut() = self.uri(target);
-        let headers = request.headers_mut();
-        headers::strip_for_partner(headers);
-        headers.insert(KEY_HEADER, shown.value().clone());
-        headers.append(VIA, self.via.clone());
-        self.clock.until(deadline, self.send(request)).await.unwrap_or(Err(Failed::Timeout))
-    }
-
     async fn send(&self, request: Request<OutBody>) -> Result<Response<Incoming>, Failed> {
         self.client.request(request).await.map_err(|error| match error.is_connect() {
             true => Failed::Connect,

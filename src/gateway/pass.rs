@@ -17,6 +17,7 @@ use crate::cache;
 use crate::dial::OutBody;
 use crate::trail::{Outcome, Trail};
 use crate::upstream::headers::{RequestTooLarge, strip_for_caller};
+use crate::upstream::through;
 
 use super::fetch::is_pause;
 use super::refusal::{Fault, Refusal};
@@ -35,13 +36,14 @@ impl<C: Dials> Gateway<C> {
         let target = self.routes.at(route).map(|route| cache::key::target_of(grant.wanted().resource(), route));
         let target = target.ok_or(Refusal::NoSuchRoute)?;
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
+        through::make_ready(&mut parts.headers, false);
         let request = self.outbound(parts, body)?;
         let asker = Asker { lane: Lane::Interactive, who: turn::who(grant.caller()), resource: turn::target(&target) };
         let mut permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
         self.ledger.counts.call(route, Cause::Pass);
         let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
         let sent = self.clock.tick();
-        let answer = self.upstream.pass(&permit, &shown, request, &target, deadline).await;
+        let answer = self.upstream.send_on(&permit, &shown, request, &target, deadline).await;
         trail.upstream = Some(self.clock.tick().since(sent));
         if answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED) {
             // A body cannot be sent twice: the next request shows the other key.
