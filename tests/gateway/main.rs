@@ -19,6 +19,10 @@ mod path;
 
 mod traps;
 
+mod standard;
+
+mod wishes;
+
 mod laws;
 
 mod house;
