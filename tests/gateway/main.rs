@@ -21,6 +21,10 @@ mod traps;
 
 mod shield;
 
+mod standard;
+
+mod wishes;
+
 mod laws;
 
 mod house;
