@@ -8,6 +8,8 @@ mod door;
 
 mod guard;
 
+mod purge;
+
 mod reply;
 
 use std::net::SocketAddr;

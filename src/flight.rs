@@ -62,7 +62,19 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
         }
     }
 
-    /// Flights under way.
+    /// Who asks from now on for one of these keys starts anew; those who wait already get what they waited for.
+    /// Hands back how many flights were left behind.
+    pub fn leave_behind(&self, is_meant: impl Fn(&K) -> bool) -> usize {
+        let left = self.shards.iter().map(|shard| {
+            let mut flights = shard.lock();
+            let before = flights.len();
+            flights.retain(|key, _| !is_meant(key));
+            before - flights.len()
+        });
+        left.sum()
+    }
+
+    /// Flights under way that can be joined.
     pub fn count(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
@@ -97,7 +109,11 @@ impl<K: Hash + Eq, V> Obligation<K, V> {
 impl<K: Hash + Eq, V> Drop for Obligation<K, V> {
     fn drop(&mut self) {
         if let Some(flights) = self.shards.get(self.shard) {
-            flights.lock().remove(&self.key);
+            // One that was left behind has lost its place, maybe to another.
+            let mut flights = flights.lock();
+            if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+                flights.remove(&self.key);
+            }
         }
         // Whoever waits and sees no value learns from this that none will come.
         self.flight.landing.send_modify(|_| {});
@@ -169,6 +185,20 @@ mod tests {
         drop(obligation);
         assert_eq!(waiter.await.unwrap(), None);
         assert!(matches!(flights.join(&7), Joined::Fetch(..)));
+    }
+
+    #[tokio::test]
+    async fn a_flight_left_behind_lands_for_those_who_wait_and_leaves_its_successor_alone() {
+        let flights = Flights::<u32, u32>::default();
+        let Joined::Fetch(older, first) = flights.join(&7) else { panic!("nobody was there") };
+        let Joined::Fetch(_other, _) = flights.join(&8) else { panic!("nobody was there") };
+        assert_eq!(flights.leave_behind(|key| *key == 7), 1);
+        let Joined::Fetch(newer, second) = flights.join(&7) else { panic!("joined the older one") };
+        older.land(1);
+        assert_eq!(first.landed().await, Some(1));
+        let Joined::Wait(third) = flights.join(&7) else { panic!("the older one took its successor along") };
+        newer.land(2);
+        assert_eq!((second.landed().await, third.landed().await), (Some(2), Some(2)));
     }
 
     #[tokio::test]

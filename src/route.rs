@@ -65,6 +65,11 @@ pub struct Terms {
 /// An identifier or a query value: short ones stay on the stack.
 pub type Word = SmallVec<[u8; 40]>;
 
+/// An identifier of the partner's as keys hold it: UUIDs in lower case; `None` for a text that cannot be one.
+pub fn identifier(text: &str) -> Option<Word> {
+    target::identifier(text)
+}
+
 /// Which resource of the partner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {

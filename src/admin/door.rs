@@ -20,9 +20,9 @@ use crate::gateway::{Dials, Gateway};
 use crate::listen::Door;
 use crate::token::operator::Operator;
 
-use super::cache;
 use super::guard::{self, Own};
 use super::reply::{Refused, Reply, response};
+use super::{cache, purge};
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
@@ -101,7 +101,7 @@ impl<C: Dials> Desk<C> {
         guard::check(&self.own, &parts.uri, &parts.headers)?;
         let operator = self.gateway.tokens.identify_operator(&parts.headers, self.gateway.clock.now())?;
         let operator = by.insert(operator);
-        let _body = whole(body).await?;
+        let body = whole(body).await?;
         match parts.uri.path() {
             "/admin/v1/" => {
                 only(&parts.method, &Method::GET, "GET")?;
@@ -111,6 +111,14 @@ impl<C: Dials> Desk<C> {
             "/admin/v1/cache/stats" => {
                 only(&parts.method, &Method::GET, "GET")?;
                 Ok(cache::stats(&self.gateway))
+            }
+            "/admin/v1/cache/list" => {
+                only(&parts.method, &Method::GET, "GET")?;
+                cache::list(&self.gateway, parts.uri.query()).await
+            }
+            "/admin/v1/cache/purge" => {
+                only(&parts.method, &Method::POST, "POST")?;
+                purge::purge(&self.gateway, &body).await
             }
             _ => Err(Refused::Path),
         }

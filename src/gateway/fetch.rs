@@ -12,7 +12,7 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::access::Grant;
 use crate::budget::{Asked, Cause, Later, Permit};
 use crate::cache::policy::{self, NotStored};
-use crate::cache::{self, Entry, Held, Key};
+use crate::cache::{self, Entry, Generation, Held, Key};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation};
 use crate::route::RouteIndex;
@@ -35,8 +35,8 @@ pub enum Landed {
         entry: Arc<Entry>,
         /// The status the partner answered with (304 for a confirmation).
         status: StatusCode,
-        /// Whether it is in the store.
-        stored: bool,
+        /// Whether it is in the store, or why not.
+        stored: Result<(), NotStored>,
         /// How long the partner took.
         took: Duration,
     },
@@ -51,6 +51,8 @@ struct Plan {
     wish: Wish,
     cause: Cause,
     held: Option<Arc<Entry>>,
+    /// When `held` was surely still there.
+    held_in: Generation,
 }
 
 impl<C: Dials> Gateway<C> {
@@ -151,7 +153,7 @@ impl<C: Dials> Gateway<C> {
         match landed {
             Some(Landed::Answer { entry, status, stored, took }) => {
                 trail.upstream = Some(took);
-                let detail = entry.not_stored().map_or("", NotStored::word);
+                let (stored, detail) = (stored.is_ok(), stored.err().map_or("", NotStored::word));
                 self.show(grant, entry, Came::Forwarded { why, status, stored, collapsed, detail }, parts, trail).await
             }
             Some(Landed::Refused(refusal)) => Err(refusal),
@@ -168,10 +170,13 @@ impl<C: Dials> Gateway<C> {
                 wish.headers.extend(parts.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
             }
         }
+        let held_in = self.store.generation();
+        // It may have been purged since it was looked up.
+        let held = held.and_then(|_| self.store.held(&key));
         if let Some(entry) = &held {
             (wish.etag, wish.modified) = entry.validators();
         }
-        Plan { route, key, wish, cause, held }
+        Plan { route, key, wish, cause, held, held_in }
     }
 
     /// One flight, from its place in the queue to its landing.
@@ -236,9 +241,10 @@ impl<C: Dials> Gateway<C> {
         let mut attempt = 0;
         loop {
             let asked = self.clock.tick();
+            let asked_in = self.store.generation();
             self.ledger.counts.call(plan.route, cause);
             let outcome = match self.upstream.ask(permit, &plan.wish, deadline).await {
-                Ok(fetched) => self.take_in(plan, fetched, asked),
+                Ok(fetched) => self.take_in(plan, fetched, asked, asked_in),
                 Err(failed) => Err(Fault::Failed(failed).into()),
             };
             let Err(refusal) = outcome else { return outcome };
@@ -266,7 +272,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Judges an answer and stores it if it may be.
-    fn take_in(&self, plan: &Plan, fetched: Fetched, asked: Tick) -> Result<Landed, Refusal> {
+    fn take_in(&self, plan: &Plan, fetched: Fetched, asked: Tick, asked_in: Generation) -> Result<Landed, Refusal> {
         let now = self.clock.now();
         let Fetched { status, head, body, came } = fetched;
         if let Some(until) = pause_until(status, &head, now) {
@@ -288,17 +294,19 @@ impl<C: Dials> Gateway<C> {
             (status, _) => Entry::new(status, &head, &body, judge(status)),
         };
         let entry = Arc::new(entry);
+        // A confirmation is as old as what it confirms.
+        let asked_in = if status == StatusCode::NOT_MODIFIED { plan.held_in } else { asked_in };
         let stored = match entry.not_stored() {
-            None => self.store.keep(plan.key.clone(), Arc::clone(&entry)),
-            Some(NotStored::Status | NotStored::TooLarge) => false,
+            None => self.store.keep(plan.key.clone(), Arc::clone(&entry), asked_in),
+            Some(why @ (NotStored::Status | NotStored::TooLarge | NotStored::Purged)) => Err(why),
             Some(why) => {
                 tracing::warn!(
                     route = route.name,
                     reason = why.word(),
                     "the partner forbids storing; `override = true` on the route would store it"
                 );
-                self.store.remember_uncacheable(plan.key.clone(), now);
-                false
+                self.store.remember_uncacheable(plan.key.clone(), now, asked_in);
+                Err(why)
             }
         };
         Ok(Landed::Answer { entry, status, stored, took: came.since(asked) })

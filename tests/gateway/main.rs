@@ -21,6 +21,8 @@ mod traps;
 
 mod admin;
 
+mod purge;
+
 mod laws;
 
 mod house;
