@@ -21,10 +21,13 @@ use crate::upstream::{Failed, Fetched, Wish, pause_until};
 
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Came};
-use super::{Dials, Gateway};
+use super::{Dials, Gateway, REFRESHES};
 
 /// After a failure an entry is left alone for this long.
 const REST: Duration = Duration::from_secs(1);
+
+/// So many flights are under way that another finds no place; they last as long as the budget lets them wait.
+const FULL: Refusal = Refusal::Busy { retry: Duration::from_secs(1) };
 
 /// What a flight brings.
 #[derive(Debug, Clone)]
@@ -79,6 +82,7 @@ impl<C: Dials> Gateway<C> {
                 self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
                 (pending, false)
             }
+            Joined::Full => return Err(FULL),
         };
         let deadline = trail.began.plus(self.settings.request_timeout);
         let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
@@ -93,9 +97,13 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
+        let place = self.flights.alone().ok_or(FULL)?;
         let plan = self.plan(grant, key, None, Cause::Miss, parts);
         let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
-        let flight = self.tasks.spawn(async move { this.fly(plan, None).await });
+        let flight = self.tasks.spawn(async move {
+            let _place = place;
+            this.fly(plan, None).await
+        });
         let landed = self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?;
         self.show_landed(grant, landed.ok(), ("uri-miss", false), parts, trail).await
     }
@@ -132,7 +140,7 @@ impl<C: Dials> Gateway<C> {
         parts: &Parts,
         now: Now,
     ) {
-        if entry.is_resting(now.tick) {
+        if entry.is_resting(now.tick) || self.flights.count() >= REFRESHES {
             return;
         }
         if let Joined::Fetch(obligation, _) = self.flights.join(&key) {

@@ -209,7 +209,7 @@ impl Counts {
         counter(out, "log_lines_dropped_total", "Access log lines that found no room.", dropped)?;
         gauge(out, "cache_entries", "Entries held.", entries)?;
         gauge(out, "cache_bytes", "Bytes the entries are weighed at.", bytes)?;
-        gauge(out, "flights", "Fetches under way that callers may join.", gauges.flights)?;
+        gauge(out, "flights", "Fetches under way.", gauges.flights)?;
         gauge(out, "connections", "Connections of callers.", gauges.connections)?;
         gauge(out, "partner_calls_in_flight", "Calls to the partner under way.", budget.in_flight)?;
         gauge(out, "partner_calls_queued", "Calls that wait for the budget.", budget.queued)?;

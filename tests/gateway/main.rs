@@ -23,6 +23,8 @@ mod admin;
 
 mod purge;
 
+mod bounds;
+
 mod laws;
 
 mod house;

@@ -64,6 +64,10 @@ impl Program {
         Self { child, out, err }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn out(&self) -> String {
         self.out.lock().unwrap().clone()
     }
