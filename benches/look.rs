@@ -30,7 +30,7 @@ fn hit(bencher: Bencher, keys: usize) {
     for key in &keys {
         let life = judge(&terms, StatusCode::OK, &HeaderMap::new(), now.tick, now.tick);
         let entry = Arc::new(Entry::new(StatusCode::OK, &HeaderMap::new(), &[b' '; 755], life));
-        let _ = house.store.keep(key.clone(), entry, house.store.generation());
+        let _ = house.store.keep(key.clone(), entry, now.tick);
     }
     // 7,919 is prime and shares nothing with the number of keys, so neighbours in memory are not asked for one after another.
     let mut order = (0..keys.len()).map(|nth| nth * 7919 % keys.len()).cycle();

@@ -25,7 +25,6 @@ use policy::NotStored;
 
 pub use entry::Entry;
 pub use key::Key;
-pub use purge::Generation;
 
 /// How long an answer that may not be stored is remembered as such, so that nobody waits for nobody.
 const UNCACHEABLE: Duration = Duration::from_secs(10);
@@ -122,11 +121,11 @@ impl Store {
         }
     }
 
-    /// Keeps an entry that was asked for in this generation.
+    /// Keeps an entry that was asked for at that moment.
     ///
     /// # Errors
     /// [`NotStored`] for a body beyond `max_object`, and for a key that was purged since.
-    pub fn keep(&self, key: Key, entry: Arc<Entry>, asked: Generation) -> Result<(), NotStored> {
+    pub fn keep(&self, key: Key, entry: Arc<Entry>, asked: Tick) -> Result<(), NotStored> {
         if entry.body().len() > self.max_object {
             return Err(NotStored::TooLarge);
         }
@@ -135,7 +134,7 @@ impl Store {
     }
 
     /// Remembers that the partner does not want this stored. A good entry it had before stays away too: the partner took it back.
-    pub fn remember_uncacheable(&self, key: Key, now: Now, asked: Generation) {
+    pub fn remember_uncacheable(&self, key: Key, now: Now, asked: Tick) {
         let until = now.tick.plus(UNCACHEABLE);
         let _ = self.purges.unless_purged(&key, asked, || self.slots.insert(key.clone(), Slot::Uncacheable { until }));
     }

@@ -20,18 +20,22 @@ const PARTS: usize = 5;
 static KEPT: [HeaderName; PARTS] = [CONTENT_TYPE, CONTENT_LANGUAGE, DATE, LAST_MODIFIED, ETAG];
 
 /// One stored answer, shared by all callers.
+///
+/// In this order: what a hit writes comes first, beside the count of its holders that every hit writes anyway, so that the
+/// rest stays readable by all cores at once.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Entry {
+    hits: AtomicU32,
+    status: StatusCode,
+    not_stored: Option<NotStored>,
     block: Bytes,
     /// Where the body ends, then where each kept header ends.
     ends: [u32; 1 + PARTS],
-    status: StatusCode,
     life: PackedLife,
-    not_stored: Option<NotStored>,
     tag: Tag,
     /// Nanoseconds until which no refresh is tried again.
     rest: AtomicU64,
-    hits: AtomicU32,
     shown: OnceLock<Box<Shown>>,
 }
 
@@ -226,8 +230,7 @@ impl Entry {
     }
 
     /// It was shown from memory. Not an atomic addition, which would cost a hit more than its answer is worth: of two
-    /// callers at the same instant one may not be counted. The counter lies beside the entry's count of holders, which a
-    /// hit writes anyway.
+    /// callers at the same instant one may not be counted.
     #[inline]
     pub(super) fn was_hit(&self) {
         self.hits.store(self.hits.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);

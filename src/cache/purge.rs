@@ -1,6 +1,6 @@
 //! How is what is held given up before its time?
 //! Given which keys are meant, takes them out, or ends their lifetime so that they are shown stale and asked for again.
-//! Never lets an answer in that was asked for before the purge: whoever asks notes the generation, whoever stores shows it.
+//! Never lets an answer in that was asked for before the purge: whoever stores says when it was asked for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,17 +8,13 @@ use std::sync::Arc;
 use moka::ops::compute::Op;
 use parking_lot::RwLock;
 
-use crate::clock::Now;
+use crate::clock::{Now, Tick};
 
 use super::key::named::Which;
 use super::{Key, Slot, Store};
 
-/// So many purges are remembered one by one. A flight that is older than all of them is taken as purged.
+/// So many purges are remembered one by one. What was asked for before all of them is taken as purged.
 const REMEMBERED: usize = 1024;
-
-/// Between which purges somebody began to ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Generation(u64);
 
 /// The purges there were.
 ///
@@ -29,10 +25,10 @@ pub(super) struct Purges(RwLock<Noted>);
 
 #[derive(Debug, Default)]
 struct Noted {
-    /// How many there were.
-    count: u64,
-    /// The last ones, oldest first.
-    last: VecDeque<Which>,
+    /// The last ones and their moments, oldest first.
+    last: VecDeque<(Tick, Which)>,
+    /// The moment of the last one that is not remembered.
+    forgotten: Option<Tick>,
 }
 
 /// How a purge treats what it finds.
@@ -45,40 +41,31 @@ pub enum How {
 }
 
 impl Purges {
-    pub(super) fn now(&self) -> Generation {
-        Generation(self.0.read().count)
-    }
-
-    /// Runs `store` unless this key was purged since; `None` says that it was.
-    pub(super) fn unless_purged<T>(&self, key: &Key, asked: Generation, store: impl FnOnce() -> T) -> Option<T> {
+    /// Runs `store` unless this key was purged at or after `asked`; `None` says that it was.
+    pub(super) fn unless_purged<T>(&self, key: &Key, asked: Tick, store: impl FnOnce() -> T) -> Option<T> {
         let noted = self.0.read();
-        let missed = noted.count.saturating_sub(asked.0);
-        let missed = usize::try_from(missed).unwrap_or(usize::MAX);
-        if missed > noted.last.len() || noted.last.iter().rev().take(missed).any(|which| which.means(key)) {
+        let mut since = noted.last.iter().rev().take_while(|(at, _)| *at >= asked);
+        if noted.forgotten >= Some(asked) || since.any(|(_, which)| which.means(key)) {
             return None;
         }
         Some(store())
     }
 
-    fn note(&self, which: &Which) {
+    fn note(&self, which: &Which, at: Tick) {
         let mut noted = self.0.write();
-        noted.count += 1;
+        // Two purges at once may come here in the other order; the later moment holds for both.
+        let at = noted.last.back().map_or(at, |(last, _)| at.max(*last));
         if noted.last.len() == REMEMBERED {
-            noted.last.pop_front();
+            noted.forgotten = noted.last.pop_front().map(|(at, _)| at);
         }
-        noted.last.push_back(which.clone());
+        noted.last.push_back((at, which.clone()));
     }
 }
 
 impl Store {
-    /// Between which purges we are: to be noted before the partner is asked.
-    pub fn generation(&self) -> Generation {
-        self.purges.now()
-    }
-
     /// Purges what is meant and hands back how many answers that were; looks at every key unless told that `only` one can be meant.
     pub fn purge(&self, which: &Which, how: How, only: bool, now: Now) -> usize {
-        self.purges.note(which);
+        self.purges.note(which, now.tick);
         match which {
             Which::Resource(key) if only => usize::from(self.give_up(key, how, now)),
             _ => {

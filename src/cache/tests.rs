@@ -312,7 +312,7 @@ fn now(after: u64) -> Now {
 fn what_is_held_ages_through_its_stages() {
     let (store, key) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"));
     assert!(matches!(store.look(&key, now(0)), Held::Absent));
-    let asked = store.generation();
+    let asked = now(0).tick;
     store.keep(key.clone(), document(b"{}", "max-age=60"), asked).unwrap();
     assert!(matches!(store.look(&key, now(59)), Held::Fresh(_)));
     assert!(matches!(store.look(&key, now(60)), Held::Stale(_)));
@@ -328,7 +328,7 @@ fn what_is_held_ages_through_its_stages() {
 #[test]
 fn a_body_beyond_the_bound_is_left_out_and_replaces_nothing() {
     let (store, key) = (store(1 << 20, 100), key_of("/clients/"));
-    let asked = store.generation();
+    let asked = now(0).tick;
     assert_eq!(store.keep(key.clone(), document(&[b' '; 100], ""), asked), Ok(()));
     assert_eq!(store.keep(key.clone(), document(&[b' '; 101], ""), asked), Err(NotStored::TooLarge));
     assert!(matches!(store.look(&key, now(0)), Held::Fresh(entry) if entry.body().len() == 100));
@@ -341,7 +341,7 @@ fn memory_stays_within_its_bound_whatever_comes() {
     let asker = asker();
     let key = |nth: u32| asker.key(&format!("/clients/c{nth}/"), &HeaderMap::new());
     for nth in 0..10_000 {
-        store.keep(key(nth), document(&[b'x'; 10 << 10], ""), store.generation()).unwrap();
+        store.keep(key(nth), document(&[b'x'; 10 << 10], ""), now(0).tick).unwrap();
     }
     store.slots.run_pending_tasks();
     let (entries, bytes, evicted) = store.figures();

@@ -12,7 +12,7 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::access::Grant;
 use crate::budget::{Asked, Cause, Later, Permit};
 use crate::cache::policy::{self, NotStored};
-use crate::cache::{self, Entry, Generation, Held, Key};
+use crate::cache::{self, Entry, Held, Key};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation};
 use crate::route::RouteIndex;
@@ -54,8 +54,8 @@ struct Plan {
     wish: Wish,
     cause: Cause,
     held: Option<Arc<Entry>>,
-    /// When `held` was surely still there.
-    held_in: Generation,
+    /// When `held` was still there.
+    held_at: Tick,
 }
 
 impl<C: Dials> Gateway<C> {
@@ -178,13 +178,13 @@ impl<C: Dials> Gateway<C> {
                 wish.headers.extend(parts.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
             }
         }
-        let held_in = self.store.generation();
+        let held_at = self.clock.tick();
         // It may have been purged since it was looked up.
         let held = held.and_then(|_| self.store.held(&key));
         if let Some(entry) = &held {
             (wish.etag, wish.modified) = entry.validators();
         }
-        Plan { route, key, wish, cause, held, held_in }
+        Plan { route, key, wish, cause, held, held_at }
     }
 
     /// One flight, from its place in the queue to its landing.
@@ -249,10 +249,9 @@ impl<C: Dials> Gateway<C> {
         let mut attempt = 0;
         loop {
             let asked = self.clock.tick();
-            let asked_in = self.store.generation();
             self.ledger.counts.call(plan.route, cause);
             let outcome = match self.upstream.ask(permit, &plan.wish, deadline).await {
-                Ok(fetched) => self.take_in(plan, fetched, asked, asked_in),
+                Ok(fetched) => self.take_in(plan, fetched, asked),
                 Err(failed) => Err(Fault::Failed(failed).into()),
             };
             let Err(refusal) = outcome else { return outcome };
@@ -280,7 +279,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Judges an answer and stores it if it may be.
-    fn take_in(&self, plan: &Plan, fetched: Fetched, asked: Tick, asked_in: Generation) -> Result<Landed, Refusal> {
+    fn take_in(&self, plan: &Plan, fetched: Fetched, asked: Tick) -> Result<Landed, Refusal> {
         let now = self.clock.now();
         let Fetched { status, head, body, came } = fetched;
         if let Some(until) = pause_until(status, &head, now) {
@@ -303,9 +302,9 @@ impl<C: Dials> Gateway<C> {
         };
         let entry = Arc::new(entry);
         // A confirmation is as old as what it confirms.
-        let asked_in = if status == StatusCode::NOT_MODIFIED { plan.held_in } else { asked_in };
+        let as_of = if status == StatusCode::NOT_MODIFIED { plan.held_at } else { asked };
         let stored = match entry.not_stored() {
-            None => self.store.keep(plan.key.clone(), Arc::clone(&entry), asked_in),
+            None => self.store.keep(plan.key.clone(), Arc::clone(&entry), as_of),
             Some(why @ (NotStored::Status | NotStored::TooLarge | NotStored::Purged)) => Err(why),
             Some(why) => {
                 tracing::warn!(
@@ -313,7 +312,7 @@ impl<C: Dials> Gateway<C> {
                     reason = why.word(),
                     "the partner forbids storing; `override = true` on the route would store it"
                 );
-                self.store.remember_uncacheable(plan.key.clone(), now, asked_in);
+                self.store.remember_uncacheable(plan.key.clone(), now, as_of);
                 Err(why)
             }
         };

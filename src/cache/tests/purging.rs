@@ -11,7 +11,7 @@ const CLIENT: &str = "0b7c1a52-9a44-4c53-8f62-2b1c0a8e77d1";
 fn kept(store: &Store, asker: &Asker, paths: &[&str]) -> Vec<Key> {
     let keys: Vec<Key> = paths.iter().map(|path| asker.key(path, &HeaderMap::new())).collect();
     for key in &keys {
-        store.keep(key.clone(), document(b"{}", "max-age=60"), store.generation()).unwrap();
+        store.keep(key.clone(), document(b"{}", "max-age=60"), now(0).tick).unwrap();
     }
     keys
 }
@@ -67,7 +67,7 @@ fn a_resource_is_purged_with_all_that_forwarded_headers_made_of_it() {
     let keys = [vec![], vec![(name("x-a"), "1")], vec![(name("x-a"), "1"), (name("x-b"), "")]]
         .map(|lines| asker.key("/clients/c1/", &head(&lines)));
     for key in &keys {
-        store.keep(key.clone(), document(b"{}", ""), store.generation()).unwrap();
+        store.keep(key.clone(), document(b"{}", ""), now(0).tick).unwrap();
     }
     assert_eq!(store.purge(&which(&asker, "/clients/c1/"), How::Hard, false, now(0)), 3);
     assert!(keys.iter().all(|key| matches!(store.look(key, now(0)), Held::Absent)));
@@ -87,8 +87,13 @@ fn a_soft_purge_ends_the_lifetime_and_begins_the_stale_windows() {
     // What is stale already stays as it is: its windows do not begin anew.
     assert_eq!(store.purge(&only, How::Soft, true, now(200)), 1);
     assert!(matches!(store.look(&keys[0], now(30 + SWR)), Held::Expired { .. }));
-    // Where staleness is forbidden, it is asked for again before it is shown.
-    store.keep(keys[1].clone(), document(b"{}", "max-age=60, must-revalidate"), store.generation()).unwrap();
+}
+
+#[test]
+fn where_staleness_is_forbidden_a_soft_purge_makes_it_be_asked_for_first() {
+    let (store, asker) = (store(1 << 20, 1 << 16), asker());
+    let keys = kept(&store, &asker, &["/clients/", "/clients/c1/"]);
+    store.keep(keys[1].clone(), document(b"{}", "max-age=60, must-revalidate"), now(0).tick).unwrap();
     store.purge(&Which::All, How::Soft, false, now(1));
     assert!(matches!(store.look(&keys[1], now(1)), Held::Expired { on_error: false, .. }));
 }
@@ -98,16 +103,17 @@ fn what_was_asked_for_before_a_purge_of_its_key_stays_out() {
     for how in [How::Hard, How::Soft] {
         let (store, asker) = (store(1 << 20, 1 << 16), asker());
         let keys = kept(&store, &asker, &["/clients/c1/", "/clients/c2/"]);
-        let asked = store.generation();
-        store.purge(&which(&asker, "/clients/c1/"), how, true, now(0));
-        let keep = |key: &Key, asked| store.keep(key.clone(), document(b"[]", "max-age=60"), asked);
-        assert_eq!(keep(&keys[0], asked), Err(NotStored::Purged));
-        assert_eq!(keep(&keys[1], asked), Ok(()), "another key's purge is none of its");
-        store.remember_uncacheable(keys[0].clone(), now(0), asked);
-        assert!(!matches!(store.look(&keys[0], now(0)), Held::Uncacheable));
-        assert_eq!(keep(&keys[0], store.generation()), Ok(()));
-        store.purge(&client("c2"), how, false, now(0));
-        assert_eq!(keep(&keys[1], asked), Err(NotStored::Purged));
+        store.purge(&which(&asker, "/clients/c1/"), how, true, now(5));
+        let keep = |key: &Key, asked| store.keep(key.clone(), document(b"[]", "max-age=60"), now(asked).tick);
+        for asked in [0, 4, 5] {
+            assert_eq!(keep(&keys[0], asked), Err(NotStored::Purged));
+            assert_eq!(keep(&keys[1], asked), Ok(()), "another key's purge is none of its");
+        }
+        store.remember_uncacheable(keys[0].clone(), now(5), now(4).tick);
+        assert!(!matches!(store.look(&keys[0], now(5)), Held::Uncacheable));
+        assert_eq!(keep(&keys[0], 6), Ok(()));
+        store.purge(&client("c2"), how, false, now(7));
+        assert_eq!((keep(&keys[0], 6), keep(&keys[1], 6)), (Ok(()), Err(NotStored::Purged)));
     }
 }
 
@@ -115,40 +121,40 @@ fn what_was_asked_for_before_a_purge_of_its_key_stays_out() {
 fn older_than_all_purges_that_are_remembered_is_purged() {
     let (store, asker) = (store(1 << 20, 1 << 16), asker());
     let key = asker.key("/clients/c1/", &HeaderMap::new());
-    let asked = store.generation();
-    let keep = || store.keep(key.clone(), document(b"{}", ""), asked);
-    for _ in 0..1024 {
-        store.purge(&client("other"), How::Hard, false, now(0));
+    let keep = |asked| store.keep(key.clone(), document(b"{}", ""), now(asked).tick);
+    for nth in 0..1024 {
+        store.purge(&client("other"), How::Hard, false, now(10 + nth));
     }
-    assert_eq!(keep(), Ok(()));
-    store.purge(&client("other"), How::Hard, false, now(0));
-    assert_eq!(keep(), Err(NotStored::Purged));
+    assert_eq!(keep(0), Ok(()));
+    store.purge(&client("other"), How::Hard, false, now(2000));
+    assert_eq!((keep(10), keep(11)), (Err(NotStored::Purged), Ok(())));
 }
 
-/// Storers that asked before and after, while purges run: nothing older than its purge may be left.
+/// Storers that asked before, while purges run: nothing older than its purge may be left as if nothing had been.
 #[test]
 fn storing_and_purging_at_once_leaves_nothing_that_is_older_than_its_purge() {
     let (store, asker) = (store(8 << 20, 1 << 16), asker());
     let keys: Vec<Key> = (0..64).map(|nth| asker.key(&format!("/clients/c{nth}/"), &HeaderMap::new())).collect();
     let one = which(&asker, "/clients/c7/");
-    for round in 0..200 {
-        let older = store.generation();
+    let at = |nanos: u64| Now { tick: CAME.plus(Duration::from_nanos(nanos)), unix_ms: 0 };
+    for round in 0..300 {
+        let begin = round * 10;
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for key in &keys {
-                    let _ = store.keep(key.clone(), document(b"{}", ""), older);
+                    let _ = store.keep(key.clone(), document(b"{}", ""), at(begin + 1).tick);
                 }
             });
-            scope.spawn(|| store.purge(&Which::All, How::Hard, false, now(0)));
+            scope.spawn(|| store.purge(&Which::All, How::Hard, false, at(begin + 2)));
         });
-        assert!(keys.iter().all(|key| matches!(store.look(key, now(0)), Held::Absent)), "round {round}");
+        assert!(keys.iter().all(|key| matches!(store.look(key, at(begin + 2)), Held::Absent)), "round {round}");
+        let newer = store.keep(keys[7].clone(), document(b"{}", ""), at(begin + 3).tick);
+        assert_eq!(newer, Ok(()));
         std::thread::scope(|scope| {
-            let older = store.generation();
-            scope.spawn(|| store.purge(&one, How::Soft, true, now(1)));
-            let _ = store.keep(keys[7].clone(), document(b"{}", ""), older);
+            scope.spawn(|| store.purge(&one, How::Soft, true, at(begin + 5)));
+            let _ = store.keep(keys[7].clone(), document(b"{}", ""), at(begin + 4).tick);
         });
-        assert!(!matches!(store.look(&keys[7], now(1)), Held::Fresh(_)), "round {round}");
-        store.purge(&Which::All, How::Hard, false, now(1));
+        assert!(matches!(store.look(&keys[7], at(begin + 5)), Held::Stale(_)), "round {round}");
     }
 }
 
