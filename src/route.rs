@@ -70,6 +70,14 @@ pub fn identifier(text: &str) -> Option<Word> {
     target::identifier(text)
 }
 
+/// The client in a target of the seven, as keys hold it.
+pub fn client_in(target: &str) -> Option<Word> {
+    let uri = target.parse().ok()?;
+    let target = Target::parse(&uri).ok()?;
+    let (_, ids) = Endpoint::match_segments(&target.below(PREFIX)?)?;
+    target::identifier(ids.client?)
+}
+
 /// Which resource of the partner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {

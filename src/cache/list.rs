@@ -57,7 +57,7 @@ fn row(key: &Key, entry: &Entry, now: Now) -> Option<Row> {
     let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     Some(Row {
         at: key.as_bytes().to_vec(),
-        named: key.named()?,
+        named: key.stands_for()?,
         age,
         ttl: seconds(life.lifetime) - seconds(age),
         status: entry.status().as_u16(),

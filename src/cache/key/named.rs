@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use crate::account_api::Endpoint;
-use crate::route::{Resource, RouteIndex, Word};
+use crate::route::{Resource, RouteIndex, Word, client_in};
 
 use super::{Key, Parts, begin};
 
@@ -56,34 +56,30 @@ impl Which {
 fn is_of_client(key: &Key, client: &[u8]) -> bool {
     let mut reader = Reader(&key.0);
     let Some(endpoint) = reader.number().and_then(|route| Endpoint::ALL.get(route)) else { return false };
-    let ids = reader.byte();
-    *endpoint == Endpoint::Clients || (ids > Some(0) && reader.part() == Some(client))
+    // What follows the resource does not matter here.
+    match Reader(reader.0).seven(*endpoint).or_else(|| reader.raw()) {
+        _ if *endpoint == Endpoint::Clients => true,
+        Some(Resource::Seven { ids, .. }) => ids.first().is_some_and(|id| **id == *client),
+        Some(Resource::Raw(target)) => client_in(&target).is_some_and(|id| *id == *client),
+        None => false,
+    }
 }
 
 impl Key {
     /// What it stands for; `None` if these are no key's bytes.
-    pub fn named(&self) -> Option<Named> {
+    pub fn stands_for(&self) -> Option<Named> {
         let mut reader = Reader(&self.0);
         let route = reader.number()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let resource = match Endpoint::ALL.get(route) {
-            None => Resource::Raw(text(reader.part()?)),
-            Some(&endpoint) => {
-                let mut ids = SmallVec::new();
-                for _ in 0..reader.byte()? {
-                    ids.push(Word::from_slice(reader.part()?));
-                }
-                let mut query = SmallVec::new();
-                for _ in 0..reader.byte()? {
-                    query.push((reader.byte()?, Word::from_slice(reader.part()?)));
-                }
-                Resource::Seven { endpoint, ids, query }
-            }
-        };
-        let mut headers = Vec::new();
-        while !reader.0.is_empty() {
-            headers.push((text(reader.part()?), text(reader.part()?)));
-        }
+        let rest = reader.0;
+        let seven = Endpoint::ALL.get(route).and_then(|endpoint| {
+            let resource = reader.seven(*endpoint)?;
+            Some((resource, reader.headers()?))
+        });
+        // A route of the seven in standard mode holds targets as they came.
+        let (resource, headers) = seven.or_else(|| {
+            let mut reader = Reader(rest);
+            Some((reader.raw()?, reader.headers()?))
+        })?;
         Some(Named { route, resource, headers })
     }
 
@@ -100,6 +96,33 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.0.split_at_checked(many)?;
         self.0 = rest;
         Some(taken)
+    }
+
+    /// A resource of this endpoint, by its values.
+    fn seven(&mut self, endpoint: Endpoint) -> Option<Resource> {
+        let wanted = endpoint.template().matches('{').count();
+        if usize::from(self.byte()?) != wanted {
+            return None;
+        }
+        let ids = (0..wanted).map(|_| self.part().map(Word::from_slice)).collect::<Option<_>>()?;
+        let query = (0..self.byte()?).map(|_| Some((self.byte()?, Word::from_slice(self.part()?))));
+        let query = query.collect::<Option<SmallVec<_>>>()?;
+        Some(Resource::Seven { endpoint, ids, query })
+    }
+
+    /// A target as it came.
+    fn raw(&mut self) -> Option<Resource> {
+        std::str::from_utf8(self.part()?).ok().map(|target| Resource::Raw(target.to_owned()))
+    }
+
+    /// Names and values to the end.
+    fn headers(&mut self) -> Option<Vec<(String, String)>> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut headers = Vec::new();
+        while !self.0.is_empty() {
+            headers.push((text(self.part()?), text(self.part()?)));
+        }
+        Some(headers)
     }
 
     fn byte(&mut self) -> Option<u8> {

@@ -206,14 +206,32 @@ fn a_key_reads_back_as_what_it_was_made_of() {
         let headers = value.iter().map(|value| ("x-b".to_owned(), value.clone())).collect();
         let wanted = grant.wanted();
         let named = Named { route: wanted.route(), resource: wanted.resource().clone(), headers };
-        prop_assert_eq!(key.named(), Some(named));
+        prop_assert_eq!(key.stands_for(), Some(named));
         prop_assert!(which(&asker, &path).means(&key));
         Ok(())
     });
     law.unwrap();
     let (grant, route) = asker.grant(&Method::GET, &format!("/extra3/{CLIENT}/x?y=%20z"));
-    let named = Key::of(&grant, route, &HeaderMap::new()).unwrap().named().unwrap();
+    let named = Key::of(&grant, route, &HeaderMap::new()).unwrap().stands_for().unwrap();
     assert_eq!(key::target_of(&named.resource, route), format!("/extra3/{CLIENT}/x?y=%20z"));
+}
+
+/// A route of the seven in standard mode has targets as they came in its keys.
+#[test]
+fn targets_as_they_came_are_read_and_purged_by_their_client_too() {
+    for endpoint in Endpoint::ALL {
+        let path = endpoint.template().replace("{client_id}", CLIENT).replace("{provider_id}", "p1");
+        let path = path.replace("{project_id}", "p1");
+        let long = "x".repeat(300);
+        for target in [format!("{PREFIX}{path}"), format!("{PREFIX}{}?a={long}", path.replace("0b7c", "%30B7C"))] {
+            let resource = Resource::Raw(target);
+            let Which::Resource(key) = Which::resource(endpoint as usize, &resource) else { panic!("a resource") };
+            let named = Named { route: endpoint as usize, resource, headers: Vec::new() };
+            assert_eq!(key.stands_for(), Some(named));
+            assert!(client(CLIENT).means(&key), "{endpoint:?}");
+            assert_eq!(client("c1").means(&key), endpoint == Endpoint::Clients);
+        }
+    }
 }
 
 proptest! {
@@ -227,6 +245,6 @@ proptest! {
     #[test]
     fn bytes_that_are_no_key_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
         let key = Key(bytes.into_boxed_slice());
-        let _ = (key.named(), client("c1").means(&key), Which::Route(0).means(&key));
+        let _ = (key.stands_for(), client("c1").means(&key), Which::Route(0).means(&key));
     }
 }
