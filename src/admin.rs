@@ -2,6 +2,16 @@
 //! Given the joined house, answers `/livez`, `/readyz` and `/metrics` to whoever can reach the health listener.
 //! Never changes anything, and never asks the partner.
 
+mod cache;
+
+mod door;
+
+mod guard;
+
+mod purge;
+
+mod reply;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,6 +26,9 @@ use crate::budget::gate::Why;
 use crate::gateway::{Dials, Gateway};
 use crate::listen::Door;
 use crate::trail::count::Gauges;
+
+pub use door::Admin;
+pub use guard::Own;
 
 /// The health listener's door.
 pub struct Health<C> {

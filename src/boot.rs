@@ -6,6 +6,8 @@ mod house;
 
 mod life;
 
+mod memory;
+
 pub(crate) use house::token_settings;
 pub use house::{House, build, join, ring};
 pub use life::{Ended, Serving, serve, until_signal};

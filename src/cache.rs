@@ -10,6 +10,10 @@ pub mod entry;
 
 pub mod standard;
 
+pub mod purge;
+
+pub mod list;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +22,8 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::clock::{Now, Tick};
+
+use policy::NotStored;
 
 pub use entry::Entry;
 pub use key::Key;
@@ -71,12 +77,24 @@ enum Slot {
     },
 }
 
+impl Slot {
+    /// How many answers it holds.
+    fn answers(&self) -> usize {
+        match self {
+            Self::Entry(_) => 1,
+            Self::Variants(variants) => variants.len(),
+            Self::Uncacheable { .. } => 0,
+        }
+    }
+}
+
 /// Entries in memory, bounded in bytes, the least recently used leaving first.
 pub struct Store {
     slots: Cache<Key, Slot, ahash::RandomState>,
     max_object: usize,
     max_variants: usize,
     evicted: Arc<AtomicU64>,
+    purges: purge::Purges,
 }
 
 impl Store {
@@ -102,7 +120,13 @@ impl Store {
                 }
             })
             .build_with_hasher(ahash::RandomState::new());
-        Self { slots, max_object: settings.max_object, max_variants: settings.max_variants, evicted }
+        Self {
+            slots,
+            max_object: settings.max_object,
+            max_variants: settings.max_variants,
+            evicted,
+            purges: purge::Purges::default(),
+        }
     }
 
     /// What is held under this key now?
@@ -113,8 +137,14 @@ impl Store {
             // No key of one mode is one of the other.
             Some(Slot::Uncacheable { .. } | Slot::Variants(_)) => Held::Absent,
             Some(Slot::Entry(entry)) => match entry.life().stage(now.tick) {
-                policy::Stage::Fresh => Held::Fresh(entry),
-                policy::Stage::Stale => Held::Stale(entry),
+                policy::Stage::Fresh => {
+                    entry.was_hit();
+                    Held::Fresh(entry)
+                }
+                policy::Stage::Stale => {
+                    entry.was_hit();
+                    Held::Stale(entry)
+                }
                 policy::Stage::OnError => Held::Expired { entry, on_error: true },
                 policy::Stage::Over => Held::Expired { entry, on_error: false },
             },
@@ -126,18 +156,35 @@ impl Store {
         self.max_object
     }
 
-    /// Keeps an entry; one whose body is beyond `max_object` is left out, and `false` says so.
-    pub fn keep(&self, key: Key, entry: Arc<Entry>) -> bool {
-        let fits = entry.body().len() <= self.max_object;
-        if fits {
-            self.slots.insert(key, Slot::Entry(entry));
+    /// Keeps an entry that was asked for at that moment.
+    ///
+    /// # Errors
+    /// [`NotStored`] for a body beyond `max_object`, and for a key that was purged since.
+    pub fn keep(&self, key: Key, entry: Arc<Entry>, asked: Tick) -> Result<(), NotStored> {
+        if entry.body().len() > self.max_object {
+            return Err(NotStored::TooLarge);
         }
-        fits
+        let insert = || self.slots.insert(key.clone(), Slot::Entry(entry));
+        self.purges.unless_purged(&key, asked, insert).ok_or(NotStored::Purged)
     }
 
     /// Remembers that the partner does not want this stored. A good entry it had before stays away too: the partner took it back.
-    pub fn remember_uncacheable(&self, key: Key, now: Now) {
-        self.slots.insert(key, Slot::Uncacheable { until: now.tick.plus(UNCACHEABLE) });
+    pub fn remember_uncacheable(&self, key: Key, now: Now, asked: Tick) {
+        let until = now.tick.plus(UNCACHEABLE);
+        let _ = self.purges.unless_purged(&key, asked, || self.slots.insert(key.clone(), Slot::Uncacheable { until }));
+    }
+
+    /// The entry held under this key, in whichever part of its life it is.
+    pub fn held(&self, key: &Key) -> Option<Arc<Entry>> {
+        match self.slots.get(key) {
+            Some(Slot::Entry(entry)) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// The bound of all entries together.
+    pub fn max_bytes(&self) -> u64 {
+        self.slots.policy().max_capacity().unwrap_or(u64::MAX)
     }
 
     /// Entries, bytes as weighed, evictions so far.

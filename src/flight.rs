@@ -17,6 +17,8 @@ const SHARDS: usize = 16;
 pub struct Flights<K, V> {
     hash: ahash::RandomState,
     shards: Arc<[Shard<K, V>; SHARDS]>,
+    under_way: Arc<AtomicUsize>,
+    most: usize,
 }
 
 type Shard<K, V> = Mutex<HashMap<K, Arc<Flight<V>>>>;
@@ -36,15 +38,32 @@ pub enum Joined<K: Hash + Eq, V> {
     Fetch(Obligation<K, V>, Pending<V>),
     /// Somebody does.
     Wait(Pending<V>),
+    /// Nobody does, and there are as many flights as there may be.
+    Full,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Default for Flights<K, V> {
-    fn default() -> Self {
-        Self { hash: ahash::RandomState::new(), shards: Arc::new(Default::default()) }
+/// A place among the flights under way, until it is dropped.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
+    /// None under way, and never more than `most`.
+    pub fn new(most: usize) -> Self {
+        Self { hash: ahash::RandomState::new(), shards: Arc::new(Default::default()), under_way: Arc::default(), most }
+    }
+
+    /// A place for a flight that nobody joins; `None` if there is no room.
+    pub fn alone(&self) -> Option<Place> {
+        let before = self.under_way.fetch_add(1, Ordering::AcqRel);
+        // Dropping it gives the place back that was too many.
+        Some(Place(Arc::clone(&self.under_way))).filter(|_| before < self.most)
+    }
+
     /// Joins the flight of this key, starting it if there is none; the smaller `urgency` is, the more urgent.
     pub fn join(&self, key: &K, urgency: u8) -> Joined<K, V> {
         let shard = self.hash.hash_one(key) as usize % SHARDS;
@@ -57,7 +76,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
                 }
                 Joined::Wait(Pending::of(flight))
             }
-            Entry::Vacant(place) => {
+            Entry::Vacant(vacant) => {
+                let Some(place) = self.alone() else { return Joined::Full };
                 let flight = Arc::new(Flight {
                     landing: watch::Sender::new(None),
                     waiting: AtomicUsize::new(0),
@@ -65,17 +85,29 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
                     urgency: AtomicU8::new(urgency),
                     raised: Notify::new(),
                 });
-                place.insert(Arc::clone(&flight));
+                vacant.insert(Arc::clone(&flight));
                 let pending = Pending::of(&flight);
                 let shards = Arc::clone(&self.shards);
-                Joined::Fetch(Obligation { key: key.clone(), shard, shards, flight }, pending)
+                Joined::Fetch(Obligation { key: key.clone(), shard, shards, flight, _place: place }, pending)
             }
         }
     }
 
-    /// Flights under way.
+    /// Who asks from now on for one of these keys starts anew; those who wait already get what they waited for.
+    /// Hands back how many flights were left behind.
+    pub fn leave_behind(&self, is_meant: impl Fn(&K) -> bool) -> usize {
+        let left = self.shards.iter().map(|shard| {
+            let mut flights = shard.lock();
+            let before = flights.len();
+            flights.retain(|key, _| !is_meant(key));
+            before - flights.len()
+        });
+        left.sum()
+    }
+
+    /// Flights under way, those left behind and those that nobody joins included.
     pub fn count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.under_way.load(Ordering::Acquire)
     }
 }
 
@@ -85,6 +117,7 @@ pub struct Obligation<K: Hash + Eq, V> {
     shard: usize,
     shards: Arc<[Shard<K, V>; SHARDS]>,
     flight: Arc<Flight<V>>,
+    _place: Place,
 }
 
 impl<K: Hash + Eq, V> Obligation<K, V> {
@@ -171,12 +204,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_thousand_wait_for_one_fetch_and_all_wake() {
-        let flights = Flights::<u32, u32>::default();
+        let flights = Flights::<u32, u32>::new(1000);
         let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         let rest: Vec<_> = (0..999)
             .map(|_| match flights.join(&7, 0) {
                 Joined::Wait(pending) => pending,
-                Joined::Fetch(..) => panic!("a second fetch"),
+                Joined::Fetch(..) | Joined::Full => panic!("a second fetch"),
             })
             .collect();
         obligation.land(42);
@@ -189,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flight_that_is_dropped_wakes_all_with_nothing_and_the_next_starts_anew() {
-        let flights = Flights::<u32, u32>::default();
+        let flights = Flights::<u32, u32>::new(1000);
         let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         let waiter = tokio::spawn(first.landed());
         tokio::task::yield_now().await;
@@ -199,8 +232,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_more_are_under_way_than_there_may_be_and_joining_is_always_possible() {
+        let flights = Flights::<u32, u32>::new(2);
+        let Joined::Fetch(first, _) = flights.join(&1, 0) else { panic!("nobody was there") };
+        let alone = flights.alone().unwrap();
+        assert!(matches!(flights.join(&2, 0), Joined::Full));
+        assert!(flights.alone().is_none());
+        assert!(matches!(flights.join(&1, 0), Joined::Wait(_)));
+        assert_eq!(flights.count(), 2);
+        drop(alone);
+        let Joined::Fetch(second, _) = flights.join(&2, 0) else { panic!("one has ended") };
+        flights.leave_behind(|_| true);
+        assert!(matches!(flights.join(&3, 0), Joined::Full), "what was left behind is still under way");
+        drop((first, second));
+        assert_eq!(flights.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_flight_left_behind_lands_for_those_who_wait_and_leaves_its_successor_alone() {
+        let flights = Flights::<u32, u32>::new(1000);
+        let Joined::Fetch(older, first) = flights.join(&7, 0) else { panic!("nobody was there") };
+        let Joined::Fetch(_other, _) = flights.join(&8, 0) else { panic!("nobody was there") };
+        assert_eq!(flights.leave_behind(|key| *key == 7), 1);
+        let Joined::Fetch(newer, second) = flights.join(&7, 0) else { panic!("joined the older one") };
+        older.land(1);
+        assert_eq!(first.landed().await, Some(1));
+        let Joined::Wait(third) = flights.join(&7, 0) else { panic!("the older one took its successor along") };
+        newer.land(2);
+        assert_eq!((second.landed().await, third.landed().await), (Some(2), Some(2)));
+    }
+
+    #[tokio::test]
     async fn a_caller_that_leaves_changes_nothing_until_the_last_has_left() {
-        let flights = Flights::<u32, u32>::default();
+        let flights = Flights::<u32, u32>::new(1000);
         let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         let Joined::Wait(second) = flights.join(&7, 0) else { panic!("a second fetch") };
         drop(first);
@@ -216,7 +280,7 @@ mod tests {
     /// A caller that joined between the last one's leaving and the flight's end got nothing, shown as a failed partner.
     #[tokio::test]
     async fn who_comes_after_a_forsaken_flight_starts_anew_and_the_old_end_leaves_the_new_flight_alone() {
-        let flights = Flights::<u32, u32>::default();
+        let flights = Flights::<u32, u32>::new(1000);
         let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         drop(first);
         obligation.forsaken().await;
@@ -229,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_joins_before_it_is_noticed_that_all_left_keeps_the_flight_going() {
-        let flights = Flights::<u32, u32>::default();
+        let flights = Flights::<u32, u32>::new(1000);
         let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         drop(first);
         let Joined::Wait(second) = flights.join(&7, 0) else { panic!("a second fetch") };
@@ -244,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flight_learns_when_somebody_more_urgent_waits_for_it() {
-        let flights = Flights::<u32, u32>::default();
+        let flights = Flights::<u32, u32>::new(1000);
         let Joined::Fetch(obligation, _first) = flights.join(&7, 2) else { panic!("nobody was there") };
         let (Joined::Wait(_second), Joined::Wait(_third)) = (flights.join(&7, 2), flights.join(&7, 0)) else {
             panic!("a second fetch")

@@ -10,6 +10,8 @@ pub mod ring;
 
 pub mod verify;
 
+pub mod operator;
+
 mod remembered;
 
 use std::collections::HashMap;

@@ -4,13 +4,13 @@
 
 use super::Config;
 use super::callers::{Bound, Priority};
-use super::doors::Admin;
 use super::inside::Telemetry;
 use super::notes::Notes;
 use super::partner::{Expect, UpstreamKind};
 
 /// Why no address is a Unix socket's.
-pub(super) const UNIX_ADDRESS: &str = "a Unix socket is not available in this version; use a loopback address";
+pub(super) const UNIX_ADDRESS: &str =
+    "a Unix socket is available for admin.listen only in this version; use a loopback address";
 
 const NO_EFFECT: &str = "has no effect in this version";
 
@@ -45,7 +45,6 @@ pub(super) fn warn(config: &Config, notes: &Notes) {
     let expect = Expect::default();
     let telemetry = Telemetry::default();
     let set = [
-        ("admin.listen", config.admin != Admin::default()),
         ("upstream.expect.clients", config.upstream.expect.clients != expect.clients),
         ("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint != telemetry.otlp_endpoint),
         ("telemetry.trace_sample", config.telemetry.trace_sample.to_bits() != telemetry.trace_sample.to_bits()),

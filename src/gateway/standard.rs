@@ -26,9 +26,10 @@ use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
 use crate::upstream::through;
 
+use super::fetch::FULL;
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Told};
-use super::{Dials, Gateway, turn};
+use super::{Dials, Gateway, REFRESHES, turn};
 
 use errand::{Brought, Errand};
 
@@ -146,7 +147,11 @@ impl<C: Dials> Gateway<C> {
             let why = if matches!(held, Held::Others(_)) { Why::VaryMiss } else { Why::UriMiss };
             return self.fetch(asked, held, why, Fallback::NONE, trail).await;
         };
-        match reuse::judge(&reply.life(), &asked.wishes, now.tick) {
+        let used = reuse::judge(&reply.life(), &asked.wishes, now.tick);
+        if !matches!(used, Use::Validate { .. }) {
+            reply.was_hit();
+        }
+        match used {
             Use::Fresh => Ok(self.give(&asked, reply, Told::default(), trail.began, trail)),
             Use::Stale(detail) => Ok(self.give(&asked, reply, stale(detail), trail.began, trail)),
             Use::Refresh => {
@@ -196,6 +201,7 @@ impl<C: Dials> Gateway<C> {
                     drop(pending);
                     brought = landed.ok();
                 }
+                Joined::Full => return Err(FULL),
             }
         }
         // Nothing to share, or it was for another alone: one's own call.
@@ -203,8 +209,12 @@ impl<C: Dials> Gateway<C> {
             Some(brought) => brought,
             None => {
                 collapsed = false;
+                let place = self.standard_flights.alone().ok_or(FULL)?;
                 let this = Arc::clone(self);
-                let flight = self.tasks.spawn(async move { this.fly_standard(errand, None).await });
+                let flight = self.tasks.spawn(async move {
+                    let _place = place;
+                    this.fly_standard(errand, None).await
+                });
                 let landed = self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?;
                 landed.unwrap_or_else(|_| Brought::failed(Fault::Failed(crate::upstream::Failed::Broken).into()))
             }
@@ -236,6 +246,9 @@ impl<C: Dials> Gateway<C> {
         let mut errand = Errand::new(&asked, Held::Fits(Arc::clone(reply)), Why::Stale, Fallback::NONE);
         // A server error does not replace what is held.
         (errand.cause, errand.keeps_errors_out) = (Cause::Refresh, true);
+        if self.standard_flights.count() >= REFRESHES {
+            return;
+        }
         if let Joined::Fetch(obligation, _) = self.standard_flights.join(&errand.name(), turn::urgency(Lane::Refresh)) {
             let this = Arc::clone(self);
             self.tasks.spawn(async move { this.fly_standard(errand, Some(obligation)).await });

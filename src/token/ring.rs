@@ -38,6 +38,9 @@ pub enum RingError {
     /// Others on the machine can read a key.
     #[error("{0}: readable by everybody; run `chmod 600` on it")]
     Open(PathBuf),
+    /// No gateway has made a key there yet.
+    #[error("{0}: no signing key is there yet; a gateway makes it at its first start")]
+    Empty(PathBuf),
     /// The machine has no randomness.
     #[error("the machine gives no random bytes")]
     Random,
@@ -66,6 +69,15 @@ impl Ring {
             keys = read_folder(folder)?;
         }
         Ok(Self::of(keys))
+    }
+
+    /// The keys of a folder as a running gateway made them; nothing is made or written.
+    ///
+    /// # Errors
+    /// [`RingError`] names the file at fault, or says that there is no key yet.
+    pub fn read(folder: &Path) -> Result<Self, RingError> {
+        let keys = read_folder(folder)?;
+        if keys.is_empty() { Err(RingError::Empty(folder.to_owned())) } else { Ok(Self::of(keys)) }
     }
 
     pub(super) fn of(keys: Vec<Ed25519KeyPair>) -> Self {

@@ -156,6 +156,19 @@ impl Counts {
         })
     }
 
+    /// How the requests of each route were answered; the last stands for those that found none.
+    pub fn by_route(&self) -> Vec<(&str, [(Outcome, u64); OUTCOMES])> {
+        let mut rows: Vec<_> = (0..=self.routes.len())
+            .map(|route| (self.route(Some(route)), Outcome::ALL.map(|outcome| (outcome, 0))))
+            .collect();
+        for (route, outcome, _, many) in self.requests() {
+            if let Some((_, sum)) = rows.get_mut(route).and_then(|(_, row)| row.get_mut(outcome as usize)) {
+                *sum += many;
+            }
+        }
+        rows
+    }
+
     /// Sums for people.
     pub fn totals(&self) -> Totals {
         let calls = self.calls.iter().map(|count| count.load(Ordering::Relaxed)).sum();
@@ -215,7 +228,7 @@ impl Counts {
         counter(out, "log_lines_dropped_total", "Access log lines that found no room.", dropped)?;
         gauge(out, "cache_entries", "Entries held.", entries)?;
         gauge(out, "cache_bytes", "Bytes the entries are weighed at.", bytes)?;
-        gauge(out, "flights", "Fetches under way that callers may join.", gauges.flights)?;
+        gauge(out, "flights", "Fetches under way.", gauges.flights)?;
         gauge(out, "connections", "Connections of callers.", gauges.connections)?;
         gauge(out, "partner_calls_in_flight", "Calls to the partner under way.", budget.in_flight)?;
         gauge(out, "partner_calls_queued", "Calls that wait for the budget.", budget.queued)?;

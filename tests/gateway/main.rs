@@ -25,6 +25,12 @@ mod standard;
 
 mod wishes;
 
+mod admin;
+
+mod purge;
+
+mod bounds;
+
 mod laws;
 
 mod house;

@@ -394,11 +394,6 @@ fn credentials_go_no_further_than_they_may() {
         );
         assert_eq!(answer.header("set-cookie").is_some(), forwards);
         assert_eq!(answer.header("x-reseller-api-key"), None);
-        // A 401 speaks of our key, unless callers bring credentials of their own.
-        scene.partner.answers(OTHER, [Reply::status(401).header("www-authenticate", "Basic")]);
-        let answer = scene.send("GET", OTHER, &[], b"");
-        assert_eq!(answer.status, if forwards { 401 } else { 502 });
-        assert_eq!(answer.header("www-authenticate").is_some(), forwards);
         scene.partner.answers(OTHER, [Reply::status(407)]);
         assert_eq!(scene.send("GET", OTHER, &[], b"").status, 502);
         // Who says Bearer speaks to us.
@@ -406,6 +401,11 @@ fn credentials_go_no_further_than_they_may() {
         scene.partner.answers(OTHER, [fresh("x")]);
         assert_eq!(scene.gateway.get(OTHER, &[("authorization", &bearer)]).status, 200);
         assert_eq!(scene.partner.calls().last().unwrap().header("authorization"), None);
+        // A 401 speaks of our key, unless callers bring credentials of their own.
+        scene.partner.answers(OTHER, [Reply::status(401).header("www-authenticate", "Basic")]);
+        let answer = scene.send("GET", OTHER, &[], b"");
+        assert_eq!(answer.status, if forwards { 401 } else { 502 });
+        assert_eq!(answer.header("www-authenticate").is_some(), forwards);
     }
 }
 

@@ -2,7 +2,7 @@
 //! Given a judged head and a whole body, hands back one compact value: the head in a single block, the body beside it.
 //! Never parses a body. The body has a block of its own: a 304 or another variant then shares it and copies nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{ETAG, HeaderName, LAST_MODIFIED};
@@ -24,6 +24,7 @@ pub struct Reply {
     selection: Selection,
     /// Nanoseconds until which nobody else refreshes it.
     rest: AtomicU64,
+    hits: AtomicU32,
 }
 
 impl Reply {
@@ -41,7 +42,7 @@ impl Reply {
         }
         // Copied to its exact size, so that what is weighed is what is held.
         let head = Bytes::copy_from_slice(&block);
-        Self { head, body, status, life, selection, rest: AtomicU64::new(0) }
+        Self { head, body, status, life, selection, rest: AtomicU64::new(0), hits: AtomicU32::new(0) }
     }
 
     /// The status.
@@ -52,6 +53,16 @@ impl Reply {
     /// The body, sharing the reply's memory.
     pub fn body(&self) -> Bytes {
         self.body.clone()
+    }
+
+    /// It was shown from memory. Two callers at the same instant may count as one.
+    pub fn was_hit(&self) {
+        self.hits.store(self.hits.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How often it was.
+    pub fn hits(&self) -> u32 {
+        self.hits.load(Ordering::Relaxed)
     }
 
     /// Its life.

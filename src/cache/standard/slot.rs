@@ -22,6 +22,29 @@ pub struct Variants {
 }
 
 impl Variants {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.replies.len()
+    }
+
+    /// How often they were shown from memory.
+    pub(crate) fn hits(&self) -> u32 {
+        self.replies.iter().fold(0, |all, reply| all.wrapping_add(reply.hits()))
+    }
+
+    /// The newest.
+    pub(crate) fn newest(&self) -> Option<&Arc<Reply>> {
+        self.replies.first()
+    }
+
+    /// The same with their lifetimes ended.
+    pub(crate) fn ended(&self, now: Tick) -> Self {
+        let end = |reply: &Arc<Reply>| {
+            Arc::new(reply.with(&reply.head(), reply.life().ended(now), reply.selection().clone()))
+        };
+        Self { replies: self.replies.iter().map(end).collect(), changed: self.changed }
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.replies.iter().map(|reply| reply.bytes() + size_of::<Arc<Reply>>()).sum()
     }
@@ -79,24 +102,30 @@ impl Store {
     /// Rewrites what is held of a key, one at a time, unless the resource was changed after `asked`.
     fn rewrite(&self, key: &Key, asked: Tick, with: impl FnOnce(&mut Vec<Arc<Reply>>) -> bool) -> bool {
         let mut done = false;
-        let _ = self.slots.entry_by_ref(key).and_compute_with(|held| {
-            let mut variants = match held.map(moka::Entry::into_value) {
-                Some(Slot::Variants(variants)) => (*variants).clone(),
-                _ => Variants::default(),
-            };
-            let outdated = variants.changed.is_some_and(|changed| asked <= changed);
-            done = !outdated && with(&mut variants.replies);
-            if done { Op::Put(Slot::Variants(Arc::new(variants))) } else { Op::Nop }
-        });
+        let rewrite = || {
+            self.slots.entry_by_ref(key).and_compute_with(|held| {
+                let mut variants = match held.map(moka::Entry::into_value) {
+                    Some(Slot::Variants(variants)) => (*variants).clone(),
+                    _ => Variants::default(),
+                };
+                let outdated = variants.changed.is_some_and(|changed| asked <= changed);
+                done = !outdated && with(&mut variants.replies);
+                if done { Op::Put(Slot::Variants(Arc::new(variants))) } else { Op::Nop }
+            })
+        };
+        let _ = self.purges.unless_purged(key, asked, rewrite);
         done
     }
 
     /// Remembers that the partner does not want this stored, where nothing of it is held.
     pub fn remember_unstored(&self, key: &Key, now: Now) {
-        let _ = self.slots.entry_by_ref(key).and_compute_with(|held| match held.map(moka::Entry::into_value) {
-            Some(Slot::Variants(_) | Slot::Entry(_)) => Op::Nop,
-            _ => Op::Put(Slot::Uncacheable { until: now.tick.plus(UNCACHEABLE) }),
-        });
+        let remember = || {
+            self.slots.entry_by_ref(key).and_compute_with(|held| match held.map(moka::Entry::into_value) {
+                Some(Slot::Variants(_) | Slot::Entry(_)) => Op::Nop,
+                _ => Op::Put(Slot::Uncacheable { until: now.tick.plus(UNCACHEABLE) }),
+            })
+        };
+        let _ = self.purges.unless_purged(key, now.tick, remember);
     }
 
     /// The resource was changed: nothing held of it is used again, and nothing asked for before is let in (RFC 9111 §4.4).

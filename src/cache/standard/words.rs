@@ -56,6 +56,8 @@ pub enum Detail {
     TooLarge,
     /// Its resource was changed through us while it was under way.
     Superseded,
+    /// It was purged while its answer was under way.
+    Purged,
     /// Stale, and a fresh one is being fetched.
     StaleWhileRevalidate,
     /// Stale, since the partner failed.
@@ -68,7 +70,7 @@ pub enum Detail {
 
 impl Detail {
     /// All of them, in the order of their metrics.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoStore,
         Self::RequestNoStore,
         Self::Private,
@@ -79,6 +81,7 @@ impl Detail {
         Self::Partial,
         Self::TooLarge,
         Self::Superseded,
+        Self::Purged,
         Self::StaleWhileRevalidate,
         Self::StaleIfError,
         Self::MaxStale,
@@ -98,6 +101,7 @@ impl Detail {
             Self::Partial => "partial",
             Self::TooLarge => "too-large",
             Self::Superseded => "superseded",
+            Self::Purged => "purged",
             Self::StaleWhileRevalidate => "stale-while-revalidate",
             Self::StaleIfError => "stale-if-error",
             Self::MaxStale => "max-stale",
