@@ -14,6 +14,7 @@ use super::*;
 use crate::access::{Grant, Rules};
 use crate::account_api::{Endpoint, PREFIX};
 use crate::route::{Resource, Route, Routes, Target, Terms};
+use crate::token::bounds::Bounds;
 use crate::token::ring::Ring;
 use crate::token::scope::ScopeNames;
 use crate::token::{Caller, Policy, Tokens, Wish};
@@ -414,10 +415,15 @@ fn asker() -> Asker {
         issuer: "http://127.0.0.1".to_owned(),
         audience: "account-api".to_owned(),
         accept_api_key_header: true,
-        callers: vec![Policy { name: "billing".to_owned(), scopes }],
+        callers: vec![Policy { name: "billing".to_owned(), scopes, bounds: Bounds::default() }],
     };
     let tokens = Tokens::new(settings, Arc::new(Ring::in_memory().unwrap()), Arc::clone(&names));
-    let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), ttl: Duration::from_secs(60) };
+    let wish = Wish {
+        caller: "billing".to_owned(),
+        scopes: Vec::new(),
+        bounds: Bounds::default(),
+        ttl: Duration::from_secs(60),
+    };
     let token = tokens.issue(&wish, now(0)).unwrap();
     let headers = head(&[(http::header::AUTHORIZATION, &format!("Bearer {token}"))]);
     let caller = tokens.identify(&headers, now(0)).unwrap();
@@ -443,7 +449,7 @@ impl Asker {
         let uri = target.parse().unwrap();
         let wanted = self.routes.find(method, &Target::parse(&uri).unwrap()).unwrap();
         let route = self.routes.at(wanted.route()).unwrap();
-        (self.rules.decide(Arc::clone(&self.caller), wanted, route).unwrap(), route)
+        (self.rules.decide(Arc::clone(&self.caller), wanted, route).unwrap().granted().unwrap(), route)
     }
 
     fn key(&self, path: &str, headers: &HeaderMap) -> Key {

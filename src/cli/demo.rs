@@ -17,6 +17,7 @@ use crate::listen;
 use crate::secret::Secret;
 use crate::simulator::{self, Sample, Simulator};
 use crate::token::Wish;
+use crate::token::bounds::Bounds;
 
 const CALLERS: [(&str, &str, &str); 3] = [
     ("BILLING", "billing", "everything, personal data included"),
@@ -111,6 +112,7 @@ fn page(house: &House, config: &config::Config, sample: &Sample, clock: Clock) -
         let wish = Wish {
             caller: caller.to_owned(),
             scopes: Vec::new(),
+            bounds: Bounds::default(),
             ttl: config.tokens.max_ttl.min(Duration::from_secs(3600)),
         };
         let token = house.tokens.issue(&wish, clock.now())?;

@@ -2,7 +2,7 @@
 //! Given a configuration, notes a fault where ignoring a setting would be unsafe, a warning where it merely has no effect.
 //! Never changes a setting. What gets built loses its line here.
 
-use super::callers::{Bound, Priority};
+use super::callers::Priority;
 use super::doors::Admin;
 use super::inside::{Cache, Telemetry};
 use super::notes::Notes;
@@ -29,7 +29,6 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
     let upstream = &config.upstream;
     no(upstream.kind == UpstreamKind::Hub, "upstream.kind".to_owned(), "a hub as upstream");
     no(upstream.api_key_file_next.is_some(), "upstream.api_key_file_next".to_owned(), "a second key");
-    no(!config.views.allow.is_empty(), "views.allow".to_owned(), "showing unknown fields in views");
     for (key, route) in check::all_routes(config) {
         let standard = route.mode == RouteMode::Standard;
         no(standard && check::is_one_of_the_seven(&key), format!("{key}.mode"), "the standard mode on this route");
@@ -37,13 +36,6 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
         no(route.forward_authorization, format!("{key}.forward_authorization"), "forwarding `Authorization`");
     }
     for (index, caller) in config.callers.iter().enumerate() {
-        for (key, bound) in [("clients", &caller.clients), ("providers", &caller.providers)] {
-            if notes.is_faulty_within(&format!("callers[{index}].{key}")) {
-                continue;
-            }
-            let what = "a caller bound to some of them is refused until bounds arrive with a later version; that";
-            no(*bound != Bound::All, format!("callers[{index}].{key}"), what);
-        }
         no(caller.limits.is_some(), format!("callers[{index}].limits"), "limits per caller");
     }
 }

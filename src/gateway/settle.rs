@@ -1,0 +1,63 @@
+//! How is a question answered that a decision hangs on?
+//! Given the question, reads the list that answers it by the gateway's own path, and hands back the grant.
+//! Never shows that list, and never decides by one that is older than its route lets anybody see it without an error.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::request::Parts;
+
+use crate::access::{Grant, Question};
+use crate::cache::{Entry, Held, Key};
+use crate::clock::Now;
+use crate::trail::Trail;
+use crate::view;
+
+use super::refusal::Refusal;
+use super::{Dials, Gateway, respond};
+
+impl<C: Dials> Gateway<C> {
+    /// Finds out on which provider the project is, and decides. A list that the partner does not have names no project.
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        question: Question,
+        parts: &Parts,
+        now: Now,
+        trail: &Trail,
+    ) -> Result<Grant, Refusal> {
+        let list = self.held(question.list(), parts, now, trail).await?;
+        let body = list.body();
+        let providers = match list.status() {
+            StatusCode::OK => {
+                view::providers_of(question.project(), &body).map_err(|view::NotUnderstood| Refusal::NotUnderstood)?
+            }
+            _ => Vec::new(),
+        };
+        Ok(question.settle(&providers)?)
+    }
+
+    /// The document of this grant for our own eyes, as it would be served to its caller at this moment.
+    async fn held(
+        self: &Arc<Self>,
+        grant: &Grant,
+        parts: &Parts,
+        now: Now,
+        trail: &Trail,
+    ) -> Result<Arc<Entry>, Refusal> {
+        let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
+        let Some(key) = Key::of(grant, route, &parts.headers) else {
+            return self.land_alone(grant, None, parts, trail.began).await;
+        };
+        match self.store.look(&key, now) {
+            Held::Fresh(entry) => Ok(entry),
+            Held::Stale(entry) => {
+                self.refresh_behind(grant, key, &entry, parts, now);
+                Ok(entry)
+            }
+            _ if respond::only_if_cached(&parts.headers) => Err(Refusal::OnlyIfCached),
+            Held::Uncacheable => self.land_alone(grant, Some(key), parts, trail.began).await,
+            Held::Expired { entry, .. } => self.land_joined(grant, key, Some(entry), parts, trail.began).await,
+            Held::Absent => self.land_joined(grant, key, None, parts, trail.began).await,
+        }
+    }
+}
