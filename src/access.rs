@@ -116,6 +116,10 @@ impl Grant {
 
 /// What is decided.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every decision is a grant, and a box would cost each hit an allocation"
+)]
 pub enum Decision {
     /// Yes.
     Granted(Grant),

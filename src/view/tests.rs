@@ -314,10 +314,12 @@ impl Scribe<'_> {
         let body = match top.kind {
             Kind::Rows(fields) => {
                 let mut rows: Vec<String> = (0..self.seen(4)).map(|_| self.object(fields, mine)).collect();
-                while whose.is_some() && self.noise(3) == 1 {
-                    let row = self.foreign(fields, whose.unwrap().0);
-                    let at = self.noise(rows.len() as u64 + 1) as usize;
-                    rows.insert(at, row);
+                if let Some((name, _)) = whose {
+                    while self.noise(3) == 1 {
+                        let row = self.foreign(fields, name);
+                        let at = self.noise(rows.len() as u64 + 1) as usize;
+                        rows.insert(at, row);
+                    }
                 }
                 format!("[{}]", rows.join(","))
             }
