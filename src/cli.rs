@@ -42,7 +42,7 @@ struct Arguments {
 enum Command {
     /// Run the gateway.
     Serve(Configured),
-    /// Try it: the gateway, a simulated partner and tokens for three callers, on loopback and in memory.
+    /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in memory.
     Demo,
     /// Check the configuration and print the settings that result; opens no port and asks nobody.
     Check(Configured),

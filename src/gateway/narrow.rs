@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use crate::access::{Grant, Lens, Right};
 use crate::account_api::Endpoint;
@@ -22,7 +22,7 @@ use super::{Dials, Gateway};
 pub type Views = Flights<(Endpoint, Tag, Right), Result<Shown, NotUnderstood>>;
 
 /// From so many bytes on a worker would be kept from its other callers for too long.
-const LARGE: usize = 64 << 10;
+pub(super) const LARGE: usize = 64 << 10;
 
 impl<C: Dials> Gateway<C> {
     /// What this right sees of the entry, and the tag of that.
@@ -34,7 +34,7 @@ impl<C: Dials> Gateway<C> {
         headers: &HeaderMap,
     ) -> Result<(Bytes, Tag), Refusal> {
         let Resource::Seven { endpoint, .. } = *grant.wanted().resource() else { return Err(Refusal::NotUnderstood) };
-        if entry.status() != StatusCode::OK {
+        if !entry.status().is_success() {
             return Err(Refusal::Status(entry.status()));
         }
         let right = grant.right();

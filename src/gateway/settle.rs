@@ -2,17 +2,18 @@
 //! Given the question, reads the list that answers it by the gateway's own path, and hands back the grant.
 //! Never shows that list, and never decides by one that is older than its route lets anybody see it without an error.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::request::Parts;
 
 use crate::access::{Grant, Question};
 use crate::cache::{Entry, Held, Key};
 use crate::clock::Now;
 use crate::trail::Trail;
-use crate::view;
+use crate::view::{self, NotUnderstood};
 
+use super::narrow::LARGE;
 use super::refusal::Refusal;
 use super::{Dials, Gateway, respond};
 
@@ -27,13 +28,19 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Grant, Refusal> {
         let list = self.held(question.list(), parts, now, trail).await?;
         let body = list.body();
-        let providers = match list.status() {
-            StatusCode::OK => {
-                view::providers_of(question.project(), &body).map_err(|view::NotUnderstood| Refusal::NotUnderstood)?
-            }
-            _ => Vec::new(),
+        let said = |project: &str, body: &[u8]| {
+            let providers = view::providers_of(project, body)?;
+            Ok(providers.into_iter().map(|provider| provider.map(Cow::into_owned)).collect())
         };
-        Ok(question.settle(&providers)?)
+        let providers: Result<Vec<_>, NotUnderstood> = match list.status().is_success() {
+            true if body.len() < LARGE => said(question.project(), &body),
+            true => {
+                let project = question.project().to_owned();
+                tokio::task::spawn_blocking(move || said(&project, &body)).await.unwrap_or(Err(NotUnderstood))
+            }
+            false => Ok(Vec::new()),
+        };
+        Ok(question.settle(&providers.map_err(|NotUnderstood| Refusal::NotUnderstood)?)?)
     }
 
     /// The document of this grant for our own eyes, as it would be served to its caller at this moment.

@@ -375,9 +375,9 @@ fn a_faulty_file_is_shown_with_its_line_and_key() {
 fn the_demo_prints_what_to_paste_and_ends_when_told() {
     let mut demo = Program::start(program().arg("demo"));
     wait_for("the demo's page", || {
-        (demo.out().matches("export ").count() >= 3 && demo.out().contains("partner calls")).then_some(())
+        (demo.out().matches("export ").count() >= 4 && demo.out().contains("partner calls")).then_some(())
     });
-    assert_eq!(demo.out().matches("export ").count(), 3, "{}", demo.out());
+    assert_eq!(demo.out().matches("export ").count(), 4, "{}", demo.out());
     assert!(demo.ended().is_none());
     signal(&demo, "INT");
     assert!(demo.end_within(Duration::from_secs(3)).success(), "{}", demo.err());

@@ -150,15 +150,24 @@ fn ten_callers_with_ten_rights_cost_one_call() {
         })
         .collect();
     let gateway = Setup::before(&partner).set("callers", callers).start();
+    let bytes = || {
+        let metrics = gateway.metrics();
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("reseller_gateway_cache_bytes ")).map(str::to_owned);
+        line.unwrap().parse::<u64>().unwrap()
+    };
     let mut seen = Vec::new();
+    let mut held = Vec::new();
     for nth in 0..10 {
         let issued = gateway.issue(&format!("caller-{nth}"), &[], &[]);
         let token = gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
         let first = gateway.gives(&token, CLIENTS);
         assert_eq!(gateway.gives(&token, CLIENTS).body, first.body);
+        held.push(bytes());
         seen.push((first.json()["clients"].as_array().unwrap().len(), first.told("etag"), first.body));
     }
     assert_eq!(partner.count(), 1);
+    assert!(held.is_sorted_by(|one, other| one < other), "each view is weighed: {held:?}");
     assert_eq!(seen.iter().map(|(rows, ..)| *rows).collect::<Vec<_>>(), [2, 1, 1, 0, 0, 0, 0, 0, 0, 0]);
     for (one, (_, tag, body)) in seen.iter().enumerate() {
         for (_, other_tag, other_body) in seen.iter().skip(one + 1) {
