@@ -151,13 +151,17 @@ impl<C: Dials> Gateway<C> {
         self: &Arc<Self>,
         parts: &mut Parts,
         body: Incoming,
-        now: Now,
+        mut now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let grant = match self.resolve(parts, now, trail)? {
             Decision::Granted(grant) => grant,
             // In a box: it is rare, and would make every request's own future larger.
-            Decision::Needs(question) => Box::pin(self.settle(*question, parts, now, trail)).await?,
+            Decision::Needs(question) => {
+                let grant = Box::pin(self.settle(*question, parts, now, trail)).await?;
+                now = self.clock.now();
+                grant
+            }
         };
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         let Some(key) = Key::of(&grant, route, &parts.headers) else {
@@ -207,7 +211,7 @@ impl<C: Dials> Gateway<C> {
             Sight::Narrow(lens) => Some(self.narrow(grant, lens, &entry, &parts.headers).await?),
         };
         // A hit is judged and shown at one moment; whatever had to wait is older by then.
-        let shown_at = if came == Came::Hit { trail.began } else { self.clock.tick() };
+        let shown_at = if came == Came::Hit && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
         let age = entry.life().age(shown_at);
         match came {
             Came::Hit => trail.outcome = Outcome::Hit,

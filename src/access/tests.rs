@@ -8,6 +8,7 @@ use super::*;
 use crate::account_api::PREFIX;
 use crate::clock::{Now, Tick};
 use crate::route::{Routes, Target, Terms};
+use crate::token::bounds::{Bound, Bounds};
 use crate::token::ring::Ring;
 use crate::token::{Policy, Settings, Tokens, Wish};
 

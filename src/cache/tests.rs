@@ -350,6 +350,30 @@ fn sixteen_rights_are_kept_of_an_entry_and_the_seventeenth_is_not() {
 }
 
 #[test]
+fn many_threads_that_make_forms_at_once_lose_none_and_keep_no_more_than_there_is_room_for() {
+    let (store, key, entry) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    store.keep(key.clone(), Arc::clone(&entry));
+    std::thread::scope(|scope| {
+        for first in 0..8 {
+            let (store, key, entry) = (&store, &key, &entry);
+            scope.spawn(move || {
+                for nth in 0..8 {
+                    let right = Right::numbered((first + nth) % 8);
+                    assert!(kept(store, key, entry, right, Coding::Identity, b"view"));
+                    assert!(kept(store, key, entry, right, Coding::Gzip, b"view"));
+                }
+                (8..40).for_each(|number| {
+                    let _ = kept(store, key, entry, Right::numbered(number), Coding::Identity, b"view");
+                });
+            });
+        }
+    });
+    let held = (0..40).filter(|&number| entry.face(Right::numbered(number), Coding::Identity).is_some()).count();
+    assert_eq!(held, 16);
+    assert_eq!((0..8).filter(|&number| entry.face(Right::numbered(number), Coding::Gzip).is_some()).count(), 8);
+}
+
+#[test]
 fn forms_are_weighed_when_they_are_made_and_never_bring_an_entry_back() {
     static LONG: [u8; 5000] = [b'x'; 5000];
     let (store, key, old) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));

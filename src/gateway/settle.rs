@@ -24,7 +24,7 @@ impl<C: Dials> Gateway<C> {
         question: Question,
         parts: &Parts,
         now: Now,
-        trail: &Trail,
+        trail: &mut Trail,
     ) -> Result<Grant, Refusal> {
         let list = self.held(question.list(), parts, now, trail).await?;
         let body = list.body();
@@ -49,22 +49,32 @@ impl<C: Dials> Gateway<C> {
         grant: &Grant,
         parts: &Parts,
         now: Now,
-        trail: &Trail,
+        trail: &mut Trail,
     ) -> Result<Arc<Entry>, Refusal> {
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
-        let Some(key) = Key::of(grant, route, &parts.headers) else {
-            return self.land_alone(grant, None, parts, trail.began).await;
-        };
-        match self.store.look(&key, now) {
-            Held::Fresh(entry) => Ok(entry),
-            Held::Stale(entry) => {
+        let key = Key::of(grant, route, &parts.headers);
+        let (key, held) = match key.map(|key| (self.store.look(&key, now), key)) {
+            Some((Held::Fresh(entry), _)) => return Ok(entry),
+            Some((Held::Stale(entry), key)) => {
                 self.refresh_behind(grant, key, &entry, parts, now);
-                Ok(entry)
+                return Ok(entry);
             }
-            _ if respond::only_if_cached(&parts.headers) => Err(Refusal::OnlyIfCached),
-            Held::Uncacheable => self.land_alone(grant, Some(key), parts, trail.began).await,
-            Held::Expired { entry, .. } => self.land_joined(grant, key, Some(entry), parts, trail.began).await,
-            Held::Absent => self.land_joined(grant, key, None, parts, trail.began).await,
+            Some((Held::Expired { entry, .. }, key)) => (Some((key, true)), Some(entry)),
+            Some((Held::Uncacheable, key)) => (Some((key, false)), None),
+            Some((Held::Absent, key)) => (Some((key, true)), None),
+            None => (None, None),
+        };
+        if respond::only_if_cached(&parts.headers) {
+            return Err(Refusal::OnlyIfCached);
         }
+        let asked = self.clock.tick();
+        let landed = match key {
+            Some((key, true)) => self.land_joined(grant, key, held, parts, trail.began).await,
+            Some((key, false)) => self.land_alone(grant, Some(key), parts, trail.began).await,
+            None => self.land_alone(grant, None, parts, trail.began).await,
+        };
+        // So that what is shown after this wait is as old as it is by then.
+        trail.upstream = Some(self.clock.tick().since(asked));
+        landed
     }
 }
