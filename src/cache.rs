@@ -6,6 +6,8 @@ pub mod key;
 
 pub mod policy;
 
+pub mod face;
+
 pub mod entry;
 
 pub mod standard;
@@ -18,14 +20,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
+use crate::access::Right;
 use crate::clock::{Now, Tick};
 
 use policy::NotStored;
 
 pub use entry::Entry;
+pub use face::{Coding, Shown};
 pub use key::Key;
 
 use standard::slot::Variants;
@@ -161,17 +166,23 @@ impl Store {
     /// # Errors
     /// [`NotStored`] for a body beyond `max_object`, and for a key that was purged since.
     pub fn keep(&self, key: Key, entry: Arc<Entry>, asked: Tick) -> Result<(), NotStored> {
-        if entry.body().len() > self.max_object {
+        if !self.fits(&entry) {
             return Err(NotStored::TooLarge);
         }
-        let insert = || self.slots.insert(key.clone(), Slot::Entry(entry));
+        let insert = || self.put(key.clone(), |_| Op::Put(Slot::Entry(entry)));
         self.purges.unless_purged(&key, asked, insert).ok_or(NotStored::Purged)
+    }
+
+    /// Whether an entry's body is within `max_object`.
+    pub fn fits(&self, entry: &Entry) -> bool {
+        entry.body().len() <= self.max_object
     }
 
     /// Remembers that the partner does not want this stored. A good entry it had before stays away too: the partner took it back.
     pub fn remember_uncacheable(&self, key: Key, now: Now, asked: Tick) {
         let until = now.tick.plus(UNCACHEABLE);
-        let _ = self.purges.unless_purged(&key, asked, || self.slots.insert(key.clone(), Slot::Uncacheable { until }));
+        let remember = || self.put(key.clone(), |_| Op::Put(Slot::Uncacheable { until }));
+        let _ = self.purges.unless_purged(&key, asked, remember);
     }
 
     /// The entry held under this key, in whichever part of its life it is.
@@ -185,6 +196,25 @@ impl Store {
     /// The bound of all entries together.
     pub fn max_bytes(&self) -> u64 {
         self.slots.policy().max_capacity().unwrap_or(u64::MAX)
+    }
+
+    /// Keeps a form of an entry beside it, if there is room, and counts its bytes while the entry is held.
+    pub fn keep_face(&self, key: Key, entry: &Arc<Entry>, right: Right, coding: Coding, shown: &Shown) {
+        if entry.keep_face(right, coding, shown) {
+            // The store weighs what is put; put again, the same entry is weighed with its new form.
+            self.put(key, |slot| match slot {
+                Some(Slot::Entry(held)) if Arc::ptr_eq(&held, entry) => Op::Put(Slot::Entry(held)),
+                _ => Op::Nop,
+            });
+            // Weighed now: moka 0.12 loses the difference of a change that still waits when its slot is removed.
+            self.slots.run_pending_tasks();
+        }
+    }
+
+    /// Every change of a slot goes through here: changes of one key run one after the other, so that weighing an entry
+    /// again cannot bring it back over a newer one, or over its removal.
+    fn put(&self, key: Key, change: impl FnOnce(Option<Slot>) -> Op<Slot>) {
+        let _ = self.slots.entry(key).and_compute_with(|held| change(held.map(moka::Entry::into_value)));
     }
 
     /// Entries, bytes as weighed, evictions so far.

@@ -2,7 +2,6 @@
 //! Given a head and a body, hands back one compact value: body and header values in a single block of memory.
 //! Never parses a body, and never keeps a slice of the connection's buffer alive.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,8 +10,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::access::Right;
 use crate::clock::Tick;
 
+use super::face::{Coding, Faces, Shown};
 use super::policy::{Life, NotStored};
 
 /// The headers of an answer that are kept, in the block's order. Nothing else of the partner's head crosses.
@@ -36,20 +37,11 @@ pub struct Entry {
     tag: Tag,
     /// Nanoseconds until which no refresh is tried again.
     rest: AtomicU64,
-    shown: OnceLock<Box<Shown>>,
-}
-
-/// What one right sees of an entry.
-#[derive(Debug)]
-pub struct Shown {
-    /// The bytes.
-    pub bytes: Bytes,
-    /// Their tag.
-    pub tag: Tag,
+    faces: Faces,
 }
 
 /// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for, quoted base64url as in the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag([u8; 24]);
 
 impl Tag {
@@ -132,7 +124,7 @@ impl Entry {
             tag: Tag::of(body),
             rest: AtomicU64::new(0),
             hits: AtomicU32::new(0),
-            shown: OnceLock::new(),
+            faces: Faces::default(),
         }
     }
 
@@ -150,7 +142,7 @@ impl Entry {
             tag: self.tag,
             rest: AtomicU64::new(0),
             hits: AtomicU32::new(self.hits()),
-            shown: OnceLock::new(),
+            faces: Faces::default(),
         }
     }
 
@@ -232,14 +224,14 @@ impl Entry {
         (from < to && to <= self.block.len()).then_some((from, to))
     }
 
-    /// What a right other than the full one sees, made once; dropped with the entry.
-    pub fn shown(&self) -> Option<&Shown> {
-        self.shown.get().map(Box::as_ref)
+    /// The form that was made for this right and coding; the full right's own bytes are [`Entry::body`].
+    pub fn face(&self, right: Right, coding: Coding) -> Option<&Shown> {
+        self.faces.find(right, coding)
     }
 
-    /// Keeps what was made for that right and gives it back; of two made at once the first stays.
-    pub fn show(&self, shown: Shown) -> &Shown {
-        self.shown.get_or_init(|| Box::new(shown))
+    /// Keeps a form, and says whether the entry has grown by it.
+    pub(super) fn keep_face(&self, right: Right, coding: Coding, shown: &Shown) -> bool {
+        self.faces.keep(right, coding, shown)
     }
 
     /// It was shown from memory. Not an atomic addition, which would cost a hit more than its answer is worth: of two
@@ -264,9 +256,9 @@ impl Entry {
         now.as_nanos() < self.rest.load(Ordering::Relaxed)
     }
 
-    /// Bytes it holds; a view of documents with personal data is counted before it is made, as the store weighs only once.
+    /// Bytes it holds now, all its forms included.
     pub(super) fn bytes(&self) -> usize {
-        std::mem::size_of::<Self>() + self.block.len() + self.ends[0] as usize
+        std::mem::size_of::<Self>() + self.block.len() + self.faces.bytes()
     }
 }
 

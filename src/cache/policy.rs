@@ -30,9 +30,16 @@ pub enum NotStored {
     TooLarge,
     /// Purged while it was under way.
     Purged,
+    /// The route says `store = false`.
+    Route,
 }
 
 impl NotStored {
+    /// Whether the partner forbids it, so that the next answer will be no different.
+    pub const fn is_the_partners_will(self) -> bool {
+        matches!(self, Self::NoStore | Self::Private | Self::Vary)
+    }
+
     /// The fixed word.
     pub const fn word(self) -> &'static str {
         match self {
@@ -42,6 +49,7 @@ impl NotStored {
             Self::Status => Detail::Status.word(),
             Self::TooLarge => Detail::TooLarge.word(),
             Self::Purged => Detail::Purged.word(),
+            Self::Route => Detail::Route.word(),
         }
     }
 }

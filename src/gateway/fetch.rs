@@ -15,13 +15,13 @@ use crate::budget::{Asker, Cause, Permit};
 use crate::cache::policy::{self, NotStored, Stage};
 use crate::cache::{self, Entry, Held, Key};
 use crate::clock::{Now, Tick};
-use crate::flight::{Joined, Obligation};
+use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
 use crate::trail::Trail;
 use crate::upstream::{Failed, Fetched, Wish};
 
 use super::refusal::{Fault, Refusal};
-use super::respond::{Body, Came};
+use super::respond::{Body, Came, accepts_json};
 use super::{Dials, Gateway, REFRESHES, turn};
 
 /// So many keys are shown over one resource: both slots, and what was put into one of them meanwhile.
@@ -54,13 +54,31 @@ pub enum Landed {
 /// All that a flight takes along: nothing of a caller.
 struct Plan {
     route: RouteIndex,
-    key: Key,
+    /// Where the answer is stored; `None` where the route stores nothing.
+    key: Option<Key>,
     wish: Wish,
     cause: Cause,
     asker: Asker,
     held: Option<Arc<Entry>>,
     /// When `held` was still there.
     held_at: Tick,
+}
+
+/// How one comes to what is wanted.
+enum Boarded {
+    /// It landed just now.
+    Held(Arc<Entry>),
+    /// By a flight; `true` if somebody else had started it.
+    Waits(Pending<Landed>, bool),
+}
+
+/// The answer of a flight that is over.
+fn entry_of(landed: Option<Landed>) -> Result<Arc<Entry>, Refusal> {
+    match landed {
+        Some(Landed::Answer { entry, .. }) => Ok(entry),
+        Some(Landed::Refused(refusal)) => Err(refusal),
+        None => Err(Fault::Failed(Failed::Broken).into()),
+    }
 }
 
 impl<C: Dials> Gateway<C> {
@@ -79,26 +97,57 @@ impl<C: Dials> Gateway<C> {
             Some(Stage::Fresh | Stage::Stale) => "request",
             Some(Stage::OnError | Stage::Over) => "stale",
         };
-        let (pending, collapsed) = match self.flights.join(&key, turn::urgency(lane_of(grant))) {
-            Joined::Wait(pending) => (pending, true),
+        let (pending, collapsed) = match self.board(grant, key, held, parts)? {
+            Boarded::Held(entry) => return self.show(grant, entry, Came::Hit, parts, trail).await,
+            Boarded::Waits(pending, collapsed) => (pending, collapsed),
+        };
+        let deadline = trail.began.plus(self.settings.request_timeout);
+        let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
+        self.show_landed(grant, landed, (why, collapsed), parts, trail).await
+    }
+
+    /// The same for the gateway's own eyes.
+    pub(super) async fn land_joined(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Key,
+        held: Option<Arc<Entry>>,
+        parts: &Parts,
+        began: Tick,
+    ) -> Result<Arc<Entry>, Refusal> {
+        let pending = match self.board(grant, key, held, parts)? {
+            Boarded::Held(entry) => return Ok(entry),
+            Boarded::Waits(pending, _) => pending,
+        };
+        let deadline = began.plus(self.settings.request_timeout);
+        entry_of(self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?)
+    }
+
+    /// Takes a place in the flight for this key, and starts it if there is none.
+    fn board(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Key,
+        held: Option<Arc<Entry>>,
+        parts: &Parts,
+    ) -> Result<Boarded, Refusal> {
+        match self.flights.join(&key, turn::urgency(lane_of(grant))) {
+            Joined::Wait(pending) => Ok(Boarded::Waits(pending, true)),
             Joined::Fetch(obligation, pending) => {
                 // Between the look and the join a flight may have landed: its answer is as good as a new one.
                 if let Held::Fresh(entry) = self.store.look(&key, self.clock.now())
                     && held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry))
                 {
-                    return self.show(grant, entry, Came::Hit, parts, trail).await;
+                    return Ok(Boarded::Held(entry));
                 }
                 let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
-                let plan = self.plan(grant, key, held, cause, parts);
+                let plan = self.plan(grant, Some(key), held, cause, parts);
                 let this = Arc::clone(self);
                 self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
-                (pending, false)
+                Ok(Boarded::Waits(pending, false))
             }
-            Joined::Full => return Err(FULL),
-        };
-        let deadline = trail.began.plus(self.settings.request_timeout);
-        let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
-        self.show_landed(grant, landed, (why, collapsed), parts, trail).await
+            Joined::Full => Err(FULL),
+        }
     }
 
     /// The partner does not want it stored: everybody asks for themselves, and nobody waits for nobody.
@@ -109,15 +158,50 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let place = self.flights.alone().ok_or(FULL)?;
+        let landed = self.fly_alone(grant, Some(key), parts, trail.began).await?;
+        self.show_landed(grant, landed, ("uri-miss", false), parts, trail).await
+    }
+
+    /// The route stores nothing, and the right is too narrow for what would pass through.
+    pub(super) async fn fetch_unstored(
+        self: &Arc<Self>,
+        grant: &Grant,
+        parts: &mut Parts,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        if !accepts_json(&parts.headers) {
+            return Err(Refusal::NotAcceptable);
+        }
+        let landed = self.fly_alone(grant, None, parts, trail.began).await?;
+        self.show_landed(grant, landed, ("bypass", false), parts, trail).await
+    }
+
+    /// A flight that nobody joins, for the gateway's own eyes; without a key nothing of it is stored.
+    pub(super) async fn land_alone(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Option<Key>,
+        parts: &Parts,
+        began: Tick,
+    ) -> Result<Arc<Entry>, Refusal> {
+        entry_of(self.fly_alone(grant, key, parts, began).await?)
+    }
+
+    async fn fly_alone(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Option<Key>,
+        parts: &Parts,
+        began: Tick,
+    ) -> Result<Option<Landed>, Refusal> {
         let plan = self.plan(grant, key, None, Cause::Miss, parts);
-        let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
+        let (this, deadline) = (Arc::clone(self), began.plus(self.settings.request_timeout));
+        let place = self.flights.alone().ok_or(FULL)?;
         let flight = self.tasks.spawn(async move {
             let _place = place;
             this.fly(plan, None).await
         });
-        let landed = self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?;
-        self.show_landed(grant, landed.ok(), ("uri-miss", false), parts, trail).await
+        Ok(self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?.ok())
     }
 
     /// Something old is held: the partner is asked to confirm it, and it is served if that fails and may be.
@@ -156,7 +240,7 @@ impl<C: Dials> Gateway<C> {
             return;
         }
         if let Joined::Fetch(obligation, _) = self.flights.join(&key, turn::urgency(Lane::Refresh)) {
-            let plan = self.plan(grant, key, Some(Arc::clone(entry)), Cause::Refresh, parts);
+            let plan = self.plan(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts);
             let this = Arc::clone(self);
             self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
         }
@@ -181,7 +265,7 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    fn plan(&self, grant: &Grant, key: Key, held: Option<Arc<Entry>>, cause: Cause, parts: &Parts) -> Plan {
+    fn plan(&self, grant: &Grant, key: Option<Key>, held: Option<Arc<Entry>>, cause: Cause, parts: &Parts) -> Plan {
         let route = grant.wanted().route();
         let mut wish = Wish::default();
         if let Some(settings) = self.routes.at(route) {
@@ -192,7 +276,7 @@ impl<C: Dials> Gateway<C> {
         }
         let held_at = self.clock.tick();
         // It may have been purged since it was looked up.
-        let held = held.and_then(|_| self.store.held(&key));
+        let held = held.and(key.as_ref()).and_then(|key| self.store.held(key));
         if let Some(entry) = &held {
             (wish.etag, wish.modified) = entry.validators();
         }
@@ -201,7 +285,7 @@ impl<C: Dials> Gateway<C> {
             Cause::Refresh => (Lane::Refresh, 0),
             _ => (lane_of(grant), turn::who(grant.caller())),
         };
-        let asker = Asker { lane, who, resource: turn::resource(&key) };
+        let asker = Asker { lane, who, resource: turn::target(&wish.target) };
         Plan { route, key, wish, cause, asker, held, held_at }
     }
 
@@ -255,7 +339,7 @@ impl<C: Dials> Gateway<C> {
                 continue;
             }
             self.upstream.credential().taken(&shown);
-            let told = self.settle(&mut permit, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
+            let told = self.report(&mut permit, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
             // Its place in flight is free while the answer is taken in, and during a pause before the next attempt.
             drop(permit);
             let outcome = match fetched {
@@ -292,7 +376,10 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::Closed { retry: until.since(now.tick) });
         }
         let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
-        let judge = |status| policy::judge(&route.terms, status, &head, asked, came);
+        let judge = |status| match plan.key {
+            Some(_) => policy::judge(&route.terms, status, &head, asked, came),
+            None => Err(NotStored::Route),
+        };
         let entry = match (status, &plan.held) {
             (StatusCode::UNAUTHORIZED, _) => return Err(Fault::Key.into()),
             (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
@@ -308,16 +395,17 @@ impl<C: Dials> Gateway<C> {
         let entry = Arc::new(entry);
         // A confirmation is as old as what it confirms.
         let as_of = if status == StatusCode::NOT_MODIFIED { plan.held_at } else { asked };
-        let stored = match entry.not_stored() {
-            None => self.store.keep(plan.key.clone(), Arc::clone(&entry), as_of),
-            Some(why @ (NotStored::Status | NotStored::TooLarge | NotStored::Purged)) => Err(why),
-            Some(why) => {
+        let stored = match (entry.not_stored(), plan.key.clone()) {
+            (_, None) => Err(NotStored::Route),
+            (None, Some(key)) => self.store.keep(key, Arc::clone(&entry), as_of),
+            (Some(why), _) if !why.is_the_partners_will() => Err(why),
+            (Some(why), Some(key)) => {
                 tracing::warn!(
                     route = route.name,
                     reason = why.word(),
                     "the partner forbids storing; `override = true` on the route would store it"
                 );
-                self.store.remember_uncacheable(plan.key.clone(), now, as_of);
+                self.store.remember_uncacheable(key, now, as_of);
                 Err(why)
             }
         };

@@ -51,7 +51,7 @@ impl<C: Dials> Gateway<C> {
             return Err(Fault::Key.into());
         }
         self.upstream.credential().taken(&shown);
-        let told = self.settle(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
+        let told = self.report(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
         let answer = answer.map_err(Fault::Failed)?;
         let status = answer.status();
         if let Some(until) = told.filter(|_| is_pause(status)) {

@@ -95,16 +95,16 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Tells the budget what became of a call; hands back until when the partner wants to be left alone, if it said so.
-    pub(super) fn settle(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
+    pub(super) fn report(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
         match answer {
-            Ok((status, _)) if status.is_server_error() => self.settle_as(permit, answer, Verdict::Failed),
-            _ => self.settle_as(permit, answer, Verdict::Answered),
+            Ok((status, _)) if status.is_server_error() => self.report_as(permit, answer, Verdict::Failed),
+            _ => self.report_as(permit, answer, Verdict::Answered),
         }
     }
 
     /// The same where an answer says nothing about the partner's health, whatever its status.
-    pub(super) fn settle_any(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
-        self.settle_as(permit, answer, Verdict::Answered)
+    pub(super) fn report_any(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
+        self.report_as(permit, answer, Verdict::Answered)
     }
 
     /// The partner refused the key that was shown: whether another is worth a call now.
@@ -127,7 +127,7 @@ impl<C: Dials> Gateway<C> {
         another
     }
 
-    fn settle_as(&self, permit: &mut Permit, answer: Heard<'_>, answered: Verdict) -> Option<Tick> {
+    fn report_as(&self, permit: &mut Permit, answer: Heard<'_>, answered: Verdict) -> Option<Tick> {
         let now = self.clock.now();
         let told = answer.ok().and_then(|(status, head)| signal::pause_until(status, head, now));
         let verdict = match (told, answer) {

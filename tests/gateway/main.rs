@@ -33,4 +33,6 @@ mod bounds;
 
 mod laws;
 
+mod views;
+
 mod house;

@@ -402,8 +402,9 @@ fn credentials_go_no_further_than_they_may() {
         assert_eq!(scene.gateway.get(OTHER, &[("authorization", &bearer)]).status, 200);
         assert_eq!(scene.partner.calls().last().unwrap().header("authorization"), None);
         // A 401 speaks of our key, unless callers bring credentials of their own.
-        scene.partner.answers(OTHER, [Reply::status(401).header("www-authenticate", "Basic")]);
-        let answer = scene.send("GET", OTHER, &[], b"");
+        let place = format!("{OTHER}guarded");
+        scene.partner.answers(&place, [Reply::status(401).header("www-authenticate", "Basic")]);
+        let answer = scene.send("GET", &place, &[], b"");
         assert_eq!(answer.status, if forwards { 401 } else { 502 });
         assert_eq!(answer.header("www-authenticate").is_some(), forwards);
     }

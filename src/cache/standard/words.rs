@@ -56,6 +56,8 @@ pub enum Detail {
     TooLarge,
     /// Its resource was changed through us while it was under way.
     Superseded,
+    /// The route says `store = false`.
+    Route,
     /// It was purged while its answer was under way.
     Purged,
     /// Stale, and a fresh one is being fetched.
@@ -70,7 +72,7 @@ pub enum Detail {
 
 impl Detail {
     /// All of them, in the order of their metrics.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoStore,
         Self::RequestNoStore,
         Self::Private,
@@ -82,6 +84,7 @@ impl Detail {
         Self::TooLarge,
         Self::Superseded,
         Self::Purged,
+        Self::Route,
         Self::StaleWhileRevalidate,
         Self::StaleIfError,
         Self::MaxStale,
@@ -102,6 +105,7 @@ impl Detail {
             Self::TooLarge => "too-large",
             Self::Superseded => "superseded",
             Self::Purged => "purged",
+            Self::Route => "route",
             Self::StaleWhileRevalidate => "stale-while-revalidate",
             Self::StaleIfError => "stale-if-error",
             Self::MaxStale => "max-stale",

@@ -218,7 +218,7 @@ impl<C: Dials> Gateway<C> {
                 continue;
             }
             self.upstream.credential().taken(&shown);
-            self.settle_any(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
+            self.report_any(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
             let failed = match answer {
                 Ok(answer) => {
                     let exchange = Exchange { asked: sent, came: self.clock.now() };
@@ -385,7 +385,7 @@ impl<C: Dials> Gateway<C> {
             return Err(Fault::Key.into());
         }
         self.upstream.credential().taken(&shown);
-        self.settle_any(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
+        self.report_any(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
         let exchange = Exchange { asked: sent, came: self.clock.now() };
         trail.upstream = Some(exchange.came.tick.since(sent));
         let answer = answer.map_err(Fault::Failed)?;
