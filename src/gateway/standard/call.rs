@@ -132,7 +132,7 @@ impl<C: Dials> Gateway<C> {
         if !forwards_authorization {
             through::strip_household(&mut head);
         }
-        self.localise(&mut head);
+        through::localise(&mut head, &self.origin);
         Ok(Arrived { status, head, incoming, permit, exchange, known: exchange.asked })
     }
 }

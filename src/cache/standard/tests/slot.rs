@@ -177,6 +177,13 @@ fn what_may_not_be_stored_is_remembered_only_where_nothing_is_held() {
     assert!(store.keep_reply(&key("k"), &head(&[]), &variant(&[], "x"), tick(1)));
     store.remember_unstored(&key("k"), now(1));
     assert!(held(&store, &[]).is_some());
+    // Nor does it let in what a change keeps out.
+    store.invalidate(&key("k"), tick(5));
+    store.remember_unstored(&key("k"), now(6));
+    assert!(matches!(store.select(&key("k"), &head(&[]), now(7)), Held::Uncacheable));
+    assert!(!store.keep_reply(&key("k"), &head(&[]), &variant(&[], "old"), tick(5)));
+    assert!(store.keep_reply(&key("k"), &head(&[]), &variant(&[], "new"), tick(8)));
+    assert_eq!(held(&store, &[]), Some(Bytes::from_static(b"new")));
 }
 
 #[test]
