@@ -6,6 +6,8 @@ mod body;
 
 mod problem;
 
+pub mod range;
+
 use std::sync::Arc;
 use std::time::Duration;
 
