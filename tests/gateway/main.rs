@@ -21,4 +21,6 @@ mod traps;
 
 mod laws;
 
+mod http_cache;
+
 mod house;
