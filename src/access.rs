@@ -17,6 +17,27 @@ pub enum Sight {
     WithoutPersonal,
 }
 
+/// A sight as a value to compare and to keep answers under: equal where the same is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Right {
+    hides_personal: bool,
+    /// The digest of the clients it is bound to.
+    clients: Option<[u8; 16]>,
+    /// The digest of the providers it is bound to.
+    providers: Option<[u8; 16]>,
+}
+
+impl Right {
+    /// Everything.
+    pub const FULL: Self = Self { hides_personal: false, clients: None, providers: None };
+
+    /// One of many that are told apart by a number, for the tests of other rooms.
+    #[cfg(test)]
+    pub(crate) fn numbered(number: u8) -> Self {
+        Self { hides_personal: true, clients: Some([number; 16]), providers: None }
+    }
+}
+
 /// The right of one caller to one resource.
 #[derive(Debug)]
 pub struct Grant {
@@ -39,6 +60,11 @@ impl Grant {
     /// How much of it.
     pub fn sight(&self) -> Sight {
         self.sight
+    }
+
+    /// The same as a value to compare.
+    pub fn right(&self) -> Right {
+        Right { hides_personal: self.sight == Sight::WithoutPersonal, ..Right::FULL }
     }
 }
 

@@ -6,18 +6,23 @@ pub mod key;
 
 pub mod policy;
 
+pub mod face;
+
 pub mod entry;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
+use crate::access::Right;
 use crate::clock::{Now, Tick};
 
 pub use entry::Entry;
+pub use face::{Coding, Shown};
 pub use key::Key;
 
 /// How long an answer that may not be stored is remembered as such, so that nobody waits for nobody.
@@ -110,16 +115,40 @@ impl Store {
 
     /// Keeps an entry; one whose body is beyond `max_object` is left out, and `false` says so.
     pub fn keep(&self, key: Key, entry: Arc<Entry>) -> bool {
-        let fits = entry.body().len() <= self.max_object;
+        let fits = self.fits(&entry);
         if fits {
-            self.slots.insert(key, Slot::Entry(entry));
+            self.put(key, |_| Op::Put(Slot::Entry(entry)));
         }
         fits
     }
 
+    /// Whether an entry's body is within `max_object`.
+    pub fn fits(&self, entry: &Entry) -> bool {
+        entry.body().len() <= self.max_object
+    }
+
     /// Remembers that the partner does not want this stored. A good entry it had before stays away too: the partner took it back.
     pub fn remember_uncacheable(&self, key: Key, now: Now) {
-        self.slots.insert(key, Slot::Uncacheable { until: now.tick.plus(UNCACHEABLE) });
+        self.put(key, |_| Op::Put(Slot::Uncacheable { until: now.tick.plus(UNCACHEABLE) }));
+    }
+
+    /// Keeps a form of an entry beside it, if there is room, and counts its bytes while the entry is held.
+    pub fn keep_face(&self, key: Key, entry: &Arc<Entry>, right: Right, coding: Coding, shown: &Shown) {
+        if entry.keep_face(right, coding, shown) {
+            // The store weighs what is put; put again, the same entry is weighed with its new form.
+            self.put(key, |slot| match slot {
+                Some(Slot::Entry(held)) if Arc::ptr_eq(&held, entry) => Op::Put(Slot::Entry(held)),
+                _ => Op::Nop,
+            });
+            // Weighed now: moka 0.12 loses the difference of a change that still waits when its slot is removed.
+            self.slots.run_pending_tasks();
+        }
+    }
+
+    /// Every change of a slot goes through here: changes of one key run one after the other, so that weighing an entry
+    /// again cannot bring it back over a newer one, or over its removal.
+    fn put(&self, key: Key, change: impl FnOnce(Option<Slot>) -> Op<Slot>) {
+        let _ = self.slots.entry(key).and_compute_with(|held| change(held.map(moka::Entry::into_value)));
     }
 
     /// Entries, bytes as weighed, evictions so far.

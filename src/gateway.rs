@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
 use tokio_util::task::TaskTracker;
@@ -26,8 +26,8 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Grant, Rules, Sight};
 use crate::account_api::Endpoint;
 use crate::budget::Budget;
-use crate::cache::entry::{Shown, Tag};
-use crate::cache::{Entry, Held, Key, Store};
+use crate::cache::entry::Tag;
+use crate::cache::{Coding, Entry, Held, Key, Shown, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
 use crate::route::{Resource, Routes, Target};
@@ -189,7 +189,7 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Response<Body>, Refusal> {
         let view = match grant.sight() {
             Sight::Full => None,
-            Sight::WithoutPersonal => Some(self.narrow(grant, &entry).await?),
+            Sight::WithoutPersonal => Some(self.narrow(grant, &entry, &parts.headers).await?),
         };
         // A hit is judged and shown at one moment; whatever had to wait is older by then.
         let shown_at = if came == Came::Hit { trail.began } else { self.clock.tick() };
@@ -212,13 +212,13 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// The bytes without personal data: made once per entry, off the workers when large.
-    async fn narrow(&self, grant: &Grant, entry: &Arc<Entry>) -> Result<(Bytes, Tag), Refusal> {
+    async fn narrow(&self, grant: &Grant, entry: &Arc<Entry>, headers: &HeaderMap) -> Result<(Bytes, Tag), Refusal> {
         const LARGE: usize = 64 << 10;
         let Resource::Seven { endpoint, .. } = *grant.wanted().resource() else { return Err(Refusal::NotUnderstood) };
         if entry.status() != StatusCode::OK {
             return Err(Refusal::Status(entry.status()));
         }
-        if let Some(shown) = entry.shown() {
+        if let Some(shown) = entry.face(grant.right(), Coding::Identity) {
             return Ok((shown.bytes.clone(), shown.tag));
         }
         let body = entry.body();
@@ -230,8 +230,11 @@ impl<C: Dials> Gateway<C> {
         };
         let (shown, unknown) = made.map_err(|view::NotUnderstood| Refusal::NotUnderstood)?;
         self.ledger.counts.unknown_fields(unknown);
-        let shown = entry.show(shown);
-        Ok((shown.bytes.clone(), shown.tag))
+        let key = self.routes.at(grant.wanted().route()).and_then(|route| Key::of(grant, route, headers));
+        if let Some(key) = key {
+            self.store.keep_face(key, entry, grant.right(), Coding::Identity, &shown);
+        }
+        Ok((shown.bytes, shown.tag))
     }
 
     fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr) -> Trail {

@@ -2,7 +2,6 @@
 //! Given a head and a body, hands back one compact value: body and header values in a single block of memory.
 //! Never parses a body, and never keeps a slice of the connection's buffer alive.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,8 +10,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::access::Right;
 use crate::clock::Tick;
 
+use super::face::{Coding, Faces, Shown};
 use super::policy::{Life, NotStored};
 
 /// The headers of an answer that are kept, in the block's order. Nothing else of the partner's head crosses.
@@ -31,16 +32,7 @@ pub struct Entry {
     tag: Tag,
     /// Nanoseconds until which no refresh is tried again.
     rest: AtomicU64,
-    shown: OnceLock<Box<Shown>>,
-}
-
-/// What one right sees of an entry.
-#[derive(Debug)]
-pub struct Shown {
-    /// The bytes.
-    pub bytes: Bytes,
-    /// Their tag.
-    pub tag: Tag,
+    faces: Faces,
 }
 
 /// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for.
@@ -130,7 +122,7 @@ impl Entry {
             not_stored,
             tag: Tag::of(body),
             rest: AtomicU64::new(0),
-            shown: OnceLock::new(),
+            faces: Faces::default(),
         }
     }
 
@@ -195,14 +187,14 @@ impl Entry {
         HeaderValue::from_maybe_shared(self.block.slice(from..to)).ok()
     }
 
-    /// What a right other than the full one sees, made once; dropped with the entry.
-    pub fn shown(&self) -> Option<&Shown> {
-        self.shown.get().map(Box::as_ref)
+    /// The form that was made for this right and coding; the full right's own bytes are [`Entry::body`].
+    pub fn face(&self, right: Right, coding: Coding) -> Option<&Shown> {
+        self.faces.find(right, coding)
     }
 
-    /// Keeps what was made for that right and gives it back; of two made at once the first stays.
-    pub fn show(&self, shown: Shown) -> &Shown {
-        self.shown.get_or_init(|| Box::new(shown))
+    /// Keeps a form, and says whether the entry has grown by it.
+    pub(super) fn keep_face(&self, right: Right, coding: Coding, shown: &Shown) -> bool {
+        self.faces.keep(right, coding, shown)
     }
 
     /// The partner failed over it: no refresh is tried before then.
@@ -215,9 +207,9 @@ impl Entry {
         now.as_nanos() < self.rest.load(Ordering::Relaxed)
     }
 
-    /// Bytes it holds; a view of documents with personal data is counted before it is made, as the store weighs only once.
+    /// Bytes it holds now, all its forms included.
     pub(super) fn bytes(&self) -> usize {
-        std::mem::size_of::<Self>() + self.block.len() + self.ends[0] as usize
+        std::mem::size_of::<Self>() + self.block.len() + self.faces.bytes()
     }
 }
 

@@ -8,7 +8,7 @@ use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 
-use super::entry::{Shown, Tag};
+use super::entry::Tag;
 use super::policy::{Life, NotStored, Stage, judge};
 use super::*;
 use crate::access::{Grant, Rules};
@@ -283,15 +283,6 @@ fn a_tag_is_the_digest_of_the_bytes() {
 }
 
 #[test]
-fn of_two_views_made_at_once_the_first_stays() {
-    let entry = document(b"{}", "");
-    assert!(entry.shown().is_none());
-    let shown = |bytes: &'static [u8]| Shown { bytes: Bytes::from_static(bytes), tag: Tag::of(bytes) };
-    assert_eq!(entry.show(shown(b"first")).bytes, "first");
-    assert_eq!(entry.show(shown(b"second")).bytes, "first");
-}
-
-#[test]
 fn an_entry_rests_until_its_moment() {
     let entry = document(b"{}", "");
     assert!(!entry.is_resting(CAME));
@@ -322,6 +313,60 @@ fn what_is_held_ages_through_its_stages() {
     store.remember_uncacheable(key.clone(), now(0));
     assert!(matches!(store.look(&key, now(9)), Held::Uncacheable));
     assert!(matches!(store.look(&key, now(10)), Held::Absent));
+}
+
+fn shown(bytes: &'static [u8]) -> Shown {
+    Shown { bytes: Bytes::from_static(bytes), tag: Tag::of(bytes) }
+}
+
+fn kept(store: &Store, key: &Key, entry: &Arc<Entry>, right: Right, coding: Coding, bytes: &'static [u8]) -> bool {
+    store.keep_face(key.clone(), entry, right, coding, &shown(bytes));
+    entry.face(right, coding).is_some_and(|face| face.bytes == bytes)
+}
+
+#[test]
+fn of_two_forms_made_at_once_the_first_stays_and_each_right_and_coding_has_its_own() {
+    let (store, key, entry) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    let right = Right::numbered(1);
+    assert!(entry.face(right, Coding::Identity).is_none());
+    assert!(kept(&store, &key, &entry, right, Coding::Identity, b"first"));
+    assert!(!kept(&store, &key, &entry, right, Coding::Identity, b"second"));
+    assert!(kept(&store, &key, &entry, right, Coding::Gzip, b"zipped"));
+    assert!(kept(&store, &key, &entry, Right::FULL, Coding::Gzip, b"all zipped"));
+    assert!(kept(&store, &key, &entry, Right::numbered(2), Coding::Identity, b"other"));
+    assert!(entry.face(right, Coding::Identity).is_some_and(|face| face.bytes == "first"));
+}
+
+#[test]
+fn sixteen_rights_are_kept_of_an_entry_and_the_seventeenth_is_not() {
+    let (store, key, entry) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    for number in 0..16 {
+        assert!(kept(&store, &key, &entry, Right::numbered(number), Coding::Identity, b"[]"), "{number}");
+    }
+    assert!(!kept(&store, &key, &entry, Right::numbered(16), Coding::Identity, b"[]"));
+    assert!(kept(&store, &key, &entry, Right::numbered(3), Coding::Gzip, b"zipped"));
+    assert!(kept(&store, &key, &entry, Right::FULL, Coding::Gzip, b"zipped"));
+}
+
+#[test]
+fn forms_are_weighed_when_they_are_made_and_never_bring_an_entry_back() {
+    static LONG: [u8; 5000] = [b'x'; 5000];
+    let (store, key, old) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    store.keep(key.clone(), Arc::clone(&old));
+    let (_, before, _) = store.figures();
+    store.keep_face(key.clone(), &old, Right::numbered(1), Coding::Identity, &shown(&LONG));
+    let (entries, after, evicted) = store.figures();
+    assert!(entries == 1 && evicted == 0 && (before + 5000..before + 5200).contains(&after), "{before} {after}");
+
+    let new = document(b"{\"new\":1}", "");
+    store.keep(key.clone(), Arc::clone(&new));
+    store.keep_face(key.clone(), &old, Right::numbered(2), Coding::Identity, &shown(&LONG));
+    assert!(matches!(store.look(&key, now(0)), Held::Fresh(held) if Arc::ptr_eq(&held, &new)));
+    assert_eq!(store.figures().0, 1);
+    store.slots.invalidate(&key);
+    store.keep_face(key.clone(), &new, Right::numbered(2), Coding::Identity, &shown(&LONG));
+    assert!(matches!(store.look(&key, now(0)), Held::Absent));
+    assert_eq!(store.figures().1, 0);
 }
 
 #[test]
