@@ -6,6 +6,8 @@ mod fetch;
 
 mod pass;
 
+mod press;
+
 pub mod refusal;
 
 pub mod respond;
@@ -16,11 +18,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{ACCEPT_ENCODING, CONNECTION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Grant, Rules, Sight};
@@ -83,6 +86,8 @@ pub struct Gateway<C> {
     pub clock: Clock,
     /// Flights in their own tasks.
     pub tasks: TaskTracker,
+    /// One document is made smaller at a time.
+    pub press: Arc<Semaphore>,
     /// Whether connections are asked to end.
     pub draining: AtomicBool,
     /// For request ids: a random start, then counted.
@@ -180,7 +185,7 @@ impl<C: Dials> Gateway<C> {
 
     /// Shows a document through the caller's right.
     async fn show(
-        &self,
+        self: &Arc<Self>,
         grant: &Grant,
         entry: Arc<Entry>,
         came: Came,
@@ -190,6 +195,11 @@ impl<C: Dials> Gateway<C> {
         let view = match grant.sight() {
             Sight::Full => None,
             Sight::WithoutPersonal => Some(self.narrow(grant, &entry, &parts.headers).await?),
+        };
+        let full = view.is_none();
+        let (view, coding) = match parts.headers.contains_key(ACCEPT_ENCODING) {
+            true => self.pressed(grant, &entry, view, &parts.headers),
+            false => (view, Coding::Identity),
         };
         // A hit is judged and shown at one moment; whatever had to wait is older by then.
         let shown_at = if came == Came::Hit { trail.began } else { self.clock.tick() };
@@ -208,7 +218,12 @@ impl<C: Dials> Gateway<C> {
         }
         trail.age = Some(age.as_secs());
         let asked = std::mem::take(&mut parts.headers);
-        self.signature.document(Document { entry, view, age, came }, &parts.method, asked, &trail.request_id)
+        self.signature.document(
+            Document { entry, full, view, coding, age, came },
+            &parts.method,
+            asked,
+            &trail.request_id,
+        )
     }
 
     /// The bytes without personal data: made once per entry, off the workers when large.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED};
+use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::access::Right;
 use crate::clock::Tick;
 
 use super::face::{Coding, Faces, Shown};
-use super::policy::{Life, NotStored};
+use super::policy::{self, Life, NotStored};
 
 /// The headers of an answer that are kept, in the block's order. Nothing else of the partner's head crosses.
 const PARTS: usize = 5;
@@ -30,6 +30,8 @@ pub struct Entry {
     life: PackedLife,
     not_stored: Option<NotStored>,
     tag: Tag,
+    /// Whether the partner said `no-transform`.
+    untouched: bool,
     /// Nanoseconds until which no refresh is tried again.
     rest: AtomicU64,
     faces: Faces,
@@ -121,6 +123,7 @@ impl Entry {
             life: life.into(),
             not_stored,
             tag: Tag::of(body),
+            untouched: policy::forbids_transform(head),
             rest: AtomicU64::new(0),
             faces: Faces::default(),
         }
@@ -136,7 +139,12 @@ impl Entry {
                 merged.insert(name.clone(), value);
             }
         }
-        Self::new(self.status, &merged, &self.body(), Ok(life))
+        let mut fresh = Self::new(self.status, &merged, &self.body(), Ok(life));
+        fresh.untouched = match head.contains_key(CACHE_CONTROL) {
+            true => policy::forbids_transform(head),
+            false => self.untouched,
+        };
+        fresh
     }
 
     /// The status.
@@ -162,6 +170,11 @@ impl Entry {
     /// The tag of the whole body.
     pub fn tag(&self) -> &Tag {
         &self.tag
+    }
+
+    /// Whether only the partner's own bytes may be sent.
+    pub fn forbids_transform(&self) -> bool {
+        self.untouched
     }
 
     /// The media type.

@@ -141,7 +141,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     async fn show_landed(
-        &self,
+        self: &Arc<Self>,
         grant: &Grant,
         landed: Option<Landed>,
         (why, collapsed): (&'static str, bool),

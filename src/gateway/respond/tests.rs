@@ -200,7 +200,8 @@ fn shown(
     };
     let entry = Arc::new(Entry::new(StatusCode::OK, &partner, b"{\"a\":1}", Ok(life)));
     let view = view.map(|bytes| (Bytes::from_static(bytes), Tag::of(bytes)));
-    let document = Document { entry, view, age: Duration::from_secs(7), came: Came::Hit };
+    let coding = Coding::Identity;
+    let document = Document { entry, full: view.is_none(), view, coding, age: Duration::from_secs(7), came: Came::Hit };
     signature().document(document, method, head(asked), &RequestId::made(1))
 }
 
