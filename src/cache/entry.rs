@@ -139,12 +139,21 @@ impl Entry {
                 merged.insert(name.clone(), value);
             }
         }
-        let mut fresh = Self::new(self.status, &merged, &self.body(), Ok(life));
+        let mut fresh = Self::new(self.status, &merged, &self.body(), Ok(life)).with_forms_of(self);
         fresh.untouched = match head.contains_key(CACHE_CONTROL) {
             true => policy::forbids_transform(head),
             false => self.untouched,
         };
         fresh
+    }
+
+    /// Takes over the forms that were made of another entry, if its body is the same: they would come out the same.
+    #[must_use]
+    pub fn with_forms_of(mut self, other: &Self) -> Self {
+        if self.tag == other.tag && self.status == other.status {
+            self.faces = other.faces.clone();
+        }
+        self
     }
 
     /// The status.

@@ -35,10 +35,10 @@ pub struct Shown {
 }
 
 /// The forms of an entry besides its own bytes: a chain whose links are set once, so that reading needs no lock.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Faces(OnceLock<Box<Face>>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Face {
     right: Right,
     coding: Coding,

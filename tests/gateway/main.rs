@@ -19,6 +19,8 @@ mod path;
 
 mod traps;
 
+mod encodings;
+
 mod laws;
 
 mod http_cache;
