@@ -10,6 +10,8 @@ pub mod face;
 
 pub mod entry;
 
+pub mod standard;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,6 +27,8 @@ pub use entry::Entry;
 pub use face::{Coding, Shown};
 pub use key::Key;
 
+use standard::slot::{Editions, Variants};
+
 /// How long an answer that may not be stored is remembered as such, so that nobody waits for nobody.
 const UNCACHEABLE: Duration = Duration::from_secs(10);
 
@@ -38,6 +42,8 @@ pub struct Settings {
     pub max_bytes: u64,
     /// The largest body that is stored.
     pub max_object: usize,
+    /// Most replies of one target that differ by what the partner chooses by.
+    pub max_variants: usize,
 }
 
 /// What is held under a key.
@@ -63,6 +69,8 @@ pub enum Held {
 #[derive(Clone)]
 enum Slot {
     Entry(Arc<Entry>),
+    /// The replies to one target of a route in standard mode.
+    Variants(Arc<Variants>),
     Uncacheable { until: Tick },
 }
 
@@ -70,6 +78,8 @@ enum Slot {
 pub struct Store {
     slots: Cache<Key, Slot, ahash::RandomState>,
     max_object: usize,
+    max_variants: usize,
+    editions: Editions,
     evicted: Arc<AtomicU64>,
 }
 
@@ -83,6 +93,7 @@ impl Store {
             .weigher(|key: &Key, slot: &Slot| {
                 let entry = match slot {
                     Slot::Entry(entry) => entry.bytes(),
+                    Slot::Variants(variants) => variants.bytes(),
                     Slot::Uncacheable { .. } => 0,
                 };
                 u32::try_from(OVERHEAD + key.len() + entry).unwrap_or(u32::MAX)
@@ -95,7 +106,7 @@ impl Store {
                 }
             })
             .build_with_hasher(ahash::RandomState::new());
-        Self { slots, max_object: settings.max_object, evicted }
+        Self { slots, max_object: settings.max_object, max_variants: settings.max_variants, editions: Editions::default(), evicted }
     }
 
     /// What is held under this key now?
@@ -103,7 +114,8 @@ impl Store {
         match self.slots.get(key) {
             None => Held::Absent,
             Some(Slot::Uncacheable { until }) if now.tick < until => Held::Uncacheable,
-            Some(Slot::Uncacheable { .. }) => Held::Absent,
+            // No key of one mode is one of the other.
+            Some(Slot::Uncacheable { .. } | Slot::Variants(_)) => Held::Absent,
             Some(Slot::Entry(entry)) => match entry.life().stage(now.tick) {
                 policy::Stage::Fresh => Held::Fresh(entry),
                 policy::Stage::Stale => Held::Stale(entry),
@@ -111,6 +123,11 @@ impl Store {
                 policy::Stage::Over => Held::Expired { entry, on_error: false },
             },
         }
+    }
+
+    /// The largest body that is stored.
+    pub fn max_object(&self) -> usize {
+        self.max_object
     }
 
     /// Keeps an entry; one whose body is beyond `max_object` is left out, and `false` says so.

@@ -12,6 +12,8 @@ pub mod refusal;
 
 pub mod respond;
 
+mod standard;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,7 +35,7 @@ use crate::cache::entry::Tag;
 use crate::cache::{Coding, Entry, Held, Key, Shown, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
-use crate::route::{Resource, Routes, Target};
+use crate::route::{Mode, Resource, Routes, Target};
 use crate::token::Tokens;
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
 use crate::upstream::Upstream;
@@ -70,6 +72,8 @@ pub struct Gateway<C> {
     pub store: Store,
     /// Is someone fetching it?
     pub flights: Flights<Key, Landed>,
+    /// The same, on routes in standard mode.
+    pub standard_flights: Flights<Key, standard::Landed>,
     /// May we ask the partner?
     pub budget: Arc<Budget>,
     /// Ask.
@@ -153,6 +157,10 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Response<Body>, Refusal> {
         let grant = self.resolve(parts, now, trail)?;
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
+        if route.mode != Mode::Api {
+            // In a box: it is large, and the hit path carries this future about.
+            return Box::pin(self.standard(&grant, parts, body, now, trail)).await;
+        }
         let Some(key) = Key::of(&grant, route, &parts.headers) else {
             return self.pass_through(&grant, parts, body, trail).await;
         };

@@ -4,6 +4,8 @@
 
 pub mod headers;
 
+pub mod through;
+
 use std::error::Error;
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ use crate::dial::{Dialer, client, dialer};
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
 use crate::gcra::Quota;
-use crate::route::{Route, Routes, Terms};
+use crate::route::{Mode, Route, Routes, Terms};
 use crate::secret::Secret;
 use crate::token::ring::Ring;
 use crate::token::scope::ScopeNames;
@@ -81,8 +81,10 @@ pub fn join<C: Dials>(
         store: Store::new(cache::Settings {
             max_bytes: config.cache.max_bytes.unwrap_or_else(default_max_bytes),
             max_object: bounded(config.cache.max_object),
+            max_variants: usize::try_from(config.cache.max_variants).unwrap_or(usize::MAX),
         }),
         flights: crate::flight::Flights::default(),
+        standard_flights: crate::flight::Flights::default(),
         budget: Budget::new(budget::Settings {
             quota: Quota { rate: budget.rate, burst: budget.burst },
             max_in_flight: budget.max_in_flight,
@@ -150,7 +152,11 @@ fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Resul
         name: route.name.clone(),
         scope: names.set_of([route.scope.as_str()]),
         scope_name: route.scope.clone(),
-        stored: route.mode == RouteMode::Api && route.store,
+        mode: match route.mode {
+            RouteMode::Api => Mode::Api,
+            RouteMode::Standard => Mode::Standard { forward_authorization: route.forward_authorization },
+        },
+        stored: route.store,
         terms: Terms {
             ttl: route.ttl,
             stale_while_revalidate: route.stale_while_revalidate,

@@ -2,12 +2,12 @@
 //! Given a grant and the headers that go on, hands back the key; and from the key the target that is sent.
 //! Never holds anything of the caller: what is keyed is what is sent, and nothing else.
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use smallvec::SmallVec;
 
 use crate::access::Grant;
 use crate::account_api::{Endpoint, PREFIX};
-use crate::route::{Resource, Route};
+use crate::route::{Match, Resource, Route};
 
 /// The binary key of one representation: route, then every part with its length before it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,9 +21,14 @@ impl Key {
         if !route.stored {
             return None;
         }
+        Some(Self::named(grant.wanted(), route, headers))
+    }
+
+    /// The key of a resource: enough to forget what is held of it, which needs no right to see it.
+    pub fn named(wanted: &Match, route: &Route, headers: &HeaderMap) -> Self {
         let mut parts = Parts::new();
-        parts.extend_from_slice(&(grant.wanted().route() as u16).to_be_bytes());
-        match grant.wanted().resource() {
+        parts.extend_from_slice(&(wanted.route() as u16).to_be_bytes());
+        match wanted.resource() {
             Resource::Seven { ids, query, .. } => {
                 parts.push(ids.len() as u8);
                 for id in ids {
@@ -43,7 +48,23 @@ impl Key {
                 push(&mut parts, value.as_bytes());
             }
         }
-        Some(Self(parts.as_slice().into()))
+        Self(parts.as_slice().into())
+    }
+
+    /// The key under which requests for this one that go out with the same head are one request.
+    #[must_use]
+    pub fn sent_with(&self, method: &Method, head: &HeaderMap) -> Self {
+        let mut parts = Parts::from_slice(&self.0);
+        push(&mut parts, method.as_str().as_bytes());
+        let mut fields: Vec<(&str, &[u8])> =
+            head.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        // The order of different names means nothing; that of one name's lines does, and is kept.
+        fields.sort_by_key(|(name, _)| *name);
+        for (name, value) in fields {
+            push(&mut parts, name.as_bytes());
+            push(&mut parts, value);
+        }
+        Self(parts.as_slice().into())
     }
 
     /// Its length in bytes.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use super::Config;
 use super::callers::LONGEST_WITHOUT_STATE;
 use super::notes::Notes;
-use super::routes::{Projection, ROUTE_NAMES, Route};
+use super::routes::{Projection, ROUTE_NAMES, Route, RouteMode};
 use super::words::{is_loopback, nearest};
 
 /// Scopes that no route names.
@@ -37,7 +37,7 @@ pub(super) fn all_routes(config: &Config) -> impl Iterator<Item = (String, &Rout
 }
 
 /// Whether the dotted key is a route of the Account API's own.
-pub(super) fn is_one_of_the_seven(key: &str) -> bool {
+fn is_one_of_the_seven(key: &str) -> bool {
     key.starts_with("routes.") && key != "routes.other"
 }
 
@@ -88,6 +88,10 @@ fn routes(config: &Config, notes: &Notes) {
         let twice = route.ignore_query.iter().position(|name| route.query.contains(name));
         if let Some(index) = twice {
             notes.fault(&format!("{key}.ignore_query[{index}]"), "the same parameter stands in `query`");
+        }
+        if route.forward_authorization && route.mode == RouteMode::Api {
+            let reason = "nothing of a caller's goes to the partner in mode \"api\"; set mode = \"standard\", or drop this";
+            notes.fault(&format!("{key}.forward_authorization"), reason);
         }
         if is_one_of_the_seven(&key) && route.projection == Projection::NoneNeeded {
             notes.fault(

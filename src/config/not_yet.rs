@@ -4,11 +4,10 @@
 
 use super::callers::{Bound, Priority};
 use super::doors::Admin;
-use super::inside::{Cache, Telemetry};
+use super::inside::Telemetry;
 use super::notes::Notes;
 use super::partner::{Breaker, Expect, UpstreamKind};
-use super::routes::RouteMode;
-use super::{Config, check};
+use super::Config;
 
 /// Why no address is a Unix socket's.
 pub(super) const UNIX_ADDRESS: &str = "a Unix socket is not available in this version; use a loopback address";
@@ -30,12 +29,6 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
     no(upstream.kind == UpstreamKind::Hub, "upstream.kind".to_owned(), "a hub as upstream");
     no(upstream.api_key_file_next.is_some(), "upstream.api_key_file_next".to_owned(), "a second key");
     no(!config.views.allow.is_empty(), "views.allow".to_owned(), "showing unknown fields in views");
-    for (key, route) in check::all_routes(config) {
-        let standard = route.mode == RouteMode::Standard;
-        no(standard && check::is_one_of_the_seven(&key), format!("{key}.mode"), "the standard mode on this route");
-        no(standard && route.store, format!("{key}.store"), "storing in standard mode");
-        no(route.forward_authorization, format!("{key}.forward_authorization"), "forwarding `Authorization`");
-    }
     for (index, caller) in config.callers.iter().enumerate() {
         for (key, bound) in [("clients", &caller.clients), ("providers", &caller.providers)] {
             if notes.is_faulty_within(&format!("callers[{index}].{key}")) {
@@ -58,7 +51,6 @@ pub(super) fn warn(config: &Config, notes: &Notes) {
         ("upstream.breaker.cool_down", config.upstream.breaker.cool_down != breaker.cool_down),
         ("upstream.breaker.cool_down_max", config.upstream.breaker.cool_down_max != breaker.cool_down_max),
         ("upstream.expect.clients", config.upstream.expect.clients != expect.clients),
-        ("cache.max_variants", config.cache.max_variants != Cache::default().max_variants),
         ("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint != telemetry.otlp_endpoint),
         ("telemetry.trace_sample", config.telemetry.trace_sample.to_bits() != telemetry.trace_sample.to_bits()),
     ];

@@ -258,7 +258,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Full jitter: anything from nothing to the doubled backoff, so that many do not come back together.
-    fn backoff(&self, attempt: u32) -> Duration {
+    pub(super) fn backoff(&self, attempt: u32) -> Duration {
         let mut dice = [0; 4];
         let _ = getrandom::fill(&mut dice);
         let share = f64::from(u32::from_le_bytes(dice)) / f64::from(u32::MAX);

@@ -59,7 +59,7 @@ impl<C: Dials> Gateway<C> {
         Ok(self.signature.passed(Response::from_parts(head, body), status, &trail.request_id))
     }
 
-    fn outbound(&self, parts: &mut Parts, body: Incoming) -> Result<Request<OutBody>, Refusal> {
+    pub(super) fn outbound(&self, parts: &mut Parts, body: Incoming) -> Result<Request<OutBody>, Refusal> {
         let most = self.settings.max_request_body;
         let told = parts
             .headers
@@ -84,7 +84,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// A `Location` at the partner becomes one at us.
-    fn localise(&self, headers: &mut http::HeaderMap) {
+    pub(super) fn localise(&self, headers: &mut http::HeaderMap) {
         let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) else { return };
         let local = location.strip_prefix(self.origin.as_str()).filter(|rest| rest.starts_with('/'));
         if let Some(local) = local.and_then(|local| HeaderValue::from_str(local).ok()) {

@@ -10,6 +10,8 @@ mod problem;
 
 pub mod range;
 
+mod told;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use problem::problem_of;
 use range::{Known, Slice, Wanted};
 
 pub use body::{Body, End};
+pub use told::Told;
 
 /// Of RFC 9211, which `http` does not name.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -82,7 +82,8 @@ pub fn strip_for_caller(headers: &mut HeaderMap) {
     limits.iter().for_each(|name| drop(headers.remove(name)));
 }
 
-fn strip_connection(headers: &mut HeaderMap) {
+/// Of any head: what belongs to one connection (RFC 9110 §7.6.1).
+pub(super) fn strip_connection(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -95,6 +95,8 @@ fn as_a_plain_cache(origin: &str) -> Gateway {
         .set("upstream.budget.max_in_flight", 4096)
         .set("upstream.breaker.failures", 0)
         .set("routes.other.mode", "standard")
+        .set("routes.other.store", true)
+        .set("routes.other.forward_authorization", true)
         .start()
 }
 
