@@ -27,7 +27,7 @@ pub use entry::Entry;
 pub use face::{Coding, Shown};
 pub use key::Key;
 
-use standard::slot::{Editions, Variants};
+use standard::slot::Variants;
 
 /// How long an answer that may not be stored is remembered as such, so that nobody waits for nobody.
 const UNCACHEABLE: Duration = Duration::from_secs(10);
@@ -79,7 +79,6 @@ pub struct Store {
     slots: Cache<Key, Slot, ahash::RandomState>,
     max_object: usize,
     max_variants: usize,
-    editions: Editions,
     evicted: Arc<AtomicU64>,
 }
 
@@ -106,7 +105,7 @@ impl Store {
                 }
             })
             .build_with_hasher(ahash::RandomState::new());
-        Self { slots, max_object: settings.max_object, max_variants: settings.max_variants, editions: Editions::default(), evicted }
+        Self { slots, max_object: settings.max_object, max_variants: settings.max_variants, evicted }
     }
 
     /// What is held under this key now?

@@ -46,6 +46,8 @@ pub enum Landed {
 #[derive(Debug, Clone)]
 pub struct Kept {
     reply: Arc<Reply>,
+    /// Fields that are for the one who asked and for no store (RFC 9111 §5.2.2.4, §5.2.2.7).
+    withheld: HeaderMap,
     told: Told,
     took: std::time::Duration,
 }
@@ -206,7 +208,7 @@ impl<C: Dials> Gateway<C> {
             Brought::Kept(kept) => {
                 trail.upstream = Some(kept.took);
                 let told = Told { collapsed, ..kept.told };
-                Ok(self.give(&asked, &kept.reply, told, self.clock.tick(), trail))
+                Ok(self.give_kept(&asked, Kept { told, ..kept }, trail))
             }
             Brought::Through { response, told, took } => {
                 trail.upstream = Some(took);

@@ -3,29 +3,27 @@
 //! Never lets an answer in that was asked for before its resource was changed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use moka::ops::compute::Op;
 
 use crate::cache::{Key, Slot, Store, UNCACHEABLE};
-use crate::clock::Now;
+use crate::clock::{Now, Tick};
 
 use super::reply::Reply;
 
-/// The largest number of tags that one question to the partner names.
-const MOST_TAGS: usize = 8;
-
-/// Counters of changes, shared by keys that fall on the same one: a needless refusal to store costs one call.
-const STRIPES: usize = 256;
-
-/// The replies held for one target, newest first.
+/// The replies held for one target.
 #[derive(Debug, Clone, Default)]
-pub struct Variants(pub(crate) Vec<Arc<Reply>>);
+pub struct Variants {
+    /// Newest first.
+    replies: Vec<Arc<Reply>>,
+    /// When the resource was last changed through us: what was asked for before then is not let in.
+    changed: Option<Tick>,
+}
 
 impl Variants {
     pub(crate) fn bytes(&self) -> usize {
-        self.0.iter().map(|reply| reply.bytes() + size_of::<Arc<Reply>>()).sum()
+        self.replies.iter().map(|reply| reply.bytes() + size_of::<Arc<Reply>>()).sum()
     }
 }
 
@@ -42,46 +40,15 @@ pub enum Held {
     Absent,
 }
 
-impl Held {
-    /// The tags of the other variants: the partner may say that one of them is the answer here too (RFC 9110 §13.1.2).
-    pub fn tags(&self) -> Vec<HeaderValue> {
-        match self {
-            Self::Others(others) => others.iter().filter_map(|other| other.tag()).take(MOST_TAGS).collect(),
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// How far the changes of a resource had come when its answer was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Edition(u64);
-
-/// Counters of changes to resources.
-#[derive(Debug)]
-pub struct Editions(Box<[AtomicU64]>);
-
-impl Default for Editions {
-    fn default() -> Self {
-        Self((0..STRIPES).map(|_| AtomicU64::new(0)).collect())
-    }
-}
-
-impl Editions {
-    fn of(&self, key: &Key) -> Option<&AtomicU64> {
-        // Keyed alike in every process: who could aim at a stripe would win a call to the partner, no more.
-        let hash = ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(key);
-        self.0.get(hash as usize % STRIPES)
-    }
-}
-
 impl Store {
     /// What is held for the request that would go out with this head?
     pub fn select(&self, key: &Key, sent: &HeaderMap, now: Now) -> Held {
         match self.slots.get(key) {
             Some(Slot::Variants(variants)) => {
-                match variants.0.iter().find(|reply| reply.selection().fits(sent)) {
+                match variants.replies.iter().find(|reply| reply.selection().fits(sent)) {
                     Some(reply) => Held::Fits(Arc::clone(reply)),
-                    None => Held::Others(variants.0.clone()),
+                    None if variants.replies.is_empty() => Held::Absent,
+                    None => Held::Others(variants.replies.clone()),
                 }
             }
             Some(Slot::Uncacheable { until }) if now.tick < until => Held::Uncacheable,
@@ -89,50 +56,39 @@ impl Store {
         }
     }
 
-    /// The edition that an answer asked for from now on will be of.
-    pub fn edition(&self, key: &Key) -> Edition {
-        Edition(self.editions.of(key).map_or(0, |counter| counter.load(Ordering::Acquire)))
+    /// Keeps a reply to the request `sent`, asked for at `asked`, beside the other variants; `false` if its resource was
+    /// changed since. What else fitted that request gives way: the newest answer speaks for it.
+    pub fn keep_reply(&self, key: &Key, sent: &HeaderMap, reply: &Arc<Reply>, asked: Tick) -> bool {
+        let most = self.max_variants.saturating_sub(1);
+        self.rewrite(key, asked, |replies| {
+            replies.retain(|other| !other.selection().fits(sent));
+            replies.truncate(most);
+            replies.insert(0, Arc::clone(reply));
+            true
+        })
     }
 
-    /// Keeps a reply to the request `sent` beside the other variants; `false` if its resource was changed meanwhile.
-    /// What else fitted that request gives way: the newest answer speaks for it.
-    pub fn keep_reply(&self, key: &Key, sent: &HeaderMap, reply: &Arc<Reply>, edition: Edition) -> bool {
-        let mut kept = false;
+    /// Puts `new`, asked for at `asked`, in the place of `old`, if that is still held.
+    pub fn replace_reply(&self, key: &Key, old: &Arc<Reply>, new: &Arc<Reply>, asked: Tick) -> bool {
+        self.rewrite(key, asked, |replies| {
+            let found = replies.iter_mut().find(|reply| Arc::ptr_eq(reply, old));
+            found.map(|reply| *reply = Arc::clone(new)).is_some()
+        })
+    }
+
+    /// Rewrites what is held of a key, one at a time, unless the resource was changed after `asked`.
+    fn rewrite(&self, key: &Key, asked: Tick, with: impl FnOnce(&mut Vec<Arc<Reply>>) -> bool) -> bool {
+        let mut done = false;
         let _ = self.slots.entry_by_ref(key).and_compute_with(|held| {
-            if self.edition(key) != edition {
-                return Op::Nop;
-            }
             let mut variants = match held.map(moka::Entry::into_value) {
-                Some(Slot::Variants(variants)) => variants.0.clone(),
-                _ => Vec::new(),
+                Some(Slot::Variants(variants)) => (*variants).clone(),
+                _ => Variants::default(),
             };
-            variants.retain(|other| !other.selection().fits(sent));
-            variants.truncate(self.max_variants.saturating_sub(1));
-            variants.insert(0, Arc::clone(reply));
-            kept = true;
-            Op::Put(Slot::Variants(Arc::new(Variants(variants))))
+            let outdated = variants.changed.is_some_and(|changed| asked <= changed);
+            done = !outdated && with(&mut variants.replies);
+            if done { Op::Put(Slot::Variants(Arc::new(variants))) } else { Op::Nop }
         });
-        kept
-    }
-
-    /// Puts `new` in the place of `old`, if that is still held.
-    pub fn replace_reply(&self, key: &Key, old: &Arc<Reply>, new: &Arc<Reply>, edition: Edition) -> bool {
-        let mut replaced = false;
-        let _ = self.slots.entry_by_ref(key).and_compute_with(|held| {
-            let Some(Slot::Variants(variants)) = held.map(moka::Entry::into_value) else { return Op::Nop };
-            if self.edition(key) != edition {
-                return Op::Nop;
-            }
-            let mut variants = variants.0.clone();
-            for reply in &mut variants {
-                if Arc::ptr_eq(reply, old) {
-                    *reply = Arc::clone(new);
-                    replaced = true;
-                }
-            }
-            if replaced { Op::Put(Slot::Variants(Arc::new(Variants(variants)))) } else { Op::Nop }
-        });
-        replaced
+        done
     }
 
     /// Remembers that the partner does not want this stored, where nothing of it is held.
@@ -144,14 +100,10 @@ impl Store {
     }
 
     /// The resource was changed: nothing held of it is used again, and nothing asked for before is let in (RFC 9111 §4.4).
-    pub fn invalidate(&self, key: &Key) {
-        if let Some(counter) = self.editions.of(key) {
-            counter.fetch_add(1, Ordering::AcqRel);
-        }
-        // By the same lock that `keep_reply` holds, or an answer could slip in between its look and its put.
-        let _ = self.slots.entry_by_ref(key).and_compute_with(|held| match held {
-            Some(_) => Op::Remove,
-            None => Op::Nop,
+    pub fn invalidate(&self, key: &Key, now: Tick) {
+        // By the same lock that `keep_reply` takes, or an answer could slip in between its look and its put.
+        let _ = self.slots.entry_by_ref(key).and_compute_with(|_| {
+            Op::Put(Slot::Variants(Arc::new(Variants { replies: Vec::new(), changed: Some(now) })))
         });
     }
 }

@@ -15,7 +15,7 @@ use crate::cache::Key;
 use crate::cache::standard::directives::Said;
 use crate::cache::standard::moments::Exchange;
 use crate::cache::standard::reuse::Fallback;
-use crate::cache::standard::slot::{Edition, Held};
+use crate::cache::standard::slot::Held;
 use crate::cache::standard::validation::Told as HeadTold;
 use crate::cache::standard::{Detail, Reply, Why, invalidation, storing, validation};
 use crate::clock::{Now, Tick};
@@ -74,7 +74,7 @@ impl Brought {
     fn to_share(&self) -> Landed {
         match self {
             // What is given without being stored is for the one who asked.
-            Self::Kept(kept) if kept.told.stored => Landed::Kept(kept.clone()),
+            Self::Kept(kept) if kept.told.stored => Landed::Kept(Kept { withheld: HeaderMap::new(), ..kept.clone() }),
             Self::Kept(_) | Self::Through { .. } => Landed::Alone,
             Self::Failed(failure) => Landed::Failed(failure.clone()),
         }
@@ -128,7 +128,8 @@ struct Arrived {
     incoming: Incoming,
     permit: Permit,
     exchange: Exchange,
-    edition: Edition,
+    /// Until when a change of the resource would have been in it.
+    known: Tick,
 }
 
 impl Arrived {
@@ -197,7 +198,6 @@ impl<C: Dials> Gateway<C> {
         let asked = &errand.asked;
         let mut cause = errand.cause;
         for attempt in 0.. {
-            let edition = self.store.edition(&asked.key);
             self.ledger.counts.call(asked.route, cause);
             let sent = self.clock.tick();
             let empty: OutBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -205,7 +205,7 @@ impl<C: Dials> Gateway<C> {
             let failed = match answer {
                 Ok(answer) => {
                     let exchange = Exchange { asked: sent, came: self.clock.now() };
-                    return self.arrived(answer, permit, exchange, edition, asked.forwards_authorization);
+                    return self.arrived(answer, permit, exchange, asked.forwards_authorization);
                 }
                 Err(failed) => failed,
             };
@@ -228,7 +228,6 @@ impl<C: Dials> Gateway<C> {
         answer: Response<Incoming>,
         permit: Permit,
         exchange: Exchange,
-        edition: Edition,
         forwards_authorization: bool,
     ) -> Result<Arrived, Refusal> {
         let (parts, incoming) = answer.into_parts();
@@ -243,7 +242,7 @@ impl<C: Dials> Gateway<C> {
         }
         storing::strip(&mut head);
         self.localise(&mut head);
-        Ok(Arrived { status, head, incoming, permit, exchange, edition })
+        Ok(Arrived { status, head, incoming, permit, exchange, known: exchange.asked })
     }
 
     /// A 304 to our own question.
@@ -253,18 +252,18 @@ impl<C: Dials> Gateway<C> {
         let reply = match validation::freshened(meant, &arrived.head, sent, arrived.exchange) {
             Ok(reply) => {
                 let reply = Arc::new(reply);
-                told.stored = self.store.keep_reply(key, sent, &reply, arrived.edition);
+                told.stored = self.store.keep_reply(key, sent, &reply, arrived.known);
                 told.detail = (!told.stored).then_some(Detail::Superseded);
                 reply
             }
             Err((why, reply)) => {
                 // The partner took it back.
-                self.store.invalidate(key);
+                self.store.invalidate(key, arrived.exchange.came.tick);
                 told.detail = Some(why);
                 Arc::new(reply)
             }
         };
-        Brought::Kept(Kept { reply, told, took: arrived.took() })
+        Brought::Kept(Kept { reply, withheld: HeaderMap::new(), told, took: arrived.took() })
     }
 
     /// Stores an answer if it may be, and hands it through if not.
@@ -286,7 +285,7 @@ impl<C: Dials> Gateway<C> {
                 }
                 // A newer answer is there, even if it may not be held: the old one is not fresh any more.
                 if let Some(old) = errand.old.as_ref().filter(|_| arrived.status.is_success()) {
-                    self.outdate(&asked.key, old, arrived.exchange.came, arrived.edition);
+                    self.outdate(&asked.key, old, arrived.exchange.came, arrived.known);
                 }
                 Ok(self.through(arrived, Bytes::new(), told))
             }
@@ -302,23 +301,28 @@ impl<C: Dials> Gateway<C> {
         deadline: Tick,
     ) -> Result<Brought, Refusal> {
         let took = arrived.took();
-        let Arrived { status, head, incoming, permit, exchange, edition } = arrived;
+        let Arrived { status, head, incoming, permit, exchange, known } = arrived;
         let gathered = self.clock.until(deadline, gather(incoming, self.store.max_object())).await;
         let body = match gathered.map_err(|_| Refusal::Deadline)?? {
             Gathered::Whole(body) => body,
             Gathered::Over(before, incoming) => {
                 told.detail = Some(Detail::TooLarge);
                 self.store.remember_unstored(&asked.key, exchange.came);
-                let arrived = Arrived { status, head, incoming, permit, exchange, edition };
+                let arrived = Arrived { status, head, incoming, permit, exchange, known };
                 return Ok(self.through(arrived, before, told));
             }
         };
         drop(permit);
+        let withheld = head
+            .iter()
+            .filter(|(name, _)| storable.withheld.contains(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         let head = storing::stored_head(&head, &storable.withheld, exchange);
         let reply = Arc::new(Reply::new(status, &head, body, storable.life, storable.selection));
-        told.stored = self.store.keep_reply(&asked.key, &asked.head, &reply, edition);
+        told.stored = self.store.keep_reply(&asked.key, &asked.head, &reply, known);
         told.detail = (!told.stored).then_some(Detail::Superseded);
-        Ok(Brought::Kept(Kept { reply, told, took }))
+        Ok(Brought::Kept(Kept { reply, withheld, told, took }))
     }
 
     /// What a HEAD says of a stored GET (RFC 9111 §4.3.5).
@@ -328,15 +332,15 @@ impl<C: Dials> Gateway<C> {
         let key = &errand.asked.key;
         match validation::after_head(old, arrived.status, &arrived.head, sent, exchange) {
             Some(HeadTold::Updated(new) | HeadTold::Outdated(new)) => {
-                self.store.replace_reply(key, old, &Arc::new(*new), arrived.edition);
+                self.store.replace_reply(key, old, &Arc::new(*new), arrived.known);
             }
             None => {}
         }
     }
 
-    fn outdate(&self, key: &Key, old: &Arc<Reply>, now: Now, edition: Edition) {
+    fn outdate(&self, key: &Key, old: &Arc<Reply>, now: Now, known: Tick) {
         let ended = old.with(&old.head(), old.life().ended(now.tick), old.selection().clone());
-        self.store.replace_reply(key, old, &Arc::new(ended), edition);
+        self.store.replace_reply(key, old, &Arc::new(ended), known);
     }
 
     fn through(&self, arrived: Arrived, before: Bytes, told: Told) -> Brought {
@@ -370,15 +374,18 @@ impl<C: Dials> Gateway<C> {
         let (status, head) = (answer.status(), answer.headers());
         // Forgotten before the answer is known to the caller, who may read its own change at once.
         if stored && invalidation::changes(&asked.method, status) {
-            self.store.invalidate(&asked.key);
-            invalidation::also_changed(&self.origin, &asked.target, head).iter().for_each(|place| self.forget(place));
+            let now = exchange.came.tick;
+            self.store.invalidate(&asked.key, now);
+            let places = invalidation::also_changed(&self.origin, &asked.target, head);
+            places.iter().for_each(|place| self.forget(place, now));
         }
-        let edition = self.store.edition(&asked.key);
-        let arrived = self.arrived(answer, permit, exchange, edition, asked.forwards_authorization)?;
+        let arrived = self.arrived(answer, permit, exchange, asked.forwards_authorization)?;
+        // This answer is of after the change.
+        let arrived = Arrived { known: self.clock.tick(), ..arrived };
         let told = Told { forwarded: Some((why, Some(status))), ..Told::default() };
         let asked = Asked { head: parts.headers, ..asked.clone() };
         match self.stored_for_get(&asked, arrived, told, stored, deadline).await? {
-            Brought::Kept(kept) => Ok(self.give(&asked, &kept.reply, kept.told, self.clock.tick(), trail)),
+            Brought::Kept(kept) => Ok(self.give_kept(&asked, kept, trail)),
             Brought::Through { response, told, .. } => Ok(self.hand_on(response, told, trail)),
             Brought::Failed(failure) => Err(failure.refusal),
         }
@@ -406,12 +413,12 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Forgets what is held of a target, on whichever route.
-    fn forget(&self, target: &str) {
+    fn forget(&self, target: &str, now: Tick) {
         let Ok(uri) = target.parse::<http::Uri>() else { return };
         let Ok(target) = Target::parse(&uri) else { return };
         let Ok(wanted) = self.routes.find(&Method::GET, &target) else { return };
         let Some(route) = self.routes.at(wanted.route()) else { return };
-        self.store.invalidate(&Key::named(&wanted, route, &HeaderMap::new()));
+        self.store.invalidate(&Key::named(&wanted, route, &HeaderMap::new()), now);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::trail::{Outcome, Trail};
 
 use super::super::respond::{Body, Told};
 use super::super::{Dials, Gateway};
-use super::Asked;
+use super::{Asked, Kept};
 
 /// RFC 9110 §15.4.5: what a 304 carries of the head; the last modification for callers that know no tags.
 const OF_A_304: [http::HeaderName; 7] = [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY, LAST_MODIFIED];
@@ -42,6 +42,13 @@ impl<C: Dials> Gateway<C> {
         self.signature.tell(response.headers_mut(), &told, shown, &trail.request_id);
         trail.age = Some(age);
         note(trail, &told);
+        response
+    }
+
+    /// What was just fetched, for the one who asked.
+    pub(super) fn give_kept(&self, asked: &Asked, kept: Kept, trail: &mut Trail) -> Response<Body> {
+        let mut response = self.give(asked, &kept.reply, kept.told, self.clock.tick(), trail);
+        response.headers_mut().extend(kept.withheld.iter().map(|(name, value)| (name.clone(), value.clone())));
         response
     }
 
