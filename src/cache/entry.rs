@@ -147,11 +147,14 @@ impl Entry {
         fresh
     }
 
-    /// Takes over the forms that were made of another entry, if its body is the same: they would come out the same.
+    /// Takes over the full right's forms of another entry, if its body is the same: they would come out the same.
+    ///
+    /// Those of narrowed rights are made anew after every refresh: whether they were there would tell whether something
+    /// outside the right has changed.
     #[must_use]
     pub fn with_forms_of(mut self, other: &Self) -> Self {
         if self.tag == other.tag && self.status == other.status {
-            self.faces = other.faces.clone();
+            self.faces = other.faces.of(Right::FULL);
         }
         self
     }

@@ -35,10 +35,10 @@ pub struct Shown {
 }
 
 /// The forms of an entry besides its own bytes: a chain whose links are set once, so that reading needs no lock.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(super) struct Faces(OnceLock<Box<Face>>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Face {
     right: Right,
     coding: Coding,
@@ -76,6 +76,15 @@ impl Faces {
                 Err(back) => new = back,
             }
         }
+    }
+
+    /// The forms of one right alone.
+    pub(super) fn of(&self, right: Right) -> Self {
+        let faces = Self::default();
+        for face in self.iter().filter(|face| face.right == right) {
+            faces.keep(right, face.coding, &face.shown);
+        }
+        faces
     }
 
     /// Bytes that all forms hold.

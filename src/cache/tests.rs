@@ -549,13 +549,15 @@ fn equal_resources_have_equal_keys_and_no_others_do() {
 }
 
 #[test]
-fn the_forms_of_an_unchanged_body_outlive_its_refresh() {
+fn the_full_rights_forms_of_an_unchanged_body_outlive_its_refresh() {
     let (store, key, old) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
     store.keep(key.clone(), Arc::clone(&old));
     store.keep_face(key.clone(), &old, Right::FULL, Coding::Gzip, &shown(b"zipped"));
     let (_, before, _) = store.figures();
+    store.keep_face(key.clone(), &old, Right::numbered(1), Coding::Gzip, &shown(b"narrow"));
     let confirmed = old.freshened(&HeaderMap::new(), old.life());
     assert!(confirmed.face(Right::FULL, Coding::Gzip).is_some());
+    assert!(confirmed.face(Right::numbered(1), Coding::Gzip).is_none(), "it would tell that nothing hidden has changed");
     store.keep(key, Arc::new(confirmed));
     assert_eq!(store.figures().1, before, "they are weighed with the new entry");
     let again =

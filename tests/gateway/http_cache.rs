@@ -192,6 +192,24 @@ fn say(text: &str) {
 }
 
 #[test]
+fn every_test_of_the_kept_table_that_is_no_pass_has_its_reason() {
+    let kept = read(&fs::read_to_string(Path::new(HERE).join("results.txt")).unwrap());
+    let text = fs::read_to_string(Path::new(HERE).join("reasons.txt")).unwrap();
+    let reasons = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '));
+    let explained: Vec<&str> = reasons.filter(|(_, reason)| reason.starts_with("RFC ")).map(|(id, _)| id).collect();
+    let wanting: Vec<&str> = kept
+        .iter()
+        .filter(|(_, (kind, result))| kind != "check" && result != "pass")
+        .map(|(id, _)| id.as_str())
+        .collect();
+    let sorted = |mut ids: Vec<&str>| {
+        ids.sort_unstable();
+        ids.join("\n")
+    };
+    assert_eq!(sorted(wanting), sorted(explained), "results.txt (left) and reasons.txt (right) do not fit each other");
+}
+
+#[test]
 fn any_change_of_a_result_is_a_difference() {
     let kept = read("# a table\nrequired pass a\noptimal fail b\ncheck yes c\nrequired pass gone\n");
     let now = read("required fail a\noptimal fail b\ncheck no c\nrequired pass new\n");
