@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::route::{Match, Resource, Route};
 use crate::token::Caller;
-use crate::token::scope::{PERSONAL, ScopeNames, Scopes, WRITE};
+use crate::token::scope::{PERSONAL, REFRESH, ScopeNames, Scopes, WRITE};
 
 /// What of an answer a caller may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,12 +80,18 @@ pub struct Denied {
 pub struct Rules {
     personal: Scopes,
     write: Scopes,
+    refresh: Scopes,
 }
 
 impl Rules {
     /// The rules over these scopes.
     pub fn new(names: &ScopeNames) -> Self {
-        Self { personal: names.set_of([PERSONAL]), write: names.set_of([WRITE]) }
+        Self { personal: names.set_of([PERSONAL]), write: names.set_of([WRITE]), refresh: names.set_of([REFRESH]) }
+    }
+
+    /// May this caller make the partner be asked where what is held is good enough for everybody else?
+    pub fn may_refresh(&self, caller: &Caller) -> bool {
+        caller.scopes().covers(self.refresh)
     }
 
     /// May this caller have that resource?

@@ -71,7 +71,9 @@ enum Slot {
     Entry(Arc<Entry>),
     /// The replies to one target of a route in standard mode.
     Variants(Arc<Variants>),
-    Uncacheable { until: Tick },
+    Uncacheable {
+        until: Tick,
+    },
 }
 
 /// Entries in memory, bounded in bytes, the least recently used leaving first.

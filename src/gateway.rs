@@ -14,13 +14,15 @@ pub mod respond;
 
 mod standard;
 
+mod wishes;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONNECTION};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -32,6 +34,7 @@ use crate::access::{Grant, Rules, Sight};
 use crate::account_api::Endpoint;
 use crate::budget::Budget;
 use crate::cache::entry::Tag;
+use crate::cache::standard::Detail;
 use crate::cache::{Coding, Entry, Held, Key, Shown, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
@@ -167,13 +170,16 @@ impl<C: Dials> Gateway<C> {
         if !respond::accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
-        match self.store.look(&key, now) {
+        let held = self.store.look(&key, now);
+        if parts.headers.contains_key(CACHE_CONTROL) {
+            return Box::pin(self.as_wished(&grant, key, held, parts, now, trail)).await;
+        }
+        match held {
             Held::Fresh(entry) => self.show(&grant, entry, Came::Hit, parts, trail).await,
             Held::Stale(entry) => {
                 self.refresh_behind(&grant, key, &entry, parts, now);
                 self.show(&grant, entry, Came::Stale("stale-while-revalidate"), parts, trail).await
             }
-            _ if respond::only_if_cached(&parts.headers) => Err(Refusal::OnlyIfCached),
             Held::Expired { entry, on_error } => self.confirm(&grant, key, entry, on_error, parts, trail).await,
             Held::Uncacheable => self.fetch_alone(&grant, key, parts, trail).await,
             Held::Absent => self.fetch_once(&grant, key, None, parts, trail).await,
@@ -214,6 +220,7 @@ impl<C: Dials> Gateway<C> {
         let age = entry.life().age(shown_at);
         match came {
             Came::Hit => trail.outcome = Outcome::Hit,
+            Came::Clamped => (trail.outcome, trail.cause) = (Outcome::Hit, Detail::Clamped.word()),
             Came::Stale(detail) => (trail.outcome, trail.cause) = (Outcome::Stale, detail),
             Came::Forwarded { why, collapsed, detail, .. } => {
                 trail.outcome = match why {

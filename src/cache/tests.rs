@@ -13,7 +13,7 @@ use super::policy::{Life, NotStored, Stage, judge};
 use super::*;
 use crate::access::{Grant, Rules};
 use crate::account_api::{Endpoint, PREFIX};
-use crate::route::{Resource, Route, Routes, Target, Terms};
+use crate::route::{Mode, Resource, Route, Routes, Target, Terms};
 use crate::token::ring::Ring;
 use crate::token::scope::ScopeNames;
 use crate::token::{Caller, Policy, Tokens, Wish};
@@ -292,7 +292,7 @@ fn an_entry_rests_until_its_moment() {
 }
 
 fn store(max_bytes: u64, max_object: usize) -> Store {
-    Store::new(Settings { max_bytes, max_object })
+    Store::new(Settings { max_bytes, max_object, max_variants: 8 })
 }
 
 fn now(after: u64) -> Now {
@@ -429,6 +429,7 @@ fn route(name: &str, stored: bool, names: &ScopeNames) -> Route {
         name: name.to_owned(),
         scope: names.set_of(["all:read"]),
         scope_name: "all:read".to_owned(),
+        mode: if stored { Mode::Api } else { Mode::Standard { forward_authorization: false } },
         stored,
         terms: terms(false),
         query: vec!["provider_id".to_owned(), "page".to_owned()],
@@ -557,7 +558,10 @@ fn the_full_rights_forms_of_an_unchanged_body_outlive_its_refresh() {
     store.keep_face(key.clone(), &old, Right::numbered(1), Coding::Gzip, &shown(b"narrow"));
     let confirmed = old.freshened(&HeaderMap::new(), old.life());
     assert!(confirmed.face(Right::FULL, Coding::Gzip).is_some());
-    assert!(confirmed.face(Right::numbered(1), Coding::Gzip).is_none(), "it would tell that nothing hidden has changed");
+    assert!(
+        confirmed.face(Right::numbered(1), Coding::Gzip).is_none(),
+        "it would tell that nothing hidden has changed"
+    );
     store.keep(key, Arc::new(confirmed));
     assert_eq!(store.figures().1, before, "they are weighed with the new entry");
     let again =

@@ -83,14 +83,36 @@ fn same_address_twice(config: &Config, notes: &Notes) {
     }
 }
 
+/// What the partner says decides in standard mode, and every header goes on.
+fn without_effect(key: &str, route: &Route, notes: &Notes) {
+    let d = Route::with_defaults(&route.name);
+    let set = [
+        ("ttl", route.ttl != d.ttl),
+        ("stale_while_revalidate", route.stale_while_revalidate != d.stale_while_revalidate),
+        ("stale_if_error", route.stale_if_error != d.stale_if_error),
+        ("negative_ttl", route.negative_ttl != d.negative_ttl),
+        ("override", route.r#override != d.r#override),
+        ("query", route.query != d.query),
+        ("ignore_query", route.ignore_query != d.ignore_query),
+        ("forward_headers", route.forward_headers != d.forward_headers),
+    ];
+    for (name, _) in set.iter().filter(|(_, set)| *set) {
+        notes.warn(&format!("{key}.{name}"), "has no effect in mode \"standard\"");
+    }
+}
+
 fn routes(config: &Config, notes: &Notes) {
     for (key, route) in all_routes(config) {
+        if route.mode == RouteMode::Standard {
+            without_effect(&key, route, notes);
+        }
         let twice = route.ignore_query.iter().position(|name| route.query.contains(name));
         if let Some(index) = twice {
             notes.fault(&format!("{key}.ignore_query[{index}]"), "the same parameter stands in `query`");
         }
         if route.forward_authorization && route.mode == RouteMode::Api {
-            let reason = "nothing of a caller's goes to the partner in mode \"api\"; set mode = \"standard\", or drop this";
+            let reason =
+                "nothing of a caller's goes to the partner in mode \"api\"; set mode = \"standard\", or drop this";
             notes.fault(&format!("{key}.forward_authorization"), reason);
         }
         if is_one_of_the_seven(&key) && route.projection == Projection::NoneNeeded {

@@ -2,12 +2,12 @@
 //! Given a configuration, notes a fault where ignoring a setting would be unsafe, a warning where it merely has no effect.
 //! Never changes a setting. What gets built loses its line here.
 
+use super::Config;
 use super::callers::{Bound, Priority};
 use super::doors::Admin;
 use super::inside::Telemetry;
 use super::notes::Notes;
 use super::partner::{Breaker, Expect, UpstreamKind};
-use super::Config;
 
 /// Why no address is a Unix socket's.
 pub(super) const UNIX_ADDRESS: &str = "a Unix socket is not available in this version; use a loopback address";

@@ -238,14 +238,15 @@ fn secrets_are_hidden_wherever_a_configuration_shows() {
 #[test]
 fn settings_without_effect_are_warnings_with_their_place() {
     let text = format!(
-        "{LEAST}breaker.failures = 1\nexpect.clients = 7\n[admin]\nlisten = \"127.0.0.1:1\"\n[cache]\nmax_variants = 1\n\
+        "{LEAST}breaker.failures = 1\nexpect.clients = 7\n[admin]\nlisten = \"127.0.0.1:1\"\n[routes.other]\nttl = \"7s\"\nforward_headers = [\"accept\"]\n\
          [telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\ntrace_sample = 1\n[[trust]]\nissuer = \"i\"\njwks_file = \"k\"\n"
     );
     let warnings = loaded(&text).warnings;
     let keys: BTreeSet<_> = warnings.iter().map(|warning| warning.key.as_str()).collect();
     let expected = [
         "admin.listen",
-        "cache.max_variants",
+        "routes.other.forward_headers",
+        "routes.other.ttl",
         "telemetry.otlp_endpoint",
         "telemetry.trace_sample",
         "trust[0]",

@@ -11,7 +11,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::access::Grant;
 use crate::budget::{Asked, Cause, Later, Permit};
-use crate::cache::policy::{self, NotStored};
+use crate::cache::policy::{self, NotStored, Stage};
 use crate::cache::{self, Entry, Held, Key};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation};
@@ -63,12 +63,19 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let why = if held.is_some() { "stale" } else { "uri-miss" };
+        let why = match held.as_ref().map(|held| held.life().stage(self.clock.tick())) {
+            None => "uri-miss",
+            // Good enough as it is: the request's own words sent us.
+            Some(Stage::Fresh | Stage::Stale) => "request",
+            Some(Stage::OnError | Stage::Over) => "stale",
+        };
         let (pending, collapsed) = match self.flights.join(&key) {
             Joined::Wait(pending) => (pending, true),
             Joined::Fetch(obligation, pending) => {
                 // Between the look and the join a flight may have landed: its answer is as good as a new one.
-                if let Held::Fresh(entry) = self.store.look(&key, self.clock.now()) {
+                if let Held::Fresh(entry) = self.store.look(&key, self.clock.now())
+                    && held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry))
+                {
                     return self.show(grant, entry, Came::Hit, parts, trail).await;
                 }
                 let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };

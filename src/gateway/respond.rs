@@ -25,6 +25,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use smallvec::SmallVec;
 
 use crate::cache::entry::Tag;
+use crate::cache::standard::Detail;
 use crate::cache::{Coding, Entry};
 use crate::token::Unidentified;
 use crate::trail::RequestId;
@@ -52,6 +53,8 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 pub enum Came {
     /// From memory.
     Hit,
+    /// From memory, although the request wanted a fresher answer than its rights can force.
+    Clamped,
     /// From memory, stale; the detail says why that was right.
     Stale(&'static str),
     /// From the partner.
@@ -179,10 +182,15 @@ impl Signature {
         let ttl = entry.life().lifetime.as_secs() as i64 - age.as_secs() as i64;
         text.extend_from_slice(self.name.as_bytes());
         match came {
-            Came::Hit | Came::Stale(_) => {
+            Came::Hit | Came::Clamped | Came::Stale(_) => {
                 text.extend_from_slice(b"; hit; ttl=");
                 text.extend_from_slice(digits.format(ttl).as_bytes());
-                if let Came::Stale(detail) = came {
+                let detail = match came {
+                    Came::Stale(detail) => detail,
+                    Came::Clamped => Detail::Clamped.word(),
+                    _ => "",
+                };
+                if !detail.is_empty() {
                     text.extend_from_slice(b"; detail=");
                     text.extend_from_slice(detail.as_bytes());
                 }
@@ -360,12 +368,6 @@ pub fn accepts_json(asked: &HeaderMap) -> bool {
         }
     }
     best.is_some_and(|(_, taken)| taken)
-}
-
-/// Whether the caller wants an answer from memory or none (RFC 9111 §5.2.1.7).
-pub fn only_if_cached(asked: &HeaderMap) -> bool {
-    let mut words = asked.get_all(CACHE_CONTROL).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-    words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"only-if-cached"))
 }
 
 fn cache_control(ask_first: bool, seconds: u64) -> HeaderValue {

@@ -8,8 +8,11 @@ pub const PERSONAL: &str = "pii:read";
 /// May use unsafe methods where a route passes them on.
 pub const WRITE: &str = "write";
 
+/// May make the partner be asked where what is held would do.
+pub const REFRESH: &str = "cache:refresh";
+
 /// Scopes that are granted only when they are named.
-const ASKED_FOR: [&str; 3] = [WRITE, "cache:refresh", "gateway:admin"];
+const ASKED_FOR: [&str; 3] = [WRITE, REFRESH, "gateway:admin"];
 
 /// Whether a token asked for without scopes gets this one.
 pub(super) fn is_given_unasked(scope: &str) -> bool {

@@ -12,7 +12,7 @@ use reseller_gateway::account_api::{Endpoint, PREFIX};
 use reseller_gateway::cache::Key;
 use reseller_gateway::cache::key::target_of;
 use reseller_gateway::clock::{Now, Tick};
-use reseller_gateway::route::{Match, Route, Routes, Target, Terms};
+use reseller_gateway::route::{Match, Mode, Route, Routes, Target, Terms};
 use reseller_gateway::token::ring::Ring;
 use reseller_gateway::token::scope::ScopeNames;
 use reseller_gateway::token::{Caller, Policy, Settings, Tokens, Wish};
@@ -34,6 +34,7 @@ fn rooms() -> Rooms {
         name: name.to_owned(),
         scope: names.set_of(["read"]),
         scope_name: "read".to_owned(),
+        mode: if stored { Mode::Api } else { Mode::Standard { forward_authorization: false } },
         stored,
         terms: Terms {
             ttl: Duration::from_secs(60),

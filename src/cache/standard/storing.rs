@@ -76,8 +76,7 @@ pub fn judge(
         return Err(Detail::Authorization);
     }
     let selection = Selection::of(head, sent).map_err(|_| Detail::Vary)?;
-    let explicit =
-        said.s_maxage.is_some() || said.max_age.is_some() || (!said.targeted && head.contains_key(EXPIRES));
+    let explicit = said.s_maxage.is_some() || said.max_age.is_some() || (!said.targeted && head.contains_key(EXPIRES));
     let validator = head.contains_key(http::header::ETAG) || head.contains_key(http::header::LAST_MODIFIED);
     let life = moments::life(&said, status, head, exchange);
     if !explicit && !moments::is_guessed_by_default(status) && !said.public {

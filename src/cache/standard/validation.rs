@@ -3,8 +3,8 @@
 //! Never takes from a 304 what belongs to the body that is held.
 
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -61,28 +61,24 @@ pub fn meant<'a, T: AsRef<Reply>>(asked_about: &'a [T], told: &HeaderMap) -> Opt
         return Some(only);
     }
     let told = told.get(ETAG)?;
-    asked_about.iter().find(|reply| {
-        reply.as_ref().tag().is_some_and(|held| opaque(held.as_bytes()) == opaque(told.as_bytes()))
-    })
+    asked_about
+        .iter()
+        .find(|reply| reply.as_ref().tag().is_some_and(|held| opaque(held.as_bytes()) == opaque(told.as_bytes())))
 }
 
-/// A reply after a 304: the stored head with the fields of the new one (§3.2), judged as a whole anew.
-///
-/// # Errors
-/// Why the updated answer may not be kept; it is given all the same, with the head that comes along.
-pub fn freshened(
-    reply: &Reply,
-    told: &HeaderMap,
-    sent: &HeaderMap,
-    exchange: Exchange,
-) -> Result<Reply, (Detail, Reply)> {
+/// A reply after a 304: the stored head with the fields of the new one (§3.2), judged as a whole anew; and why it may
+/// not be kept, if it may not.
+pub fn freshened(reply: &Reply, told: &HeaderMap, sent: &HeaderMap, exchange: Exchange) -> (Reply, Option<Detail>) {
     let head = merged(&reply.head(), told);
     match storing::judge(&Method::GET, sent, reply.status(), &with_age(&head, told), exchange) {
         Ok(storable) => {
             let head = storing::stored_head(&head, &storable.withheld, exchange);
-            Ok(reply.with(&head, storable.life, storable.selection))
+            (reply.with(&head, storable.life, storable.selection), None)
         }
-        Err(why) => Err((why, reply.with(&head, reply.life().ended(exchange.came.tick), reply.selection().clone()))),
+        Err(why) => {
+            let life = reply.life().ended(exchange.came.tick);
+            (reply.with(&head, life, reply.selection().clone()), Some(why))
+        }
     }
 }
 
@@ -134,10 +130,12 @@ pub fn after_head(
     let length = told.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let same = |name: &HeaderName| told.get(name).is_none_or(|value| reply.value(name).as_ref() == Some(value));
     let same_length = length.is_none_or(|length| length == reply.body().len().to_string());
-    if same_length && same(&ETAG) && same(&LAST_MODIFIED) {
-        if let Ok(updated) = freshened(reply, told, sent, exchange) {
-            return Some(Told::Updated(Box::new(updated)));
-        }
+    if same_length
+        && same(&ETAG)
+        && same(&LAST_MODIFIED)
+        && let (updated, None) = freshened(reply, told, sent, exchange)
+    {
+        return Some(Told::Updated(Box::new(updated)));
     }
     let life = reply.life().ended(exchange.came.tick);
     Some(Told::Outdated(Box::new(reply.with(&reply.head(), life, reply.selection().clone()))))

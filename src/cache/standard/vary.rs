@@ -9,7 +9,10 @@ use super::directives::top_level_comma;
 
 /// What an answer was chosen by: header names and the normalised values that the request had.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Selection(Box<[(HeaderName, Option<Box<[u8]>>)]>);
+pub struct Selection(Box<[Chosen]>);
+
+/// A header's name and normalised value; no value where the request did not have it.
+type Chosen = (HeaderName, Option<Box<[u8]>>);
 
 /// `Vary: *`: chosen by something that no request says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,11 @@ impl Selection {
         }
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
-        Ok(Self(names.into_iter().map(|name| (normalised(sent, &name), name)).map(|(a, b)| (b, a)).collect()))
+        let chosen = |name: HeaderName| {
+            let value = normalised(sent, &name);
+            (name, value)
+        };
+        Ok(Self(names.into_iter().map(chosen).collect()))
     }
 
     /// Whether a request would have been answered the same.
@@ -41,8 +48,8 @@ impl Selection {
 
     /// Bytes it holds.
     pub fn bytes(&self) -> usize {
-        let value = |value: &Option<Box<[u8]>>| value.as_ref().map_or(0, |value| value.len());
-        self.0.iter().map(|(name, held)| size_of::<(HeaderName, Option<Box<[u8]>>)>() + name.as_str().len() + value(held)).sum()
+        let one = |(name, value): &Chosen| name.as_str().len() + value.as_ref().map_or(0, |value| value.len());
+        self.0.iter().map(|chosen| size_of::<Chosen>() + one(chosen)).sum()
     }
 }
 

@@ -54,19 +54,6 @@ fn an_accept_that_takes_json_is_told_from_one_that_does_not() {
 }
 
 #[test]
-fn only_if_cached_is_found_among_other_directives() {
-    let rows = [
-        ("only-if-cached", true),
-        ("max-stale=5, Only-If-Cached", true),
-        ("no-cache", false),
-        ("x-only-if-cached", false),
-    ];
-    for (line, expected) in rows {
-        assert_eq!(only_if_cached(&head(&[(CACHE_CONTROL, line)])), expected, "{line}");
-    }
-}
-
-#[test]
 fn preconditions_are_judged_in_their_order() {
     use Condition::{Fails, None, NotModified};
     let tag = Tag::of(b"{}");

@@ -23,7 +23,7 @@ use crate::dial::OutBody;
 use crate::flight::Obligation;
 use crate::route::Target;
 use crate::trail::Trail;
-use crate::upstream::{Failed, pause_until};
+use crate::upstream::{Failed, pause_until, through};
 
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::{Body, Told};
@@ -241,6 +241,9 @@ impl<C: Dials> Gateway<C> {
             _ => {}
         }
         storing::strip(&mut head);
+        if !forwards_authorization {
+            through::strip_household(&mut head);
+        }
         self.localise(&mut head);
         Ok(Arrived { status, head, incoming, permit, exchange, known: exchange.asked })
     }
@@ -249,20 +252,14 @@ impl<C: Dials> Gateway<C> {
     fn confirmed(&self, errand: &Errand, meant: &Arc<Reply>, arrived: &Arrived) -> Brought {
         let (key, sent) = (&errand.asked.key, &errand.asked.head);
         let mut told = errand.told(StatusCode::NOT_MODIFIED);
-        let reply = match validation::freshened(meant, &arrived.head, sent, arrived.exchange) {
-            Ok(reply) => {
-                let reply = Arc::new(reply);
-                told.stored = self.store.keep_reply(key, sent, &reply, arrived.known);
-                told.detail = (!told.stored).then_some(Detail::Superseded);
-                reply
-            }
-            Err((why, reply)) => {
-                // The partner took it back.
-                self.store.invalidate(key, arrived.exchange.came.tick);
-                told.detail = Some(why);
-                Arc::new(reply)
-            }
-        };
+        let (reply, taken_back) = validation::freshened(meant, &arrived.head, sent, arrived.exchange);
+        let reply = Arc::new(reply);
+        if taken_back.is_some() {
+            self.store.invalidate(key, arrived.exchange.came.tick);
+        } else {
+            told.stored = self.store.keep_reply(key, sent, &reply, arrived.known);
+        }
+        told.detail = taken_back.or((!told.stored).then_some(Detail::Superseded));
         Brought::Kept(Kept { reply, withheld: HeaderMap::new(), told, took: arrived.took() })
     }
 
