@@ -10,6 +10,8 @@ use http::{HeaderMap, StatusCode};
 use crate::clock::Tick;
 use crate::route::Terms;
 
+use super::standard::Detail;
+
 /// RFC 9111 §1.2.2: the largest age or lifetime that needs to be told apart.
 const MOST_SECONDS: u64 = 1 << 31;
 
@@ -32,11 +34,11 @@ impl NotStored {
     /// The fixed word.
     pub const fn word(self) -> &'static str {
         match self {
-            Self::NoStore => "no-store",
-            Self::Private => "private",
-            Self::Vary => "vary",
-            Self::Status => "status",
-            Self::TooLarge => "too-large",
+            Self::NoStore => Detail::NoStore.word(),
+            Self::Private => Detail::Private.word(),
+            Self::Vary => Detail::Vary.word(),
+            Self::Status => Detail::Status.word(),
+            Self::TooLarge => Detail::TooLarge.word(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::budget::{Cause, Figures};
+use crate::cache::standard::Detail;
 
 use super::{Outcome, Trail};
 
@@ -44,6 +45,7 @@ pub struct Counts {
     routes: Vec<String>,
     rows: Vec<Row>,
     calls: Vec<AtomicU64>,
+    details: [AtomicU64; Detail::ALL.len()],
     unknown_fields: AtomicU64,
     pub(super) lines_dropped: AtomicU64,
 }
@@ -86,7 +88,8 @@ impl Counts {
             || Row { requests: zeroes(many), from_memory: Histogram::default(), from_partner: Histogram::default() };
         let calls = zeroes((routes.len() + 1) * CAUSES);
         let rows = (0..ROWS).map(|_| row()).collect();
-        Self { routes, rows, calls, unknown_fields: AtomicU64::new(0), lines_dropped: AtomicU64::new(0) }
+        let details = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { routes, rows, calls, details, unknown_fields: AtomicU64::new(0), lines_dropped: AtomicU64::new(0) }
     }
 
     /// The name of a route.
@@ -100,6 +103,12 @@ impl Counts {
         let status = STATUSES.iter().position(|&known| known == trail.status.as_u16()).unwrap_or(STATUSES.len() - 1);
         let at = (self.at(trail.route) * OUTCOMES + trail.outcome as usize) * STATUSES.len() + status;
         if let Some(counter) = row.requests.get(at) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        if !trail.cause.is_empty()
+            && let Some(at) = Detail::ALL.iter().position(|detail| detail.word() == trail.cause)
+            && let Some(counter) = self.details.get(at)
+        {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         let histogram = match trail.outcome {
@@ -184,6 +193,13 @@ impl Counts {
             let (route, cause, calls) = (self.route(Some(at / CAUSES)), cause.word(), calls.load(Ordering::Relaxed));
             if calls > 0 {
                 writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
+            }
+        }
+        head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
+        for (detail, many) in Detail::ALL.iter().zip(&self.details) {
+            let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));
+            if many > 0 {
+                writeln!(out, r#"{NAME}cache_details_total{{detail="{detail}"}} {many}"#)?;
             }
         }
         let (entries, bytes, evicted) = gauges.store;

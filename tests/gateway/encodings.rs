@@ -148,3 +148,17 @@ fn what_is_small_or_not_to_be_transformed_is_left_alone() {
         }
     }
 }
+
+#[test]
+fn a_refresh_that_changes_nothing_keeps_the_gzip_form_of_the_whole() {
+    let asked_each_time = |reply: Reply| reply.header("etag", "\"v1\"").header("cache-control", "no-cache");
+    for again in [Reply::status(304), Reply::json(list())] {
+        let partner = Partner::listen();
+        partner.answers(CLIENTS, [asked_each_time(Reply::json(list())), asked_each_time(again)]);
+        let house = House::before(partner);
+        // Every answer is a new entry here: what is pressed is seen only if it is handed on.
+        let pressed = house.pressed();
+        assert_eq!(unpacked(&pressed), list());
+        assert_eq!(house.get(&[GZIP, ("if-none-match", &pressed.told("etag"))]).status, 304);
+    }
+}

@@ -21,6 +21,10 @@ mod traps;
 
 mod encodings;
 
+mod standard;
+
+mod wishes;
+
 mod laws;
 
 mod http_cache;

@@ -81,7 +81,7 @@ fn directives_are_read_in_every_form_they_come_in() {
         (&[(CC, "max-age=\"60\"")], Ok(60)),
         (&[(CC, "max-age=0060")], Ok(60)),
         (&[(CC, "max-age=2147483647")], Ok(MOST_SECONDS - 1)),
-        (&[(CC, "max-age=2147483648")], most.clone()),
+        (&[(CC, "max-age=2147483648")], most),
         (&[(CC, "max-age=99999999999999999999999")], most),
         (&[(CC, ", ,max-age=60,,")], Ok(60)),
         (&[(CC, "foobar, max-age=60")], Ok(60)),
