@@ -26,6 +26,7 @@ use crate::gcra::{Quota, Rate};
 use crate::listen::{self, Door, Limits, Listener};
 use crate::secret::Secret;
 use crate::simulator::{self, Simulator};
+use crate::token::bounds::{Bound, Bounds};
 use crate::token::scope::ScopeNames;
 use crate::token::{Tokens, Wish};
 
@@ -41,7 +42,7 @@ struct Arguments {
 enum Command {
     /// Run the gateway.
     Serve(Configured),
-    /// Try it: the gateway, a simulated partner and tokens for three callers, on loopback and in memory.
+    /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in memory.
     Demo,
     /// Check the configuration and print the settings that result; opens no port and asks nobody.
     Check(Configured),
@@ -127,10 +128,10 @@ enum TokenCommand {
         /// A scope of the caller's; repeat for more. Without it: all but `write`, `cache:refresh` and `gateway:admin`.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
-        /// Narrow it to a client; not available in this version.
+        /// Narrow it to a client, by its id; repeat for more. Without it: the caller's clients.
         #[arg(long = "client", value_name = "ID")]
         clients: Vec<String>,
-        /// Narrow it to a provider; not available in this version.
+        /// Narrow it to a provider, by its id; repeat for more. Without it: the caller's providers.
         #[arg(long = "provider", value_name = "ID")]
         providers: Vec<String>,
         /// For how long (for example 30m), at most `tokens.max_ttl`. Without it: the caller's `token_ttl`.
@@ -160,12 +161,10 @@ pub fn run() -> ExitCode {
         Command::Check(configured) => configured.load().and_then(|config| check(&config)),
         Command::Simulate(settings) => in_runtime(simulate(settings)),
         Command::Token(TokenCommand::Issue { configured, caller, scopes, clients, providers, ttl }) => {
-            match clients.is_empty() && providers.is_empty() {
-                true => configured.load().and_then(|config| issue(&config, caller, scopes, ttl)),
-                false => Err(anyhow::anyhow!(
-                    "--client and --provider: tokens with bounds are not available in this version"
-                )),
-            }
+            configured.load().and_then(|config| {
+                let bounds = Bounds { clients: narrowed_to(&clients)?, providers: narrowed_to(&providers)? };
+                issue(&config, caller, scopes, bounds, ttl)
+            })
         }
         Command::Healthcheck { address } => in_runtime(healthcheck(address)),
         Command::Completions { shell } => {
@@ -270,7 +269,18 @@ fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn issue(config: &Config, caller: String, scopes: Vec<String>, ttl: Option<Duration>) -> anyhow::Result<()> {
+/// The set that flags name; none is all.
+fn narrowed_to(ids: &[String]) -> anyhow::Result<Bound> {
+    if ids.is_empty() { Ok(Bound::All) } else { Ok(Bound::of(ids)?) }
+}
+
+fn issue(
+    config: &Config,
+    caller: String,
+    scopes: Vec<String>,
+    bounds: Bounds,
+    ttl: Option<Duration>,
+) -> anyhow::Result<()> {
     let Some(folder) = config.tokens.keys_dir.as_deref() else {
         bail!(
             "state.dir is empty, so the signing keys are in the memory of the running gateway alone; set state.dir to issue tokens here"
@@ -281,7 +291,8 @@ fn issue(config: &Config, caller: String, scopes: Vec<String>, ttl: Option<Durat
     if ttl.is_zero() || ttl > config.tokens.max_ttl {
         bail!("--ttl must be above 0 and at most tokens.max_ttl, {} s", config.tokens.max_ttl.as_secs());
     }
-    let token = tokens(config, boot::ring(Some(folder))?)?.issue(&Wish { caller, scopes, ttl }, Clock::real().now())?;
+    let wish = Wish { caller, scopes, bounds, ttl };
+    let token = tokens(config, boot::ring(Some(folder))?)?.issue(&wish, Clock::real().now())?;
     writeln!(std::io::stdout(), "{token}")?;
     Ok(())
 }

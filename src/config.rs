@@ -22,7 +22,7 @@ mod words;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-pub use self::callers::{Bound, Caller, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
+pub use self::callers::{Caller, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
 pub use self::doors::{Admin, Health, Listener, Server, Tls};
 pub use self::fault::{Fault, Faults, Origin, Warning};
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};

@@ -4,13 +4,19 @@
 
 mod fetch;
 
+mod narrow;
+
 mod pass;
 
 mod press;
 
+pub use narrow::Views;
+
 pub mod refusal;
 
 pub mod respond;
+
+mod settle;
 
 mod standard;
 
@@ -24,25 +30,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Grant, Rules, Sight};
-use crate::account_api::Endpoint;
+use crate::access::{Decision, Grant, Rules, Sight};
 use crate::budget::Budget;
-use crate::cache::entry::Tag;
 use crate::cache::standard::Detail;
-use crate::cache::{Coding, Entry, Held, Key, Shown, Store};
+use crate::cache::{Coding, Entry, Held, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
-use crate::route::{Mode, Resource, Routes, Target};
+use crate::route::{Mode, Routes, Target};
 use crate::token::Tokens;
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
 use crate::upstream::Upstream;
-use crate::view;
+use crate::view::Allow;
 
 use fetch::Landed;
 use refusal::Refusal;
@@ -81,6 +85,10 @@ pub struct Gateway<C> {
     pub budget: Arc<Budget>,
     /// Ask.
     pub upstream: Upstream<C>,
+    /// What beyond the schema narrowed rights may see.
+    pub allow: Arc<Allow>,
+    /// Views under way, so that each is made once however many wait for it.
+    pub views: Views,
     /// What happened.
     pub ledger: Arc<Ledger>,
     /// What every answer carries.
@@ -155,17 +163,28 @@ impl<C: Dials> Gateway<C> {
         self: &Arc<Self>,
         parts: &mut Parts,
         body: Incoming,
-        now: Now,
+        mut now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let grant = self.resolve(parts, now, trail)?;
+        let grant = match self.resolve(parts, now, trail)? {
+            Decision::Granted(grant) => grant,
+            // In a box: it is rare, and would make every request's own future larger.
+            Decision::Needs(question) => {
+                let grant = Box::pin(self.settle(*question, parts, now, trail)).await?;
+                now = self.clock.now();
+                grant
+            }
+        };
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         if route.mode != Mode::Api {
             // In a box: it is large, and the hit path carries this future about.
             return Box::pin(self.standard(&grant, parts, body, now, trail)).await;
         }
         let Some(key) = Key::of(&grant, route, &parts.headers) else {
-            return self.pass_through(&grant, parts, body, trail).await;
+            return match grant.sight() {
+                Sight::Full => self.pass_through(&grant, parts, body, trail).await,
+                Sight::Narrow(_) => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
+            };
         };
         if !respond::accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
@@ -187,7 +206,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// The first half of the path, without effects: who asks for what, and may they.
-    fn resolve(&self, parts: &Parts, now: Now, trail: &mut Trail) -> Result<Grant, Refusal> {
+    fn resolve(&self, parts: &Parts, now: Now, trail: &mut Trail) -> Result<Decision, Refusal> {
         let target = Target::parse(&parts.uri)?;
         let caller = self.tokens.identify(&parts.headers, now)?;
         trail.caller = Some(Arc::clone(&caller));
@@ -208,7 +227,7 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Response<Body>, Refusal> {
         let view = match grant.sight() {
             Sight::Full => None,
-            Sight::WithoutPersonal => Some(self.narrow(grant, &entry, &parts.headers).await?),
+            Sight::Narrow(lens) => Some(self.narrow(grant, lens, &entry, &parts.headers).await?),
         };
         let full = view.is_none();
         let (view, coding) = match parts.headers.contains_key(ACCEPT_ENCODING) {
@@ -216,7 +235,7 @@ impl<C: Dials> Gateway<C> {
             false => (view, Coding::Identity),
         };
         // A hit is judged and shown at one moment; whatever had to wait is older by then.
-        let shown_at = if came == Came::Hit { trail.began } else { self.clock.tick() };
+        let shown_at = if came == Came::Hit && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
         let age = entry.life().age(shown_at);
         match came {
             Came::Hit => trail.outcome = Outcome::Hit,
@@ -241,32 +260,6 @@ impl<C: Dials> Gateway<C> {
         )
     }
 
-    /// The bytes without personal data: made once per entry, off the workers when large.
-    async fn narrow(&self, grant: &Grant, entry: &Arc<Entry>, headers: &HeaderMap) -> Result<(Bytes, Tag), Refusal> {
-        const LARGE: usize = 64 << 10;
-        let Resource::Seven { endpoint, .. } = *grant.wanted().resource() else { return Err(Refusal::NotUnderstood) };
-        if entry.status() != StatusCode::OK {
-            return Err(Refusal::Status(entry.status()));
-        }
-        if let Some(shown) = entry.face(grant.right(), Coding::Identity) {
-            return Ok((shown.bytes.clone(), shown.tag));
-        }
-        let body = entry.body();
-        let made = match body.len() {
-            0..LARGE => project(endpoint, &body),
-            _ => {
-                tokio::task::spawn_blocking(move || project(endpoint, &body)).await.unwrap_or(Err(view::NotUnderstood))
-            }
-        };
-        let (shown, unknown) = made.map_err(|view::NotUnderstood| Refusal::NotUnderstood)?;
-        self.ledger.counts.unknown_fields(unknown);
-        let key = self.routes.at(grant.wanted().route()).and_then(|route| Key::of(grant, route, headers));
-        if let Some(key) = key {
-            self.store.keep_face(key, entry, grant.right(), Coding::Identity, &shown);
-        }
-        Ok((shown.bytes, shown.tag))
-    }
-
     fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr) -> Trail {
         let (start, counted) = &self.requests;
         let made = || start.wrapping_add(counted.fetch_add(1, Ordering::Relaxed));
@@ -286,10 +279,4 @@ impl<C: Dials> Gateway<C> {
             request_id: sent.unwrap_or_else(|| RequestId::made(made())),
         }
     }
-}
-
-fn project(endpoint: Endpoint, body: &[u8]) -> Result<(Shown, u32), view::NotUnderstood> {
-    let projected = view::without_personal(endpoint, body)?;
-    let tag = Tag::of(&projected.bytes);
-    Ok((Shown { bytes: projected.bytes.into(), tag }, projected.unknown))
 }

@@ -118,6 +118,14 @@ impl Match {
     pub fn method(&self) -> &Method {
         &self.method
     }
+
+    /// The list of projects of the client that one of the seven is about.
+    pub fn projects(&self) -> Option<Self> {
+        let Resource::Seven { ids, .. } = &self.resource else { return None };
+        let (endpoint, ids) = (Endpoint::ClientProjects, ids.first().into_iter().cloned().collect());
+        let resource = Resource::Seven { endpoint, ids, query: SmallVec::new() };
+        Some(Self { route: endpoint as usize, resource, method: Method::GET })
+    }
 }
 
 /// Why no route leads there.

@@ -4,6 +4,8 @@
 
 pub mod scope;
 
+pub mod bounds;
+
 pub mod claims;
 
 pub mod ring;
@@ -20,6 +22,7 @@ use http::header::AUTHORIZATION;
 
 use crate::clock::Now;
 
+use bounds::Bounds;
 use claims::Claims;
 use remembered::Remembered;
 use ring::Ring;
@@ -50,6 +53,8 @@ pub struct Policy {
     pub name: String,
     /// Names of the scopes it may have.
     pub scopes: Vec<String>,
+    /// Which clients and providers it may reach.
+    pub bounds: Bounds,
 }
 
 /// An identified caller with its effective right: what its token says, cut down to what its policy allows today.
@@ -58,6 +63,7 @@ pub struct Caller {
     name: Arc<str>,
     jti: Box<str>,
     scopes: Scopes,
+    bounds: Bounds,
     expires: u64,
 }
 
@@ -70,6 +76,11 @@ impl Caller {
     /// The id of the token it came with (RFC 7519 §4.1.7).
     pub fn jti(&self) -> &str {
         &self.jti
+    }
+
+    /// Its effective bounds.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Its effective scopes.
@@ -96,9 +107,13 @@ pub enum Unidentified {
     /// Its caller is not in the configuration any more.
     #[error("caller no longer configured")]
     UnknownCaller,
-    /// It is narrowed in a way that this version cannot hold.
-    #[error("token with bounds")]
-    Bounded,
+}
+
+/// A policy as it is joined with a token.
+struct Allowed {
+    name: Arc<str>,
+    scopes: Scopes,
+    bounds: Bounds,
 }
 
 /// The door: knows the keys, the callers and the tokens seen lately.
@@ -106,7 +121,7 @@ pub struct Tokens {
     settings: Settings,
     ring: Arc<Ring>,
     names: Arc<ScopeNames>,
-    policies: HashMap<String, (Arc<str>, Scopes)>,
+    policies: HashMap<String, Allowed>,
     seen: Remembered,
 }
 
@@ -117,8 +132,9 @@ impl Tokens {
             .callers
             .iter()
             .map(|policy| {
-                let allowed = names.set_of(policy.scopes.iter().map(String::as_str));
-                (policy.name.clone(), (Arc::from(policy.name.as_str()), allowed))
+                let scopes = names.set_of(policy.scopes.iter().map(String::as_str));
+                let name = Arc::from(policy.name.as_str());
+                (policy.name.clone(), Allowed { name, scopes, bounds: policy.bounds.clone() })
             })
             .collect();
         Self { settings, ring, names, policies, seen: Remembered::new() }
@@ -163,10 +179,17 @@ impl Tokens {
     fn examine(&self, token: &[u8], now: Now) -> Result<Caller, Unidentified> {
         let token = std::str::from_utf8(token).map_err(|_| Unidentified::Bad("not text"))?;
         let claims = verify::verify(token, &self.ring, &self.settings.issuer, &self.settings.audience, now)?;
-        let (name, allowed) = self.policies.get(&claims.client_id).ok_or(Unidentified::UnknownCaller)?;
+        let allowed = self.policies.get(&claims.client_id).ok_or(Unidentified::UnknownCaller)?;
+        let bounds = match &claims.authorization_details {
+            None => allowed.bounds.clone(),
+            Some(details) => Bounds::of_details(details)
+                .map_err(|_| Unidentified::Bad("authorization_details"))?
+                .intersect(&allowed.bounds),
+        };
         Ok(Caller {
-            name: Arc::clone(name),
-            scopes: self.names.set_of(claims.scope.split(' ')).intersect(*allowed),
+            name: Arc::clone(&allowed.name),
+            scopes: self.names.set_of(claims.scope.split(' ')).intersect(allowed.scopes),
+            bounds,
             jti: claims.jti.into_boxed_str(),
             expires: claims.exp,
         })
@@ -186,6 +209,16 @@ impl Tokens {
         if let Some(wide) = scopes.iter().find(|scope| !policy.scopes.contains(scope)) {
             return Err(NotIssued::Wider(wide.clone(), policy.name.clone(), policy.scopes.join(" ")));
         }
+        for (kind, may, asked) in [
+            ("client", &policy.bounds.clients, &wish.bounds.clients),
+            ("provider", &policy.bounds.providers, &wish.bounds.providers),
+        ] {
+            // Who names nothing gets what the caller has.
+            if let Some(beyond) = may.beyond(asked).filter(|_| !asked.is_all()) {
+                return Err(NotIssued::Beyond(kind, beyond.to_owned(), policy.name.clone()));
+            }
+        }
+        let narrower = wish.bounds.intersect(&policy.bounds) != policy.bounds;
         let claims = Claims {
             iss: self.settings.issuer.clone(),
             sub: policy.name.clone(),
@@ -195,7 +228,7 @@ impl Tokens {
             jti: claims::new_id()?,
             client_id: policy.name.clone(),
             scope: scopes.join(" "),
-            authorization_details: None,
+            authorization_details: narrower.then(|| wish.bounds.details()),
         };
         let token = self.ring.sign(&claims)?;
         if token.len() > LONGEST { Err(NotIssued::TooLong) } else { Ok(token) }
@@ -214,6 +247,8 @@ pub struct Wish {
     pub caller: String,
     /// Which scopes; none means the caller's reading ones.
     pub scopes: Vec<String>,
+    /// Which clients and providers; all means the caller's own.
+    pub bounds: Bounds,
     /// For how long.
     pub ttl: std::time::Duration,
 }
@@ -227,8 +262,11 @@ pub enum NotIssued {
     /// A scope goes beyond the caller's policy.
     #[error("the scope {0:?} is not among those of {1:?}, which are: {2}")]
     Wider(String, String, String),
+    /// An object is outside the caller's bounds: its kind, it, the caller.
+    #[error("the {0} {1:?} is not among those of {2:?}; its [[callers]] table says which are")]
+    Beyond(&'static str, String, String),
     /// It would not fit into a header.
-    #[error("the token would be longer than 4 KiB; ask for fewer scopes")]
+    #[error("the token would be longer than 4 KiB; ask for fewer scopes, clients or providers")]
     TooLong,
     /// The signing key or the machine's randomness failed.
     #[error("cannot sign: {0}")]

@@ -14,6 +14,7 @@ use reseller_gateway::dial;
 use reseller_gateway::route::Target;
 use reseller_gateway::secret::Secret;
 use reseller_gateway::token::Wish;
+use reseller_gateway::token::bounds::Bounds;
 
 const SETTINGS: &str = r#"
 [upstream]
@@ -42,7 +43,12 @@ pub(crate) fn house() -> Arc<House> {
 
 /// What the caller wishes for.
 pub(crate) fn wish() -> Wish {
-    Wish { caller: "bench".to_owned(), scopes: Vec::new(), ttl: std::time::Duration::from_secs(3600) }
+    Wish {
+        caller: "bench".to_owned(),
+        scopes: Vec::new(),
+        bounds: Bounds::default(),
+        ttl: std::time::Duration::from_secs(3600),
+    }
 }
 
 /// A request's headers with a token of their own.
@@ -67,7 +73,7 @@ pub(crate) fn grant(house: &House, headers: &HeaderMap, uri: &Uri) -> Grant {
     let caller = house.tokens.identify(headers, house.clock.now()).unwrap();
     let wanted = house.routes.find(&http::Method::GET, &Target::parse(uri).unwrap()).unwrap();
     let route = house.routes.at(wanted.route()).unwrap();
-    house.rules.decide(caller, wanted, route).unwrap()
+    house.rules.decide(caller, wanted, route).unwrap().granted().unwrap()
 }
 
 /// The key of what `uri` names.

@@ -22,6 +22,7 @@ use crate::gateway::{self, Dials, Gateway};
 use crate::gcra::Quota;
 use crate::route::{Mode, Route, Routes, Terms};
 use crate::secret::Secret;
+use crate::token::bounds::Bounds;
 use crate::token::ring::Ring;
 use crate::token::scope::ScopeNames;
 use crate::token::{self, Policy, Tokens};
@@ -29,6 +30,7 @@ use crate::trail::Ledger;
 use crate::trail::count::Counts;
 use crate::trail::line::{Lines, Look, Which};
 use crate::upstream::{self, Upstream};
+use crate::view::Allow;
 
 /// The house over real sockets.
 pub type House = Gateway<Dialer>;
@@ -91,6 +93,8 @@ pub fn join<C: Dials>(
             max_wait: budget.max_wait,
         }),
         upstream: Upstream::new(client(connector), upstream, clock).context("upstream.api_key_file")?,
+        allow: Arc::new(allow(&config.views.allow)?),
+        views: gateway::Views::default(),
         ledger: Arc::new(Ledger {
             counts: Counts::new(routes.all().iter().map(|route| route.name.clone()).collect()),
             lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
@@ -126,7 +130,11 @@ pub fn ring(keys_dir: Option<&Path>) -> anyhow::Result<Ring> {
 
 /// What the configuration says of callers and tokens.
 pub(crate) fn token_settings(config: &Config) -> token::Settings {
-    let policy = |caller: &crate::config::Caller| Policy { name: caller.name.clone(), scopes: caller.scopes.clone() };
+    let policy = |caller: &crate::config::Caller| Policy {
+        name: caller.name.clone(),
+        scopes: caller.scopes.clone(),
+        bounds: Bounds { clients: caller.clients.clone(), providers: caller.providers.clone() },
+    };
     token::Settings {
         issuer: config.server.public_url.clone(),
         audience: config.tokens.audience.clone(),
@@ -169,6 +177,14 @@ fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Resul
         forward_headers: forward.collect::<Result<_, _>>().context("forward_headers")?,
         open_to_narrowed: route.projection == Projection::NoneNeeded,
     })
+}
+
+fn allow(paths: &[String]) -> anyhow::Result<Allow> {
+    let mut allow = Allow::default();
+    for path in paths {
+        allow.add(path).with_context(|| format!("views.allow: {path}"))?;
+    }
+    Ok(allow)
 }
 
 /// Two gateways in a row must not look like one that calls itself.

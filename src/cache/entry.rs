@@ -38,7 +38,7 @@ pub struct Entry {
 }
 
 /// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag([u8; 16]);
 
 impl Tag {

@@ -28,6 +28,8 @@ pub enum NotStored {
     Status,
     /// Larger than `cache.max_object`.
     TooLarge,
+    /// The route says `store = false`.
+    Route,
 }
 
 impl NotStored {
@@ -39,6 +41,7 @@ impl NotStored {
             Self::Vary => Detail::Vary.word(),
             Self::Status => Detail::Status.word(),
             Self::TooLarge => Detail::TooLarge.word(),
+            Self::Route => Detail::Route.word(),
         }
     }
 }

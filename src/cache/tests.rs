@@ -14,6 +14,7 @@ use super::*;
 use crate::access::{Grant, Rules};
 use crate::account_api::{Endpoint, PREFIX};
 use crate::route::{Mode, Resource, Route, Routes, Target, Terms};
+use crate::token::bounds::Bounds;
 use crate::token::ring::Ring;
 use crate::token::scope::ScopeNames;
 use crate::token::{Caller, Policy, Tokens, Wish};
@@ -349,6 +350,30 @@ fn sixteen_rights_are_kept_of_an_entry_and_the_seventeenth_is_not() {
 }
 
 #[test]
+fn many_threads_that_make_forms_at_once_lose_none_and_keep_no_more_than_there_is_room_for() {
+    let (store, key, entry) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    store.keep(key.clone(), Arc::clone(&entry));
+    std::thread::scope(|scope| {
+        for first in 0..8 {
+            let (store, key, entry) = (&store, &key, &entry);
+            scope.spawn(move || {
+                for nth in 0..8 {
+                    let right = Right::numbered((first + nth) % 8);
+                    assert!(kept(store, key, entry, right, Coding::Identity, b"view"));
+                    assert!(kept(store, key, entry, right, Coding::Gzip, b"view"));
+                }
+                (8..40).for_each(|number| {
+                    let _ = kept(store, key, entry, Right::numbered(number), Coding::Identity, b"view");
+                });
+            });
+        }
+    });
+    let held = (0..40).filter(|&number| entry.face(Right::numbered(number), Coding::Identity).is_some()).count();
+    assert_eq!(held, 16);
+    assert_eq!((0..8).filter(|&number| entry.face(Right::numbered(number), Coding::Gzip).is_some()).count(), 8);
+}
+
+#[test]
 fn forms_are_weighed_when_they_are_made_and_never_bring_an_entry_back() {
     static LONG: [u8; 5000] = [b'x'; 5000];
     let (store, key, old) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
@@ -414,10 +439,15 @@ fn asker() -> Asker {
         issuer: "http://127.0.0.1".to_owned(),
         audience: "account-api".to_owned(),
         accept_api_key_header: true,
-        callers: vec![Policy { name: "billing".to_owned(), scopes }],
+        callers: vec![Policy { name: "billing".to_owned(), scopes, bounds: Bounds::default() }],
     };
     let tokens = Tokens::new(settings, Arc::new(Ring::in_memory().unwrap()), Arc::clone(&names));
-    let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), ttl: Duration::from_secs(60) };
+    let wish = Wish {
+        caller: "billing".to_owned(),
+        scopes: Vec::new(),
+        bounds: Bounds::default(),
+        ttl: Duration::from_secs(60),
+    };
     let token = tokens.issue(&wish, now(0)).unwrap();
     let headers = head(&[(http::header::AUTHORIZATION, &format!("Bearer {token}"))]);
     let caller = tokens.identify(&headers, now(0)).unwrap();
@@ -444,7 +474,7 @@ impl Asker {
         let uri = target.parse().unwrap();
         let wanted = self.routes.find(method, &Target::parse(&uri).unwrap()).unwrap();
         let route = self.routes.at(wanted.route()).unwrap();
-        (self.rules.decide(Arc::clone(&self.caller), wanted, route).unwrap(), route)
+        (self.rules.decide(Arc::clone(&self.caller), wanted, route).unwrap().granted().unwrap(), route)
     }
 
     fn key(&self, path: &str, headers: &HeaderMap) -> Key {

@@ -10,6 +10,8 @@ use super::callers::LONGEST_WITHOUT_STATE;
 use super::notes::Notes;
 use super::routes::{Projection, ROUTE_NAMES, Route, RouteMode};
 use super::words::{is_loopback, nearest};
+use crate::access::PROVIDER_QUERY;
+use crate::account_api::Endpoint;
 
 /// Scopes that no route names.
 const SPECIAL_SCOPES: [&str; 4] = ["pii:read", "write", "cache:refresh", "gateway:admin"];
@@ -21,6 +23,7 @@ pub(super) fn all(config: &Config, notes: &Notes) {
     routes(config, notes);
     scopes(config, notes);
     lifetimes(config, notes);
+    lists_of_providers(config, notes);
     for (index, caller) in config.callers.iter().enumerate() {
         let earlier = config.callers.iter().take(index).position(|other| other.name == caller.name);
         if let Some(earlier) = earlier.filter(|_| !caller.name.is_empty()) {
@@ -156,6 +159,23 @@ fn scopes(config: &Config, notes: &Notes) {
                 let hint = nearest(scope, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
                 notes.fault(&key, format!("no route names the scope `{scope}`{}", hint.unwrap_or_default()));
             }
+        }
+    }
+}
+
+/// A caller that is bound to providers lists clients by naming one of them.
+fn lists_of_providers(config: &Config, notes: &Notes) {
+    let Some(clients) = config.routes.iter().find(|route| route.name == Endpoint::Clients.name()) else { return };
+    if clients.query.iter().any(|name| name == PROVIDER_QUERY) {
+        return;
+    }
+    for (index, caller) in config.callers.iter().enumerate() {
+        if !caller.providers.is_all() && caller.scopes.contains(&clients.scope) {
+            let key = format!("callers[{index}].providers");
+            notes.warn(
+                &key,
+                format!("it can never list clients: `query` of [routes.clients] lacks \"{PROVIDER_QUERY}\""),
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Never changes a setting. What gets built loses its line here.
 
 use super::Config;
-use super::callers::{Bound, Priority};
+use super::callers::Priority;
 use super::doors::Admin;
 use super::inside::Telemetry;
 use super::notes::Notes;
@@ -28,15 +28,7 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
     let upstream = &config.upstream;
     no(upstream.kind == UpstreamKind::Hub, "upstream.kind".to_owned(), "a hub as upstream");
     no(upstream.api_key_file_next.is_some(), "upstream.api_key_file_next".to_owned(), "a second key");
-    no(!config.views.allow.is_empty(), "views.allow".to_owned(), "showing unknown fields in views");
     for (index, caller) in config.callers.iter().enumerate() {
-        for (key, bound) in [("clients", &caller.clients), ("providers", &caller.providers)] {
-            if notes.is_faulty_within(&format!("callers[{index}].{key}")) {
-                continue;
-            }
-            let what = "a caller bound to some of them is refused until bounds arrive with a later version; that";
-            no(*bound != Bound::All, format!("callers[{index}].{key}"), what);
-        }
         no(caller.limits.is_some(), format!("callers[{index}].limits"), "limits per caller");
     }
 }

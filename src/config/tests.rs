@@ -259,6 +259,23 @@ fn settings_without_effect_are_warnings_with_their_place() {
     );
 }
 
+#[test]
+fn a_caller_s_bounds_are_sets_and_one_that_can_list_nothing_is_warned_of() {
+    let text = |query: &str| {
+        format!(
+            "{LEAST}[routes.clients]\nquery = [{query}]\n[[callers]]\nname = \"b\"\nscopes = [\"clients:read\"]\n\
+             clients = []\nproviders = [\"024C2B6D-CBB8-4056-9D3F-8055FA86659C\", \"b\"]\n"
+        )
+    };
+    let config = loaded(&text("\"provider_id\""));
+    let caller = &config.callers[0];
+    assert_eq!(caller.clients.names(), Vec::<String>::new());
+    assert_eq!(caller.providers.names(), ["024c2b6d-cbb8-4056-9d3f-8055fa86659c", "b"]);
+    assert_eq!((config.warnings.len(), loaded(&config.render()).callers), (0, config.callers));
+    let warned = loaded(&text("")).warnings;
+    assert!(matches!(&warned[..], [one] if one.key == "callers[0].providers" && one.reason.contains("provider_id")));
+}
+
 proptest! {
     #[test]
     fn no_text_ends_the_process(text in "[ -~\n\t\r\u{0}\u{e9}\u{1f980}]{0,200}") {

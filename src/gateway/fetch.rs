@@ -14,13 +14,13 @@ use crate::budget::{Asked, Cause, Later, Permit};
 use crate::cache::policy::{self, NotStored, Stage};
 use crate::cache::{self, Entry, Held, Key};
 use crate::clock::{Now, Tick};
-use crate::flight::{Joined, Obligation};
+use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
 use crate::trail::Trail;
 use crate::upstream::{Failed, Fetched, Wish, pause_until};
 
 use super::refusal::{Fault, Refusal};
-use super::respond::{Body, Came};
+use super::respond::{Body, Came, accepts_json};
 use super::{Dials, Gateway};
 
 /// After a failure an entry is left alone for this long.
@@ -47,10 +47,28 @@ pub enum Landed {
 /// All that a flight takes along: nothing of a caller.
 struct Plan {
     route: RouteIndex,
-    key: Key,
+    /// Where the answer is stored; `None` where the route stores nothing.
+    key: Option<Key>,
     wish: Wish,
     cause: Cause,
     held: Option<Arc<Entry>>,
+}
+
+/// How one comes to what is wanted.
+enum Boarded {
+    /// It landed just now.
+    Held(Arc<Entry>),
+    /// By a flight; `true` if somebody else had started it.
+    Waits(Pending<Landed>, bool),
+}
+
+/// The answer of a flight that is over.
+fn entry_of(landed: Option<Landed>) -> Result<Arc<Entry>, Refusal> {
+    match landed {
+        Some(Landed::Answer { entry, .. }) => Ok(entry),
+        Some(Landed::Refused(refusal)) => Err(refusal),
+        None => Err(Fault::Failed(Failed::Broken).into()),
+    }
 }
 
 impl<C: Dials> Gateway<C> {
@@ -69,25 +87,50 @@ impl<C: Dials> Gateway<C> {
             Some(Stage::Fresh | Stage::Stale) => "request",
             Some(Stage::OnError | Stage::Over) => "stale",
         };
-        let (pending, collapsed) = match self.flights.join(&key) {
-            Joined::Wait(pending) => (pending, true),
+        let (pending, collapsed) = match self.board(grant, key, held, parts) {
+            Boarded::Held(entry) => return self.show(grant, entry, Came::Hit, parts, trail).await,
+            Boarded::Waits(pending, collapsed) => (pending, collapsed),
+        };
+        let deadline = trail.began.plus(self.settings.request_timeout);
+        let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
+        self.show_landed(grant, landed, (why, collapsed), parts, trail).await
+    }
+
+    /// The same for the gateway's own eyes.
+    pub(super) async fn land_joined(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Key,
+        held: Option<Arc<Entry>>,
+        parts: &Parts,
+        began: Tick,
+    ) -> Result<Arc<Entry>, Refusal> {
+        let pending = match self.board(grant, key, held, parts) {
+            Boarded::Held(entry) => return Ok(entry),
+            Boarded::Waits(pending, _) => pending,
+        };
+        let deadline = began.plus(self.settings.request_timeout);
+        entry_of(self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?)
+    }
+
+    /// Takes a place in the flight for this key, and starts it if there is none.
+    fn board(self: &Arc<Self>, grant: &Grant, key: Key, held: Option<Arc<Entry>>, parts: &Parts) -> Boarded {
+        match self.flights.join(&key) {
+            Joined::Wait(pending) => Boarded::Waits(pending, true),
             Joined::Fetch(obligation, pending) => {
                 // Between the look and the join a flight may have landed: its answer is as good as a new one.
                 if let Held::Fresh(entry) = self.store.look(&key, self.clock.now())
                     && held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry))
                 {
-                    return self.show(grant, entry, Came::Hit, parts, trail).await;
+                    return Boarded::Held(entry);
                 }
                 let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
-                let plan = self.plan(grant, key, held, cause, parts);
+                let plan = self.plan(grant, Some(key), held, cause, parts);
                 let this = Arc::clone(self);
                 self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
-                (pending, false)
+                Boarded::Waits(pending, false)
             }
-        };
-        let deadline = trail.began.plus(self.settings.request_timeout);
-        let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
-        self.show_landed(grant, landed, (why, collapsed), parts, trail).await
+        }
     }
 
     /// The partner does not want it stored: everybody asks for themselves, and nobody waits for nobody.
@@ -98,11 +141,46 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
+        let landed = self.fly_alone(grant, Some(key), parts, trail.began).await?;
+        self.show_landed(grant, landed, ("uri-miss", false), parts, trail).await
+    }
+
+    /// The route stores nothing, and the right is too narrow for what would pass through.
+    pub(super) async fn fetch_unstored(
+        self: &Arc<Self>,
+        grant: &Grant,
+        parts: &mut Parts,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        if !accepts_json(&parts.headers) {
+            return Err(Refusal::NotAcceptable);
+        }
+        let landed = self.fly_alone(grant, None, parts, trail.began).await?;
+        self.show_landed(grant, landed, ("bypass", false), parts, trail).await
+    }
+
+    /// A flight that nobody joins, for the gateway's own eyes; without a key nothing of it is stored.
+    pub(super) async fn land_alone(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Option<Key>,
+        parts: &Parts,
+        began: Tick,
+    ) -> Result<Arc<Entry>, Refusal> {
+        entry_of(self.fly_alone(grant, key, parts, began).await?)
+    }
+
+    async fn fly_alone(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Option<Key>,
+        parts: &Parts,
+        began: Tick,
+    ) -> Result<Option<Landed>, Refusal> {
         let plan = self.plan(grant, key, None, Cause::Miss, parts);
-        let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
+        let (this, deadline) = (Arc::clone(self), began.plus(self.settings.request_timeout));
         let flight = self.tasks.spawn(async move { this.fly(plan, None).await });
-        let landed = self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?;
-        self.show_landed(grant, landed.ok(), ("uri-miss", false), parts, trail).await
+        Ok(self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?.ok())
     }
 
     /// Something old is held: the partner is asked to confirm it, and it is served if that fails and may be.
@@ -141,7 +219,7 @@ impl<C: Dials> Gateway<C> {
             return;
         }
         if let Joined::Fetch(obligation, _) = self.flights.join(&key) {
-            let plan = self.plan(grant, key, Some(Arc::clone(entry)), Cause::Refresh, parts);
+            let plan = self.plan(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts);
             let this = Arc::clone(self);
             self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
         }
@@ -166,7 +244,7 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    fn plan(&self, grant: &Grant, key: Key, held: Option<Arc<Entry>>, cause: Cause, parts: &Parts) -> Plan {
+    fn plan(&self, grant: &Grant, key: Option<Key>, held: Option<Arc<Entry>>, cause: Cause, parts: &Parts) -> Plan {
         let route = grant.wanted().route();
         let mut wish = Wish::default();
         if let Some(settings) = self.routes.at(route) {
@@ -281,7 +359,10 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::Closed { retry: until.since(now.tick) });
         }
         let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
-        let judge = |status| policy::judge(&route.terms, status, &head, asked, came);
+        let judge = |status| match plan.key {
+            Some(_) => policy::judge(&route.terms, status, &head, asked, came),
+            None => Err(NotStored::Route),
+        };
         let entry = match (status, &plan.held) {
             (StatusCode::UNAUTHORIZED, _) => return Err(Fault::Key.into()),
             (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
@@ -296,16 +377,16 @@ impl<C: Dials> Gateway<C> {
             (status, None) => Entry::new(status, &head, &body, judge(status)),
         };
         let entry = Arc::new(entry);
-        let stored = match entry.not_stored() {
-            None => self.store.keep(plan.key.clone(), Arc::clone(&entry)),
-            Some(NotStored::Status | NotStored::TooLarge) => false,
-            Some(why) => {
+        let stored = match (entry.not_stored(), plan.key.clone()) {
+            (_, None) | (Some(NotStored::Status | NotStored::TooLarge | NotStored::Route), _) => false,
+            (None, Some(key)) => self.store.keep(key, Arc::clone(&entry)),
+            (Some(why), Some(key)) => {
                 tracing::warn!(
                     route = route.name,
                     reason = why.word(),
                     "the partner forbids storing; `override = true` on the route would store it"
                 );
-                self.store.remember_uncacheable(plan.key.clone(), now);
+                self.store.remember_uncacheable(key, now);
                 false
             }
         };

@@ -62,7 +62,8 @@ impl<C: Dials> Gateway<C> {
         asked: &HeaderMap,
     ) {
         // What is in nobody's memory has nothing it could lie beside; of rights beyond the bound not even the plain form is kept.
-        let kept = entry.not_stored().is_none() && (view.is_none() || entry.face(right, Coding::Identity).is_some());
+        let stored = entry.not_stored().is_none() && self.store.fits(entry);
+        let kept = stored && (view.is_none() || entry.face(right, Coding::Identity).is_some());
         let bytes = view.cloned().unwrap_or_else(|| entry.body());
         if !kept || bytes.len() < SMALLEST {
             return;

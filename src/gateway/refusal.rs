@@ -28,7 +28,7 @@ pub enum Refusal {
     Method,
     /// JSON is all there is.
     NotAcceptable,
-    /// A scope is missing.
+    /// A scope is missing, or it is outside the bounds.
     Denied(Denied),
     /// `If-Match` or `If-Unmodified-Since` does not hold.
     Precondition,
@@ -59,6 +59,8 @@ pub enum Refusal {
     Status(StatusCode),
     /// The document is not of a shape that can be narrowed.
     NotUnderstood,
+    /// The document is larger than what is stored, so it is not narrowed either.
+    TooLargeToNarrow,
 }
 
 /// What the partner did wrong.

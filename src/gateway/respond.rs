@@ -24,6 +24,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use smallvec::SmallVec;
 
+use crate::access::Denied;
 use crate::cache::entry::Tag;
 use crate::cache::standard::Detail;
 use crate::cache::{Coding, Entry};
@@ -150,7 +151,7 @@ impl Signature {
         headers.insert(VARY, VARY_OURS);
         headers.insert(CACHE_CONTROL, cache_control(entry.not_stored().is_some() || entry.life().ask_first, seconds));
         headers.insert(AGE, number(age.as_secs()));
-        headers.insert(CACHE_STATUS, self.status_of(&entry, age, came));
+        headers.insert(CACHE_STATUS, self.status_of(&entry, age, came, full));
         if full {
             headers.extend(entry.kept());
         }
@@ -158,7 +159,8 @@ impl Signature {
         if condition == Condition::NotModified {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else {
-            headers.insert(CONTENT_TYPE, entry.content_type().unwrap_or(JSON));
+            // The bytes of a view are ours, so their type is too.
+            headers.insert(CONTENT_TYPE, entry.content_type().filter(|_| full).unwrap_or(JSON));
             if coding == Coding::Gzip {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
@@ -176,7 +178,7 @@ impl Signature {
         Ok(response)
     }
 
-    fn status_of(&self, entry: &Entry, age: Duration, came: Came) -> HeaderValue {
+    fn status_of(&self, entry: &Entry, age: Duration, came: Came, full: bool) -> HeaderValue {
         let mut text: SmallVec<[u8; 128]> = SmallVec::new();
         let mut digits = itoa::Buffer::new();
         let ttl = entry.life().lifetime.as_secs() as i64 - age.as_secs() as i64;
@@ -198,8 +200,11 @@ impl Signature {
             Came::Forwarded { why, status, stored, collapsed, detail } => {
                 text.extend_from_slice(b"; fwd=");
                 text.extend_from_slice(why.as_bytes());
-                text.extend_from_slice(b"; fwd-status=");
-                text.extend_from_slice(digits.format(status.as_u16()).as_bytes());
+                // Whether the partner said 200 or 304 tells if anything changed, be it hidden.
+                if full {
+                    text.extend_from_slice(b"; fwd-status=");
+                    text.extend_from_slice(digits.format(status.as_u16()).as_bytes());
+                }
                 if stored {
                     text.extend_from_slice(b"; stored; ttl=");
                     text.extend_from_slice(digits.format(ttl).as_bytes());
@@ -258,10 +263,11 @@ impl Signature {
             Refusal::Beyond { length } => drop(headers.insert(CONTENT_RANGE, range::beyond(*length))),
             Refusal::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
             Refusal::Denied(denied) => {
-                let text = format!(
-                    "Bearer realm=\"reseller-gateway\", error=\"insufficient_scope\", scope=\"{}\"",
-                    denied.missing
-                );
+                let scope = match denied {
+                    Denied::Scope(scope) => format!(", scope=\"{scope}\""),
+                    _ => String::new(),
+                };
+                let text = format!("Bearer realm=\"reseller-gateway\", error=\"insufficient_scope\"{scope}");
                 headers.extend(HeaderValue::from_str(&text).map(|text| (WWW_AUTHENTICATE, text)));
             }
             // Rounded up: who comes back when told to is not sent away again.

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use http::Uri;
 use smallvec::SmallVec;
 
+use crate::account_api::is_uuid;
+
 use super::Word;
 
 /// Why a target cannot be read. The texts are for callers.
@@ -154,14 +156,6 @@ pub(super) fn identifier(text: &str) -> Option<Word> {
         word.make_ascii_lowercase();
     }
     Some(word)
-}
-
-fn is_uuid(word: &[u8]) -> bool {
-    word.len() == 36
-        && word.iter().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }
 
 /// Percent-decodes once (RFC 3986 §2.1), refusing what would decode to a separator or to another escape.

@@ -31,6 +31,7 @@ fn settings() -> Settings {
     let policy = |name: &str, scopes: &[&str]| Policy {
         name: name.to_owned(),
         scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+        bounds: Bounds::default(),
     };
     Settings {
         issuer: ISSUER.to_owned(),
@@ -55,7 +56,7 @@ fn ring() -> Arc<Ring> {
 
 fn issued(door: &Tokens, scopes: &[&str]) -> String {
     let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
-    let wish = Wish { caller: "billing".to_owned(), scopes, ttl: Duration::from_secs(3600) };
+    let wish = Wish { caller: "billing".to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(3600) };
     door.issue(&wish, at(NOON)).unwrap()
 }
 
@@ -95,9 +96,9 @@ fn forged(ring: &Ring, header: &Value, claims: &Value) -> String {
 
 #[test]
 fn a_token_bent_in_one_place_is_refused_for_that_place() {
-    use Unidentified::{Bad, Bounded, Expired, UnknownCaller};
+    use Unidentified::{Bad, Expired, UnknownCaller};
     type Bend = fn(&mut Value, &mut Value);
-    let rows: [(&str, Bend, Unidentified); 18] = [
+    let rows: [(&str, Bend, Unidentified); 19] = [
         ("typ of an ordinary JWT", |header, _| header["typ"] = json!("JWT"), Bad("type")),
         ("no typ", |header, _| drop(header.as_object_mut().unwrap().remove("typ")), Bad("type")),
         ("unknown kid", |header, _| header["kid"] = json!("another"), Bad("key id")),
@@ -114,7 +115,12 @@ fn a_token_bent_in_one_place_is_refused_for_that_place() {
         ("other issuer", |_, claims| claims["iss"] = json!("http://127.0.0.1:8081"), Bad("issuer")),
         ("without exp", |_, claims| drop(claims.as_object_mut().unwrap().remove("exp")), Bad("signature")),
         ("exp before 1970", |_, claims| claims["exp"] = json!(-1), Bad("signature")),
-        ("bounds", |_, claims| claims["authorization_details"] = json!([]), Bounded),
+        ("no details", |_, claims| claims["authorization_details"] = json!([]), Bad("authorization_details")),
+        (
+            "other details",
+            |_, claims| claims["authorization_details"] = json!([{"type": "other"}]),
+            Bad("authorization_details"),
+        ),
         ("caller not configured", |_, claims| claims["client_id"] = json!("nobody"), UnknownCaller),
     ];
     let ring = ring();
@@ -276,7 +282,13 @@ fn more_tokens_than_are_remembered_are_still_told_apart() {
     let remembered = Remembered::new();
     let caller = |nth: u32| {
         let name = Arc::from(nth.to_string());
-        Arc::new(Caller { name, jti: "j".into(), scopes: Scopes::default(), expires: u64::from(nth) })
+        Arc::new(Caller {
+            name,
+            jti: "j".into(),
+            scopes: Scopes::default(),
+            bounds: Bounds::default(),
+            expires: u64::from(nth),
+        })
     };
     for nth in 0..20_000_u32 {
         remembered.keep(&nth.to_be_bytes(), caller(nth), 0);
@@ -312,7 +324,10 @@ fn only_what_the_policy_allows_is_issued() {
     let door = door(&ring());
     let issue = |caller: &str, scopes: &[&str]| {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
-        door.issue(&Wish { caller: caller.to_owned(), scopes, ttl: Duration::from_secs(60) }, at(NOON))
+        door.issue(
+            &Wish { caller: caller.to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(60) },
+            at(NOON),
+        )
     };
     assert!(matches!(issue("nobody", &[]), Err(NotIssued::UnknownCaller(name, _)) if name == "nobody"));
     assert!(matches!(issue("support", &["clients:read", WRITE]), Err(NotIssued::Wider(scope, ..)) if scope == WRITE));
@@ -335,7 +350,7 @@ fn without_scopes_asked_the_reading_ones_are_given() {
 #[test]
 fn a_lifetime_beyond_the_end_of_time_stops_there() {
     let door = door(&ring());
-    let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), ttl: Duration::MAX };
+    let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), bounds: Bounds::default(), ttl: Duration::MAX };
     let token = door.issue(&wish, at(NOON)).unwrap();
     assert!(identified(&door, &token).is_ok());
 }
@@ -406,7 +421,12 @@ fn no_output_shows_a_token_or_a_key() {
     let key = pem.lines().nth(1).unwrap();
     let caller = identified(&door, &token).unwrap();
     let broken = identified(&door, &token[..token.len() - 4]).unwrap_err();
-    let wish = Wish { caller: "billing".to_owned(), scopes: vec!["x".to_owned()], ttl: Duration::from_secs(1) };
+    let wish = Wish {
+        caller: "billing".to_owned(),
+        scopes: vec!["x".to_owned()],
+        bounds: Bounds::default(),
+        ttl: Duration::from_secs(1),
+    };
     let refused = door.issue(&wish, at(NOON)).unwrap_err();
     let shown = format!("{caller:?} {broken:?} {broken} {refused:?} {refused} {:?} {wish:?}", settings());
     for secret in token.split('.').chain([key]) {

@@ -27,6 +27,8 @@ mod wishes;
 
 mod laws;
 
+mod views;
+
 mod http_cache;
 
 mod house;

@@ -54,6 +54,8 @@ pub enum Detail {
     Partial,
     /// Larger than `cache.max_object`.
     TooLarge,
+    /// The route stores nothing.
+    Route,
     /// Its resource was changed through us while it was under way.
     Superseded,
     /// Stale, and a fresh one is being fetched.
@@ -68,7 +70,7 @@ pub enum Detail {
 
 impl Detail {
     /// All of them, in the order of their metrics.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoStore,
         Self::RequestNoStore,
         Self::Private,
@@ -78,6 +80,7 @@ impl Detail {
         Self::NoLifetime,
         Self::Partial,
         Self::TooLarge,
+        Self::Route,
         Self::Superseded,
         Self::StaleWhileRevalidate,
         Self::StaleIfError,
@@ -97,6 +100,7 @@ impl Detail {
             Self::NoLifetime => "no-lifetime",
             Self::Partial => "partial",
             Self::TooLarge => "too-large",
+            Self::Route => "route",
             Self::Superseded => "superseded",
             Self::StaleWhileRevalidate => "stale-while-revalidate",
             Self::StaleIfError => "stale-if-error",

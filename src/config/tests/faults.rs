@@ -67,7 +67,9 @@ const TABLE: &[Row] = &[
     ("[[extra_routes]]\nname = \"x\"", 4, 1, "extra_routes[0].path", "a route has a path"),
     ("[[extra_routes]]\nname = \"clients\"\npath = \"/x\"", 5, 8, "extra_routes[0].name", "the same name"),
     ("[[extra_routes]]\nname = \"X\"\npath = \"/x\"", 5, 8, "extra_routes[0].name", "a route's name has"),
-    ("[views]\nallow = [\"clients[].x\"]", 5, 9, "views.allow", "not available in this version"),
+    ("[views]\nallow = [\"clients.x\"]", 5, 10, "views.allow[0]", "no document has `clients`"),
+    ("[views]\nallow = [\"clients[].email\"]", 5, 10, "views.allow[0]", "the schema has this field"),
+    ("[views]\nallow = [\"total\"]", 5, 10, "views.allow[0]", "named as in"),
     ("[tokens]\ndefault_ttl = \"31d\"", 5, 15, "tokens.default_ttl", "longer than tokens.max_ttl"),
     ("[state]\ndir = \"\"\n[tokens]\nmax_ttl = \"2h\"", 7, 11, "tokens.max_ttl", "at most 1h where state.dir is \"\""),
     ("[state]\ndir = \"\"\n[tokens]\nkeys_dir = \"k\"", 7, 12, "tokens.keys_dir", "without state.dir"),
@@ -102,8 +104,7 @@ const CALLERS: &[Row] = &[
     ("[[callers]]\nname = \"c\"\nclients = [\"*\"]", 8, 1, "callers[1].providers", "which providers it may see"),
     ("[[callers]]\nclients = [\"*\"]\nproviders = [\"*\"]", 8, 1, "callers[1].name", "a caller has a name"),
     ("[[callers]]\nname = \"c c\"\nclients = [\"*\"]\nproviders = [\"*\"]", 9, 8, "callers[1].name", "a name has 1 to 64"),
-    ("[[callers]]\nname = \"c\"\nclients = [\"a\"]\nproviders = [\"*\"]", 10, 11, "callers[1].clients", "not available in this version"),
-    ("[[callers]]\nname = \"c\"\nclients = [\"*\"]\nproviders = []", 11, 13, "callers[1].providers", "bounds arrive with a later version"),
+    ("[[callers]]\nname = \"c\"\nclients = [\"a/b\"]\nproviders = [\"*\"]", 10, 12, "callers[1].clients[0]", "an identifier has"),
     ("[[callers]]\nname = \"c\"\nclients = [\"*\", \"a\"]\nproviders = [\"*\"]", 10, 11, "callers[1].clients", "stands alone"),
 ];
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
+use crate::access::Denied;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::token::Unidentified;
 use crate::upstream::Failed;
@@ -53,12 +54,7 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "Only JSON is served",
             "The Accept header excludes application/json; allow it, or send no Accept.".into(),
         ),
-        Refusal::Denied(denied) => (
-            StatusCode::FORBIDDEN,
-            "scope",
-            "Not allowed",
-            format!("The token or its caller lacks the scope {:?}; ask for a token that has it.", denied.missing).into(),
-        ),
+        Refusal::Denied(denied) => return forbidden(denied),
         Refusal::Precondition => (
             StatusCode::PRECONDITION_FAILED,
             "precondition",
@@ -114,8 +110,37 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "The document cannot be narrowed",
             "The partner's document has another shape than documented, so it is shown to callers with every right only.".into(),
         ),
+        Refusal::TooLargeToNarrow => (
+            StatusCode::BAD_GATEWAY,
+            "too-large-to-narrow",
+            "The document cannot be narrowed",
+            "The partner's document is larger than cache.max_object, so it is shown to callers with every right only.".into(),
+        ),
     };
     Problem { status, slug, title, detail }
+}
+
+fn forbidden(denied: &Denied) -> Problem {
+    let detail: Cow<'static, str> = match denied {
+        Denied::Scope(scope) => {
+            let detail = format!("The token or its caller lacks the scope {scope:?}; ask for a token that has it.");
+            return Problem { status: StatusCode::FORBIDDEN, slug: "scope", title: "Not allowed", detail: detail.into() };
+        }
+        Denied::Client => "The token or its caller is bound to other clients; ask for a token whose bounds have this one.".into(),
+        Denied::Provider => {
+            "The token or its caller is bound to other providers; ask for a token whose bounds have this one.".into()
+        }
+        Denied::ProviderQuery => {
+            "The token or its caller is bound to providers, so the list is given for one of them: add ?provider_id= with its id.".into()
+        }
+        Denied::Project => {
+            "No project of this client with this id is on a provider that the token or its caller is bound to.".into()
+        }
+        Denied::Bounded => {
+            "Nothing narrows what this route answers, so it is closed to tokens with bounds; use one without.".into()
+        }
+    };
+    Problem { status: StatusCode::FORBIDDEN, slug: "bounds", title: "Outside the bounds", detail }
 }
 
 fn unidentified(why: Unidentified) -> Problem {
@@ -126,11 +151,6 @@ fn unidentified(why: Unidentified) -> Problem {
             "Send a token as Authorization: Bearer or in X-Reseller-Api-Key; `reseller-gateway token issue` makes one.",
         ),
         Unidentified::Expired => ("token-expired", "The token has expired", "Get a new token."),
-        Unidentified::Bounded => (
-            "token-bounds",
-            "The token has bounds",
-            "This version cannot narrow answers to bounds, so such a token is refused; use one without authorization_details.",
-        ),
         Unidentified::Ambiguous | Unidentified::Bad(_) | Unidentified::UnknownCaller => {
             ("token-bad", "The token is not valid here", "Get a token from this gateway, for a caller that it knows.")
         }

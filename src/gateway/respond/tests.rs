@@ -134,7 +134,7 @@ fn a_time_to_come_back_is_rounded_up_and_at_least_a_second() {
 
 #[test]
 fn a_refusal_says_what_would_help() {
-    let denied = Refusal::Denied(Denied { missing: "clients:read".to_owned() });
+    let denied = Refusal::Denied(Denied::Scope("clients:read".to_owned()));
     let rows = [
         (Refusal::Method, 405, ALLOW, "GET, HEAD"),
         (Refusal::Unidentified(Unidentified::Missing), 401, WWW_AUTHENTICATE, "Bearer realm=\"reseller-gateway\""),
