@@ -8,6 +8,8 @@ mod narrow;
 
 mod pass;
 
+mod press;
+
 pub use narrow::Views;
 
 pub mod refusal;
@@ -28,17 +30,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Grant, Rules, Sight};
 use crate::budget::Budget;
 use crate::cache::standard::Detail;
-use crate::cache::{Entry, Held, Key, Store};
+use crate::cache::{Coding, Entry, Held, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
 use crate::route::{Mode, Routes, Target};
@@ -100,6 +103,8 @@ pub struct Gateway<C> {
     pub clock: Clock,
     /// Flights in their own tasks.
     pub tasks: TaskTracker,
+    /// One document is made smaller at a time.
+    pub press: Arc<Semaphore>,
     /// Whether connections are asked to end.
     pub draining: AtomicBool,
     /// For request ids: a random start, then counted.
@@ -221,7 +226,7 @@ impl<C: Dials> Gateway<C> {
 
     /// Shows a document through the caller's right.
     async fn show(
-        &self,
+        self: &Arc<Self>,
         grant: &Grant,
         entry: Arc<Entry>,
         came: Came,
@@ -231,6 +236,11 @@ impl<C: Dials> Gateway<C> {
         let view = match grant.sight() {
             Sight::Full => None,
             Sight::Narrow(lens) => Some(self.narrow(grant, lens, &entry, &parts.headers).await?),
+        };
+        let full = view.is_none();
+        let (view, coding) = match parts.headers.contains_key(ACCEPT_ENCODING) {
+            true => self.pressed(grant, &entry, view, &parts.headers),
+            false => (view, Coding::Identity),
         };
         // A hit is judged and shown at one moment; whatever had to wait is older by then.
         let shown_at = if came == Came::Hit && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
@@ -250,7 +260,12 @@ impl<C: Dials> Gateway<C> {
         }
         trail.age = Some(age.as_secs());
         let asked = std::mem::take(&mut parts.headers);
-        self.signature.document(Document { entry, view, age, came }, &parts.method, asked, &trail.request_id)
+        self.signature.document(
+            Document { entry, full, view, coding, age, came },
+            &parts.method,
+            asked,
+            &trail.request_id,
+        )
     }
 
     fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr) -> Trail {

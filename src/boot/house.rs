@@ -119,6 +119,7 @@ pub fn join<C: Dials>(
         },
         clock,
         tasks,
+        press: Arc::new(tokio::sync::Semaphore::new(1)),
         draining: AtomicBool::new(false),
         requests: (u64::from_le_bytes(start), AtomicU64::new(0)),
         routes,

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED};
+use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::access::Right;
 use crate::clock::Tick;
 
 use super::face::{Coding, Faces, Shown};
-use super::policy::{Life, NotStored};
+use super::policy::{self, Life, NotStored};
 
 /// The headers of an answer that are kept, in the block's order. Nothing else of the partner's head crosses.
 const PARTS: usize = 5;
@@ -35,6 +35,8 @@ pub struct Entry {
     ends: [u32; 1 + PARTS],
     life: PackedLife,
     tag: Tag,
+    /// Whether the partner said `no-transform`.
+    untouched: bool,
     /// Nanoseconds until which no refresh is tried again.
     rest: AtomicU64,
     faces: Faces,
@@ -122,6 +124,7 @@ impl Entry {
             life: life.into(),
             not_stored,
             tag: Tag::of(body),
+            untouched: policy::forbids_transform(head),
             rest: AtomicU64::new(0),
             hits: AtomicU32::new(0),
             faces: Faces::default(),
@@ -139,6 +142,7 @@ impl Entry {
             status: self.status,
             life: life.into(),
             not_stored: self.not_stored,
+            untouched: self.untouched,
             tag: self.tag,
             rest: AtomicU64::new(0),
             hits: AtomicU32::new(self.hits()),
@@ -156,7 +160,24 @@ impl Entry {
                 merged.insert(name.clone(), value);
             }
         }
-        Self::new(self.status, &merged, &self.body(), Ok(life))
+        let mut fresh = Self::new(self.status, &merged, &self.body(), Ok(life)).with_forms_of(self);
+        fresh.untouched = match head.contains_key(CACHE_CONTROL) {
+            true => policy::forbids_transform(head),
+            false => self.untouched,
+        };
+        fresh
+    }
+
+    /// Takes over the full right's forms of another entry, if its body is the same: they would come out the same.
+    ///
+    /// Those of narrowed rights are made anew after every refresh: whether they were there would tell whether something
+    /// outside the right has changed.
+    #[must_use]
+    pub fn with_forms_of(mut self, other: &Self) -> Self {
+        if self.tag == other.tag && self.status == other.status {
+            self.faces = other.faces.of(Right::FULL);
+        }
+        self
     }
 
     /// The status.
@@ -182,6 +203,11 @@ impl Entry {
     /// The tag of the whole body.
     pub fn tag(&self) -> &Tag {
         &self.tag
+    }
+
+    /// Whether only the partner's own bytes may be sent.
+    pub fn forbids_transform(&self) -> bool {
+        self.untouched
     }
 
     /// The media type.

@@ -78,6 +78,15 @@ impl Faces {
         }
     }
 
+    /// The forms of one right alone.
+    pub(super) fn of(&self, right: Right) -> Self {
+        let faces = Self::default();
+        for face in self.iter().filter(|face| face.right == right) {
+            faces.keep(right, face.coding, &face.shown);
+        }
+        faces
+    }
+
     /// Bytes that all forms hold.
     pub(super) fn bytes(&self) -> usize {
         self.iter().map(|face| std::mem::size_of::<Face>() + face.shown.bytes.len()).sum()

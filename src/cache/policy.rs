@@ -224,6 +224,12 @@ fn seconds(value: &[u8]) -> u64 {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(MOST_SECONDS).min(MOST_SECONDS)
 }
 
+/// Whether a head, of a request or an answer, forbids to send other bytes than the partner's (RFC 9111 §5.2.1.6, §5.2.2.6).
+pub fn forbids_transform(head: &HeaderMap) -> bool {
+    let mut names = head.get_all(CACHE_CONTROL).iter().flat_map(|line| directives(line.as_bytes()));
+    names.any(|(name, _)| name.eq_ignore_ascii_case(b"no-transform"))
+}
+
 /// The directives of one line; a comma inside quotes separates nothing.
 fn directives(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut quoted = false;

@@ -581,4 +581,37 @@ fn equal_resources_have_equal_keys_and_no_others_do() {
     law.unwrap();
 }
 
+#[test]
+fn the_full_rights_forms_of_an_unchanged_body_outlive_its_refresh() {
+    let (store, key, old) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    store.keep(key.clone(), Arc::clone(&old), now(0).tick).unwrap();
+    store.keep_face(key.clone(), &old, Right::FULL, Coding::Gzip, &shown(b"zipped"));
+    let (_, before, _) = store.figures();
+    store.keep_face(key.clone(), &old, Right::numbered(1), Coding::Gzip, &shown(b"narrow"));
+    let confirmed = old.freshened(&HeaderMap::new(), old.life());
+    assert!(confirmed.face(Right::FULL, Coding::Gzip).is_some());
+    assert!(
+        confirmed.face(Right::numbered(1), Coding::Gzip).is_none(),
+        "it would tell that nothing hidden has changed"
+    );
+    store.keep(key, Arc::new(confirmed), now(0).tick).unwrap();
+    assert_eq!(store.figures().1, before, "they are weighed with the new entry");
+    let again =
+        |body: &'static [u8]| Entry::new(StatusCode::OK, &HeaderMap::new(), body, Ok(old.life())).with_forms_of(&old);
+    assert!(again(b"{}").face(Right::FULL, Coding::Gzip).is_some());
+    assert!(again(b"{\"new\":1}").face(Right::FULL, Coding::Gzip).is_none());
+}
+
+#[test]
+fn that_bytes_may_not_be_transformed_is_remembered_until_the_partner_says_otherwise() {
+    let says = |line: &'static str| HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(line))]);
+    let entry = |line| Entry::new(StatusCode::OK, &says(line), b"{}", Ok(document(b"{}", "").life()));
+    assert!(entry("max-age=60, No-Transform").forbids_transform());
+    assert!(!entry("max-age=60, x=\"a, no-transform\"").forbids_transform());
+    let held = entry("no-transform");
+    assert!(held.freshened(&HeaderMap::new(), held.life()).forbids_transform());
+    assert!(!held.freshened(&says("max-age=60"), held.life()).forbids_transform());
+    assert!(entry("").freshened(&says("no-transform"), held.life()).forbids_transform());
+}
+
 mod purging;

@@ -247,7 +247,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     async fn show_landed(
-        &self,
+        self: &Arc<Self>,
         grant: &Grant,
         landed: Option<Landed>,
         (why, collapsed): (&'static str, bool),
@@ -390,7 +390,8 @@ impl<C: Dials> Gateway<C> {
             (status, _) if status.is_server_error() => return Err(Fault::Status.into()),
             (status, _) if status.is_redirection() => return Err(Fault::Redirect.into()),
             (status, _) if status.is_success() && !is_json(&head, &body) => return Err(Fault::NotJson.into()),
-            (status, _) => Entry::new(status, &head, &body, judge(status)),
+            (status, Some(held)) => Entry::new(status, &head, &body, judge(status)).with_forms_of(held),
+            (status, None) => Entry::new(status, &head, &body, judge(status)),
         };
         let entry = Arc::new(entry);
         // A confirmation is as old as what it confirms.

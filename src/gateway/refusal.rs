@@ -32,6 +32,11 @@ pub enum Refusal {
     Denied(Denied),
     /// `If-Match` or `If-Unmodified-Since` does not hold.
     Precondition,
+    /// A range beyond the document's end.
+    Beyond {
+        /// The document's length in bytes, in the coding it would be sent in.
+        length: u64,
+    },
     /// The request's body is too large.
     BodyTooLarge,
     /// The partner failed.

@@ -4,7 +4,11 @@
 
 mod body;
 
+pub mod coding;
+
 mod problem;
+
+pub mod range;
 
 mod told;
 
@@ -13,22 +17,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RETRY_AFTER, VARY, VIA, WWW_AUTHENTICATE,
+    ACCEPT, AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
+    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE, RETRY_AFTER, VARY, VIA,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use smallvec::SmallVec;
 
 use crate::access::Denied;
-use crate::cache::Entry;
 use crate::cache::entry::Tag;
 use crate::cache::standard::Detail;
+use crate::cache::{Coding, Entry};
 use crate::token::Unidentified;
 use crate::trail::RequestId;
 
 use super::refusal::Refusal;
 
 use problem::problem_of;
+use range::{Known, Slice, Wanted};
 
 pub use body::{Body, End};
 pub use told::Told;
@@ -72,8 +78,12 @@ pub enum Came {
 pub struct Document {
     /// The document.
     pub entry: Arc<Entry>,
-    /// What a narrowed right sees of it, and the tag of that.
+    /// Whether the right to it is the full one, so that the partner's own headers are shown.
+    pub full: bool,
+    /// What is sent where that is not the entry's own body: a narrowed view, or another coding; and the tag of that.
     pub view: Option<(Bytes, Tag)>,
+    /// How what is sent is coded.
+    pub coding: Coding,
     /// Its age.
     pub age: Duration,
     /// How it came.
@@ -127,19 +137,23 @@ impl Signature {
         mut asked: HeaderMap,
         id: &RequestId,
     ) -> Result<Response<Body>, Refusal> {
-        let Document { entry, view, age, came } = document;
-        let full = view.is_none();
+        let Document { entry, full, view, coding, age, came } = document;
         let (bytes, tag) = view.unwrap_or_else(|| (entry.body(), *entry.tag()));
         let condition = match asked.keys().any(is_condition) {
             true => condition(&asked, &tag, entry.modified().filter(|_| full), entry.status()),
             false => Condition::None,
         };
-        asked.clear();
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = entry.status();
         if condition == Condition::Fails {
             return Err(Refusal::Precondition);
         }
+        let part = if condition == Condition::None && asked.contains_key(RANGE) {
+            part(&entry, full, method, &asked, (&bytes, &tag))?
+        } else {
+            None
+        };
+        asked.clear();
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = entry.status();
         let seconds = entry.life().lifetime.as_secs();
         let headers = &mut asked;
         headers.insert(ETAG, HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")));
@@ -156,7 +170,14 @@ impl Signature {
         } else {
             // The bytes of a view are ours, so their type is too.
             headers.insert(CONTENT_TYPE, entry.content_type().filter(|_| full).unwrap_or(JSON));
-            if method == Method::HEAD {
+            if coding == Coding::Gzip {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            if let Some(part) = part {
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                headers.insert(CONTENT_RANGE, part.content_range());
+                *response.body_mut() = Body::full(part.of(&bytes));
+            } else if method == Method::HEAD {
                 headers.insert(CONTENT_LENGTH, number(bytes.len() as u64));
             } else {
                 *response.body_mut() = Body::full(bytes);
@@ -248,6 +269,7 @@ impl Signature {
         }
         match refusal {
             Refusal::Unidentified(why) => drop(headers.insert(WWW_AUTHENTICATE, challenge(*why))),
+            Refusal::Beyond { length } => drop(headers.insert(CONTENT_RANGE, range::beyond(*length))),
             Refusal::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
             Refusal::Denied(denied) => {
                 let scope = match denied {
@@ -281,6 +303,27 @@ enum Condition {
     None,
     NotModified,
     Fails,
+}
+
+/// The slice of a document that is wanted, if not all of it.
+fn part(
+    entry: &Entry,
+    full: bool,
+    method: &Method,
+    asked: &HeaderMap,
+    (bytes, tag): (&Bytes, &Tag),
+) -> Result<Option<Slice>, Refusal> {
+    if entry.status() != StatusCode::OK {
+        return Ok(None);
+    }
+    let (modified, date) = (entry.validators().1, entry.kept().find(|(name, _)| *name == DATE).map(|(_, date)| date));
+    let known = Known { tag: Some(tag.text()), modified: modified.as_ref().filter(|_| full), date: date.as_ref() };
+    let length = bytes.len() as u64;
+    match range::wanted(method, asked, length, known) {
+        Wanted::Whole => Ok(None),
+        Wanted::Part(slice) => Ok(Some(slice)),
+        Wanted::Beyond => Err(Refusal::Beyond { length }),
+    }
 }
 
 /// RFC 9110 §13.2.2, in its order. Only a document that is there has preconditions.

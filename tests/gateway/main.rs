@@ -21,6 +21,8 @@ mod traps;
 
 mod shield;
 
+mod encodings;
+
 mod standard;
 
 mod wishes;
@@ -34,5 +36,7 @@ mod bounds;
 mod laws;
 
 mod views;
+
+mod http_cache;
 
 mod house;

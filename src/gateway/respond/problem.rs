@@ -61,6 +61,12 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "The precondition does not hold",
             "The document is not the one that If-Match or If-Unmodified-Since speaks of; get it anew.".into(),
         ),
+        Refusal::Beyond { length } => (
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "range",
+            "No such range",
+            format!("The document has {length} bytes and the range begins behind them; ask for less, or for all of it.").into(),
+        ),
         Refusal::BodyTooLarge => (
             StatusCode::PAYLOAD_TOO_LARGE,
             "body-too-large",

@@ -2,7 +2,7 @@
 //! Given requests' headers, holds negotiation, preconditions and refusals to RFC 9110.
 //! Never opens a socket, and hands every age in.
 
-use http::header::{CONTENT_LANGUAGE, LAST_MODIFIED};
+use http::header::{CONTENT_LANGUAGE, IF_RANGE, LAST_MODIFIED};
 
 use super::*;
 use crate::access::Denied;
@@ -175,8 +175,23 @@ fn shown(
     method: &Method,
     asked: &[(HeaderName, &str)],
 ) -> Result<Response<Body>, Refusal> {
-    let partner =
-        head(&[(CONTENT_TYPE, "application/json"), (LAST_MODIFIED, SUN), (CONTENT_LANGUAGE, "en"), (ETAG, "\"v1\"")]);
+    sent(view.is_none(), view, Coding::Identity, method, asked)
+}
+
+fn sent(
+    full: bool,
+    bytes: Option<&'static [u8]>,
+    coding: Coding,
+    method: &Method,
+    asked: &[(HeaderName, &str)],
+) -> Result<Response<Body>, Refusal> {
+    let partner = head(&[
+        (CONTENT_TYPE, "application/json"),
+        (LAST_MODIFIED, SUN),
+        (DATE, AFTER),
+        (CONTENT_LANGUAGE, "en"),
+        (ETAG, "\"v1\""),
+    ]);
     let life = Life {
         since: Tick::from_nanos(0),
         initial_age: Duration::ZERO,
@@ -186,8 +201,8 @@ fn shown(
         ask_first: false,
     };
     let entry = Arc::new(Entry::new(StatusCode::OK, &partner, b"{\"a\":1}", Ok(life)));
-    let view = view.map(|bytes| (Bytes::from_static(bytes), Tag::of(bytes)));
-    let document = Document { entry, view, age: Duration::from_secs(7), came: Came::Hit };
+    let view = bytes.map(|bytes| (Bytes::from_static(bytes), Tag::of(bytes)));
+    let document = Document { entry, full, view, coding, age: Duration::from_secs(7), came: Came::Hit };
     signature().document(document, method, head(asked), &RequestId::made(1))
 }
 
@@ -222,4 +237,65 @@ fn a_304_and_a_head_have_no_body_and_a_failed_precondition_is_a_refusal() {
     assert_eq!(head.headers()[CONTENT_LENGTH], "7");
     assert!(head.into_body().into_bytes().is_empty());
     assert_eq!(shown(None, &Method::GET, &[(IF_MATCH, "\"a\"")]).unwrap_err(), Refusal::Precondition);
+}
+
+#[test]
+fn a_coded_document_says_so_and_keeps_the_partners_headers() {
+    let response = sent(true, Some(b"pressed"), Coding::Gzip, &Method::GET, &[]).unwrap();
+    let headers = response.headers();
+    assert_eq!(headers[CONTENT_ENCODING], "gzip");
+    assert_eq!(headers[CONTENT_TYPE], "application/json");
+    assert_eq!(headers[LAST_MODIFIED], SUN);
+    assert_eq!(headers[ETAG].as_bytes(), Tag::of(b"pressed").text());
+    assert_eq!(headers[VARY], VARY_OURS);
+    assert_eq!(response.into_body().into_bytes(), "pressed");
+    let of_head = sent(true, Some(b"pressed!"), Coding::Gzip, &Method::HEAD, &[]).unwrap();
+    assert_eq!(
+        (&of_head.headers()[CONTENT_ENCODING], &of_head.headers()[CONTENT_LENGTH]),
+        (&"gzip".parse().unwrap(), &"8".parse().unwrap())
+    );
+    assert!(!shown(None, &Method::GET, &[]).unwrap().headers().contains_key(CONTENT_ENCODING));
+}
+
+#[test]
+fn a_slice_is_one_of_the_bytes_that_would_be_sent() {
+    let rows: [(Option<&'static [u8]>, Coding, &str, &str); 3] = [
+        (None, Coding::Identity, "bytes 1-3/7", "\"a\""),
+        (Some(b"{\"of a view\":1}"), Coding::Identity, "bytes 1-3/15", "\"of"),
+        (Some(b"pressed"), Coding::Gzip, "bytes 1-3/7", "res"),
+    ];
+    for (bytes, coding, range, body) in rows {
+        let response = sent(coding == Coding::Gzip, bytes, coding, &Method::GET, &[(RANGE, "bytes=1-3")]).unwrap();
+        assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
+        assert_eq!(response.headers()[CONTENT_RANGE], range);
+        assert!(response.headers().contains_key(ETAG) && response.headers().contains_key(AGE));
+        assert_eq!(response.headers().contains_key(CONTENT_ENCODING), coding == Coding::Gzip);
+        assert_eq!(response.into_body().into_bytes(), body);
+    }
+}
+
+#[test]
+fn a_range_comes_after_the_preconditions() {
+    let own = String::from_utf8(Tag::of(b"{\"a\":1}").text().to_vec()).unwrap();
+    let range = (RANGE, "bytes=1-3");
+    let status = |asked: &[(HeaderName, &str)]| shown(None, &Method::GET, asked).map(|response| response.status());
+    assert_eq!(status(&[range.clone(), (IF_NONE_MATCH, &own)]), Ok(StatusCode::NOT_MODIFIED));
+    assert_eq!(status(&[range.clone(), (IF_MATCH, "\"a\"")]), Err(Refusal::Precondition));
+    assert_eq!(status(&[range.clone(), (IF_MATCH, &own)]), Ok(StatusCode::PARTIAL_CONTENT));
+    assert_eq!(status(&[range.clone(), (IF_RANGE, &own)]), Ok(StatusCode::PARTIAL_CONTENT));
+    assert_eq!(status(&[range.clone(), (IF_RANGE, "\"a\"")]), Ok(StatusCode::OK));
+    assert_eq!(status(&[range.clone(), (IF_RANGE, SUN)]), Ok(StatusCode::PARTIAL_CONTENT));
+    assert_eq!(status(&[(RANGE, "bytes=7-")]), Err(Refusal::Beyond { length: 7 }));
+    let narrowed = shown(Some(b"{\"b\":1}"), &Method::GET, &[range.clone(), (IF_RANGE, SUN)]).unwrap();
+    assert_eq!(narrowed.status(), StatusCode::OK, "the partner's date says nothing of a view");
+    let of_head = shown(None, &Method::HEAD, &[range]).unwrap();
+    assert_eq!((of_head.status(), &of_head.headers()[CONTENT_LENGTH]), (StatusCode::OK, &"7".parse().unwrap()));
+}
+
+#[test]
+fn a_range_beyond_the_end_is_told_where_the_end_is() {
+    let response = refused(&Refusal::Beyond { length: 7 }, &Method::GET);
+    assert_eq!(response.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(response.headers()[CONTENT_RANGE], "bytes */7");
+    assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM);
 }
