@@ -84,7 +84,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// A `Location` at the partner becomes one at us.
-    pub(super) fn localise(&self, headers: &mut http::HeaderMap) {
+    fn localise(&self, headers: &mut http::HeaderMap) {
         let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) else { return };
         let local = location.strip_prefix(self.origin.as_str()).filter(|rest| rest.starts_with('/'));
         if let Some(local) = local.and_then(|local| HeaderValue::from_str(local).ok()) {

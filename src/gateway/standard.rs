@@ -4,6 +4,12 @@
 
 mod errand;
 
+mod call;
+
+mod take;
+
+mod change;
+
 mod give;
 
 use std::sync::Arc;
@@ -19,11 +25,11 @@ use crate::cache::standard::directives::Wishes;
 use crate::cache::standard::reuse::{self, Fallback, Use};
 use crate::cache::standard::slot::Held;
 use crate::cache::standard::{Detail, Reply, Why, validation};
-use crate::clock::Now;
-use crate::flight::Joined;
+use crate::clock::{Late, Now, Tick};
+use crate::flight::{Joined, Obligation};
 use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
-use crate::upstream::through;
+use crate::upstream::{Failed, through};
 
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Told};
@@ -174,8 +180,9 @@ impl<C: Dials> Gateway<C> {
         if !alone {
             match self.standard_flights.join(&errand.name()) {
                 Joined::Wait(pending) => {
-                    let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
-                    (brought, collapsed) = (landed.and_then(Brought::shared), true);
+                    let landed = self.clock.until(deadline, pending.landed()).await;
+                    let late = |_| Some(Landed::Failed(Failure::of(Refusal::Deadline)));
+                    (brought, collapsed) = (landed.unwrap_or_else(late).and_then(Brought::shared), true);
                 }
                 Joined::Fetch(obligation, pending) => {
                     let now = self.clock.now();
@@ -185,11 +192,8 @@ impl<C: Dials> Gateway<C> {
                     {
                         return Ok(self.give(&asked, &reply, Told::default(), now.tick, trail));
                     }
-                    let (this, errand) = (Arc::clone(self), errand.clone());
-                    let flight = self.tasks.spawn(async move { this.fly_standard(errand, Some(obligation)).await });
-                    let landed = self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?;
+                    brought = Some(self.send_off(errand.clone(), Some(obligation), deadline).await);
                     drop(pending);
-                    brought = landed.ok();
                 }
             }
         }
@@ -198,10 +202,7 @@ impl<C: Dials> Gateway<C> {
             Some(brought) => brought,
             None => {
                 collapsed = false;
-                let this = Arc::clone(self);
-                let flight = self.tasks.spawn(async move { this.fly_standard(errand, None).await });
-                let landed = self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?;
-                landed.unwrap_or_else(|_| Brought::failed(Fault::Failed(crate::upstream::Failed::Broken).into()))
+                self.send_off(errand, None, deadline).await
             }
         };
         match brought {
@@ -218,6 +219,21 @@ impl<C: Dials> Gateway<C> {
                 Some(reply) => Ok(self.give(&asked, &reply, stale(Detail::StaleIfError), self.clock.tick(), trail)),
                 None => Err(failure.refusal),
             },
+        }
+    }
+
+    /// Flies in a task of its own, so that a caller that leaves changes nothing, and waits for it until `deadline`.
+    async fn send_off(
+        self: &Arc<Self>,
+        errand: Errand,
+        obligation: Option<Obligation<Key, Landed>>,
+        deadline: Tick,
+    ) -> Brought {
+        let this = Arc::clone(self);
+        let flight = self.tasks.spawn(async move { this.fly_standard(errand, obligation).await });
+        match self.clock.until(deadline, flight).await {
+            Ok(landed) => landed.unwrap_or_else(|_| Brought::failed(Fault::Failed(Failed::Broken).into())),
+            Err(Late) => Brought::failed(Refusal::Deadline),
         }
     }
 

@@ -2,7 +2,7 @@
 //! Given a head and a body, hands back the partner's answer as it comes.
 //! Never lets a token of ours, another of a caller's credentials, or a connection's own headers through.
 
-use http::header::{AUTHORIZATION, HeaderName, VIA};
+use http::header::{AUTHORIZATION, CONTENT_LOCATION, HeaderName, LINK, LOCATION, VIA};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
@@ -40,6 +40,19 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     }
 }
 
+/// What some servers read another method or another target from than the request line has. Rights and keys are judged by
+/// the request line, so nothing of this may stand beside it.
+const OVERRIDES: [&str; 8] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-host",
+    "x-original-host",
+];
+
 /// Makes a caller's head ready to go on: without a connection's own headers and without credentials, but for an
 /// `Authorization` of another scheme than Bearer where the route forwards those. A Bearer token is ours.
 pub fn make_ready(head: &mut HeaderMap, forward_authorization: bool) {
@@ -54,6 +67,10 @@ pub fn make_ready(head: &mut HeaderMap, forward_authorization: bool) {
         false => Vec::new(),
     };
     headers::strip_for_partner(head);
+    let misleading =
+        |name: &&HeaderName| OVERRIDES.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-");
+    let misleading: Vec<HeaderName> = head.keys().filter(misleading).cloned().collect();
+    misleading.iter().for_each(|name| drop(head.remove(name)));
     for value in kept {
         head.append(AUTHORIZATION, value);
     }
@@ -72,6 +89,26 @@ pub fn strip_household(head: &mut HeaderMap) {
         .cloned()
         .collect();
     ours.iter().for_each(|name| drop(head.remove(name)));
+}
+
+/// Places at the partner become places at us (RFC 9110 §10.2.2, §8.7; RFC 8288 for `Link`).
+pub fn localise(head: &mut HeaderMap, origin: &str) {
+    for name in [LOCATION, CONTENT_LOCATION] {
+        let Some(place) = head.get(&name).and_then(|place| place.to_str().ok()) else { continue };
+        let local = place.strip_prefix(origin).filter(|rest| rest.starts_with('/'));
+        if let Some(local) = local.and_then(|local| HeaderValue::from_str(local).ok()) {
+            head.insert(name, local);
+        }
+    }
+    let links: Vec<HeaderValue> = head.get_all(LINK).iter().cloned().collect();
+    let ours = format!("<{origin}/");
+    if links.iter().any(|link| link.to_str().is_ok_and(|link| link.contains(&ours))) {
+        head.remove(LINK);
+        for link in links {
+            let local = link.to_str().ok().and_then(|link| HeaderValue::from_str(&link.replace(&ours, "</")).ok());
+            head.append(LINK, local.unwrap_or(link));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +144,36 @@ mod tests {
         let mut open = head(&came);
         make_ready(&mut open, true);
         assert_eq!(open, head(&[("accept", "text/html"), ("authorization", "Basic theirs")]));
+    }
+
+    #[test]
+    fn what_would_make_the_partner_read_another_request_stays_behind() {
+        let mut came = head(&[
+            ("x-http-method-override", "DELETE"),
+            ("x-original-url", "/reseller/admin/"),
+            ("x-forwarded-prefix", "/x"),
+            ("x-forwards", "1"),
+        ]);
+        make_ready(&mut came, true);
+        assert_eq!(came, head(&[("x-forwards", "1")]));
+    }
+
+    #[test]
+    fn places_at_the_partner_become_places_here_and_others_stay() {
+        let mut said = head(&[
+            ("location", "http://p:1/a"),
+            ("content-location", "http://p:12/a"),
+            ("link", "<http://p:1/a>; rel=next, <http://q/b>"),
+            ("link", "</c>"),
+        ]);
+        localise(&mut said, "http://p:1");
+        let expected = [
+            ("location", "/a"),
+            ("content-location", "http://p:12/a"),
+            ("link", "</a>; rel=next, <http://q/b>"),
+            ("link", "</c>"),
+        ];
+        assert_eq!(said, head(&expected));
     }
 
     #[test]

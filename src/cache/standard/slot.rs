@@ -19,6 +19,8 @@ pub struct Variants {
     replies: Vec<Arc<Reply>>,
     /// When the resource was last changed through us: what was asked for before then is not let in.
     changed: Option<Tick>,
+    /// Until when it is known that the partner gives something that may not be stored.
+    unstored_until: Option<Tick>,
 }
 
 impl Variants {
@@ -47,11 +49,11 @@ impl Store {
             Some(Slot::Variants(variants)) => {
                 match variants.replies.iter().find(|reply| reply.selection().fits(sent)) {
                     Some(reply) => Held::Fits(Arc::clone(reply)),
+                    None if variants.unstored_until.is_some_and(|until| now.tick < until) => Held::Uncacheable,
                     None if variants.replies.is_empty() => Held::Absent,
                     None => Held::Others(variants.replies.clone()),
                 }
             }
-            Some(Slot::Uncacheable { until }) if now.tick < until => Held::Uncacheable,
             _ => Held::Absent,
         }
     }
@@ -86,6 +88,7 @@ impl Store {
             };
             let outdated = variants.changed.is_some_and(|changed| asked <= changed);
             done = !outdated && with(&mut variants.replies);
+            variants.unstored_until = None;
             if done { Op::Put(Slot::Variants(Arc::new(variants))) } else { Op::Nop }
         });
         done
@@ -93,9 +96,14 @@ impl Store {
 
     /// Remembers that the partner does not want this stored, where nothing of it is held.
     pub fn remember_unstored(&self, key: &Key, now: Now) {
-        let _ = self.slots.entry_by_ref(key).and_compute_with(|held| match held.map(moka::Entry::into_value) {
-            Some(Slot::Variants(_) | Slot::Entry(_)) => Op::Nop,
-            _ => Op::Put(Slot::Uncacheable { until: now.tick.plus(UNCACHEABLE) }),
+        let _ = self.slots.entry_by_ref(key).and_compute_with(|held| {
+            let mut variants = match held.map(moka::Entry::into_value) {
+                Some(Slot::Variants(variants)) if !variants.replies.is_empty() => return Op::Nop,
+                Some(Slot::Variants(variants)) => (*variants).clone(),
+                _ => Variants::default(),
+            };
+            variants.unstored_until = Some(now.tick.plus(UNCACHEABLE));
+            Op::Put(Slot::Variants(Arc::new(variants)))
         });
     }
 
@@ -103,7 +111,7 @@ impl Store {
     pub fn invalidate(&self, key: &Key, now: Tick) {
         // By the same lock that `keep_reply` takes, or an answer could slip in between its look and its put.
         let _ = self.slots.entry_by_ref(key).and_compute_with(|_| {
-            Op::Put(Slot::Variants(Arc::new(Variants { replies: Vec::new(), changed: Some(now) })))
+            Op::Put(Slot::Variants(Arc::new(Variants { changed: Some(now), ..Variants::default() })))
         });
     }
 }

@@ -3,13 +3,17 @@
 //! Never compares by letters where a header's meaning is known: order, case and spaces of languages and codings are none.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName, VARY};
+use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, HeaderName, VARY};
 
 use super::directives::top_level_comma;
 
 /// What an answer was chosen by: header names and the normalised values that the request had.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Selection(Box<[Chosen]>);
+pub struct Selection {
+    by: Box<[Chosen]>,
+    /// The one language that the answer says it has, in lower case.
+    language: Option<Box<[u8]>>,
+}
 
 /// A header's name and normalised value; no value where the request did not have it.
 type Chosen = (HeaderName, Option<Box<[u8]>>);
@@ -38,19 +42,51 @@ impl Selection {
             let value = normalised(sent, &name);
             (name, value)
         };
-        Ok(Self(names.into_iter().map(chosen).collect()))
+        let language = head.get(CONTENT_LANGUAGE).map(|value| value.as_bytes().trim_ascii().to_ascii_lowercase());
+        let one = language
+            .filter(|tag| !tag.is_empty() && tag.iter().all(|&byte| byte == b'-' || byte.is_ascii_alphanumeric()));
+        Ok(Self { by: names.into_iter().map(chosen).collect(), language: one.map(Vec::into_boxed_slice) })
     }
 
     /// Whether a request would have been answered the same.
     pub fn fits(&self, sent: &HeaderMap) -> bool {
-        self.0.iter().all(|(name, value)| normalised(sent, name) == *value)
+        self.by.iter().all(|(name, value)| normalised(sent, name) == *value || self.is_preferred(name, sent))
+    }
+
+    /// Whether the answer is in the very language that the request likes best: whoever chooses by languages would choose
+    /// it (RFC 9111 §4.1 lets semantics decide; RFC 9110 §12.5.4).
+    fn is_preferred(&self, name: &HeaderName, sent: &HeaderMap) -> bool {
+        *name == ACCEPT_LANGUAGE
+            && self.language.is_some()
+            && best_language(sent) == self.language.as_deref().map(<[u8]>::to_vec)
     }
 
     /// Bytes it holds.
     pub fn bytes(&self) -> usize {
         let one = |(name, value): &Chosen| name.as_str().len() + value.as_ref().map_or(0, |value| value.len());
-        self.0.iter().map(|chosen| size_of::<Chosen>() + one(chosen)).sum()
+        let language = self.language.as_ref().map_or(0, |language| language.len());
+        self.by.iter().map(|chosen| size_of::<Chosen>() + one(chosen)).sum::<usize>() + language
     }
+}
+
+/// The one language with the greatest weight, in lower case; `None` where several share it.
+fn best_language(sent: &HeaderMap) -> Option<Vec<u8>> {
+    let list = normalised(sent, &ACCEPT_LANGUAGE)?;
+    let weighed = list.split(|&byte| byte == b',').map(|item| {
+        let at = item.windows(3).position(|part| part == b";q=");
+        let (tag, weight) = item.split_at_checked(at.unwrap_or(item.len())).unwrap_or((item, b""));
+        let weight = weight.strip_prefix(b";q=").and_then(|weight| std::str::from_utf8(weight).ok());
+        (tag, weight.map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0)))
+    });
+    let mut best: Option<(&[u8], f32, bool)> = None;
+    for (tag, weight) in weighed {
+        match best {
+            Some((_, most, _)) if weight < most => {}
+            Some((held, most, _)) if weight <= most => best = Some((held, most, false)),
+            _ => best = Some((tag, weight, true)),
+        }
+    }
+    best.filter(|(tag, weight, alone)| *alone && *weight > 0.0 && *tag != b"*").map(|(tag, ..)| tag.to_vec())
 }
 
 /// The header's lines as one list without insignificant spaces; `None` where it is absent.

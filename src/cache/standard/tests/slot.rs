@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use super::super::slot::Held;
 use super::super::vary::Selection;
 use super::*;
-use crate::account_api::Endpoint;
 use crate::cache::{Key, Settings, Store};
 
 fn store(max_variants: usize) -> Store {
@@ -65,6 +64,31 @@ fn requests_agree_by_meaning_and_not_by_letters() {
     for (vary, one, other) in different {
         let selection = Selection::of(&head(&[("vary", vary)]), &head(one)).unwrap();
         assert!(!selection.fits(&head(other)), "{vary}: {one:?} {other:?}");
+    }
+}
+
+#[test]
+fn an_answer_in_the_language_a_request_likes_best_is_the_answer_to_it() {
+    let fits = |content: &str, accepts: &str| {
+        let told = head(&[("vary", "accept-language"), ("content-language", content)]);
+        let selection = Selection::of(&told, &head(&[("accept-language", "en, de")])).unwrap();
+        selection.fits(&head(&[("accept-language", accepts)]))
+    };
+    let rows = [
+        ("de", "fr;q=0.5, de;q=1.0", true),
+        ("de", "fr;q=0.5, DE", true),
+        ("De", "de", true),
+        ("de", "fr;q=0.5, de;q=0.4", false),
+        ("de", "fr, de", false),
+        ("de", "de-AT", false),
+        ("de", "*", false),
+        ("*", "*", false),
+        ("de", "de;q=0", false),
+        ("de, en", "de", false),
+        ("", "de", false),
+    ];
+    for (content, accepts, expected) in rows {
+        assert_eq!(fits(content, accepts), expected, "{content} for {accepts}");
     }
 }
 
@@ -153,6 +177,13 @@ fn what_may_not_be_stored_is_remembered_only_where_nothing_is_held() {
     assert!(store.keep_reply(&key("k"), &head(&[]), &variant(&[], "x"), tick(1)));
     store.remember_unstored(&key("k"), now(1));
     assert!(held(&store, &[]).is_some());
+    // Nor does it let in what a change keeps out.
+    store.invalidate(&key("k"), tick(5));
+    store.remember_unstored(&key("k"), now(6));
+    assert!(matches!(store.select(&key("k"), &head(&[]), now(7)), Held::Uncacheable));
+    assert!(!store.keep_reply(&key("k"), &head(&[]), &variant(&[], "old"), tick(5)));
+    assert!(store.keep_reply(&key("k"), &head(&[]), &variant(&[], "new"), tick(8)));
+    assert_eq!(held(&store, &[]), Some(Bytes::from_static(b"new")));
 }
 
 #[test]
@@ -170,7 +201,6 @@ fn requests_are_one_flight_only_if_all_that_goes_out_is_the_same() {
     for (method, sent) in others {
         assert_ne!(one, named(method, sent), "{sent:?}");
     }
-    assert!(Endpoint::ALL.len() == 7);
 }
 
 proptest! {

@@ -1,0 +1,138 @@
+//! How does one call to the partner go in standard mode?
+//! Given an errand, hands back what it brought: a stored answer, one to hand through, or a failure.
+//! Never retries an answer, and never calls without a permit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+
+use crate::budget::{Cause, Permit};
+use crate::cache::Key;
+use crate::cache::standard::moments::Exchange;
+use crate::cache::standard::{storing, validation};
+use crate::clock::Tick;
+use crate::dial::OutBody;
+use crate::flight::Obligation;
+use crate::upstream::{Failed, pause_until, through};
+
+use super::super::refusal::{Fault, Refusal};
+use super::super::{Dials, Gateway};
+use super::Landed;
+use super::errand::{Arrived, Brought, Errand};
+
+/// After a failure a reply is not refreshed behind for this long.
+const REST: Duration = Duration::from_secs(1);
+
+impl<C: Dials> Gateway<C> {
+    /// One errand, from its place in the queue to its landing.
+    pub(super) async fn fly_standard(
+        self: Arc<Self>,
+        errand: Errand,
+        obligation: Option<Obligation<Key, Landed>>,
+    ) -> Brought {
+        let deadline = self.clock.tick().plus(self.settings.flight_timeout);
+        let forsaken = async {
+            match &obligation {
+                Some(obligation) if errand.cause != Cause::Refresh => obligation.forsaken().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let permit = tokio::select! {
+            biased;
+            permit = self.permit(deadline) => permit,
+            () = forsaken => Err(Refusal::Deadline),
+        };
+        let brought = match permit {
+            Ok(permit) => self.run(&errand, permit, deadline).await,
+            Err(refusal) => Err(refusal),
+        };
+        let brought = brought.unwrap_or_else(Brought::failed);
+        if let (Brought::Failed(_), Some(old)) = (&brought, &errand.old) {
+            old.rest_until(self.clock.tick().plus(REST));
+        }
+        if let Some(obligation) = obligation {
+            obligation.land(brought.to_share());
+        }
+        brought
+    }
+
+    async fn run(&self, errand: &Errand, permit: Permit, deadline: Tick) -> Result<Brought, Refusal> {
+        let arrived = self.call(errand, permit, deadline).await?;
+        let gone = StatusCode::NOT_MODIFIED == arrived.status && !errand.about.is_empty();
+        if gone {
+            if let Some(meant) = validation::meant(&errand.about, &arrived.head) {
+                return Ok(self.confirmed(errand, &Arc::clone(meant), &arrived));
+            }
+            // It means one that is not held any more: asked again without a condition.
+            let mut again = errand.clone();
+            again.about.clear();
+            again.sent = errand.asked.head.clone();
+            drop(arrived);
+            let permit = self.permit(deadline).await?;
+            let arrived = self.call(&again, permit, deadline).await?;
+            return self.take(&again, arrived, deadline).await;
+        }
+        if errand.keeps_errors_out && matches!(arrived.status.as_u16(), 500 | 502 | 503 | 504) {
+            return Err(Fault::Status.into());
+        }
+        self.take(errand, arrived, deadline).await
+    }
+
+    /// Sends the request; again while nothing is heard, as often as the partner's settings say.
+    async fn call(&self, errand: &Errand, mut permit: Permit, deadline: Tick) -> Result<Arrived, Refusal> {
+        let asked = &errand.asked;
+        let mut cause = errand.cause;
+        for attempt in 0.. {
+            self.ledger.counts.call(asked.route, cause);
+            let sent = self.clock.tick();
+            let empty: OutBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
+            let answer = self.upstream.send_on(&asked.method, &asked.target, &errand.sent, empty, deadline).await;
+            let failed = match answer {
+                Ok(answer) => {
+                    let exchange = Exchange { asked: sent, came: self.clock.now() };
+                    return self.arrived(answer, permit, exchange, asked.forwards_authorization);
+                }
+                Err(failed) => failed,
+            };
+            drop(permit);
+            let pause = if failed == Failed::Connect { Duration::ZERO } else { self.backoff(attempt) };
+            let late = self.clock.tick().plus(pause) >= deadline;
+            if attempt >= self.settings.retries || late || !matches!(failed, Failed::Connect | Failed::Broken) {
+                return Err(Fault::Failed(failed).into());
+            }
+            self.clock.sleep_until(self.clock.tick().plus(pause)).await;
+            permit = self.permit(deadline).await.map_err(|_| Refusal::from(Fault::Failed(failed)))?;
+            cause = Cause::Retry;
+        }
+        Err(Fault::Failed(Failed::Broken).into())
+    }
+
+    /// Reads what a head says to us: that we are to stay away, or that our key is not good.
+    pub(super) fn arrived(
+        &self,
+        answer: Response<Incoming>,
+        permit: Permit,
+        exchange: Exchange,
+        forwards_authorization: bool,
+    ) -> Result<Arrived, Refusal> {
+        let (parts, incoming) = answer.into_parts();
+        let (status, mut head) = (parts.status, parts.headers);
+        if let Some(until) = pause_until(status, &head, exchange.came) {
+            self.budget.close_until(until);
+        }
+        match status {
+            StatusCode::UNAUTHORIZED if !forwards_authorization => return Err(Fault::Key.into()),
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => return Err(Fault::Key.into()),
+            _ => {}
+        }
+        storing::strip(&mut head);
+        if !forwards_authorization {
+            through::strip_household(&mut head);
+        }
+        through::localise(&mut head, &self.origin);
+        Ok(Arrived { status, head, incoming, permit, exchange, known: exchange.asked })
+    }
+}
