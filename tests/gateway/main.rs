@@ -19,6 +19,8 @@ mod path;
 
 mod traps;
 
+mod simulator;
+
 mod laws;
 
 mod house;
