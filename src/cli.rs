@@ -39,7 +39,7 @@ enum Command {
     Serve(Configured),
     /// Try it: the gateway, a simulated partner and tokens for three callers, on loopback and in memory.
     Demo,
-    /// Check the configuration and print the settings that result; opens no port and asks nobody.
+    /// Check the configuration, print the settings that result and the partner calls they can cost; asks nobody.
     Check(Configured),
     /// Run a simulated partner (the Account API), in memory, for development and tests.
     Simulate(Simulate),
@@ -267,7 +267,11 @@ fn check(config: &Config) -> anyhow::Result<()> {
     for warning in &config.warnings {
         writeln!(anstream::stderr(), "warning: {warning}")?;
     }
-    write!(std::io::stdout(), "{}", config.render())?;
+    let forecast = config.forecast();
+    if let Some(warning) = forecast.warning() {
+        writeln!(anstream::stderr(), "warning: {warning}")?;
+    }
+    write!(std::io::stdout(), "{}\n{}", config.render(), forecast.table())?;
     Ok(())
 }
 

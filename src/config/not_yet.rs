@@ -6,7 +6,7 @@ use super::callers::{Bound, Priority};
 use super::doors::Admin;
 use super::inside::{Cache, Telemetry};
 use super::notes::Notes;
-use super::partner::{Expect, UpstreamKind};
+use super::partner::UpstreamKind;
 use super::routes::RouteMode;
 use super::{Config, check};
 
@@ -50,11 +50,9 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
 
 /// Settings that are understood, and change nothing.
 pub(super) fn warn(config: &Config, notes: &Notes) {
-    let expect = Expect::default();
     let telemetry = Telemetry::default();
     let set = [
         ("admin.listen", config.admin != Admin::default()),
-        ("upstream.expect.clients", config.upstream.expect.clients != expect.clients),
         ("cache.max_variants", config.cache.max_variants != Cache::default().max_variants),
         ("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint != telemetry.otlp_endpoint),
         ("telemetry.trace_sample", config.telemetry.trace_sample.to_bits() != telemetry.trace_sample.to_bits()),
