@@ -112,9 +112,9 @@ struct Simulate {
     etag: bool,
 }
 
-const ORDERS: &str = r#"While it runs (no key is wanted, DELETE restores): PUT /_simulator/keys '{"old": "…", "new": "…"}', and
-POST /_simulator/behaviour '{"latency": "1s", "faults": [{"route": "clients", "next": 3, "status": 503}]}';
-GET /_simulator/behaviour shows what there is, GET /_simulator/stats what was called, POST /_simulator/reset counts anew."#;
+const ORDERS: &str = r#"Orders while it runs (GET shows, DELETE restores): PUT /_simulator/keys '{"old": "…", "new": "…"}'
+POST /_simulator/behaviour '{"latency": "1s", "faults": [{"route": "clients", "status": 503}]}'
+What was called, by route, status and key: GET /_simulator/stats; from zero: POST /_simulator/reset"#;
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {

@@ -110,10 +110,12 @@ impl Behaviour {
 
     /// The rate as a quota, if there is one.
     pub(super) fn quota(&self, rate: Rate) -> Option<Quota> {
-        let interval = rate.interval();
-        let a_second = Duration::from_secs(1).as_nanos().checked_div(interval.as_nanos())?;
-        let burst = if self.burst > 0 { self.burst } else { u32::try_from(a_second).unwrap_or(u32::MAX) };
-        Some(Quota { rate, burst: burst.max(1) })
+        let Rate::Every(interval) = rate else { return None };
+        // To the nearest: 3/s is kept as a third of a second rounded to nanoseconds, of which a second has more than three.
+        let interval = interval.as_nanos().max(1);
+        let a_second = (Duration::from_secs(1).as_nanos() + interval / 2) / interval;
+        let burst = if self.burst > 0 { self.burst } else { u32::try_from(a_second).unwrap_or(u32::MAX).max(1) };
+        Some(Quota { rate, burst })
     }
 }
 

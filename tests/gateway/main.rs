@@ -21,6 +21,8 @@ mod traps;
 
 mod simulator;
 
+mod check;
+
 mod laws;
 
 mod house;

@@ -15,7 +15,7 @@ impl Forecast {
             "# Partner calls at worst: {} clients (upstream.expect.clients), and every resource is read all the time.\n\
              # Callers share what is stored, so their number changes nothing. Assumed: {PER_CLIENT} provider and {PER_CLIENT} project\n\
              # per client, the list of clients whole and for 1 provider, lifetimes as set here (the partner names none),\n\
-             # no retries. Not counted: ids that do not exist, `other`, [[extra_routes]].\n#\n",
+             # no retries. Not counted: ids that do not exist, more query parameters, forwarded headers, `other`, extra routes.\n#\n",
             self.clients
         );
         let mut line = |route: &str, resources: &str, ttl: &str, calls: &str| {

@@ -231,6 +231,16 @@ async fn each_key_has_a_rate_of_its_own() {
     assert_eq!(simulator.stats().await["keys"], json!({ "one": 5, "two": 1 }));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_rate_allows_a_second_of_calls_at_once_unless_a_burst_is_set() {
+    for (rate, burst, allowed) in [("3/s", 0, 3), ("1.6/s", 0, 2), ("6/m", 0, 1), ("6/m", 4, 4)] {
+        let simulator = simulator(|_| ());
+        simulator.behave(json!({ "rate": rate, "burst": burst })).await;
+        let statuses = simulator.statuses(&clients(), 6).await;
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), allowed, "{rate}");
+    }
+}
+
 #[tokio::test]
 async fn keys_are_changed_and_revoked_and_never_shown() {
     let simulator = simulator(|_| ());
