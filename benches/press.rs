@@ -9,11 +9,13 @@
 
 use std::io::Write;
 
+use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, Method};
+use http::Request;
+use http_body_util::{BodyExt, Empty};
 use reseller_gateway::account_api::KEY_HEADER;
 use reseller_gateway::clock::Clock;
 use reseller_gateway::simulator::{Settings, Simulator};
@@ -31,11 +33,12 @@ const LEVELS: [u32; 6] = [1, 2, 4, 5, 6, 9];
 /// The answer of the simulator to the list of its clients.
 fn list() -> Vec<u8> {
     let settings = Settings { clients: 120, ..Settings::default() };
-    let headers = HeaderMap::from_iter([(KEY_HEADER.parse().unwrap(), settings.api_key.reveal().parse().unwrap())]);
+    let request = Request::get("/reseller/account/v1/clients/").header(KEY_HEADER, settings.api_key.reveal());
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
     let simulator = Simulator::new(settings, Clock::real());
-    let target = "/reseller/account/v1/clients/".parse().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(simulator.answer(&Method::GET, &target, &headers)).into_body().to_vec()
+    let body = runtime.block_on(async { simulator.answer(request).await.into_body().collect().await });
+    body.unwrap().to_bytes().to_vec()
 }
 
 fn pressed(bytes: &[u8], level: u32) -> Vec<u8> {

@@ -6,7 +6,7 @@ use super::Config;
 use super::callers::Priority;
 use super::inside::Telemetry;
 use super::notes::Notes;
-use super::partner::{Expect, UpstreamKind};
+use super::partner::UpstreamKind;
 
 /// Why no address is a Unix socket's.
 pub(super) const UNIX_ADDRESS: &str =
@@ -34,10 +34,8 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
 
 /// Settings that are understood, and change nothing.
 pub(super) fn warn(config: &Config, notes: &Notes) {
-    let expect = Expect::default();
     let telemetry = Telemetry::default();
     let set = [
-        ("upstream.expect.clients", config.upstream.expect.clients != expect.clients),
         ("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint != telemetry.otlp_endpoint),
         ("telemetry.trace_sample", config.telemetry.trace_sample.to_bits() != telemetry.trace_sample.to_bits()),
     ];

@@ -33,6 +33,10 @@ mod purge;
 
 mod bounds;
 
+mod simulator;
+
+mod check;
+
 mod laws;
 
 mod views;
