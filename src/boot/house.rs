@@ -15,7 +15,7 @@ use crate::access::Rules;
 use crate::budget::{self, Budget, gate};
 use crate::cache::{self, Store};
 use crate::clock::Clock;
-use crate::config::{AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
+use crate::config::{self, AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
 use crate::dial::{Dialer, client, dialer};
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
@@ -128,7 +128,14 @@ pub fn ring(keys_dir: Option<&Path>) -> anyhow::Result<Ring> {
 
 /// What the configuration says of callers and tokens.
 pub(crate) fn token_settings(config: &Config) -> token::Settings {
-    let policy = |caller: &crate::config::Caller| Policy { name: caller.name.clone(), scopes: caller.scopes.clone() };
+    let policy = |caller: &crate::config::Caller| Policy {
+        name: caller.name.clone(),
+        scopes: caller.scopes.clone(),
+        priority: match caller.priority {
+            config::Priority::Interactive => token::Priority::Interactive,
+            config::Priority::Batch => token::Priority::Batch,
+        },
+    };
     token::Settings {
         issuer: config.server.public_url.clone(),
         audience: config.tokens.audience.clone(),
