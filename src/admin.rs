@@ -64,6 +64,8 @@ impl<C: Dials> Health<C> {
             closed_for: budget.closed.map_or(0.0, |(until, _)| until.since(now).as_secs_f64()),
             flights: self.gateway.flights.count(),
             connections: self.connections.load(Ordering::Relaxed),
+            refused: self.gateway.turns.refused(),
+            strangers: self.gateway.strangers.figures(),
         })
     }
 }

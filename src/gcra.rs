@@ -27,6 +27,18 @@ impl Rate {
     }
 }
 
+impl Rate {
+    /// How many whole events come in a second on average, but at least one: the burst of a rate that names none.
+    /// Where there is no limit it does not matter.
+    pub fn in_a_second(self) -> u32 {
+        match self {
+            Self::Unlimited => 1,
+            // Half a nanosecond may be lost to rounding, and must not cost an event.
+            Self::Every(interval) => (1.0 / interval.as_secs_f64() + 0.001).clamp(1.0, f64::from(u32::MAX)) as u32,
+        }
+    }
+}
+
 /// A rate that is not written as `10/s`, `600/m`, `5000/h` or `unlimited`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a rate is written as \"10/s\", \"600/m\", \"5000/h\" or \"unlimited\"; a count from 0.001 to 1000000")]
@@ -151,6 +163,11 @@ mod tests {
         }
         assert_eq!("10/s".parse::<Rate>().unwrap().to_string(), "10/s");
         assert_eq!("30/m".parse::<Rate>().unwrap().to_string(), "30/m");
+        for (text, burst) in
+            [("2/s", 2), ("7/s", 7), ("300/s", 300), ("30/m", 1), ("100/h", 1), ("119/m", 1), ("120/m", 2)]
+        {
+            assert_eq!(text.parse::<Rate>().unwrap().in_a_second(), burst, "{text}");
+        }
     }
 
     #[test]

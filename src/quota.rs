@@ -171,7 +171,8 @@ impl Account {
     fn enter(&self, now: Tick) -> Result<(), ComeBack> {
         let mut spent = self.spent.lock();
         if self.limits.concurrent.is_some_and(|most| spent.under_way >= most) {
-            return Err(spent.refuse(Limit::Concurrent, now.plus(PLACE_FREE)));
+            let at = self.next_request(&spent, now).max(now.plus(PLACE_FREE));
+            return Err(spent.refuse(Limit::Concurrent, at));
         }
         match spent.requests.admit(self.limits.requests, now) {
             Ok(requests) => spent.requests = requests,
@@ -179,6 +180,11 @@ impl Account {
         }
         spent.under_way += 1;
         Ok(())
+    }
+
+    /// When one more request would be let in: whoever is sent away for another reason need not come back before.
+    fn next_request(&self, spent: &Spent, now: Tick) -> Tick {
+        spent.requests.admit(self.limits.requests, now).map_or_else(|back| back.at, |_| now)
     }
 
     fn tell(&self, now: Tick) -> Told {
@@ -201,7 +207,10 @@ impl Admitted {
         let mut spent = account.spent.lock();
         match spent.upstream.admit(account.limits.upstream, now) {
             Ok(upstream) => spent.upstream = upstream,
-            Err(back) => return Err(spent.refuse(Limit::Upstream, back.at)),
+            Err(back) => {
+                let at = account.next_request(&spent, now).max(back.at);
+                return Err(spent.refuse(Limit::Upstream, at));
+            }
         }
         Ok(())
     }

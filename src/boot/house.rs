@@ -20,6 +20,7 @@ use crate::dial::{Dialer, client, dialer};
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
 use crate::gcra::Quota;
+use crate::quota::{self, Turns};
 use crate::route::{Route, Routes, Terms};
 use crate::secret::Secret;
 use crate::token::ring::Ring;
@@ -77,6 +78,10 @@ pub fn join<C: Dials>(
     getrandom::fill(&mut start).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
     Ok(Arc::new(Gateway {
         tokens: Tokens::new(token_settings(config), Arc::new(ring), Arc::clone(&names)),
+        turns: Turns::new(
+            config.callers.iter().map(|caller| (caller.name.clone(), caller.limits.as_ref().map(limits))),
+        ),
+        strangers: Arc::default(),
         rules: Rules::new(&names),
         store: Store::new(cache::Settings {
             max_bytes: config.cache.max_bytes.unwrap_or_else(default_max_bytes),
@@ -141,6 +146,14 @@ pub(crate) fn token_settings(config: &Config) -> token::Settings {
         audience: config.tokens.audience.clone(),
         accept_api_key_header: config.tokens.accept_api_key_header,
         callers: config.callers.iter().map(policy).collect(),
+    }
+}
+
+fn limits(limits: &config::Limits) -> quota::Limits {
+    quota::Limits {
+        requests: Quota { rate: limits.requests, burst: limits.burst },
+        concurrent: limits.concurrent,
+        upstream: Quota { rate: limits.upstream, burst: limits.upstream.in_a_second() },
     }
 }
 

@@ -2,7 +2,7 @@
 //! Given a configuration, notes a fault where ignoring a setting would be unsafe, a warning where it merely has no effect.
 //! Never changes a setting. What gets built loses its line here.
 
-use super::callers::{Bound, Priority};
+use super::callers::Bound;
 use super::doors::Admin;
 use super::inside::{Cache, Telemetry};
 use super::notes::Notes;
@@ -44,7 +44,6 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
             let what = "a caller bound to some of them is refused until bounds arrive with a later version; that";
             no(*bound != Bound::All, format!("callers[{index}].{key}"), what);
         }
-        no(caller.limits.is_some(), format!("callers[{index}].limits"), "limits per caller");
     }
 }
 
@@ -66,11 +65,7 @@ pub(super) fn warn(config: &Config, notes: &Notes) {
         notes.warn(&format!("trust[{index}]"), NO_EFFECT);
     }
     for (index, caller) in config.callers.iter().enumerate() {
-        let set = [
-            ("secrets", !caller.secrets.is_empty()),
-            ("subjects", !caller.subjects.is_empty()),
-            ("priority", caller.priority != Priority::Interactive),
-        ];
+        let set = [("secrets", !caller.secrets.is_empty()), ("subjects", !caller.subjects.is_empty())];
         for (key, _) in set.iter().filter(|(_, set)| *set) {
             notes.warn(&format!("callers[{index}].{key}"), NO_EFFECT);
         }

@@ -17,6 +17,7 @@ use crate::cache::{self, Entry, Held, Key};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation};
 use crate::route::RouteIndex;
+use crate::token::Priority;
 use crate::trail::Trail;
 use crate::upstream::{Failed, Fetched, Wish};
 
@@ -46,6 +47,14 @@ pub enum Landed {
     Refused(Refusal),
 }
 
+/// What is done in place of starting a flight.
+enum Instead {
+    /// Another one has just landed.
+    Show(Arc<Entry>),
+    /// Its caller may not.
+    Refuse(Refusal),
+}
+
 /// All that a flight takes along: nothing of a caller.
 struct Plan {
     route: RouteIndex,
@@ -67,13 +76,21 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let why = if held.is_some() { "stale" } else { "uri-miss" };
-        let (pending, collapsed) = match self.flights.join(&key, turn::urgency(lane_of(grant))) {
+        let now = self.clock.now();
+        // Joining is free, starting is paid for; between the look and the join a flight may have landed, its answer as
+        // good as a new one.
+        let may_start = || match self.store.look(&key, now) {
+            Held::Fresh(entry) => Err(Instead::Show(entry)),
+            _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
+        };
+        let joined = match self.flights.join_or(&key, turn::urgency(lane_of(grant)), may_start) {
+            Ok(joined) => joined,
+            Err(Instead::Show(entry)) => return self.show(grant, entry, Came::Hit, parts, trail).await,
+            Err(Instead::Refuse(refusal)) => return Err(refusal),
+        };
+        let (pending, collapsed) = match joined {
             Joined::Wait(pending) => (pending, true),
             Joined::Fetch(obligation, pending) => {
-                // Between the look and the join a flight may have landed: its answer is as good as a new one.
-                if let Held::Fresh(entry) = self.store.look(&key, self.clock.now()) {
-                    return self.show(grant, entry, Came::Hit, parts, trail).await;
-                }
                 let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
                 let plan = self.plan(grant, key, held, cause, parts);
                 let this = Arc::clone(self);
@@ -94,6 +111,7 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
+        self.pay(trail, self.clock.tick())?;
         let plan = self.plan(grant, key, None, Cause::Miss, parts);
         let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
         let flight = self.tasks.spawn(async move { this.fly(plan, None).await });
@@ -115,11 +133,13 @@ impl<C: Dials> Gateway<C> {
             return self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await;
         }
         match self.fetch_once(grant, key, Some(Arc::clone(&entry)), parts, trail).await {
-            Err(Refusal::Partner(_) | Refusal::Busy { .. } | Refusal::Closed { .. } | Refusal::Deadline)
-                if on_error =>
-            {
-                self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await
-            }
+            Err(
+                Refusal::Partner(_)
+                | Refusal::Busy { .. }
+                | Refusal::Closed { .. }
+                | Refusal::Deadline
+                | Refusal::Limited { .. },
+            ) if on_error => self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await,
             other => other,
         }
     }
@@ -295,8 +315,12 @@ pub(super) fn is_pause(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-fn lane_of(_: &Grant) -> Lane {
-    Lane::Interactive
+/// Where its caller stands in the queue.
+pub(super) fn lane_of(grant: &Grant) -> Lane {
+    match grant.caller().priority() {
+        Priority::Interactive => Lane::Interactive,
+        Priority::Batch => Lane::Batch,
+    }
 }
 
 /// Whether a successful answer is a whole JSON document, by its type and by its bytes.

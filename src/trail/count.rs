@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::budget::{Cause, Figures};
+use crate::quota::{Limit, Refused, strangers};
 
 use super::{Outcome, Trail};
 
@@ -49,7 +50,7 @@ pub struct Counts {
 }
 
 /// Gauges, read when somebody asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Gauges {
     /// Entries, their bytes, evictions.
     pub store: (u64, u64, u64),
@@ -61,6 +62,10 @@ pub struct Gauges {
     pub flights: usize,
     /// Connections open.
     pub connections: usize,
+    /// Callers' own limits.
+    pub refused: Vec<Refused>,
+    /// Bad tokens.
+    pub strangers: strangers::Figures,
 }
 
 /// What the demo's live line shows.
@@ -186,6 +191,16 @@ impl Counts {
                 writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
             }
         }
+        head(out, "limited_total", "counter", "Requests that their caller's own limit refused, by caller and limit.")?;
+        for Refused { caller, times } in &gauges.refused {
+            for (limit, times) in Limit::ALL.iter().zip(times) {
+                let limit = limit.word();
+                writeln!(out, r#"{NAME}limited_total{{caller="{caller}",limit="{limit}"}} {times}"#)?;
+            }
+        }
+        let strangers::Figures { bad, unexamined } = gauges.strangers;
+        counter(out, "bad_tokens_total", "Tokens that were examined and found bad.", bad)?;
+        counter(out, "unexamined_tokens_total", "Tokens refused unseen: too many of their peer were bad.", unexamined)?;
         let (entries, bytes, evicted) = gauges.store;
         let budget = &gauges.budget;
         let dropped = self.lines_dropped.load(Ordering::Relaxed);
