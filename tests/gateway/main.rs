@@ -21,4 +21,6 @@ mod traps;
 
 mod laws;
 
+mod quota;
+
 mod house;
