@@ -2,6 +2,8 @@
 //! Given a caller and `now`, hands back [`Admitted`], or when to come back; later, whether this one may start a call.
 //! Never waits, and never knows what is asked for: every request of a caller pays, whatever comes of it.
 
+mod account;
+
 pub mod strangers;
 
 mod told;
@@ -10,19 +12,14 @@ mod told;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use http::HeaderValue;
-use parking_lot::Mutex;
 
 use crate::clock::Tick;
-use crate::gcra::{Arrivals, Quota, Rate};
+use crate::gcra::{Quota, Rate};
 use crate::token::Caller;
 
-pub use told::Told;
+use account::Account;
 
-/// When a place may be free is not known; nobody is told to come back sooner than in a second anyway.
-const PLACE_FREE: Duration = Duration::from_secs(1);
+pub use told::Told;
 
 /// What one caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,33 +82,6 @@ pub struct Turns {
     accounts: Vec<Option<Arc<Account>>>,
 }
 
-#[derive(Debug)]
-struct Account {
-    caller: Arc<str>,
-    limits: Limits,
-    /// `RateLimit-Policy`, which stays the same.
-    policy: HeaderValue,
-    /// Shared with the account that takes this one's place.
-    spent: Arc<Mutex<Spent>>,
-}
-
-#[derive(Debug, Default)]
-struct Spent {
-    requests: Arrivals,
-    upstream: Arrivals,
-    under_way: u32,
-    refused: [u64; Limit::ALL.len()],
-}
-
-impl Spent {
-    fn refuse(&mut self, limit: Limit, at: Tick) -> ComeBack {
-        if let Some(times) = self.refused.get_mut(limit as usize) {
-            *times += 1;
-        }
-        ComeBack { limit, at }
-    }
-}
-
 impl Turns {
     /// Accounts for these callers, in the order of [`crate::token::Settings::callers`].
     pub fn new(callers: impl IntoIterator<Item = (String, Option<Limits>)>) -> Self {
@@ -123,8 +93,7 @@ impl Turns {
         let account = |(caller, limits): (String, Option<Limits>)| {
             let limits = limits.filter(Limits::limit)?;
             let known = before.accounts.iter().flatten().find(|account| *account.caller == *caller);
-            let spent = known.map(|account| Arc::clone(&account.spent)).unwrap_or_default();
-            Some(Arc::new(Account { caller: caller.into(), limits, policy: told::policy(&limits), spent }))
+            Some(Arc::new(Account::open(caller.into(), limits, known.map(Arc::as_ref))))
         };
         Self { accounts: callers.into_iter().map(account).collect() }
     }
@@ -151,9 +120,7 @@ impl Turns {
     /// How often each caller was refused.
     pub fn refused(&self) -> Vec<Refused> {
         let accounts = self.accounts.iter().flatten();
-        accounts
-            .map(|account| Refused { caller: Arc::clone(&account.caller), times: account.spent.lock().refused })
-            .collect()
+        accounts.map(|account| account.refused()).collect()
     }
 
     fn account(&self, place: usize) -> Option<&Arc<Account>> {
@@ -164,32 +131,6 @@ impl Turns {
 impl Limits {
     fn limit(&self) -> bool {
         self.requests.rate != Rate::Unlimited || self.concurrent.is_some() || self.upstream.rate != Rate::Unlimited
-    }
-}
-
-impl Account {
-    fn enter(&self, now: Tick) -> Result<(), ComeBack> {
-        let mut spent = self.spent.lock();
-        if self.limits.concurrent.is_some_and(|most| spent.under_way >= most) {
-            let at = self.next_request(&spent, now).max(now.plus(PLACE_FREE));
-            return Err(spent.refuse(Limit::Concurrent, at));
-        }
-        match spent.requests.admit(self.limits.requests, now) {
-            Ok(requests) => spent.requests = requests,
-            Err(back) => return Err(spent.refuse(Limit::Requests, back.at)),
-        }
-        spent.under_way += 1;
-        Ok(())
-    }
-
-    /// When one more request would be let in: whoever is sent away for another reason need not come back before.
-    fn next_request(&self, spent: &Spent, now: Tick) -> Tick {
-        spent.requests.admit(self.limits.requests, now).map_or_else(|back| back.at, |_| now)
-    }
-
-    fn tell(&self, now: Tick) -> Told {
-        let spent = self.spent.lock();
-        Told { policy: self.policy.clone(), standing: told::standing(&self.limits, &spent, now) }
     }
 }
 
@@ -204,23 +145,14 @@ impl Admitted {
     /// [`ComeBack`]; a call that is refused has spent nothing.
     pub fn start(&self, now: Tick) -> Result<(), ComeBack> {
         let Some(account) = &self.0 else { return Ok(()) };
-        let mut spent = account.spent.lock();
-        match spent.upstream.admit(account.limits.upstream, now) {
-            Ok(upstream) => spent.upstream = upstream,
-            Err(back) => {
-                let at = account.next_request(&spent, now).max(back.at);
-                return Err(spent.refuse(Limit::Upstream, at));
-            }
-        }
-        Ok(())
+        account.start(now)
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(account) = &self.0 {
-            let mut spent = account.spent.lock();
-            spent.under_way = spent.under_way.saturating_sub(1);
+            account.leave();
         }
     }
 }

@@ -2,6 +2,8 @@
 //! Given schedules of requests and calls, holds the accounts to rates, places and the fields they tell.
 //! Never waits: time is moved by hand.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{Limit, Limits, Spent};
+use super::account::Spent;
+use super::{Limit, Limits};
 use crate::clock::Tick;
 use crate::gcra::{Arrivals, Quota, Rate};
 
