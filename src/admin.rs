@@ -78,6 +78,8 @@ impl<C: Dials> Health<C> {
             keys: self.gateway.upstream.credential().figures(),
             flights: self.gateway.flights.count(),
             connections: self.connections.load(Ordering::Relaxed),
+            refused: self.gateway.turns.refused(),
+            strangers: self.gateway.strangers.figures(),
         })
     }
 }

@@ -66,9 +66,20 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
 
     /// Joins the flight of this key, starting it if there is none; the smaller `urgency` is, the more urgent.
     pub fn join(&self, key: &K, urgency: u8) -> Joined<K, V> {
+        match self.join_or(key, urgency, || Ok::<_, std::convert::Infallible>(())) {
+            Ok(joined) => joined,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same, but a flight is started only if `may` says so, which is asked only if there is none to join.
+    ///
+    /// # Errors
+    /// What `may` said; nobody can have joined meanwhile, so nobody waits in vain.
+    pub fn join_or<E>(&self, key: &K, urgency: u8, may: impl FnOnce() -> Result<(), E>) -> Result<Joined<K, V>, E> {
         let shard = self.hash.hash_one(key) as usize % SHARDS;
         let Some(flights) = self.shards.get(shard) else { unreachable!("a remainder is smaller than its divisor") };
-        match flights.lock().entry(key.clone()) {
+        Ok(match flights.lock().entry(key.clone()) {
             Entry::Occupied(flight) => {
                 let flight = flight.get();
                 if flight.urgency.fetch_min(urgency, Ordering::AcqRel) > urgency {
@@ -77,7 +88,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
                 Joined::Wait(Pending::of(flight))
             }
             Entry::Vacant(vacant) => {
-                let Some(place) = self.alone() else { return Joined::Full };
+                may()?;
+                let Some(place) = self.alone() else { return Ok(Joined::Full) };
                 let flight = Arc::new(Flight {
                     landing: watch::Sender::new(None),
                     waiting: AtomicUsize::new(0),
@@ -90,7 +102,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
                 let shards = Arc::clone(&self.shards);
                 Joined::Fetch(Obligation { key: key.clone(), shard, shards, flight, _place: place }, pending)
             }
-        }
+        })
     }
 
     /// Who asks from now on for one of these keys starts anew; those who wait already get what they waited for.
@@ -304,6 +316,17 @@ mod tests {
         }
         obligation.land(1);
         assert_eq!(second.landed().await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn who_may_not_start_a_flight_may_join_one() {
+        let flights = Flights::<u32, u32>::new(1000);
+        assert_eq!(flights.join_or(&7, 0, || Err("not now")).err(), Some("not now"));
+        assert_eq!(flights.count(), 0);
+        let Joined::Fetch(obligation, _) = flights.join(&7, 0) else { panic!("nobody was there") };
+        let Ok(Joined::Wait(pending)) = flights.join_or(&7, 0, || Err("asked in vain")) else { panic!("a flight") };
+        obligation.land(1);
+        assert_eq!(pending.landed().await, Some(1));
     }
 
     #[tokio::test]

@@ -2,6 +2,8 @@
 //! Given a request, hands back an answer or a refusal, and a trail of what happened.
 //! Never touches moka, hyper's client, files or clocks of its own: it asks the rooms, in the order `lib.rs` has them.
 
+mod door;
+
 mod fetch;
 
 mod narrow;
@@ -44,8 +46,10 @@ use crate::cache::standard::Detail;
 use crate::cache::{Coding, Entry, Held, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
+use crate::quota::Turns;
+use crate::quota::strangers::Strangers;
 use crate::route::{Mode, Routes, Target};
-use crate::token::Tokens;
+use crate::token::{Caller, Tokens};
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
 use crate::upstream::Upstream;
 use crate::view::Allow;
@@ -73,6 +77,10 @@ pub struct Settings {
 pub struct Gateway<C> {
     /// Who asks?
     pub tokens: Tokens,
+    /// Is it their turn?
+    pub turns: Turns,
+    /// Whose tokens turned out bad lately?
+    pub strangers: Arc<Strangers>,
     /// What do they want?
     pub routes: Routes,
     /// May they?
@@ -149,6 +157,7 @@ impl<C: Dials> Gateway<C> {
             trail.outcome = Outcome::Refused;
             self.signature.refusal(&refusal, &method, &trail.request_id, &mut trail.cause)
         });
+        self.tell_limits(trail, response.headers_mut());
         if self.draining.load(Ordering::Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -174,7 +183,11 @@ impl<C: Dials> Gateway<C> {
         mut now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let grant = match self.resolve(parts, now, trail)? {
+        let target = Target::parse(&parts.uri)?;
+        let caller = self.identify(&parts.headers, trail.peer.ip(), now)?;
+        trail.caller = Some(Arc::clone(&caller));
+        trail.turn = Some(self.turns.admit(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?);
+        let grant = match self.resolve(caller, &target, &parts.method, trail)? {
             Decision::Granted(grant) => grant,
             // In a box: it is rare, and would make every request's own future larger.
             Decision::Needs(question) => {
@@ -213,12 +226,15 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    /// The first half of the path, without effects: who asks for what, and may they.
-    fn resolve(&self, parts: &Parts, now: Now, trail: &mut Trail) -> Result<Decision, Refusal> {
-        let target = Target::parse(&parts.uri)?;
-        let caller = self.tokens.identify(&parts.headers, now)?;
-        trail.caller = Some(Arc::clone(&caller));
-        let wanted = self.routes.find(&parts.method, &target)?;
+    /// The part of the path that has no effects: what does this caller want, and may it.
+    fn resolve(
+        &self,
+        caller: Arc<Caller>,
+        target: &Target<'_>,
+        method: &Method,
+        trail: &mut Trail,
+    ) -> Result<Decision, Refusal> {
+        let wanted = self.routes.find(method, target)?;
         trail.route = Some(wanted.route());
         let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
         Ok(self.rules.decide(caller, wanted, route)?)
@@ -278,6 +294,7 @@ impl<C: Dials> Gateway<C> {
             method,
             route: None,
             caller: None,
+            turn: None,
             outcome: Outcome::Refused,
             status: StatusCode::OK,
             cause: "",

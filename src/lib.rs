@@ -31,6 +31,8 @@ pub mod listen;
 
 pub mod token;
 
+pub mod quota;
+
 pub mod route;
 
 pub mod access;

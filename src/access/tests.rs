@@ -61,7 +61,12 @@ impl Rooms {
             issuer: "http://gateway.test".to_owned(),
             audience: "account-api".to_owned(),
             accept_api_key_header: true,
-            callers: vec![Policy { name: "app".to_owned(), scopes: scopes.clone(), bounds }],
+            callers: vec![Policy {
+                name: "app".to_owned(),
+                scopes: scopes.clone(),
+                bounds,
+                priority: Default::default(),
+            }],
         };
         let ring = Arc::new(Ring::in_memory().unwrap());
         let wish = Wish {

@@ -21,6 +21,7 @@ use crate::flight::Flights;
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
 use crate::gcra::Quota;
+use crate::quota::{self, Turns};
 use crate::route::{Mode, Route, Routes, Terms};
 use crate::token::bounds::Bounds;
 use crate::token::ring::Ring;
@@ -82,6 +83,10 @@ pub fn join<C: Dials>(
     getrandom::fill(&mut start).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
     Ok(Arc::new(Gateway {
         tokens: Tokens::new(token_settings(config), Arc::new(ring), Arc::clone(&names)),
+        turns: Turns::new(
+            config.callers.iter().map(|caller| (caller.name.clone(), caller.limits.as_ref().map(limits))),
+        ),
+        strangers: Arc::default(),
         rules: Rules::new(&names),
         store: Store::new(cache::Settings {
             max_bytes: config.cache.max_bytes.unwrap_or_else(memory::store_bytes),
@@ -143,12 +148,24 @@ pub(crate) fn token_settings(config: &Config) -> token::Settings {
         name: caller.name.clone(),
         scopes: caller.scopes.clone(),
         bounds: Bounds { clients: caller.clients.clone(), providers: caller.providers.clone() },
+        priority: match caller.priority {
+            config::Priority::Interactive => token::Priority::Interactive,
+            config::Priority::Batch => token::Priority::Batch,
+        },
     };
     token::Settings {
         issuer: config.server.public_url.clone(),
         audience: config.tokens.audience.clone(),
         accept_api_key_header: config.tokens.accept_api_key_header,
         callers: config.callers.iter().map(policy).collect(),
+    }
+}
+
+fn limits(limits: &config::Limits) -> quota::Limits {
+    quota::Limits {
+        requests: Quota { rate: limits.requests, burst: limits.burst },
+        concurrent: limits.concurrent,
+        upstream: Quota { rate: limits.upstream, burst: limits.upstream.in_a_second() },
     }
 }
 

@@ -441,7 +441,12 @@ fn asker() -> Asker {
         issuer: "http://127.0.0.1".to_owned(),
         audience: "account-api".to_owned(),
         accept_api_key_header: true,
-        callers: vec![Policy { name: "billing".to_owned(), scopes, bounds: Bounds::default() }],
+        callers: vec![Policy {
+            name: "billing".to_owned(),
+            scopes,
+            bounds: Bounds::default(),
+            priority: Default::default(),
+        }],
     };
     let tokens = Tokens::new(settings, Arc::new(Ring::in_memory().unwrap()), Arc::clone(&names));
     let wish = Wish {

@@ -280,9 +280,14 @@ impl Subject {
 
 impl Limits {
     fn read(mut t: Table<'_>) -> Self {
+        if t.has("burst") && !t.has("requests") {
+            t.notes
+                .fault(&t.at("burst"), "this many `requests` may come at once, and nothing limits them; set requests");
+        }
+        let requests = t.get("requests", words::rate).unwrap_or(Rate::Unlimited);
         let limits = Self {
-            requests: t.get("requests", words::rate).unwrap_or(Rate::Unlimited),
-            burst: t.get("burst", words::whole(1..=1_000_000)).unwrap_or(1),
+            requests,
+            burst: t.get("burst", words::whole(1..=1_000_000)).unwrap_or_else(|| requests.in_a_second()),
             concurrent: t.get("concurrent", words::whole(1..=1_000_000)),
             upstream: t.get("upstream", words::rate).unwrap_or(Rate::Unlimited),
         };

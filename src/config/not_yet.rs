@@ -3,7 +3,6 @@
 //! Never changes a setting. What gets built loses its line here.
 
 use super::Config;
-use super::callers::Priority;
 use super::inside::Telemetry;
 use super::notes::Notes;
 use super::partner::UpstreamKind;
@@ -27,9 +26,6 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
     }
     let upstream = &config.upstream;
     no(upstream.kind == UpstreamKind::Hub, "upstream.kind".to_owned(), "a hub as upstream");
-    for (index, caller) in config.callers.iter().enumerate() {
-        no(caller.limits.is_some(), format!("callers[{index}].limits"), "limits per caller");
-    }
 }
 
 /// Settings that are understood, and change nothing.
@@ -46,11 +42,7 @@ pub(super) fn warn(config: &Config, notes: &Notes) {
         notes.warn(&format!("trust[{index}]"), NO_EFFECT);
     }
     for (index, caller) in config.callers.iter().enumerate() {
-        let set = [
-            ("secrets", !caller.secrets.is_empty()),
-            ("subjects", !caller.subjects.is_empty()),
-            ("priority", caller.priority != Priority::Interactive),
-        ];
+        let set = [("secrets", !caller.secrets.is_empty()), ("subjects", !caller.subjects.is_empty())];
         for (key, _) in set.iter().filter(|(_, set)| *set) {
             notes.warn(&format!("callers[{index}].{key}"), NO_EFFECT);
         }

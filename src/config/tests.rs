@@ -126,6 +126,24 @@ fn the_port_is_the_partners_own_unless_named() {
 }
 
 #[test]
+fn a_callers_rate_without_a_burst_allows_a_second_of_it_at_once() {
+    let limits = |text: &str| {
+        let caller = "[[callers]]\nname = \"b\"\nclients = [\"*\"]\nproviders = [\"*\"]\n[callers.limits]\n";
+        loaded(&format!("{LEAST}{caller}{text}")).callers.remove(0).limits.unwrap()
+    };
+    let per_second = |count: u64| Rate::Every(Duration::from_secs(1) / u32::try_from(count).unwrap());
+    let none = Limits { requests: Rate::Unlimited, burst: 1, concurrent: None, upstream: Rate::Unlimited };
+    assert_eq!(limits(""), none);
+    assert_eq!(limits("requests = \"200/s\""), Limits { requests: per_second(200), burst: 200, ..none.clone() });
+    assert_eq!(limits("requests = \"200/s\"\nburst = 7").burst, 7);
+    assert_eq!(limits("requests = \"30/m\"").burst, 1);
+    assert_eq!(
+        limits("concurrent = 3\nupstream = \"2/s\""),
+        Limits { concurrent: Some(3), upstream: per_second(2), ..none }
+    );
+}
+
+#[test]
 fn flags_override_variables_and_variables_the_file() {
     let mut given = variables(&[
         ("RESELLER_GATEWAY__UPSTREAM__BUDGET__RATE", "5/s"),

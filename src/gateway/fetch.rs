@@ -17,6 +17,7 @@ use crate::cache::{self, Entry, Held, Key};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
+use crate::token::Priority;
 use crate::trail::Trail;
 use crate::upstream::{Failed, Fetched, Wish};
 
@@ -49,6 +50,14 @@ pub enum Landed {
     },
     /// A reason for none.
     Refused(Refusal),
+}
+
+/// What is done in place of starting a flight.
+pub(super) enum Instead<T> {
+    /// Another one has just landed.
+    Show(T),
+    /// Its caller may not.
+    Refuse(Refusal),
 }
 
 /// All that a flight takes along: nothing of a caller.
@@ -97,7 +106,7 @@ impl<C: Dials> Gateway<C> {
             Some(Stage::Fresh | Stage::Stale) => "request",
             Some(Stage::OnError | Stage::Over) => "stale",
         };
-        let (pending, collapsed) = match self.board(grant, key, held, parts)? {
+        let (pending, collapsed) = match self.board(grant, key, held, parts, trail)? {
             Boarded::Held(entry) => return self.show(grant, entry, Came::Hit, parts, trail).await,
             Boarded::Waits(pending, collapsed) => (pending, collapsed),
         };
@@ -113,40 +122,45 @@ impl<C: Dials> Gateway<C> {
         key: Key,
         held: Option<Arc<Entry>>,
         parts: &Parts,
-        began: Tick,
+        trail: &Trail,
     ) -> Result<Arc<Entry>, Refusal> {
-        let pending = match self.board(grant, key, held, parts)? {
+        let pending = match self.board(grant, key, held, parts, trail)? {
             Boarded::Held(entry) => return Ok(entry),
             Boarded::Waits(pending, _) => pending,
         };
-        let deadline = began.plus(self.settings.request_timeout);
+        let deadline = trail.began.plus(self.settings.request_timeout);
         entry_of(self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?)
     }
 
-    /// Takes a place in the flight for this key, and starts it if there is none.
+    /// Takes a place in the flight for this key, and starts it if there is none: joining is free, starting is paid for.
     fn board(
         self: &Arc<Self>,
         grant: &Grant,
         key: Key,
         held: Option<Arc<Entry>>,
         parts: &Parts,
+        trail: &Trail,
     ) -> Result<Boarded, Refusal> {
-        match self.flights.join(&key, turn::urgency(lane_of(grant))) {
-            Joined::Wait(pending) => Ok(Boarded::Waits(pending, true)),
-            Joined::Fetch(obligation, pending) => {
-                // Between the look and the join a flight may have landed: its answer is as good as a new one.
-                if let Held::Fresh(entry) = self.store.look(&key, self.clock.now())
-                    && held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry))
-                {
-                    return Ok(Boarded::Held(entry));
-                }
+        let now = self.clock.now();
+        // Between the look and the join a flight may have landed: its answer is as good as a new one.
+        let may_start = || match self.store.look(&key, now) {
+            Held::Fresh(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
+                Err(Instead::Show(entry))
+            }
+            _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
+        };
+        match self.flights.join_or(&key, turn::urgency(lane_of(grant)), may_start) {
+            Err(Instead::Show(entry)) => Ok(Boarded::Held(entry)),
+            Err(Instead::Refuse(refusal)) => Err(refusal),
+            Ok(Joined::Full) => Err(FULL),
+            Ok(Joined::Wait(pending)) => Ok(Boarded::Waits(pending, true)),
+            Ok(Joined::Fetch(obligation, pending)) => {
                 let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
                 let plan = self.plan(grant, Some(key), held, cause, parts);
                 let this = Arc::clone(self);
                 self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
                 Ok(Boarded::Waits(pending, false))
             }
-            Joined::Full => Err(FULL),
         }
     }
 
@@ -158,7 +172,7 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let landed = self.fly_alone(grant, Some(key), parts, trail.began).await?;
+        let landed = self.fly_alone(grant, Some(key), parts, trail).await?;
         self.show_landed(grant, landed, ("uri-miss", false), parts, trail).await
     }
 
@@ -172,7 +186,7 @@ impl<C: Dials> Gateway<C> {
         if !accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
-        let landed = self.fly_alone(grant, None, parts, trail.began).await?;
+        let landed = self.fly_alone(grant, None, parts, trail).await?;
         self.show_landed(grant, landed, ("bypass", false), parts, trail).await
     }
 
@@ -182,9 +196,9 @@ impl<C: Dials> Gateway<C> {
         grant: &Grant,
         key: Option<Key>,
         parts: &Parts,
-        began: Tick,
+        trail: &Trail,
     ) -> Result<Arc<Entry>, Refusal> {
-        entry_of(self.fly_alone(grant, key, parts, began).await?)
+        entry_of(self.fly_alone(grant, key, parts, trail).await?)
     }
 
     async fn fly_alone(
@@ -192,10 +206,11 @@ impl<C: Dials> Gateway<C> {
         grant: &Grant,
         key: Option<Key>,
         parts: &Parts,
-        began: Tick,
+        trail: &Trail,
     ) -> Result<Option<Landed>, Refusal> {
+        self.pay(trail, self.clock.tick())?;
         let plan = self.plan(grant, key, None, Cause::Miss, parts);
-        let (this, deadline) = (Arc::clone(self), began.plus(self.settings.request_timeout));
+        let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
         let place = self.flights.alone().ok_or(FULL)?;
         let flight = self.tasks.spawn(async move {
             let _place = place;
@@ -218,11 +233,13 @@ impl<C: Dials> Gateway<C> {
             return self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await;
         }
         match self.fetch_once(grant, key, Some(Arc::clone(&entry)), parts, trail).await {
-            Err(Refusal::Partner(_) | Refusal::Busy { .. } | Refusal::Closed { .. } | Refusal::Deadline)
-                if on_error =>
-            {
-                self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await
-            }
+            Err(
+                Refusal::Partner(_)
+                | Refusal::Busy { .. }
+                | Refusal::Closed { .. }
+                | Refusal::Deadline
+                | Refusal::Limited { .. },
+            ) if on_error => self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await,
             other => other,
         }
     }
@@ -419,8 +436,12 @@ pub(super) fn is_pause(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-fn lane_of(_: &Grant) -> Lane {
-    Lane::Interactive
+/// Where its caller stands in the queue.
+pub(super) fn lane_of(grant: &Grant) -> Lane {
+    match grant.caller().priority() {
+        Priority::Interactive => Lane::Interactive,
+        Priority::Batch => Lane::Batch,
+    }
 }
 
 /// Whether a successful answer is a whole JSON document, by its type and by its bytes.

@@ -11,7 +11,6 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::access::Grant;
-use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause};
 use crate::cache;
 use crate::dial::OutBody;
@@ -19,7 +18,7 @@ use crate::trail::{Outcome, Trail};
 use crate::upstream::headers::{RequestTooLarge, strip_for_caller};
 use crate::upstream::through;
 
-use super::fetch::is_pause;
+use super::fetch::{is_pause, lane_of};
 use super::refusal::{Fault, Refusal};
 use super::respond::Body;
 use super::{Dials, Gateway, turn};
@@ -38,7 +37,8 @@ impl<C: Dials> Gateway<C> {
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         through::make_ready(&mut parts.headers, false);
         let request = self.outbound(parts, body)?;
-        let asker = Asker { lane: Lane::Interactive, who: turn::who(grant.caller()), resource: turn::target(&target) };
+        let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::target(&target) };
+        self.pay(trail, self.clock.tick())?;
         let mut permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
         self.ledger.counts.call(route, Cause::Pass);
         let shown = self.upstream.credential().show().ok_or(Fault::Key)?;

@@ -280,7 +280,10 @@ impl Signature {
                 headers.extend(HeaderValue::from_str(&text).map(|text| (WWW_AUTHENTICATE, text)));
             }
             // Rounded up: who comes back when told to is not sent away again.
-            Refusal::Busy { retry } | Refusal::Closed { retry } => {
+            Refusal::Busy { retry }
+            | Refusal::Closed { retry }
+            | Refusal::BadTokens { retry }
+            | Refusal::Limited { retry, .. } => {
                 headers.insert(RETRY_AFTER, number(retry.as_nanos().div_ceil(1_000_000_000).max(1) as u64));
             }
             _ => {}

@@ -70,9 +70,9 @@ impl<C: Dials> Gateway<C> {
         }
         let asked = self.clock.tick();
         let landed = match key {
-            Some((key, true)) => self.land_joined(grant, key, held, parts, trail.began).await,
-            Some((key, false)) => self.land_alone(grant, Some(key), parts, trail.began).await,
-            None => self.land_alone(grant, None, parts, trail.began).await,
+            Some((key, true)) => self.land_joined(grant, key, held, parts, trail).await,
+            Some((key, false)) => self.land_alone(grant, Some(key), parts, trail).await,
+            None => self.land_alone(grant, None, parts, trail).await,
         };
         // So that what is shown after this wait is as old as it is by then.
         trail.upstream = Some(self.clock.tick().since(asked));

@@ -32,7 +32,7 @@ use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
 use crate::upstream::{Failed, through};
 
-use super::fetch::FULL;
+use super::fetch::{FULL, Instead, lane_of};
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Told};
 use super::{Dials, Gateway, REFRESHES, turn};
@@ -77,7 +77,11 @@ impl Failure {
     fn allows(&self, fallback: Fallback) -> bool {
         let lost = matches!(
             self.refusal,
-            Refusal::Partner(_) | Refusal::Busy { .. } | Refusal::Closed { .. } | Refusal::Deadline
+            Refusal::Partner(_)
+                | Refusal::Busy { .. }
+                | Refusal::Closed { .. }
+                | Refusal::Limited { .. }
+                | Refusal::Deadline
         );
         lost && if self.unreached { fallback.unreached } else { fallback.error }
     }
@@ -116,7 +120,7 @@ impl<C: Dials> Gateway<C> {
             () => validation::is_for_the_partner(&parts.headers).then_some(Why::Bypass),
         };
         let key = Key::named(grant.wanted(), route, &HeaderMap::new());
-        let asker = Asker { lane: Lane::Interactive, who: turn::who(grant.caller()), resource: turn::resource(&key) };
+        let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::resource(&key) };
         let mut asked = Asked {
             route: grant.wanted().route(),
             forwards_authorization: forwards_authorization(route),
@@ -132,6 +136,7 @@ impl<C: Dials> Gateway<C> {
                 return Err(Refusal::OnlyIfCached);
             }
             let sent = self.outbound(parts, body)?;
+            self.pay(trail, self.clock.tick())?;
             return self.send_through(&asked, why, sent, route.stored, trail).await;
         }
         asked.head = std::mem::take(&mut parts.headers);
@@ -188,24 +193,27 @@ impl<C: Dials> Gateway<C> {
         let mut collapsed = false;
         let mut brought = None;
         if !alone {
-            match self.standard_flights.join(&errand.name(), turn::urgency(asked.asker.lane)) {
-                Joined::Wait(pending) => {
+            let now = self.clock.now();
+            // Joining is free, starting is paid for; and between the look and the join a flight may have landed.
+            let may_start = || match self.store.select(&asked.key, &asked.head, now) {
+                Held::Fits(reply) if reuse::judge(&reply.life(), &asked.wishes, now.tick) == Use::Fresh => {
+                    Err(Instead::Show(reply))
+                }
+                _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
+            };
+            match self.standard_flights.join_or(&errand.name(), turn::urgency(asked.asker.lane), may_start) {
+                Err(Instead::Show(reply)) => return Ok(self.give(&asked, &reply, Told::default(), now.tick, trail)),
+                Err(Instead::Refuse(refusal)) => brought = Some(Brought::failed(refusal)),
+                Ok(Joined::Full) => return Err(FULL),
+                Ok(Joined::Wait(pending)) => {
                     let landed = self.clock.until(deadline, pending.landed()).await;
                     let late = |_| Some(Landed::Failed(Failure::of(Refusal::Deadline)));
                     (brought, collapsed) = (landed.unwrap_or_else(late).and_then(Brought::shared), true);
                 }
-                Joined::Fetch(obligation, pending) => {
-                    let now = self.clock.now();
-                    // Between the look and the join a flight may have landed.
-                    if let Held::Fits(reply) = self.store.select(&asked.key, &asked.head, now)
-                        && reuse::judge(&reply.life(), &asked.wishes, now.tick) == Use::Fresh
-                    {
-                        return Ok(self.give(&asked, &reply, Told::default(), now.tick, trail));
-                    }
+                Ok(Joined::Fetch(obligation, pending)) => {
                     brought = Some(self.send_off(errand.clone(), Some(obligation), deadline).await);
                     drop(pending);
                 }
-                Joined::Full => return Err(FULL),
             }
         }
         // Nothing to share, or it was for another alone: one's own call.
@@ -213,7 +221,10 @@ impl<C: Dials> Gateway<C> {
             Some(brought) => brought,
             None => {
                 collapsed = false;
-                self.send_off(errand, None, deadline).await
+                match self.pay(trail, self.clock.tick()) {
+                    Ok(()) => self.send_off(errand, None, deadline).await,
+                    Err(refusal) => Brought::failed(refusal),
+                }
             }
         };
         match brought {

@@ -118,6 +118,7 @@ mod tests {
             name: name.to_owned(),
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
             bounds: Bounds::default(),
+            priority: Default::default(),
         };
         let settings = Settings {
             issuer: ISSUER.to_owned(),

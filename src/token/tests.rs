@@ -34,6 +34,7 @@ fn settings() -> Settings {
         name: name.to_owned(),
         scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
         bounds: Bounds::default(),
+        priority: Priority::default(),
     };
     Settings {
         issuer: ISSUER.to_owned(),
@@ -290,6 +291,7 @@ fn more_tokens_than_are_remembered_are_still_told_apart() {
             scopes: Scopes::default(),
             bounds: Bounds::default(),
             expires: u64::from(nth),
+            seat: Seat::default(),
         })
     };
     for nth in 0..20_000_u32 {
@@ -434,4 +436,37 @@ fn no_output_shows_a_token_or_a_key() {
     for secret in token.split('.').chain([key]) {
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+#[test]
+fn what_was_never_seen_is_told_from_what_is_remembered_before_any_signature() {
+    let door = door(&ring());
+    let map = authorized(&issued(&door, &[]));
+    let Ok(Recalled::Unseen(token)) = door.recall(&map, at(NOON)) else { panic!("never seen") };
+    let caller = door.examine(token, at(NOON)).unwrap();
+    let Ok(Recalled::Caller(again)) = door.recall(&map, at(NOON)) else { panic!("remembered") };
+    assert!(Arc::ptr_eq(&caller, &again));
+    assert_eq!(door.recall(&map, at(NOON + 3600)).unwrap_err(), Unidentified::Expired);
+    assert!(matches!(door.recall(&authorized("a.b.c"), at(NOON)), Ok(Recalled::Unseen(_))));
+}
+
+#[test]
+fn a_caller_has_the_place_and_the_priority_of_its_policy() {
+    let mut settings = settings();
+    settings.callers[1].priority = Priority::Batch;
+    let ring = ring();
+    let _ = door(&ring);
+    let door = Tokens::new(settings, ring, names());
+    let seat = |caller: &str| {
+        let wish = Wish {
+            caller: caller.to_owned(),
+            scopes: Vec::new(),
+            bounds: Bounds::default(),
+            ttl: Duration::from_secs(60),
+        };
+        let caller = identified(&door, &door.issue(&wish, at(NOON)).unwrap()).unwrap();
+        (caller.place(), caller.priority())
+    };
+    assert_eq!(seat("billing"), (0, Priority::Interactive));
+    assert_eq!(seat("support"), (1, Priority::Batch));
 }

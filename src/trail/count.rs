@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::budget::gate::Why;
 use crate::budget::{Cause, Figures};
 use crate::cache::standard::Detail;
+use crate::quota::{Limit, Refused, strangers};
 
 use super::{Outcome, Trail};
 
@@ -52,7 +53,7 @@ pub struct Counts {
 }
 
 /// Gauges, read when somebody asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Gauges {
     /// Entries, their bytes, evictions.
     pub store: (u64, u64, u64),
@@ -66,6 +67,10 @@ pub struct Gauges {
     pub flights: usize,
     /// Connections open.
     pub connections: usize,
+    /// Callers' own limits.
+    pub refused: Vec<Refused>,
+    /// Bad tokens.
+    pub strangers: strangers::Figures,
 }
 
 /// What the demo's live line shows.
@@ -218,6 +223,16 @@ impl Counts {
                 writeln!(out, r#"{NAME}cache_details_total{{detail="{detail}"}} {many}"#)?;
             }
         }
+        head(out, "limited_total", "counter", "Requests that their caller's own limit refused, by caller and limit.")?;
+        for Refused { caller, times } in &gauges.refused {
+            for (limit, times) in Limit::ALL.iter().zip(times) {
+                let limit = limit.word();
+                writeln!(out, r#"{NAME}limited_total{{caller="{caller}",limit="{limit}"}} {times}"#)?;
+            }
+        }
+        let strangers::Figures { bad, unexamined } = gauges.strangers;
+        counter(out, "bad_tokens_total", "Tokens that were examined and found bad.", bad)?;
+        counter(out, "unexamined_tokens_total", "Tokens refused unseen: too many of their peer were bad.", unexamined)?;
         let (entries, bytes, evicted) = gauges.store;
         let budget = &gauges.budget;
         let dropped = self.lines_dropped.load(Ordering::Relaxed);

@@ -52,8 +52,12 @@ fn rooms() -> Rooms {
     let mut built_in: Vec<Route> = Endpoint::ALL.iter().map(|endpoint| route(endpoint.name(), true)).collect();
     built_in.push(route("other", false));
     let extra = vec![("/reseller/account/v2/{*rest}".to_owned(), route("v2", true))];
-    let policy =
-        Policy { name: "app".to_owned(), scopes: SCOPES.map(str::to_owned).to_vec(), bounds: Bounds::default() };
+    let policy = Policy {
+        name: "app".to_owned(),
+        scopes: SCOPES.map(str::to_owned).to_vec(),
+        bounds: Bounds::default(),
+        priority: Default::default(),
+    };
     let settings = Settings {
         issuer: "http://gateway.test".to_owned(),
         audience: "account-api".to_owned(),

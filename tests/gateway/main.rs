@@ -43,4 +43,6 @@ mod views;
 
 mod http_cache;
 
+mod quota;
+
 mod house;

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::access::Denied;
 use crate::gateway::refusal::{Fault, Refusal};
+use crate::quota::Limit;
 use crate::token::Unidentified;
 use crate::upstream::Failed;
 
@@ -36,6 +37,13 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "Send one token, as Authorization: Bearer or in X-Reseller-Api-Key.".into(),
         ),
         Refusal::Unidentified(why) => return unidentified(*why),
+        Refusal::BadTokens { .. } => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "bad-tokens",
+            "Too many bad tokens",
+            "Too many tokens from this address were not valid; new ones are looked at again after Retry-After.".into(),
+        ),
+        Refusal::Limited { limit, .. } => return limited(*limit),
         Refusal::NoSuchRoute => (
             StatusCode::NOT_FOUND,
             "no-such-route",
@@ -156,6 +164,27 @@ fn unidentified(why: Unidentified) -> Problem {
         }
     };
     Problem { status: StatusCode::UNAUTHORIZED, slug, title, detail: detail.into() }
+}
+
+fn limited(limit: Limit) -> Problem {
+    let (slug, title, detail) = match limit {
+        Limit::Requests => (
+            "caller-requests",
+            "Too many requests",
+            "This caller's requests per time are spent; come back after Retry-After, or ask for a higher callers.limits.requests.",
+        ),
+        Limit::Concurrent => (
+            "caller-concurrent",
+            "Too many requests at once",
+            "This caller has as many requests under way as it may; wait for one of them to end, or ask for a higher callers.limits.concurrent.",
+        ),
+        Limit::Upstream => (
+            "caller-upstream",
+            "Too many partner calls",
+            "This caller's partner calls per time are spent; come back after Retry-After. What is in memory is served meanwhile.",
+        ),
+    };
+    Problem { status: StatusCode::TOO_MANY_REQUESTS, slug, title, detail: detail.into() }
 }
 
 fn broke(fault: Fault) -> Problem {

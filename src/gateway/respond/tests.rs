@@ -8,6 +8,7 @@ use super::*;
 use crate::access::Denied;
 use crate::cache::policy::Life;
 use crate::clock::Tick;
+use crate::quota::Limit;
 
 const SUN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
@@ -127,6 +128,12 @@ fn a_time_to_come_back_is_rounded_up_and_at_least_a_second() {
             let response = refused(&refusal, &Method::GET);
             assert_eq!(response.headers()[RETRY_AFTER], expected, "{refusal:?}");
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let limited = Limit::ALL.map(|limit| Refusal::Limited { limit, retry });
+        for refusal in limited.into_iter().chain([Refusal::BadTokens { retry }]) {
+            let response = refused(&refusal, &Method::GET);
+            assert_eq!(response.headers()[RETRY_AFTER], expected, "{refusal:?}");
+            assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         }
     }
     assert!(!refused(&Refusal::Deadline, &Method::GET).headers().contains_key(RETRY_AFTER));
