@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION};
+use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -56,6 +56,7 @@ use crate::view::Allow;
 
 use fetch::Landed;
 use refusal::Refusal;
+use respond::asks::{Asks, Kinds};
 use respond::{Body, Came, Document, End, Signature};
 
 /// Waits and limits of the path.
@@ -143,12 +144,16 @@ impl<C: Dials> Gateway<C> {
         let (mut parts, body) = request.into_parts();
         let now = self.clock.now();
         let method = parts.method.clone();
-        let sent = parts.headers.get(respond::REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes()));
+        let asks = Asks::of(&parts.headers);
+        let sent = match asks.has(Kinds::ID) {
+            true => parts.headers.get(respond::REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes())),
+            false => None,
+        };
         let trail = self.begin(method.clone(), sent, now, peer);
-        let mut end = End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail };
+        let mut end = Box::new(End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail });
         // What stands there if the caller leaves meanwhile, and this with it.
         (end.trail.status, end.trail.cause) = (caller_left(), CALLER_LEFT);
-        let answered = self.answer(&mut parts, body, now, &mut end.trail).await;
+        let answered = self.answer((&mut parts, asks), body, now, &mut end.trail).await;
         let trail = &mut end.trail;
         if trail.cause == CALLER_LEFT {
             trail.cause = "";
@@ -178,7 +183,7 @@ impl<C: Dials> Gateway<C> {
 
     async fn answer(
         self: &Arc<Self>,
-        parts: &mut Parts,
+        (parts, asks): (&mut Parts, Asks),
         body: Incoming,
         mut now: Now,
         trail: &mut Trail,
@@ -207,15 +212,15 @@ impl<C: Dials> Gateway<C> {
                 Sight::Narrow(_) => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
             };
         };
-        if !respond::accepts_json(&parts.headers) {
+        if asks.has(Kinds::ACCEPT) && !respond::accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
         let held = self.store.look(&key, now);
-        if parts.headers.contains_key(CACHE_CONTROL) {
+        if asks.has(Kinds::DIRECTIVES) {
             return Box::pin(self.as_wished(&grant, key, held, parts, now, trail)).await;
         }
         match held {
-            Held::Fresh(entry) => self.show(&grant, entry, Came::Hit, parts, trail).await,
+            Held::Fresh(entry) => self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await,
             Held::Stale(entry) => {
                 self.refresh_behind(&grant, key, &entry, parts, now);
                 self.show(&grant, entry, Came::Stale("stale-while-revalidate"), parts, trail).await
@@ -249,12 +254,25 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
+        let asks = Asks::of(&parts.headers);
+        self.show_asked(grant, entry, came, (parts, asks), trail).await
+    }
+
+    /// The same, where it is known already what the request asks.
+    async fn show_asked(
+        self: &Arc<Self>,
+        grant: &Grant,
+        entry: Arc<Entry>,
+        came: Came,
+        (parts, asks): (&mut Parts, Asks),
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
         let view = match grant.sight() {
             Sight::Full => None,
             Sight::Narrow(lens) => Some(self.narrow(grant, lens, &entry, &parts.headers).await?),
         };
         let full = view.is_none();
-        let (view, coding) = match parts.headers.contains_key(ACCEPT_ENCODING) {
+        let (view, coding) = match asks.has(Kinds::CODING) {
             true => self.pressed(grant, &entry, view, &parts.headers),
             false => (view, Coding::Identity),
         };
@@ -277,7 +295,7 @@ impl<C: Dials> Gateway<C> {
         trail.age = Some(age.as_secs());
         let asked = std::mem::take(&mut parts.headers);
         self.signature.document(
-            Document { entry, full, view, coding, age, came },
+            Document { entry, full, view, coding, age, came, asks },
             &parts.method,
             asked,
             &trail.request_id,

@@ -2,6 +2,8 @@
 //! Given either, hands back a response; this is the only file that chooses status codes.
 //! Never sees a socket; what is formatted per request is the age, the remaining ttl and the request's id.
 
+pub mod asks;
+
 mod body;
 
 pub mod coding;
@@ -18,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{
     ACCEPT, AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
-    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE, RETRY_AFTER, VARY, VIA,
+    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RETRY_AFTER, VARY, VIA,
     WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -33,6 +35,7 @@ use crate::trail::RequestId;
 
 use super::refusal::Refusal;
 
+use asks::{Asks, Kinds};
 use problem::problem_of;
 use range::{Known, Slice, Wanted};
 
@@ -88,6 +91,8 @@ pub struct Document {
     pub age: Duration,
     /// How it came.
     pub came: Came,
+    /// What of the request bears on it.
+    pub asks: Asks,
 }
 
 /// What every response carries.
@@ -137,16 +142,16 @@ impl Signature {
         mut asked: HeaderMap,
         id: &RequestId,
     ) -> Result<Response<Body>, Refusal> {
-        let Document { entry, full, view, coding, age, came } = document;
+        let Document { entry, full, view, coding, age, came, asks } = document;
         let (bytes, tag) = view.unwrap_or_else(|| (entry.body(), *entry.tag()));
-        let condition = match asked.keys().any(is_condition) {
+        let condition = match asks.has(Kinds::CONDITION) {
             true => condition(&asked, &tag, entry.modified().filter(|_| full), entry.status()),
             false => Condition::None,
         };
         if condition == Condition::Fails {
             return Err(Refusal::Precondition);
         }
-        let part = if condition == Condition::None && asked.contains_key(RANGE) {
+        let part = if condition == Condition::None && asks.has(Kinds::RANGE) {
             part(&entry, full, method, &asked, (&bytes, &tag))?
         } else {
             None
@@ -350,10 +355,6 @@ fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: Stat
         (false, true) => Condition::NotModified,
         (false, false) => Condition::None,
     }
-}
-
-fn is_condition(name: &HeaderName) -> bool {
-    [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE].contains(name)
 }
 
 /// Whether a list of tags names this one; a weak tag only where the comparison may be weak (RFC 9110 §8.8.3.2).

@@ -91,8 +91,8 @@ impl Body {
 
     /// What settles the request with this body.
     #[must_use]
-    pub fn ending(mut self, end: End) -> Self {
-        self.end = Some(Box::new(end));
+    pub fn ending(mut self, end: Box<End>) -> Self {
+        self.end = Some(end);
         self
     }
 

@@ -2,7 +2,7 @@
 //! Given requests' headers, holds negotiation, preconditions and refusals to RFC 9110.
 //! Never opens a socket, and hands every age in.
 
-use http::header::{CONTENT_LANGUAGE, IF_RANGE, LAST_MODIFIED};
+use http::header::{CONTENT_LANGUAGE, IF_RANGE, LAST_MODIFIED, RANGE};
 
 use super::*;
 use crate::access::Denied;
@@ -209,7 +209,15 @@ fn sent(
     };
     let entry = Arc::new(Entry::new(StatusCode::OK, &partner, b"{\"a\":1}", Ok(life)));
     let view = bytes.map(|bytes| (Bytes::from_static(bytes), Tag::of(bytes)));
-    let document = Document { entry, full, view, coding, age: Duration::from_secs(7), came: Came::Hit };
+    let document = Document {
+        entry,
+        full,
+        view,
+        coding,
+        age: Duration::from_secs(7),
+        came: Came::Hit,
+        asks: Asks::of(&head(asked)),
+    };
     signature().document(document, method, head(asked), &RequestId::made(1))
 }
 
