@@ -209,3 +209,48 @@ fn a_key_file_that_is_replaced_is_used_without_a_restart_and_nonsense_in_it_is_n
     assert_ne!(shown[0], "the-new-key");
     assert_eq!(shown[1], "the-new-key");
 }
+
+#[test]
+fn under_load_a_failing_refresh_of_any_kind_replaces_nothing_and_reaches_nobody() {
+    let partner = Partner::listen();
+    partner.answers(CLIENTS, [Reply::json(r#"{"clients":[],"is":"good"}"#)]);
+    let setup = Setup::before(&partner)
+        .set("upstream.timeout", "300ms")
+        .set("upstream.breaker.failures", 0)
+        .set("upstream.breaker.cool_down", "100ms")
+        .set("upstream.breaker.cool_down_max", "100ms")
+        .set("routes.clients.ttl", "50ms")
+        .set("routes.clients.stale_while_revalidate", "1h");
+    let gateway = setup.start();
+    let token = gateway.token(&READING);
+    gateway.gives(&token, CLIENTS);
+    let good = Reply::json(r#"{"clients":[],"is":"good"}"#);
+    let failures = [
+        Reply::status(500),
+        Reply::status(502).body("<html>"),
+        Reply::status(401),
+        Reply::silence(),
+        good.clone().reset_at(9),
+        good.clone().truncated_at(9),
+        good.clone().header("content-type", "text/html"),
+        Reply::json(r#"{"clients":["#),
+        Reply::status(304),
+        Reply::status(301).header("location", "/elsewhere"),
+        limited(1),
+    ];
+    for failing in failures {
+        partner.answers(CLIENTS, [failing]);
+        let (before, began) = (partner.count(), Instant::now());
+        // An entry rests for a second after each failure: load goes on until the next refresh has failed too.
+        while partner.count() == before || began.elapsed() < Duration::from_millis(300) {
+            assert!(began.elapsed() < Duration::from_secs(20), "no refresh was tried");
+            let callers: Vec<Caller> = (0..16).map(|_| gateway.call(&token, CLIENTS)).collect();
+            for caller in callers {
+                let answer = gateway.seen(caller.hear(false));
+                assert_eq!((answer.status, answer.text()), (200, r#"{"clients":[],"is":"good"}"#.to_owned()));
+            }
+        }
+    }
+    partner.answers(CLIENTS, [Reply::json(r#"{"clients":[],"is":"better"}"#)]);
+    wait_for("the partner's next word", || gateway.gives(&token, CLIENTS).text().contains("better").then_some(()));
+}
