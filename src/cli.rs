@@ -222,7 +222,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if config.tokens.keys_dir.is_none() {
         tracing::warn!("state.dir is empty: signing keys live in memory, and tokens end with the process");
     }
-    let ring = boot::ring(config.tokens.keys_dir.as_deref())?;
+    let ring = boot::ring(&config.tokens)?;
     let house = boot::build(&config, ring, Clock::real())?;
     let public = config.listeners.iter().map(|listener| bind(listener.address)).collect::<anyhow::Result<Vec<_>>>()?;
     let health = bind(config.health.listen)?;
@@ -271,18 +271,19 @@ fn check(config: &Config) -> anyhow::Result<()> {
 }
 
 fn issue(config: &Config, caller: String, scopes: Vec<String>, ttl: Option<Duration>) -> anyhow::Result<()> {
-    let Some(folder) = config.tokens.keys_dir.as_deref() else {
+    if config.tokens.keys_dir.is_none() {
         bail!(
             "state.dir is empty, so the signing keys are in the memory of the running gateway alone; set state.dir to issue tokens here"
         )
-    };
+    }
     let policy = config.callers.iter().find(|policy| policy.name == caller);
     let ttl = ttl.or(policy.map(|policy| policy.token_ttl)).unwrap_or(config.tokens.default_ttl);
     if ttl.is_zero() || ttl > config.tokens.max_ttl {
         bail!("--ttl must be above 0 and at most tokens.max_ttl, {} s", config.tokens.max_ttl.as_secs());
     }
-    let token = tokens(config, boot::ring(Some(folder))?)?.issue(&Wish { caller, scopes, ttl }, Clock::real().now())?;
-    writeln!(std::io::stdout(), "{token}")?;
+    let token =
+        tokens(config, boot::ring(&config.tokens)?)?.issue(&Wish { caller, scopes, ttl }, Clock::real().now())?;
+    writeln!(std::io::stdout(), "{}", token.token)?;
     Ok(())
 }
 

@@ -58,7 +58,7 @@ pub struct Settings {
 /// The house, joined.
 pub struct Gateway<C> {
     /// Who asks?
-    pub tokens: Tokens,
+    pub tokens: Arc<Tokens>,
     /// What do they want?
     pub routes: Routes,
     /// May they?

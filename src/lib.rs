@@ -51,6 +51,8 @@ pub mod gateway;
 
 // the doors
 
+pub mod authority;
+
 pub mod admin;
 
 pub mod simulator;

@@ -8,12 +8,15 @@ pub mod claims;
 
 pub mod ring;
 
+pub mod revoked;
+
 pub mod verify;
 
 mod remembered;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -22,6 +25,7 @@ use crate::clock::Now;
 
 use claims::Claims;
 use remembered::Remembered;
+use revoked::Revoked;
 use ring::Ring;
 use scope::{ScopeNames, Scopes};
 
@@ -57,8 +61,12 @@ pub struct Policy {
 pub struct Caller {
     name: Arc<str>,
     jti: Box<str>,
+    kid: Box<str>,
     scopes: Scopes,
+    issued: u64,
     expires: u64,
+    /// The epoch of revocations at which it was last found good.
+    checked: AtomicU64,
 }
 
 impl Caller {
@@ -75,6 +83,16 @@ impl Caller {
     /// Its effective scopes.
     pub fn scopes(&self) -> Scopes {
         self.scopes
+    }
+
+    /// When its token was issued, seconds since 1970.
+    pub fn issued(&self) -> u64 {
+        self.issued
+    }
+
+    /// When its token ends, seconds since 1970.
+    pub fn expires(&self) -> u64 {
+        self.expires
     }
 }
 
@@ -93,6 +111,9 @@ pub enum Unidentified {
     /// Its time is over.
     #[error("expired token")]
     Expired,
+    /// It was taken back, by its id or with all of its caller's.
+    #[error("revoked token")]
+    Revoked,
     /// Its caller is not in the configuration any more.
     #[error("caller no longer configured")]
     UnknownCaller,
@@ -107,6 +128,7 @@ pub struct Tokens {
     ring: Arc<Ring>,
     names: Arc<ScopeNames>,
     policies: HashMap<String, (Arc<str>, Scopes)>,
+    revoked: Arc<Revoked>,
     seen: Remembered,
 }
 
@@ -121,7 +143,23 @@ impl Tokens {
                 (policy.name.clone(), (Arc::from(policy.name.as_str()), allowed))
             })
             .collect();
-        Self { settings, ring, names, policies, seen: Remembered::new() }
+        Self { settings, ring, names, policies, revoked: Arc::default(), seen: Remembered::new() }
+    }
+
+    /// The same door, with what another one knows of revocations: for a house that takes another's place.
+    #[must_use]
+    pub fn sharing(self, revoked: Arc<Revoked>) -> Self {
+        Self { revoked, ..self }
+    }
+
+    /// What was taken back.
+    pub fn revoked(&self) -> &Arc<Revoked> {
+        &self.revoked
+    }
+
+    /// The keys.
+    pub fn ring(&self) -> &Arc<Ring> {
+        &self.ring
     }
 
     /// Who sent these headers? A token seen before costs no signature; its expiry is judged every time.
@@ -129,16 +167,47 @@ impl Tokens {
     /// # Errors
     /// [`Unidentified`]; nothing is remembered of a token that fails.
     pub fn identify(&self, headers: &HeaderMap, now: Now) -> Result<Arc<Caller>, Unidentified> {
-        let token = self.presented(headers)?;
+        self.identify_token(self.presented(headers)?, now)
+    }
+
+    /// Whose token is this? The same as [`Tokens::identify`], where the token came in another way.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn identify_token(&self, token: &[u8], now: Now) -> Result<Arc<Caller>, Unidentified> {
+        if token.len() > LONGEST {
+            return Err(Unidentified::Bad("too long"));
+        }
         let caller = match self.seen.find(token) {
-            Some(caller) => caller,
+            Some(caller) if caller.checked.load(Ordering::Relaxed) == self.revoked.epoch() => caller,
+            Some(caller) => {
+                self.judge(&caller, now)?;
+                caller
+            }
             None => {
                 let caller = Arc::new(self.examine(token, now)?);
+                self.judge(&caller, now)?;
                 self.seen.keep(token, Arc::clone(&caller), now.unix());
                 caller
             }
         };
         if now.unix() >= caller.expires { Err(Unidentified::Expired) } else { Ok(caller) }
+    }
+
+    /// Whether a token whose signature was found good still stands. The epoch is read first: a revocation that comes
+    /// meanwhile moves it, and the token is judged once more.
+    #[cold]
+    fn judge(&self, caller: &Caller, now: Now) -> Result<(), Unidentified> {
+        let epoch = self.revoked.epoch();
+        if self.revoked.refuses(&caller.name, &caller.jti, caller.issued) {
+            return Err(Unidentified::Revoked);
+        }
+        if self.ring.find(&caller.kid).is_none() {
+            return Err(Unidentified::Bad("key id"));
+        }
+        self.revoked.note_use(&caller.jti, now.unix());
+        caller.checked.store(epoch, Ordering::Relaxed);
+        Ok(())
     }
 
     fn presented<'a>(&self, headers: &'a HeaderMap) -> Result<&'a [u8], Unidentified> {
@@ -155,20 +224,22 @@ impl Tokens {
         }
         match found {
             None | Some(b"") => Err(Unidentified::Missing),
-            Some(token) if token.len() > LONGEST => Err(Unidentified::Bad("too long")),
             Some(token) => Ok(token),
         }
     }
 
     fn examine(&self, token: &[u8], now: Now) -> Result<Caller, Unidentified> {
         let token = std::str::from_utf8(token).map_err(|_| Unidentified::Bad("not text"))?;
-        let claims = verify::verify(token, &self.ring, &self.settings.issuer, &self.settings.audience, now)?;
+        let (claims, kid) = verify::verify(token, &self.ring, &self.settings.issuer, &self.settings.audience, now)?;
         let (name, allowed) = self.policies.get(&claims.client_id).ok_or(Unidentified::UnknownCaller)?;
         Ok(Caller {
             name: Arc::clone(name),
             scopes: self.names.set_of(claims.scope.split(' ')).intersect(*allowed),
             jti: claims.jti.into_boxed_str(),
+            kid: kid.into_boxed_str(),
+            issued: claims.iat,
             expires: claims.exp,
+            checked: AtomicU64::new(0),
         })
     }
 
@@ -176,7 +247,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`NotIssued`], naming what would have to change.
-    pub fn issue(&self, wish: &Wish, now: Now) -> Result<String, NotIssued> {
+    pub fn issue(&self, wish: &Wish, now: Now) -> Result<Issued, NotIssued> {
         let policy = self.settings.callers.iter().find(|policy| policy.name == wish.caller);
         let policy = policy.ok_or_else(|| NotIssued::UnknownCaller(wish.caller.clone(), self.caller_names()))?;
         let scopes = match wish.scopes.as_slice() {
@@ -186,19 +257,32 @@ impl Tokens {
         if let Some(wide) = scopes.iter().find(|scope| !policy.scopes.contains(scope)) {
             return Err(NotIssued::Wider(wide.clone(), policy.name.clone(), policy.scopes.join(" ")));
         }
+        // All of a caller's tokens may have been taken back in this very second; a new one is of the next.
+        let issued = now.unix().max(self.revoked.earliest(&policy.name));
         let claims = Claims {
             iss: self.settings.issuer.clone(),
             sub: policy.name.clone(),
             aud: self.settings.audience.clone(),
             exp: now.unix().saturating_add(wish.ttl.as_secs()),
-            iat: now.unix(),
+            iat: issued,
             jti: claims::new_id()?,
             client_id: policy.name.clone(),
             scope: scopes.join(" "),
             authorization_details: None,
         };
+        let kid = self.ring.signer(issued).ok_or(ring::RingError::Signature)?.kid.clone();
         let token = self.ring.sign(&claims)?;
-        if token.len() > LONGEST { Err(NotIssued::TooLong) } else { Ok(token) }
+        if token.len() > LONGEST { Err(NotIssued::TooLong) } else { Ok(Issued { token, kid, claims }) }
+    }
+
+    /// What these tokens say of themselves.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The names in a set of scopes.
+    pub fn names_in(&self, scopes: Scopes) -> Vec<String> {
+        self.names.names_in(scopes).map(str::to_owned).collect()
     }
 
     fn caller_names(&self) -> String {
@@ -216,6 +300,22 @@ pub struct Wish {
     pub scopes: Vec<String>,
     /// For how long.
     pub ttl: std::time::Duration,
+}
+
+/// A token that was just made.
+pub struct Issued {
+    /// The token itself.
+    pub token: String,
+    /// The id of the key that signed it.
+    pub kid: String,
+    /// What it says.
+    pub claims: Claims,
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued").field("kid", &self.kid).field("claims", &self.claims).finish_non_exhaustive()
+    }
 }
 
 /// Why no token was made.

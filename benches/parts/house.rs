@@ -37,7 +37,8 @@ pub(crate) fn house() -> Arc<House> {
     let given = Given { file: None, text: Some(SETTINGS.to_owned()), environment: Vec::new(), flags: Vec::new() };
     let config = config::load(given).unwrap();
     let dialer = dial::dialer(None, config.upstream.connect_timeout).unwrap();
-    boot::join(&config, boot::ring(None).unwrap(), Secret::new("key".to_owned()), dialer, Clock::real()).unwrap()
+    boot::join(&config, boot::ring(&config.tokens).unwrap(), Secret::new("key".to_owned()), dialer, Clock::real())
+        .unwrap()
 }
 
 /// What the caller wishes for.
@@ -47,7 +48,7 @@ pub(crate) fn wish() -> Wish {
 
 /// A request's headers with a token of their own.
 pub(crate) fn headers(house: &House) -> HeaderMap {
-    let token = house.tokens.issue(&wish(), house.clock.now()).unwrap();
+    let token = house.tokens.issue(&wish(), house.clock.now()).unwrap().token;
     let mut headers = HeaderMap::new();
     headers.insert("host", HeaderValue::from_static("127.0.0.1:8080"));
     headers.insert("accept", HeaderValue::from_static("application/json"));

@@ -2,7 +2,6 @@
 //! Given a configuration and the partner's key, hands back the joined house.
 //! Never keeps the configuration: each room has what is its own.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -15,7 +14,7 @@ use crate::access::Rules;
 use crate::budget::{self, Budget};
 use crate::cache::{self, Store};
 use crate::clock::Clock;
-use crate::config::{AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
+use crate::config::{self, AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
 use crate::dial::{Dialer, client, dialer};
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
@@ -76,7 +75,7 @@ pub fn join<C: Dials>(
     let mut start = [0; 8];
     getrandom::fill(&mut start).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
     Ok(Arc::new(Gateway {
-        tokens: Tokens::new(token_settings(config), Arc::new(ring), Arc::clone(&names)),
+        tokens: Arc::new(Tokens::new(token_settings(config), Arc::new(ring), Arc::clone(&names))),
         rules: Rules::new(&names),
         store: Store::new(cache::Settings {
             max_bytes: config.cache.max_bytes.unwrap_or_else(default_max_bytes),
@@ -114,9 +113,10 @@ pub fn join<C: Dials>(
 ///
 /// # Errors
 /// What is wrong with the folder.
-pub fn ring(keys_dir: Option<&Path>) -> anyhow::Result<Ring> {
-    match keys_dir {
-        Some(folder) => Ring::open(folder).context("tokens.keys_dir"),
+pub fn ring(tokens: &config::Tokens) -> anyhow::Result<Ring> {
+    let notice = tokens.key_notice;
+    match tokens.keys_dir.as_deref() {
+        Some(folder) => Ring::open(folder, notice).context("tokens.keys_dir"),
         None => Ring::in_memory().context("signing key"),
     }
 }

@@ -373,7 +373,7 @@ fn asker() -> Asker {
     };
     let tokens = Tokens::new(settings, Arc::new(Ring::in_memory().unwrap()), Arc::clone(&names));
     let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), ttl: Duration::from_secs(60) };
-    let token = tokens.issue(&wish, now(0)).unwrap();
+    let token = tokens.issue(&wish, now(0)).unwrap().token;
     let headers = head(&[(http::header::AUTHORIZATION, &format!("Bearer {token}"))]);
     let caller = tokens.identify(&headers, now(0)).unwrap();
     Asker { caller, routes: Routes::new(built_in, extra.collect()).unwrap(), rules: Rules::new(&names) }

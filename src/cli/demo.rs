@@ -68,7 +68,7 @@ pub(super) async fn demo() -> anyhow::Result<()> {
     );
     let config = config::load(Given { file: None, text: Some(text), environment: Vec::new(), flags: Vec::new() })?;
     let dialer = crate::dial::dialer(None, config.upstream.connect_timeout)?;
-    let house = boot::join(&config, boot::ring(None)?, key, dialer, clock)?;
+    let house = boot::join(&config, boot::ring(&config.tokens)?, key, dialer, clock)?;
     let page = page(&house, &config, &sample, clock)?;
     let serving = boot::serve(Arc::clone(&house), &config, vec![public], health)?;
     write!(anstream::stdout(), "{page}")?;
@@ -113,7 +113,7 @@ fn page(house: &House, config: &config::Config, sample: &Sample, clock: Clock) -
             scopes: Vec::new(),
             ttl: config.tokens.max_ttl.min(Duration::from_secs(3600)),
         };
-        let token = house.tokens.issue(&wish, clock.now())?;
+        let token = house.tokens.issue(&wish, clock.now())?.token;
         writeln!(page, "{dim}# {caller}: {may}{off}\nexport {variable}={token}")?;
     }
     let client = &sample.client;

@@ -32,6 +32,10 @@ pub struct Tokens {
     pub max_ttl: Duration,
     /// Whether a token may come in `X-Reseller-Api-Key`.
     pub accept_api_key_header: bool,
+    /// How old the newest signing key may get before another is made; zero: as old as it will.
+    pub key_max_age: Duration,
+    /// How long a new key is published before it signs.
+    pub key_notice: Duration,
 }
 
 impl Tokens {
@@ -50,6 +54,8 @@ impl Tokens {
             default_ttl: t.get("default_ttl", words::some_time).unwrap_or(HOUR.min(max_ttl)),
             max_ttl,
             accept_api_key_header: t.get("accept_api_key_header", words::truth).unwrap_or(true),
+            key_max_age: t.get("key_max_age", words::duration).unwrap_or(2160 * HOUR),
+            key_notice: t.get("key_notice", words::duration).unwrap_or(HOUR / 6),
         };
         t.finish();
         tokens
@@ -62,6 +68,8 @@ impl Tokens {
         page.time("default_ttl", self.default_ttl);
         page.time("max_ttl", self.max_ttl);
         page.line("accept_api_key_header", self.accept_api_key_header);
+        page.time("key_max_age", self.key_max_age);
+        page.time("key_notice", self.key_notice);
     }
 }
 

@@ -12,7 +12,7 @@ pub const WRITE: &str = "write";
 const ASKED_FOR: [&str; 3] = [WRITE, "cache:refresh", "gateway:admin"];
 
 /// Whether a token asked for without scopes gets this one.
-pub(super) fn is_given_unasked(scope: &str) -> bool {
+pub fn is_given_unasked(scope: &str) -> bool {
     !ASKED_FOR.contains(&scope)
 }
 

@@ -60,7 +60,7 @@ fn rooms() -> Rooms {
     let tokens = Tokens::new(settings, Arc::new(Ring::in_memory().unwrap()), Arc::clone(&names));
     let wish =
         Wish { caller: "app".to_owned(), scopes: SCOPES.map(str::to_owned).to_vec(), ttl: Duration::from_secs(60) };
-    let token = tokens.issue(&wish, NOW).unwrap();
+    let token = tokens.issue(&wish, NOW).unwrap().token;
     let mut headers = HeaderMap::new();
     headers.insert("x-reseller-api-key", HeaderValue::from_str(&token).unwrap());
     let caller = tokens.identify(&headers, NOW).unwrap();
