@@ -2,6 +2,14 @@
 //! Given the joined house, answers `/livez`, `/readyz` and `/metrics` to whoever can reach the health listener.
 //! Never changes anything, and never asks the partner.
 
+mod cache;
+
+mod door;
+
+mod guard;
+
+mod reply;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +23,9 @@ use hyper::body::Incoming;
 use crate::gateway::{Dials, Gateway};
 use crate::listen::Door;
 use crate::trail::count::Gauges;
+
+pub use door::Admin;
+pub use guard::Own;
 
 /// The health listener's door.
 pub struct Health<C> {

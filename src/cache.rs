@@ -122,6 +122,11 @@ impl Store {
         self.slots.insert(key, Slot::Uncacheable { until: now.tick.plus(UNCACHEABLE) });
     }
 
+    /// The bound of all entries together.
+    pub fn max_bytes(&self) -> u64 {
+        self.slots.policy().max_capacity().unwrap_or(u64::MAX)
+    }
+
     /// Entries, bytes as weighed, evictions so far.
     pub fn figures(&self) -> (u64, u64, u64) {
         // Writes are applied in batches; who reads the figures wants the last ones too.

@@ -2,7 +2,11 @@
 //! Given the command line, runs one command and hands back the exit code: 0 done, 1 failed, 2 wrong usage or configuration.
 //! Never prints a secret; what a command is asked for goes to standard output, everything else to standard error.
 
+mod cache;
+
 mod demo;
+
+mod running;
 
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -23,7 +27,7 @@ use crate::boot::{self, Ended};
 use crate::clock::Clock;
 use crate::config::{self, Config, Given, LogFormat};
 use crate::gcra::{Quota, Rate};
-use crate::listen::{self, Door, Limits, Listener};
+use crate::listen::{self, Address, Door, Limits, Listener, Socket};
 use crate::secret::Secret;
 use crate::simulator::{self, Simulator};
 use crate::token::scope::ScopeNames;
@@ -50,6 +54,9 @@ enum Command {
     /// Make tokens for callers.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Look into the memory of a running gateway.
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Ask a running gateway whether it is ready; for containers without curl.
     Healthcheck {
         /// Its health listener.
@@ -167,6 +174,7 @@ pub fn run() -> ExitCode {
                 )),
             }
         }
+        Command::Cache(command) => in_runtime(cache::run(command)),
         Command::Healthcheck { address } => in_runtime(healthcheck(address)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());
@@ -220,17 +228,21 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     if config.tokens.keys_dir.is_none() {
-        tracing::warn!("state.dir is empty: signing keys live in memory, and tokens end with the process");
+        tracing::warn!(
+            "state.dir is empty: signing keys live in memory, tokens end with the process, and no command can reach the admin listener"
+        );
     }
     let ring = boot::ring(&config.tokens)?;
     let house = boot::build(&config, ring, Clock::real())?;
     let public = config.listeners.iter().map(|listener| bind(listener.address)).collect::<anyhow::Result<Vec<_>>>()?;
     let health = bind(config.health.listen)?;
-    let serving = boot::serve(house, &config, public, health)?;
+    let admin = bind_admin(&config.admin.listen)?;
+    let serving = boot::serve(house, &config, public, health, admin)?;
     for listener in &config.listeners {
         tracing::info!(address = %listener.address, upstream = %config.upstream.url, "serving");
     }
     tracing::info!(address = %config.health.listen, "health");
+    tracing::info!(address = %config.admin.listen, "administration");
     let patiently = boot::until_signal().await?;
     tracing::info!("draining");
     tokio::select! {
@@ -245,6 +257,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
 fn start_log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.telemetry.log).unwrap_or_default();
+    // What was done, and by whom, is told however quiet the rest is.
+    let filter = match "audit=info".parse() {
+        Ok(always) => filter.add_directive(always),
+        Err(_) => filter,
+    };
     let terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -260,6 +277,15 @@ fn start_log(config: &Config) {
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listen::bind(address).with_context(|| format!("cannot listen on {address}; is another gateway running there?"))
+}
+
+fn bind_admin(address: &Address) -> anyhow::Result<Socket> {
+    match address {
+        Address::Tcp(address) => bind(*address).map(Socket::Tcp),
+        Address::Unix(path) => listen::bind_unix(path, 0o600).map(Socket::Unix).with_context(|| {
+            format!("cannot listen on {address}: another gateway, a file that is no socket, or no right to write there")
+        }),
+    }
 }
 
 fn check(config: &Config) -> anyhow::Result<()> {

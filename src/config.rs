@@ -118,7 +118,7 @@ impl Config {
         self.server.write(&mut page);
         self.listeners.iter().for_each(|listener| listener.write(&mut page));
         doors::write_listen(&mut page, "[health]", self.health.listen);
-        doors::write_listen(&mut page, "[admin]", self.admin.listen);
+        self.admin.write(&mut page);
         self.upstream.write(&mut page);
         self.cache.write(&mut page);
         for route in &self.routes {
@@ -142,7 +142,7 @@ impl Config {
             server: Server::read(root.section("server")),
             listeners: Listener::read_all(&mut root),
             health: Health { listen: doors::read_listen(root.section("health"), Health::default().listen) },
-            admin: Admin { listen: doors::read_listen(root.section("admin"), Admin::default().listen) },
+            admin: Admin::read(root.section("admin")),
             upstream: Upstream::read(root.section("upstream")),
             cache: Cache::read(root.section("cache")),
             routes: Route::read_all(root.section("routes")),

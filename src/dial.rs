@@ -2,6 +2,8 @@
 //! Given an origin and its trust roots, hands back a pooled HTTP/1.1 client over TCP or TLS.
 //! Never adds a key or a header; generic over the connector, so that tests use pipes.
 
+pub mod once;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

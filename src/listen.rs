@@ -4,6 +4,8 @@
 
 mod pace;
 
+mod socket;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -20,12 +22,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use pace::{Paced, Paces, Wish};
+use socket::Accepting;
+
+pub use socket::{Address, ON_THIS_MACHINE, Socket, bind, bind_unix};
 
 /// What is answered behind the socket. One copy serves one connection.
 pub trait Door: Clone + Send + Sync + 'static {
@@ -53,16 +57,6 @@ pub struct Limits {
     pub idle_time: Duration,
 }
 
-/// Binds a listening socket, ready for any number of workers.
-///
-/// # Errors
-/// What the operating system says, the address being in use first of all.
-pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
 /// A socket being served by the calling runtime.
 #[derive(Clone)]
 pub struct Listener<D> {
@@ -84,21 +78,15 @@ impl<D: Door> Listener<D> {
     ///
     /// # Errors
     /// When the socket cannot be joined to this runtime.
-    pub async fn serve(&self, socket: std::net::TcpListener, closed: CancellationToken) -> io::Result<()> {
-        let socket = TcpListener::from_std(socket)?;
+    pub async fn serve(&self, socket: impl Into<Socket>, closed: CancellationToken) -> io::Result<()> {
+        let socket = Accepting::try_from(socket.into())?;
         let sweeper =
             tokio::spawn(Arc::clone(&self.paces).sweep(self.clock, self.limits.head_time, self.limits.idle_time));
-        while let Some(accepted) = closed.run_until_cancelled(socket.accept()).await {
-            match accepted {
-                Ok((stream, peer)) => {
-                    let _ = stream.set_nodelay(true);
-                    self.spawn(stream, peer);
-                }
-                // Out of descriptors, or a connection that died in the queue: the next moment may be better.
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept");
-                    self.clock.sleep_until(self.clock.tick().plus(Duration::from_millis(20))).await;
-                }
+        while let Some(accepted) = closed.run_until_cancelled(self.accept(&socket)).await {
+            // Out of descriptors, or a connection that died in the queue: the next moment may be better.
+            if let Err(error) = accepted {
+                tracing::warn!(%error, "cannot accept");
+                self.clock.sleep_until(self.clock.tick().plus(Duration::from_millis(20))).await;
             }
         }
         drop(socket);
@@ -106,6 +94,18 @@ impl<D: Door> Listener<D> {
         self.tasks.close();
         self.tasks.wait().await;
         sweeper.abort();
+        Ok(())
+    }
+
+    async fn accept(&self, socket: &Accepting) -> io::Result<()> {
+        match socket {
+            Accepting::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                let _ = stream.set_nodelay(true);
+                self.spawn(stream, peer);
+            }
+            Accepting::Unix(socket) => self.spawn(socket.accept().await?.0, ON_THIS_MACHINE),
+        }
         Ok(())
     }
 

@@ -12,6 +12,8 @@ pub mod revoked;
 
 pub mod verify;
 
+pub mod operator;
+
 mod remembered;
 
 use std::collections::HashMap;

@@ -76,14 +76,14 @@ fn blocks(page: &str) -> Vec<Block> {
 /// The folder in which the page is tried, with ports that nothing else uses.
 struct Place {
     folder: tempfile::TempDir,
-    ports: [(&'static str, String); 3],
+    ports: [(&'static str, String); 4],
     background: Vec<Child>,
 }
 
 impl Place {
     fn new() -> Self {
         // Held together, so that no port is given out twice.
-        let free = ["9534", "8080", "9536"].map(|usual| (usual, TcpListener::bind("127.0.0.1:0").unwrap()));
+        let free = ["9534", "8080", "9536", "9535"].map(|usual| (usual, TcpListener::bind("127.0.0.1:0").unwrap()));
         let ports = free.map(|(usual, socket)| (usual, socket.local_addr().unwrap().port().to_string()));
         let folder = tempfile::tempdir().unwrap();
         let place = Self { folder, ports, background: Vec::new() };
@@ -94,7 +94,7 @@ impl Place {
         }
         // local.toml leaves the doors at their defaults, which another test may be using.
         let local = place.path().join("config/local.toml");
-        let doors = "\n[[listeners]]\naddress = \"127.0.0.1:8080\"\n[health]\nlisten = \"127.0.0.1:9536\"\n";
+        let doors = "\n[[listeners]]\naddress = \"127.0.0.1:8080\"\n[health]\nlisten = \"127.0.0.1:9536\"\n[admin]\nlisten = \"127.0.0.1:9535\"\n";
         let text = std::fs::read_to_string(&local).unwrap() + &place.moved(doors);
         std::fs::write(&local, text).unwrap();
         place

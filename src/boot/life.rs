@@ -3,6 +3,7 @@
 //! Never loses an answer that was begun, as long as it ends within `shutdown_grace`.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,10 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Health;
+use crate::admin::{Admin, Health, Own};
 use crate::config::Config;
 use crate::gateway::respond::Body;
-use crate::listen::{Door, Limits, Listener};
+use crate::listen::{Address, Door, Limits, Listener, Socket};
 
 use super::House;
 
@@ -47,6 +48,11 @@ pub struct Serving {
     closed: CancellationToken,
     workers: Vec<(std::thread::JoinHandle<()>, oneshot::Receiver<()>)>,
     health: tokio::task::JoinHandle<()>,
+    admin: tokio::task::JoinHandle<()>,
+    /// Closes the admin door, last of those that change anything.
+    admin_closed: CancellationToken,
+    /// The file of its Unix socket.
+    admin_file: Option<PathBuf>,
     drain_delay: Duration,
     grace: Duration,
 }
@@ -69,6 +75,7 @@ pub fn serve(
     config: &Config,
     public: Vec<TcpListener>,
     health: TcpListener,
+    admin: Socket,
 ) -> anyhow::Result<Serving> {
     let limits = Limits {
         connections: config.server.max_connections,
@@ -91,12 +98,41 @@ pub fn serve(
     let ready = Arc::new(AtomicBool::new(true));
     let door = Health::new(Arc::clone(&house), Arc::clone(&ready), open);
     let listener = Listener::new(door, Limits { connections: 256, ..limits }, house.clock, Arc::default());
-    let health_closed = CancellationToken::new();
-    let health = tokio::spawn(async move {
-        let _ = listener.serve(health, health_closed).await;
-    });
+    let health = apart("health", listener, health, CancellationToken::new());
+    let admin_closed = CancellationToken::new();
+    let door = Admin::new(Arc::clone(&house), own_names(config));
+    let listener = Listener::new(door, Limits { connections: 64, ..limits }, house.clock, Arc::default());
+    let admin = apart("admin", listener, admin, admin_closed.clone());
+    let admin_file = match &config.admin.listen {
+        Address::Unix(path) => Some(path.clone()),
+        Address::Tcp(_) => None,
+    };
     let (drain_delay, grace) = (config.server.drain_delay, config.server.shutdown_grace);
-    Ok(Serving { house, ready, closed, workers, health, drain_delay, grace })
+    Ok(Serving { house, ready, closed, workers, health, admin, admin_closed, admin_file, drain_delay, grace })
+}
+
+/// Serves a door on the calling runtime, apart from the workers: it answers while they are busy.
+fn apart<D: Door>(
+    name: &'static str,
+    listener: Listener<D>,
+    socket: impl Into<Socket> + Send + 'static,
+    closed: CancellationToken,
+) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        if let Err(error) = listener.serve(socket, closed).await {
+            tracing::error!(%error, listener = name, "a listener failed");
+        }
+    })
+}
+
+/// Under which names the admin door may be called.
+fn own_names(config: &Config) -> Own {
+    let address = match config.admin.listen {
+        Address::Tcp(address) if !address.ip().is_loopback() => Some(address.ip()),
+        _ => None,
+    };
+    let public = config.server.public_url.parse::<http::Uri>().ok();
+    Own { address, public: public.and_then(|uri| uri.host().map(str::to_owned)) }
 }
 
 type Worker = (std::thread::JoinHandle<()>, oneshot::Receiver<()>);
@@ -147,6 +183,14 @@ impl Serving {
             if clock.until(until, worker).await.is_err() {
                 ended = Ended::CutOff;
             }
+        }
+        // Before the socket is closed: after that another gateway may have put its own there.
+        if let Some(path) = self.admin_file {
+            let _ = std::fs::remove_file(path);
+        }
+        self.admin_closed.cancel();
+        if clock.until(until, self.admin).await.is_err() {
+            ended = Ended::CutOff;
         }
         self.health.abort();
         self.house.ledger.lines.flush();

@@ -55,22 +55,23 @@ providers = ["*"]
 pub(super) async fn demo() -> anyhow::Result<()> {
     let clock = Clock::real();
     let key = demo_key()?;
-    let (partner, public, health) = (near(9534)?, near(8080)?, near(9536)?);
+    let (partner, public, health, admin) = (near(9534)?, near(8080)?, near(9536)?, near(9535)?);
     let simulator = Simulator::new(simulator::Settings { api_key: key.clone(), ..Default::default() }, clock);
     let sample = simulator.sample();
     let partner_at = partner.local_addr()?;
     let (simulated, closed) = super::partner(simulator, partner, clock);
     let address = public.local_addr()?;
     let text = format!(
-        "[server]\nname = \"demo\"\npublic_url = \"http://{address}\"\n[[listeners]]\naddress = \"{address}\"\n[health]\nlisten = \"{}\"\n{}",
+        "[server]\nname = \"demo\"\npublic_url = \"http://{address}\"\n[[listeners]]\naddress = \"{address}\"\n[health]\nlisten = \"{}\"\n[admin]\nlisten = \"{}\"\n{}",
         health.local_addr()?,
+        admin.local_addr()?,
         SETTINGS.replacen("[upstream]", &format!("[upstream]\nurl = \"http://{partner_at}\""), 1),
     );
     let config = config::load(Given { file: None, text: Some(text), environment: Vec::new(), flags: Vec::new() })?;
     let dialer = crate::dial::dialer(None, config.upstream.connect_timeout)?;
     let house = boot::join(&config, boot::ring(&config.tokens)?, key, dialer, clock)?;
     let page = page(&house, &config, &sample, clock)?;
-    let serving = boot::serve(Arc::clone(&house), &config, vec![public], health)?;
+    let serving = boot::serve(Arc::clone(&house), &config, vec![public], health, admin.into())?;
     write!(anstream::stdout(), "{page}")?;
     tokio::select! {
         ended = boot::until_signal() => drop(ended?),

@@ -10,6 +10,8 @@ use super::callers::LONGEST_WITHOUT_STATE;
 use super::notes::Notes;
 use super::routes::{Projection, ROUTE_NAMES, Route};
 use super::words::{is_loopback, nearest};
+use crate::listen::Address;
+use crate::token::operator;
 
 /// Scopes that no route names.
 const SPECIAL_SCOPES: [&str; 4] = ["pii:read", "write", "cache:refresh", "gateway:admin"];
@@ -49,8 +51,9 @@ fn clear_text(config: &Config, notes: &Notes) {
             notes.fault(&format!("listeners[{index}].address"), reason);
         }
     }
-    if !config.admin.listen.ip().is_loopback() {
-        notes.fault("admin.listen", "administration is on loopback only, as in \"127.0.0.1:9535\"");
+    if !config.admin.listen.is_local() && !config.admin.allow_clear_text {
+        let reason = "clear text off loopback; set allow_clear_text = true where something in front speaks TLS";
+        notes.fault("admin.listen", reason);
     }
     let upstream = &config.upstream;
     let local = upstream.url.host().is_some_and(is_loopback);
@@ -64,7 +67,9 @@ fn same_address_twice(config: &Config, notes: &Notes) {
     let mut doors: Vec<(String, SocketAddr)> =
         listeners.map(|(index, listener)| (format!("listeners[{index}].address"), listener.address)).collect();
     doors.push(("health.listen".to_owned(), config.health.listen));
-    doors.push(("admin.listen".to_owned(), config.admin.listen));
+    if let Address::Tcp(address) = config.admin.listen {
+        doors.push(("admin.listen".to_owned(), address));
+    }
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
     for (key, address) in doors {
         // Port 0 is a free port of the system's choice: never the same twice.
@@ -141,6 +146,9 @@ fn lifetimes(config: &Config, notes: &Notes) {
             "tokens.max_ttl",
             "at most 1h where state.dir is \"\": revocations and keys are then only in memory",
         );
+    }
+    if tokens.audience == operator::AUDIENCE {
+        notes.fault("tokens.audience", "this is the audience of admin tokens, which must not open the public door");
     }
     if tokens.default_ttl > tokens.max_ttl {
         notes.fault("tokens.default_ttl", "longer than tokens.max_ttl");

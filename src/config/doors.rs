@@ -12,6 +12,7 @@ use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
 use super::words;
+use crate::listen::Address;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -196,20 +197,46 @@ impl Default for Health {
     }
 }
 
-/// `[admin]`: administration, on this machine only.
+/// `[admin]`: administration, for whoever has an admin token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// Where it listens.
-    pub listen: SocketAddr,
+    pub listen: Address,
+    /// Whether clear text may be spoken off loopback (something in front of it speaks TLS).
+    pub allow_clear_text: bool,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: loopback(9535) }
+        Self { listen: Address::Tcp(loopback(9535)), allow_clear_text: false }
     }
 }
 
-/// The `listen` of `[health]` or `[admin]`.
+impl Admin {
+    pub(super) fn read(mut t: Table<'_>) -> Self {
+        let d = Self::default();
+        let notes = t.notes;
+        let listen = |value: &Value| match words::text(value)?.strip_prefix("unix:") {
+            Some("") => Err("a Unix socket is written as \"unix:/path\"".to_owned()),
+            Some(path) => Ok(Address::Unix(notes.resolve(path))),
+            None => words::address(value).map(Address::Tcp),
+        };
+        let admin = Self {
+            listen: t.get("listen", listen).unwrap_or(d.listen),
+            allow_clear_text: t.get("allow_clear_text", words::truth).unwrap_or(d.allow_clear_text),
+        };
+        t.finish();
+        admin
+    }
+
+    pub(super) fn write(&self, page: &mut Page) {
+        page.head("[admin]");
+        page.line("listen", self.listen.to_string());
+        page.line("allow_clear_text", self.allow_clear_text);
+    }
+}
+
+/// The `listen` of `[health]`.
 pub(super) fn read_listen(mut t: Table<'_>, default: SocketAddr) -> SocketAddr {
     let listen = t.get("listen", words::address).unwrap_or(default);
     t.finish();

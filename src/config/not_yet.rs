@@ -3,7 +3,6 @@
 //! Never changes a setting. What gets built loses its line here.
 
 use super::callers::{Bound, Priority};
-use super::doors::Admin;
 use super::inside::{Cache, Telemetry};
 use super::notes::Notes;
 use super::partner::{Breaker, Expect, UpstreamKind};
@@ -11,7 +10,8 @@ use super::routes::RouteMode;
 use super::{Config, check};
 
 /// Why no address is a Unix socket's.
-pub(super) const UNIX_ADDRESS: &str = "a Unix socket is not available in this version; use a loopback address";
+pub(super) const UNIX_ADDRESS: &str =
+    "a Unix socket is available for admin.listen only in this version; use a loopback address";
 
 const NO_EFFECT: &str = "has no effect in this version";
 
@@ -53,7 +53,6 @@ pub(super) fn warn(config: &Config, notes: &Notes) {
     let (breaker, expect) = (Breaker::default(), Expect::default());
     let telemetry = Telemetry::default();
     let set = [
-        ("admin.listen", config.admin != Admin::default()),
         ("upstream.breaker.failures", config.upstream.breaker.failures != breaker.failures),
         ("upstream.breaker.cool_down", config.upstream.breaker.cool_down != breaker.cool_down),
         ("upstream.breaker.cool_down_max", config.upstream.breaker.cool_down_max != breaker.cool_down_max),

@@ -200,6 +200,20 @@ fn paths_start_at_the_files_folder() {
 }
 
 #[test]
+fn the_admin_door_is_an_address_or_a_unix_socket() {
+    let at = |text: &str| {
+        let given =
+            Given { file: Some("/etc/gateway/gateway.toml".into()), ..given(&format!("{LEAST}[admin]\n{text}")) };
+        load(given).unwrap_or_else(|faults| panic!("{faults}")).admin.listen.to_string()
+    };
+    assert_eq!(at(""), "127.0.0.1:9535");
+    assert_eq!(at("listen = \"localhost:1\""), "127.0.0.1:1");
+    assert_eq!(at("listen = \"unix:run/admin\""), "unix:/etc/gateway/run/admin");
+    assert_eq!(at("listen = \"unix:/run/admin\""), "unix:/run/admin");
+    assert_eq!(at("listen = \"0.0.0.0:9535\"\nallow_clear_text = true"), "0.0.0.0:9535");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_a_fault() {
     let folder = tempfile::tempdir().unwrap();
     let file = Some(folder.path().join("absent.toml"));
@@ -213,7 +227,8 @@ fn a_rendered_configuration_reads_as_the_same() {
                  [upstream.budget]\nrate = \"0.1234/s\"\nmax_wait = \"250ms\"\n[cache]\nmax_object = 1025\nmax_bytes = \"2GiB\"\n\
                  [[trust]]\nissuer = \"a \\\"b\\\" \\\\c\"\njwks_file = \"/keys\"\n\
                  [[callers]]\nname = \"b\"\nscopes = [\"write\"]\nclients = [\"*\"]\nproviders = [\"*\"]\n\
-                 subjects = [{ issuer = \"i\", sub = \"s\" }]\npriority = \"batch\"\n";
+                 subjects = [{ issuer = \"i\", sub = \"s\" }]\npriority = \"batch\"\n\
+                 [admin]\nlisten = \"unix:/run/a b\"\nallow_clear_text = true\n";
     for text in [LEAST, LOCAL, SHARED, REFERENCE, &format!("{LEAST}{extra}")] {
         let mut before = loaded(text);
         let mut after = loaded(&before.render());
@@ -238,13 +253,12 @@ fn secrets_are_hidden_wherever_a_configuration_shows() {
 #[test]
 fn settings_without_effect_are_warnings_with_their_place() {
     let text = format!(
-        "{LEAST}breaker.failures = 1\nexpect.clients = 7\n[admin]\nlisten = \"127.0.0.1:1\"\n[cache]\nmax_variants = 1\n\
+        "{LEAST}breaker.failures = 1\nexpect.clients = 7\n[cache]\nmax_variants = 1\n\
          [telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\ntrace_sample = 1\n[[trust]]\nissuer = \"i\"\njwks_file = \"k\"\n"
     );
     let warnings = loaded(&text).warnings;
     let keys: BTreeSet<_> = warnings.iter().map(|warning| warning.key.as_str()).collect();
     let expected = [
-        "admin.listen",
         "cache.max_variants",
         "telemetry.otlp_endpoint",
         "telemetry.trace_sample",

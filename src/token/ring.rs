@@ -53,6 +53,9 @@ pub enum RingError {
     /// Every key was taken away.
     #[error("{0}: no key is left there; those of before are used on")]
     Emptied(PathBuf),
+    /// No gateway has made a key there yet.
+    #[error("{0}: no signing key is there yet; a gateway makes it at its first start")]
+    Empty(PathBuf),
     /// The machine has no randomness.
     #[error("the machine gives no random bytes")]
     Random,
@@ -81,6 +84,18 @@ impl Ring {
         if keys.is_empty() {
             folder::make(folder)?;
             keys = folder::read(folder)?;
+        }
+        Ok(Self { folder: Some(folder.to_owned()), notice, held: RwLock::new(all_held(keys)?) })
+    }
+
+    /// The keys of a folder as a running gateway made them; nothing is made or written.
+    ///
+    /// # Errors
+    /// [`RingError`] names the file at fault, or says that there is no key yet.
+    pub fn read(folder: &Path, notice: Duration) -> Result<Self, RingError> {
+        let keys = folder::read(folder)?;
+        if keys.is_empty() {
+            return Err(RingError::Empty(folder.to_owned()));
         }
         Ok(Self { folder: Some(folder.to_owned()), notice, held: RwLock::new(all_held(keys)?) })
     }

@@ -144,6 +144,19 @@ impl Counts {
         })
     }
 
+    /// How the requests of each route were answered; the last stands for those that found none.
+    pub fn by_route(&self) -> Vec<(&str, [(Outcome, u64); OUTCOMES])> {
+        let mut rows: Vec<_> = (0..=self.routes.len())
+            .map(|route| (self.route(Some(route)), Outcome::ALL.map(|outcome| (outcome, 0))))
+            .collect();
+        for (route, outcome, _, many) in self.requests() {
+            if let Some((_, sum)) = rows.get_mut(route).and_then(|(_, row)| row.get_mut(outcome as usize)) {
+                *sum += many;
+            }
+        }
+        rows
+    }
+
     /// Sums for people.
     pub fn totals(&self) -> Totals {
         let calls = self.calls.iter().map(|count| count.load(Ordering::Relaxed)).sum();

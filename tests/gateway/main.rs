@@ -19,6 +19,8 @@ mod path;
 
 mod traps;
 
+mod admin;
+
 mod laws;
 
 mod house;

@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
+use reseller_gateway::clock::Clock;
+use reseller_gateway::token::operator;
+use reseller_gateway::token::ring::Ring;
+
 use super::wire::{self, Answer, Caller};
 use super::{Partner, wait_for};
 
@@ -106,6 +110,7 @@ fn follow(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {
 pub(crate) struct Setup {
     table: Table,
     key: String,
+    admin: Option<String>,
 }
 
 impl Setup {
@@ -137,7 +142,7 @@ impl Setup {
             providers = ["*"]
         "#;
         let table = text.parse().unwrap();
-        Self { table, key: format!("{REAL_KEY}\n") }.set("upstream.url", url)
+        Self { table, key: format!("{REAL_KEY}\n"), admin: None }.set("upstream.url", url)
     }
 
     /// Sets a dotted key.
@@ -155,6 +160,12 @@ impl Setup {
         self
     }
 
+    /// Puts the admin listener there, in place of a free port.
+    pub(crate) fn admin_at(mut self, listen: &str) -> Self {
+        self.admin = Some(listen.to_owned());
+        self
+    }
+
     /// The text of the key's file.
     pub(crate) fn key_file(mut self, text: &str) -> Self {
         text.clone_into(&mut self.key);
@@ -167,14 +178,17 @@ impl Setup {
         std::fs::write(folder.path().join("partner.key"), &self.key).unwrap();
         let mut setup = self;
         for _ in 0..3 {
-            let [public, health] = [free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            let [public, health, admin] =
+                [free_port(), free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             let listener = Table::from_iter([("address".to_owned(), Value::from(public.to_string()))]);
             setup = setup.set("listeners", vec![listener]).set("health.listen", health.to_string());
+            let listen = setup.admin.clone().unwrap_or_else(|| admin.to_string());
+            setup = setup.set("admin.listen", listen);
             std::fs::write(folder.path().join("gateway.toml"), setup.table.to_string()).unwrap();
             let config = folder.path().join("gateway.toml");
             let mut program = Program::start(program().arg("serve").arg("--config").arg(&config));
             if is_ready(&mut program, health) {
-                return Gateway { program, folder, address: public, health, secrets: Mutex::default() };
+                return Gateway { program, folder, address: public, health, admin, secrets: Mutex::default() };
             }
             assert!(program.err().contains("cannot listen"), "does not start: {}", program.err());
         }
@@ -198,10 +212,17 @@ pub(crate) struct Gateway {
     folder: TempDir,
     pub(crate) address: SocketAddr,
     pub(crate) health: SocketAddr,
+    /// Its admin listener, unless that is a Unix socket.
+    pub(crate) admin: SocketAddr,
     secrets: Mutex<Vec<String>>,
 }
 
 impl Gateway {
+    /// A file in its folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     fn config(&self) -> PathBuf {
         self.folder.path().join("gateway.toml")
     }
@@ -209,6 +230,25 @@ impl Gateway {
     /// Where its signing keys lie.
     pub(crate) fn keys(&self) -> PathBuf {
         self.folder.path().join("state/keys")
+    }
+
+    /// An admin token, made from its signing keys as the commands make theirs.
+    pub(crate) fn admin_token(&self) -> String {
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        let ring = Ring::read(&self.keys(), Duration::from_secs(600)).unwrap();
+        let token = operator::mint(&ring, "http://127.0.0.1:8080", "test", Clock::real().now()).unwrap();
+        self.keep_secret(&token)
+    }
+
+    /// A request to the admin listener with such a token.
+    pub(crate) fn administer(&self, method: &str, target: &str, body: &str) -> Answer {
+        let bearer = format!("Bearer {}", self.admin_token());
+        self.seen(wire::ask_as("localhost", self.admin, method, target, &[("authorization", &bearer)], body.as_bytes()))
+    }
+
+    /// Runs a command with its configuration.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        program().args(arguments).arg("--config").arg(self.config()).output().unwrap()
     }
 
     /// Runs `token issue`.

@@ -104,7 +104,11 @@ pub(crate) fn reset(socket: TcpStream) {
 
 /// The head of a request that asks for the connection's end.
 pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n");
+    request_as("gateway", method, target, headers, body)
+}
+
+fn request_as(host: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
     if !body.is_empty() {
         head += &format!("content-length: {}\r\n", body.len());
     }
@@ -120,6 +124,20 @@ pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body
 pub(crate) fn ask(to: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut caller = Caller::connect(to);
     caller.say(request(method, target, headers, body));
+    caller.hear(method == "HEAD")
+}
+
+/// The same to a host of this name.
+pub(crate) fn ask_as(
+    host: &str,
+    to: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let mut caller = Caller::connect(to);
+    caller.say(request_as(host, method, target, headers, body));
     caller.hear(method == "HEAD")
 }
 

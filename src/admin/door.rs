@@ -1,0 +1,134 @@
+//! What can be administered, and by whom?
+//! Given a request to the admin listener, hands back what was done, and leaves an audit line either way.
+//! Never acts without an [`Operator`], and never takes more at once, or for longer, than its limits.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use serde_json::json;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+
+use crate::gateway::{Dials, Gateway};
+use crate::listen::Door;
+use crate::token::operator::Operator;
+
+use super::cache;
+use super::guard::{self, Own};
+use super::reply::{Refused, Reply, response};
+
+/// Requests answered at once; one more is told to come back.
+const AT_ONCE: usize = 16;
+
+/// For one request, its body included.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of a request's body.
+const BODY: usize = 64 << 10;
+
+type Asked = (Request<Incoming>, SocketAddr);
+
+/// The admin listener's door.
+#[derive(Clone)]
+pub struct Admin {
+    limited: BoxCloneSyncService<Asked, Response<Full<Bytes>>, BoxError>,
+}
+
+impl Admin {
+    /// Administers this house under these names.
+    pub fn new<C: Dials>(gateway: Arc<Gateway<C>>, own: Own) -> Self {
+        let desk = Arc::new(Desk { gateway, own });
+        let work = service_fn(move |asked| {
+            let desk = Arc::clone(&desk);
+            async move { Ok::<_, Infallible>(desk.serve(asked).await) }
+        });
+        let limited = ServiceBuilder::new().load_shed().concurrency_limit(AT_ONCE).timeout(PATIENCE).service(work);
+        Self { limited: BoxCloneSyncService::new(limited) }
+    }
+}
+
+impl Door for Admin {
+    type Body = Full<Bytes>;
+
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
+        // The only errors there are come from the limits.
+        self.limited.clone().oneshot((request, peer)).await.unwrap_or_else(|error| {
+            tracing::warn!(target: "audit", %peer, refused = %error, "audit: administration refused");
+            response(Err(Refused::Busy))
+        })
+    }
+
+    fn head_too_large(&self, _peer: SocketAddr) -> Bytes {
+        Bytes::from_static(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        )
+    }
+}
+
+struct Desk<C> {
+    gateway: Arc<Gateway<C>>,
+    own: Own,
+}
+
+impl<C: Dials> Desk<C> {
+    async fn serve(&self, (request, peer): Asked) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let mut operator = None;
+        let result = self.answer(&parts, body, &mut operator).await;
+        let actor = operator.as_ref().map_or("", Operator::name);
+        let jti = operator.as_ref().map_or("", Operator::jti);
+        let (method, path) = (parts.method.as_str(), shortened(parts.uri.path()));
+        match &result {
+            Ok(reply) => {
+                tracing::info!(target: "audit", actor, jti, %peer, method, path, done = reply.done, "audit: administration");
+            }
+            Err(refused) => {
+                let refused = refused.word();
+                tracing::warn!(target: "audit", actor, jti, %peer, method, path, refused, "audit: administration refused");
+            }
+        }
+        response(result)
+    }
+
+    async fn answer(&self, parts: &Parts, body: Incoming, by: &mut Option<Operator>) -> Result<Reply, Refused> {
+        guard::check(&self.own, &parts.uri, &parts.headers)?;
+        let operator = self.gateway.tokens.identify_operator(&parts.headers, self.gateway.clock.now())?;
+        let operator = by.insert(operator);
+        let _body = whole(body).await?;
+        match parts.uri.path() {
+            "/admin/v1/" => {
+                only(&parts.method, &Method::GET, "GET")?;
+                let version = env!("CARGO_PKG_VERSION");
+                Ok(Reply::of(json!({"operator": operator.name(), "version": version})))
+            }
+            "/admin/v1/cache/stats" => {
+                only(&parts.method, &Method::GET, "GET")?;
+                Ok(cache::stats(&self.gateway))
+            }
+            _ => Err(Refused::Path),
+        }
+    }
+}
+
+fn only(method: &Method, wanted: &Method, name: &'static str) -> Result<(), Refused> {
+    if method == wanted { Ok(()) } else { Err(Refused::Method(name)) }
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, Refused> {
+    let read = Limited::new(body, BODY).collect().await;
+    read.map(http_body_util::Collected::to_bytes).map_err(|error| match error.is::<LengthLimitError>() {
+        true => Refused::TooLarge,
+        false => Refused::Malformed("The body broke off.".to_owned()),
+    })
+}
+
+fn shortened(path: &str) -> &str {
+    path.get(..path.floor_char_boundary(128)).unwrap_or_default()
+}

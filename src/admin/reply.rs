@@ -1,0 +1,145 @@
+//! How does the admin door answer?
+//! Given a value or a refusal, hands back JSON, or a problem (RFC 9457) that says what to do.
+//! Never sends a header that would let a web page read it, and never lets anybody store it.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::token::Unidentified;
+
+/// What was done, and what the audit line says of it.
+pub(super) struct Reply {
+    pub(super) body: Value,
+    pub(super) done: String,
+}
+
+impl Reply {
+    /// An answer that changed nothing.
+    pub(super) fn of(body: Value) -> Self {
+        Self { body, done: String::new() }
+    }
+}
+
+/// Why the admin door refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// A browser's request.
+    Origin,
+    /// A name that is not ours.
+    Host,
+    /// No operator.
+    Unidentified(Unidentified),
+    /// Nothing is there.
+    Path,
+    /// The path has other methods: these.
+    Method(&'static str),
+    /// The body or the query does not say what to do.
+    Malformed(String),
+    /// The body is too large.
+    TooLarge,
+    /// Too many at once, or too slow.
+    Busy,
+}
+
+impl From<Unidentified> for Refused {
+    fn from(why: Unidentified) -> Self {
+        Self::Unidentified(why)
+    }
+}
+
+impl Refused {
+    /// The fixed word of the audit line.
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Host => "host",
+            Self::Unidentified(Unidentified::Missing) => "token-missing",
+            Self::Unidentified(Unidentified::Expired) => "token-expired",
+            Self::Unidentified(Unidentified::Ambiguous) => "two-tokens",
+            Self::Unidentified(_) => "token-bad",
+            Self::Path => "no-such-path",
+            Self::Method(_) => "method",
+            Self::Malformed(_) => "malformed",
+            Self::TooLarge => "body-too-large",
+            Self::Busy => "busy",
+        }
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Origin | Self::Host => StatusCode::FORBIDDEN,
+            Self::Unidentified(Unidentified::Ambiguous) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Unidentified(_) => StatusCode::UNAUTHORIZED,
+            Self::Path => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn words(&self) -> (&'static str, Cow<'static, str>) {
+        match self {
+            Self::Origin => {
+                ("Not for web pages", "The admin listener answers no request that has an Origin header.".into())
+            }
+            Self::Host => (
+                "Not called by its name",
+                "Send a Host that is loopback, the address of admin.listen or the host of server.public_url.".into(),
+            ),
+            Self::Unidentified(Unidentified::Expired) => ("The token has expired", "Get a new token.".into()),
+            Self::Unidentified(Unidentified::Ambiguous) => ("Two tokens", "Send one Authorization header.".into()),
+            Self::Unidentified(_) => (
+                "An admin token is wanted",
+                "Send a token with the audience gateway-admin as Authorization: Bearer; the commands of \
+                 reseller-gateway make their own where they can read tokens.keys_dir."
+                    .into(),
+            ),
+            Self::Path => ("Nothing is there", "The README lists what is below /admin/v1/.".into()),
+            Self::Method(allowed) => ("Method not allowed", format!("Use {allowed}.").into()),
+            Self::Malformed(why) => ("The request cannot be understood", why.clone().into()),
+            Self::TooLarge => ("The request body is too large", "Send at most 64 KiB.".into()),
+            Self::Busy => ("Too much at once", "Try again in a second.".into()),
+        }
+    }
+}
+
+/// The response to either.
+pub(super) fn response(result: Result<Reply, Refused>) -> Response<Full<Bytes>> {
+    let (status, media, body) = match &result {
+        Ok(reply) => (StatusCode::OK, "application/json", reply.body.to_string()),
+        Err(refused) => {
+            let ((title, detail), status) = (refused.words(), refused.status());
+            let problem = json!({
+                "type": format!("urn:reseller-gateway:problem:{}", refused.word()),
+                "title": title,
+                "status": status.as_u16(),
+                "detail": detail,
+            });
+            (status, "application/problem+json", problem.to_string())
+        }
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    match result {
+        Err(Refused::Unidentified(Unidentified::Missing)) => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"reseller-gateway-admin\""));
+        }
+        Err(Refused::Unidentified(_)) => {
+            const INVALID: &str = "Bearer realm=\"reseller-gateway-admin\", error=\"invalid_token\"";
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(INVALID));
+        }
+        Err(Refused::Method(allowed)) => drop(headers.insert(ALLOW, HeaderValue::from_static(allowed))),
+        Err(Refused::Busy) => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+        _ => {}
+    }
+    response
+}

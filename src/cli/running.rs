@@ -1,0 +1,129 @@
+//! How does a command speak to a running gateway?
+//! Given the configuration it runs with, proves itself by the signing keys and asks over the admin listener.
+//! Never makes a key, and never prints the token it made.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dial::once;
+use crate::listen::Address;
+use crate::token::operator;
+use crate::token::ring::Ring;
+
+/// For one question and its answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// No answer is larger.
+const MOST: usize = 64 << 20;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A gateway that answers on its admin listener.
+pub(super) struct Running<'c> {
+    config: &'c Config,
+    stream: Box<dyn Stream>,
+}
+
+/// Why the signing keys cannot be had where they are in memory.
+const IN_MEMORY: &str = "state.dir is empty, so the signing keys are in the memory of the running gateway alone, and this \
+                         command cannot prove itself to it; set state.dir";
+
+impl<'c> Running<'c> {
+    /// The gateway of this configuration, or `None` where nobody listens.
+    ///
+    /// # Errors
+    /// When somebody may be there and cannot be reached.
+    pub(super) async fn find(config: &'c Config) -> anyhow::Result<Option<Self>> {
+        let listen = &config.admin.listen;
+        let connected = match listen {
+            Address::Tcp(address) => {
+                TcpStream::connect(address).await.map(|stream| Box::new(stream) as Box<dyn Stream>)
+            }
+            Address::Unix(path) => UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
+        };
+        match connected {
+            Ok(stream) => Ok(Some(Self { config, stream })),
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                bail!("admin.listen: {listen} is not open to this user; run this as the user of the gateway")
+            }
+            Err(error) => Err(error).with_context(|| format!("admin.listen: {listen}")),
+        }
+    }
+
+    /// The same where it must run.
+    ///
+    /// # Errors
+    /// Also when nobody listens.
+    pub(super) async fn expect(config: &'c Config) -> anyhow::Result<Self> {
+        let found = Self::find(config).await?;
+        found.with_context(|| {
+            let listen = &config.admin.listen;
+            format!(
+                "no gateway answers on {listen} (admin.listen); start it with `serve`, or name its file with --config"
+            )
+        })
+    }
+
+    /// Asks one question; `target` is below `/admin/v1/`.
+    ///
+    /// # Errors
+    /// What the gateway refused, in its own words, or why it could not be asked.
+    pub(super) async fn ask(self, method: Method, target: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let clock = Clock::real();
+        let token = HeaderValue::try_from(format!("Bearer {}", mint(self.config, clock)?)).map(|mut value| {
+            value.set_sensitive(true);
+            value
+        })?;
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/admin/v1/{target}"))
+            .header(HOST, "localhost")
+            .header(AUTHORIZATION, token)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))?;
+        let listen = &self.config.admin.listen;
+        let answer = clock.until(clock.tick().plus(PATIENCE), once::once(self.stream, request, MOST)).await;
+        let answer = answer.ok().with_context(|| format!("{listen}: no answer within {} s", PATIENCE.as_secs()))?;
+        let answer = answer.with_context(|| listen.to_string())?;
+        let said: Value = serde_json::from_slice(answer.body())
+            .with_context(|| format!("{listen} answers {}, and is no gateway", answer.status()))?;
+        match answer.status() {
+            StatusCode::OK => Ok(said),
+            StatusCode::UNAUTHORIZED => {
+                bail!(
+                    "the gateway on {listen} does not take tokens of these keys; does it run with this configuration?"
+                )
+            }
+            status => {
+                let detail = said.get("detail").and_then(Value::as_str);
+                bail!("{}", detail.map_or_else(|| format!("{listen} answers {status}"), str::to_owned))
+            }
+        }
+    }
+}
+
+fn mint(config: &Config, clock: Clock) -> anyhow::Result<String> {
+    let folder = config.tokens.keys_dir.as_deref().context(IN_MEMORY)?;
+    let ring = Ring::read(folder, config.tokens.key_notice).context("tokens.keys_dir")?;
+    Ok(operator::mint(&ring, &config.server.public_url, &user(), clock.now())?)
+}
+
+/// How the audit log calls whoever runs the command: the number of the machine's user.
+fn user() -> String {
+    std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |process| format!("uid-{}", process.uid()))
+}

@@ -1,0 +1,147 @@
+//! Where does a door stand?
+//! Given an address, hands back a bound socket: TCP, or a Unix socket with the permissions that were asked for.
+//! Never takes a path that something else uses, and never opens a Unix socket wider than asked, not even for a moment.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// Who comes through a Unix socket: this machine, without a port.
+pub const ON_THIS_MACHINE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// An address of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// Of an IP address.
+    Tcp(std::net::TcpListener),
+    /// Of a path; its file is removed by whoever bound it.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl From<std::net::TcpListener> for Socket {
+    fn from(socket: std::net::TcpListener) -> Self {
+        Self::Tcp(socket)
+    }
+}
+
+/// Binds a listening TCP socket, ready for any number of workers.
+///
+/// # Errors
+/// What the operating system says, the address being in use first of all.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Binds a Unix socket with these permissions. What a gateway left behind that runs no more is replaced.
+///
+/// # Errors
+/// `AddrInUse` if somebody answers there, `AlreadyExists` if it is no socket, and what the operating system says.
+pub fn bind_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) if UnixStream::connect(path).is_ok() => return Err(io::ErrorKind::AddrInUse.into()),
+        _ => {}
+    }
+    // The permissions of a new socket are the process's habit; inside a closed folder nobody can use them meanwhile.
+    let folder = path.parent().unwrap_or(Path::new("")).join(format!(".{}", std::process::id()));
+    let draft = folder.join("s");
+    let clear = || {
+        let _ = std::fs::remove_file(&draft);
+        let _ = std::fs::remove_dir(&folder);
+    };
+    // In a container every gateway has the same id: one that was killed here may have left its folder.
+    clear();
+    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    let bound = std::os::unix::net::UnixListener::bind(&draft).and_then(|listener| {
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(mode))?;
+        listener.set_nonblocking(true)?;
+        std::fs::rename(&draft, path)?;
+        Ok(listener)
+    });
+    clear();
+    bound
+}
+
+/// A socket joined to a runtime.
+pub(super) enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl TryFrom<Socket> for Accepting {
+    type Error = io::Error;
+
+    fn try_from(socket: Socket) -> io::Result<Self> {
+        Ok(match socket {
+            Socket::Tcp(socket) => Self::Tcp(tokio::net::TcpListener::from_std(socket)?),
+            Socket::Unix(socket) => Self::Unix(tokio::net::UnixListener::from_std(socket)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unix_socket_has_the_permissions_asked_for_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door");
+        let _bound = bind_unix(&path, 0o600).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_in_use_is_not_taken_and_one_left_behind_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door");
+        let bound = bind_unix(&path, 0o600).unwrap();
+        assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(bound);
+        bind_unix(&path, 0o600).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door");
+        std::fs::write(&path, "precious").unwrap();
+        assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+}
