@@ -10,6 +10,8 @@ mod guard;
 
 mod reply;
 
+mod tokens;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

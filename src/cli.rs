@@ -6,7 +6,11 @@ mod cache;
 
 mod demo;
 
+mod keys;
+
 mod running;
+
+mod token;
 
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -30,8 +34,6 @@ use crate::gcra::{Quota, Rate};
 use crate::listen::{self, Address, Door, Limits, Listener, Socket};
 use crate::secret::Secret;
 use crate::simulator::{self, Simulator};
-use crate::token::scope::ScopeNames;
-use crate::token::{Tokens, Wish};
 
 /// A caching reverse proxy and token authority in front of a reseller Account API.
 #[derive(Debug, Parser)]
@@ -51,9 +53,12 @@ enum Command {
     Check(Configured),
     /// Run a simulated partner (the Account API), in memory, for development and tests.
     Simulate(Simulate),
-    /// Make tokens for callers.
+    /// Issue, list, inspect and revoke tokens; make secrets for callers.
     #[command(subcommand)]
-    Token(TokenCommand),
+    Token(token::TokenCommand),
+    /// List and rotate the keys that sign tokens.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Look into the memory of a running gateway.
     #[command(subcommand)]
     Cache(cache::CacheCommand),
@@ -122,30 +127,6 @@ struct Simulate {
     etag: bool,
 }
 
-#[derive(Debug, Subcommand)]
-enum TokenCommand {
-    /// Make a token for a caller and print it alone on standard output.
-    Issue {
-        #[command(flatten)]
-        configured: Configured,
-        /// The caller, by its name in the configuration.
-        #[arg(long, value_name = "NAME")]
-        caller: String,
-        /// A scope of the caller's; repeat for more. Without it: all but `write`, `cache:refresh` and `gateway:admin`.
-        #[arg(long = "scope", value_name = "SCOPE")]
-        scopes: Vec<String>,
-        /// Narrow it to a client; not available in this version.
-        #[arg(long = "client", value_name = "ID")]
-        clients: Vec<String>,
-        /// Narrow it to a provider; not available in this version.
-        #[arg(long = "provider", value_name = "ID")]
-        providers: Vec<String>,
-        /// For how long (for example 30m), at most `tokens.max_ttl`. Without it: the caller's `token_ttl`.
-        #[arg(long, value_name = "TIME", value_parser = duration)]
-        ttl: Option<Duration>,
-    },
-}
-
 fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
     Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
@@ -166,14 +147,8 @@ pub fn run() -> ExitCode {
         Command::Demo => in_runtime(demo::demo()),
         Command::Check(configured) => configured.load().and_then(|config| check(&config)),
         Command::Simulate(settings) => in_runtime(simulate(settings)),
-        Command::Token(TokenCommand::Issue { configured, caller, scopes, clients, providers, ttl }) => {
-            match clients.is_empty() && providers.is_empty() {
-                true => configured.load().and_then(|config| issue(&config, caller, scopes, ttl)),
-                false => Err(anyhow::anyhow!(
-                    "--client and --provider: tokens with bounds are not available in this version"
-                )),
-            }
-        }
+        Command::Token(command) => in_runtime(token::run(command)),
+        Command::Keys(command) => keys::run(command),
         Command::Cache(command) => in_runtime(cache::run(command)),
         Command::Healthcheck { address } => in_runtime(healthcheck(address)),
         Command::Completions { shell } => {
@@ -237,7 +212,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let public = config.listeners.iter().map(|listener| bind(listener.address)).collect::<anyhow::Result<Vec<_>>>()?;
     let health = bind(config.health.listen)?;
     let admin = bind_admin(&config.admin.listen)?;
-    let serving = boot::serve(house, &config, public, health, admin)?;
+    let authority = boot::authority(&config, Arc::clone(&house.tokens), house.clock).await?;
+    let serving = boot::serve(house, authority, &config, public, health, admin)?;
     for listener in &config.listeners {
         tracing::info!(address = %listener.address, upstream = %config.upstream.url, "serving");
     }
@@ -294,28 +270,6 @@ fn check(config: &Config) -> anyhow::Result<()> {
     }
     write!(std::io::stdout(), "{}", config.render())?;
     Ok(())
-}
-
-fn issue(config: &Config, caller: String, scopes: Vec<String>, ttl: Option<Duration>) -> anyhow::Result<()> {
-    if config.tokens.keys_dir.is_none() {
-        bail!(
-            "state.dir is empty, so the signing keys are in the memory of the running gateway alone; set state.dir to issue tokens here"
-        )
-    }
-    let policy = config.callers.iter().find(|policy| policy.name == caller);
-    let ttl = ttl.or(policy.map(|policy| policy.token_ttl)).unwrap_or(config.tokens.default_ttl);
-    if ttl.is_zero() || ttl > config.tokens.max_ttl {
-        bail!("--ttl must be above 0 and at most tokens.max_ttl, {} s", config.tokens.max_ttl.as_secs());
-    }
-    let token =
-        tokens(config, boot::ring(&config.tokens)?)?.issue(&Wish { caller, scopes, ttl }, Clock::real().now())?;
-    writeln!(std::io::stdout(), "{}", token.token)?;
-    Ok(())
-}
-
-fn tokens(config: &Config, ring: crate::token::ring::Ring) -> anyhow::Result<Tokens> {
-    let scopes = config.callers.iter().flat_map(|caller| caller.scopes.iter().map(String::as_str));
-    Ok(Tokens::new(boot::token_settings(config), Arc::new(ring), Arc::new(ScopeNames::new(scopes)?)))
 }
 
 /// The simulator behind a socket.

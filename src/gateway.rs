@@ -2,6 +2,8 @@
 //! Given a request, hands back an answer or a refusal, and a trail of what happened.
 //! Never touches moka, hyper's client, files or clocks of its own: it asks the rooms, in the order `lib.rs` has them.
 
+mod beside;
+
 mod fetch;
 
 mod pass;

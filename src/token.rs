@@ -259,12 +259,17 @@ impl Tokens {
         if let Some(wide) = scopes.iter().find(|scope| !policy.scopes.contains(scope)) {
             return Err(NotIssued::Wider(wide.clone(), policy.name.clone(), policy.scopes.join(" ")));
         }
+        let audience = match scopes.iter().any(|scope| scope == scope::ADMIN) {
+            false => self.settings.audience.as_str(),
+            true if scopes.len() == 1 => operator::AUDIENCE,
+            true => return Err(NotIssued::AdminAlone),
+        };
         // All of a caller's tokens may have been taken back in this very second; a new one is of the next.
         let issued = now.unix().max(self.revoked.earliest(&policy.name));
         let claims = Claims {
             iss: self.settings.issuer.clone(),
             sub: policy.name.clone(),
-            aud: self.settings.audience.clone(),
+            aud: audience.to_owned(),
             exp: now.unix().saturating_add(wish.ttl.as_secs()),
             iat: issued,
             jti: claims::new_id()?,
@@ -282,9 +287,17 @@ impl Tokens {
         &self.settings
     }
 
+    /// Every scope that some caller may have.
+    pub fn all_scopes(&self) -> Vec<String> {
+        let all = self.settings.callers.iter().flat_map(|policy| policy.scopes.iter().cloned());
+        all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
     /// The names in a set of scopes.
     pub fn names_in(&self, scopes: Scopes) -> Vec<String> {
-        self.names.names_in(scopes).map(str::to_owned).collect()
+        let mut names: Vec<String> = self.names.names_in(scopes).map(str::to_owned).collect();
+        names.sort_unstable();
+        names
     }
 
     fn caller_names(&self) -> String {
@@ -329,6 +342,9 @@ pub enum NotIssued {
     /// A scope goes beyond the caller's policy.
     #[error("the scope {0:?} is not among those of {1:?}, which are: {2}")]
     Wider(String, String, String),
+    /// A token opens either the admin listener or the public one.
+    #[error("gateway:admin stands alone: its token opens the admin listener and nothing else")]
+    AdminAlone,
     /// It would not fit into a header.
     #[error("the token would be longer than 4 KiB; ask for fewer scopes")]
     TooLong,

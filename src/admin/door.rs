@@ -16,6 +16,7 @@ use serde_json::json;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
+use crate::authority::Authority;
 use crate::gateway::{Dials, Gateway};
 use crate::listen::Door;
 use crate::token::operator::Operator;
@@ -23,6 +24,7 @@ use crate::token::operator::Operator;
 use super::cache;
 use super::guard::{self, Own};
 use super::reply::{Refused, Reply, response};
+use super::tokens;
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
@@ -43,8 +45,8 @@ pub struct Admin {
 
 impl Admin {
     /// Administers this house under these names.
-    pub fn new<C: Dials>(gateway: Arc<Gateway<C>>, own: Own) -> Self {
-        let desk = Arc::new(Desk { gateway, own });
+    pub fn new<C: Dials>(gateway: Arc<Gateway<C>>, authority: Arc<Authority>, own: Own) -> Self {
+        let desk = Arc::new(Desk { gateway, authority, own });
         let work = service_fn(move |asked| {
             let desk = Arc::clone(&desk);
             async move { Ok::<_, Infallible>(desk.serve(asked).await) }
@@ -74,6 +76,7 @@ impl Door for Admin {
 
 struct Desk<C> {
     gateway: Arc<Gateway<C>>,
+    authority: Arc<Authority>,
     own: Own,
 }
 
@@ -101,7 +104,7 @@ impl<C: Dials> Desk<C> {
         guard::check(&self.own, &parts.uri, &parts.headers)?;
         let operator = self.gateway.tokens.identify_operator(&parts.headers, self.gateway.clock.now())?;
         let operator = by.insert(operator);
-        let _body = whole(body).await?;
+        let body = whole(body).await?;
         match parts.uri.path() {
             "/admin/v1/" => {
                 only(&parts.method, &Method::GET, "GET")?;
@@ -112,12 +115,15 @@ impl<C: Dials> Desk<C> {
                 only(&parts.method, &Method::GET, "GET")?;
                 Ok(cache::stats(&self.gateway))
             }
+            path if tokens::is_for(path) => {
+                tokens::answer(&self.authority, &parts.method, &parts.uri, &body, operator.name()).await
+            }
             _ => Err(Refused::Path),
         }
     }
 }
 
-fn only(method: &Method, wanted: &Method, name: &'static str) -> Result<(), Refused> {
+pub(super) fn only(method: &Method, wanted: &Method, name: &'static str) -> Result<(), Refused> {
     if method == wanted { Ok(()) } else { Err(Refused::Method(name)) }
 }
 

@@ -58,6 +58,13 @@ pub enum Unreadable {
 #[error("the ledger failed: {0}")]
 pub struct Broken(String);
 
+impl Broken {
+    /// The work on it was cut off.
+    pub(super) fn ended() -> Self {
+        Self("the work on it was cut off".to_owned())
+    }
+}
+
 impl<E: Into<redb::Error>> From<E> for Broken {
     fn from(error: E) -> Self {
         Self(error.into().to_string())
@@ -240,9 +247,13 @@ fn unreadable(path: &Path, error: DatabaseError) -> Unreadable {
     match error {
         DatabaseError::DatabaseAlreadyOpen => Unreadable::Busy(path),
         DatabaseError::UpgradeRequired(version) => Unreadable::Newer(path, u64::from(version)),
-        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != std::io::ErrorKind::InvalidData => {
-            Unreadable::Disk(path, error)
-        }
+        DatabaseError::Storage(StorageError::Io(error)) => match error.kind() {
+            // No ledger's bytes, or too few of them.
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
+                Unreadable::Damaged(path, error.to_string())
+            }
+            _ => Unreadable::Disk(path, error),
+        },
         other => Unreadable::Damaged(path, other.to_string()),
     }
 }

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::authority::Authority;
+use crate::authority::ledger::How;
 use crate::boot::{self, House};
 use crate::clock::Clock;
 use crate::config::{self, Given};
 use crate::listen;
 use crate::secret::Secret;
 use crate::simulator::{self, Sample, Simulator};
-use crate::token::Wish;
 
 const CALLERS: [(&str, &str, &str); 3] = [
     ("BILLING", "billing", "everything, personal data included"),
@@ -70,8 +71,9 @@ pub(super) async fn demo() -> anyhow::Result<()> {
     let config = config::load(Given { file: None, text: Some(text), environment: Vec::new(), flags: Vec::new() })?;
     let dialer = crate::dial::dialer(None, config.upstream.connect_timeout)?;
     let house = boot::join(&config, boot::ring(&config.tokens)?, key, dialer, clock)?;
-    let page = page(&house, &config, &sample, clock)?;
-    let serving = boot::serve(Arc::clone(&house), &config, vec![public], health, admin.into())?;
+    let authority = boot::authority(&config, Arc::clone(&house.tokens), clock).await?;
+    let page = page(&authority, &config, &sample).await?;
+    let serving = boot::serve(Arc::clone(&house), authority, &config, vec![public], health, admin.into())?;
     write!(anstream::stdout(), "{page}")?;
     tokio::select! {
         ended = boot::until_signal() => drop(ended?),
@@ -98,7 +100,7 @@ fn demo_key() -> anyhow::Result<Secret> {
     Ok(Secret::new(data_encoding::HEXLOWER.encode(&bits)))
 }
 
-fn page(house: &House, config: &config::Config, sample: &Sample, clock: Clock) -> anyhow::Result<String> {
+async fn page(authority: &Authority, config: &config::Config, sample: &Sample) -> anyhow::Result<String> {
     let (bold, dim, off) = (anstyle::Style::new().bold(), anstyle::Style::new().dimmed(), anstyle::Reset);
     let mut page = String::new();
     let gateway = &config.server.public_url;
@@ -109,12 +111,8 @@ fn page(house: &House, config: &config::Config, sample: &Sample, clock: Clock) -
     writeln!(page, "  health    http://{}  {dim}/livez /readyz /metrics{off}\n", config.health.listen)?;
     writeln!(page, "{bold}Three callers{off}  {dim}paste these first{off}\n")?;
     for (variable, caller, may) in CALLERS {
-        let wish = Wish {
-            caller: caller.to_owned(),
-            scopes: Vec::new(),
-            ttl: config.tokens.max_ttl.min(Duration::from_secs(3600)),
-        };
-        let token = house.tokens.issue(&wish, clock.now())?.token;
+        let ttl = config.tokens.max_ttl.min(Duration::from_secs(3600));
+        let token = authority.issue_for(caller, Vec::new(), Some(ttl), How::Command).await?.token;
         writeln!(page, "{dim}# {caller}: {may}{off}\nexport {variable}={token}")?;
     }
     let client = &sample.client;

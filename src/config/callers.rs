@@ -130,9 +130,14 @@ impl Trust {
 fn https(value: &Value) -> Result<String, String> {
     let text = words::filled(value)?;
     let uri = text.parse::<http::Uri>().ok();
-    uri.filter(|uri| uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty()))
+    let safe = |uri: &http::Uri| {
+        let host = uri.host().unwrap_or_default();
+        let scheme = uri.scheme_str().unwrap_or_default();
+        !host.is_empty() && (scheme == "https" || (scheme == "http" && words::is_loopback(host)))
+    };
+    uri.filter(safe)
         .map(|_| text)
-        .ok_or_else(|| "an address that starts with https:// is wanted".to_owned())
+        .ok_or_else(|| "an address that starts with https:// is wanted; http:// only on loopback".to_owned())
 }
 
 /// One `[[callers]]`: an internal application and its rights.

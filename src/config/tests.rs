@@ -226,6 +226,7 @@ fn a_rendered_configuration_reads_as_the_same() {
     let extra = "[[extra_routes]]\nname = \"v2\"\npath = \"/v2/{*rest}\"\nttl = \"1h30m\"\nforward_headers = [\"Accept-Language\"]\n\
                  [upstream.budget]\nrate = \"0.1234/s\"\nmax_wait = \"250ms\"\n[cache]\nmax_object = 1025\nmax_bytes = \"2GiB\"\n\
                  [[trust]]\nissuer = \"a \\\"b\\\" \\\\c\"\njwks_file = \"/keys\"\n\
+                 [[trust]]\nissuer = \"i\"\njwks_url = \"http://localhost:1/keys\"\nca_file = \"c\"\naudience = \"us\"\n\
                  [[callers]]\nname = \"b\"\nscopes = [\"write\"]\nclients = [\"*\"]\nproviders = [\"*\"]\n\
                  subjects = [{ issuer = \"i\", sub = \"s\" }]\npriority = \"batch\"\n\
                  [admin]\nlisten = \"unix:/run/a b\"\nallow_clear_text = true\n";
@@ -254,7 +255,7 @@ fn secrets_are_hidden_wherever_a_configuration_shows() {
 fn settings_without_effect_are_warnings_with_their_place() {
     let text = format!(
         "{LEAST}breaker.failures = 1\nexpect.clients = 7\n[cache]\nmax_variants = 1\n\
-         [telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\ntrace_sample = 1\n[[trust]]\nissuer = \"i\"\njwks_file = \"k\"\n"
+         [telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\ntrace_sample = 1\n"
     );
     let warnings = loaded(&text).warnings;
     let keys: BTreeSet<_> = warnings.iter().map(|warning| warning.key.as_str()).collect();
@@ -262,7 +263,6 @@ fn settings_without_effect_are_warnings_with_their_place() {
         "cache.max_variants",
         "telemetry.otlp_endpoint",
         "telemetry.trace_sample",
-        "trust[0]",
         "upstream.breaker.failures",
         "upstream.expect.clients",
     ];

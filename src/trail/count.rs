@@ -104,7 +104,7 @@ impl Counts {
         }
         let histogram = match trail.outcome {
             Outcome::Hit | Outcome::Stale => &row.from_memory,
-            Outcome::Refused => return,
+            Outcome::Own | Outcome::Refused => return,
             _ => &row.from_partner,
         };
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

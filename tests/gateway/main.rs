@@ -23,4 +23,12 @@ mod admin;
 
 mod laws;
 
+mod authority;
+
+mod exchange;
+
+mod ledger;
+
+mod oauth;
+
 mod house;

@@ -25,7 +25,7 @@ fn from(jti: &str) -> How {
 
 fn reopened(folder: &Path) -> Ledger {
     // The writing thread lets go of the file a moment after the last handle.
-    for _ in 0..1000 {
+    for _ in 0..10_000_000 {
         match Ledger::open(folder) {
             Err(Unreadable::Busy(_)) => std::thread::yield_now(),
             other => return other.unwrap().0,
@@ -179,7 +179,7 @@ async fn a_damaged_file_is_refused_with_what_to_do() {
             break std::fs::read(&path).unwrap();
         }
         tries += 1;
-        assert!(tries < 100_000);
+        assert!(tries < 10_000_000);
     };
     let refused = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();

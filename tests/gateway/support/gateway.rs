@@ -64,6 +64,11 @@ impl Program {
         Self { child, out, err }
     }
 
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn out(&self) -> String {
         self.out.lock().unwrap().clone()
     }
@@ -166,6 +171,18 @@ impl Setup {
         self
     }
 
+    /// Adds a caller with all clients and providers; `more` is TOML.
+    pub(crate) fn caller(mut self, name: &str, scopes: &[&str], more: &str) -> Self {
+        let mut caller: Table = more.parse().unwrap();
+        caller.insert("name".to_owned(), name.into());
+        let list = |items: &[&str]| Value::from(items.iter().map(|item| Value::from(*item)).collect::<Vec<_>>());
+        caller.insert("scopes".to_owned(), list(scopes));
+        caller.insert("clients".to_owned(), list(&["*"]));
+        caller.insert("providers".to_owned(), list(&["*"]));
+        self.table["callers"].as_array_mut().unwrap().push(Value::Table(caller));
+        self
+    }
+
     /// The text of the key's file.
     pub(crate) fn key_file(mut self, text: &str) -> Self {
         text.clone_into(&mut self.key);
@@ -188,12 +205,19 @@ impl Setup {
             let config = folder.path().join("gateway.toml");
             let mut program = Program::start(program().arg("serve").arg("--config").arg(&config));
             if is_ready(&mut program, health) {
-                return Gateway { program, folder, address: public, health, admin, secrets: Mutex::default() };
+                let table = setup.table;
+                return Gateway { program, folder, table, address: public, health, admin, secrets: Mutex::default() };
             }
             assert!(program.err().contains("cannot listen"), "does not start: {}", program.err());
         }
         panic!("no free ports");
     }
+}
+
+/// As in a form.
+pub(crate) fn encoded(value: &str) -> String {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    value.bytes().map(|byte| if safe(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn is_ready(program: &mut Program, health: SocketAddr) -> bool {
@@ -210,6 +234,8 @@ fn is_ready(program: &mut Program, health: SocketAddr) -> bool {
 pub(crate) struct Gateway {
     pub(crate) program: Program,
     folder: TempDir,
+    /// Its configuration, for the next start.
+    pub(crate) table: Table,
     pub(crate) address: SocketAddr,
     pub(crate) health: SocketAddr,
     /// Its admin listener, unless that is a Unix socket.
@@ -225,6 +251,37 @@ impl Gateway {
 
     fn config(&self) -> PathBuf {
         self.folder.path().join("gateway.toml")
+    }
+
+    /// Kills it without a word, as a machine that loses power does.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.program.child.kill();
+        let _ = self.program.child.wait();
+    }
+
+    /// Starts it again in its folder and on its ports, with the configuration as it is now.
+    pub(crate) fn start_again(&mut self) {
+        self.kill();
+        std::fs::write(self.config(), self.table.to_string()).unwrap();
+        self.program = Program::start(program().arg("serve").arg("--config").arg(self.config()));
+        assert!(is_ready(&mut self.program, self.health), "does not start again: {}", self.program.err());
+    }
+
+    /// A form sent with a POST.
+    pub(crate) fn post(&self, target: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
+        let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
+        all.extend_from_slice(headers);
+        wire::ask(self.address, "POST", target, &all, body.join("&").as_bytes())
+    }
+
+    /// A token for a caller's secret, as `client_credentials` gives it.
+    pub(crate) fn granted(&self, name: &str, secret: &str, scope: &str) -> String {
+        let form =
+            [("grant_type", "client_credentials"), ("client_id", name), ("client_secret", secret), ("scope", scope)];
+        let answer = self.post("/oauth/token", &[], &form);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        self.keep_secret(answer.json()["access_token"].as_str().unwrap())
     }
 
     /// Where its signing keys lie.
