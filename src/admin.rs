@@ -22,6 +22,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use crate::authority::Authority;
 use crate::gateway::{Dials, Gateway};
 use crate::listen::Door;
 use crate::trail::count::Gauges;
@@ -32,6 +33,7 @@ pub use guard::Own;
 /// The health listener's door.
 pub struct Health<C> {
     gateway: Arc<Gateway<C>>,
+    authority: Arc<Authority>,
     ready: Arc<AtomicBool>,
     connections: Arc<AtomicUsize>,
 }
@@ -39,14 +41,19 @@ pub struct Health<C> {
 impl<C> Clone for Health<C> {
     fn clone(&self) -> Self {
         let (gateway, ready) = (Arc::clone(&self.gateway), Arc::clone(&self.ready));
-        Self { gateway, ready, connections: Arc::clone(&self.connections) }
+        Self { gateway, authority: Arc::clone(&self.authority), ready, connections: Arc::clone(&self.connections) }
     }
 }
 
 impl<C: Dials> Health<C> {
     /// Speaks for this house; `ready` and `connections` are kept by whoever serves it.
-    pub fn new(gateway: Arc<Gateway<C>>, ready: Arc<AtomicBool>, connections: Arc<AtomicUsize>) -> Self {
-        Self { gateway, ready, connections }
+    pub fn new(
+        gateway: Arc<Gateway<C>>,
+        authority: Arc<Authority>,
+        ready: Arc<AtomicBool>,
+        connections: Arc<AtomicUsize>,
+    ) -> Self {
+        Self { gateway, authority, ready, connections }
     }
 
     fn ready(&self) -> (StatusCode, String) {
@@ -72,6 +79,7 @@ impl<C: Dials> Health<C> {
             closed_for: budget.closed_until.map_or(0.0, |until| until.since(now).as_secs_f64()),
             flights: self.gateway.flights.count(),
             connections: self.connections.load(Ordering::Relaxed),
+            tokens: self.authority.figures(),
         })
     }
 }

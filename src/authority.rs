@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Now};
 use crate::token::{Issued, NotIssued, Tokens, Wish};
+use crate::trail::count::TokenFigures;
 
 use ledger::{Broken, Changed, How, Ledger, Row};
 use proof::{Failures, Proofs};
@@ -88,15 +89,12 @@ pub struct Authority {
     figures: Figures,
 }
 
-/// What was done, for metrics.
+/// What was done, as it is counted.
 #[derive(Debug, Default)]
-pub struct Figures {
-    /// Tokens issued.
-    pub issued: AtomicU64,
-    /// Requests for tokens refused.
-    pub refused: AtomicU64,
-    /// Tokens and callers taken back.
-    pub revoked: AtomicU64,
+struct Figures {
+    issued: AtomicU64,
+    refused: AtomicU64,
+    revoked: AtomicU64,
 }
 
 /// Why a token that may be issued was not.
@@ -139,14 +137,17 @@ impl Authority {
         }
     }
 
-    /// What was done since the start.
-    pub fn figures(&self) -> &Figures {
-        &self.figures
-    }
-
-    /// Who and what the tokens are.
-    pub fn tokens(&self) -> &Arc<Tokens> {
-        &self.tokens
+    /// What was done since the start, and what is so now.
+    pub fn figures(&self) -> TokenFigures {
+        let now = self.clock.now().unix();
+        let key = self.tokens.ring().signer(now);
+        TokenFigures {
+            issued: self.figures.issued.load(Ordering::Relaxed),
+            refused: self.figures.refused.load(Ordering::Relaxed),
+            revoked: self.figures.revoked.load(Ordering::Relaxed),
+            tombstones: self.tokens.revoked().count(),
+            key_age: key.filter(|key| key.made > 0).map(|key| now.saturating_sub(key.made)),
+        }
     }
 
     /// Makes a token, notes it, and leaves an audit line. Nothing is handed out that is not in the ledger.
@@ -169,8 +170,9 @@ impl Authority {
             Changed::Full => return Err(Failed::Full),
         }
         self.figures.issued.fetch_add(1, Ordering::Relaxed);
+        let how = serde_json::to_string(&how).unwrap_or_default();
         let (caller, jti, scope, expires) = (&claims.client_id, &claims.jti, &claims.scope, claims.exp);
-        tracing::info!(target: "audit", %caller, %jti, %scope, expires, ?how, "audit: token issued");
+        tracing::info!(target: "audit", %caller, %jti, %scope, expires, %how, "audit: token issued");
         Ok(issued)
     }
 

@@ -74,8 +74,11 @@ fn decoded(text: &[u8]) -> Result<Zeroizing<String>, Unreadable> {
     if text.contains('\0') { Err(FAULT) } else { Ok(Zeroizing::new(text.to_owned())) }
 }
 
+/// A name and a secret.
+pub(super) type Named = (Zeroizing<String>, Zeroizing<String>);
+
 /// Name and secret of `Authorization: Basic …`; both are encoded as in a form (RFC 6749 §2.3.1). `None`: another scheme.
-pub(super) fn basic(value: &[u8]) -> Option<Result<(Zeroizing<String>, Zeroizing<String>), Unreadable>> {
+pub(super) fn basic(value: &[u8]) -> Option<Result<Named, Unreadable>> {
     const FAULT: Unreadable = Unreadable("the Basic credentials cannot be read");
     let (scheme, rest) = value.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {

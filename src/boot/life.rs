@@ -113,7 +113,7 @@ pub fn serve(
         workers.push(worker(nth, listener, sockets, closed.clone(), Arc::clone(&house))?);
     }
     let ready = Arc::new(AtomicBool::new(true));
-    let door = Health::new(Arc::clone(&house), Arc::clone(&ready), open);
+    let door = Health::new(Arc::clone(&house), Arc::clone(&authority), Arc::clone(&ready), open);
     let listener = Listener::new(door, Limits { connections: 256, ..limits }, house.clock, Arc::default());
     let health = apart("health", listener, health, CancellationToken::new());
     let admin_closed = CancellationToken::new();

@@ -134,10 +134,7 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
 async fn issue(config: &Config, caller: &str, scopes: Vec<String>, ttl: Option<Duration>) -> anyhow::Result<()> {
     let token = match Desk::find(config).await? {
         Desk::Running(running) => {
-            let mut wish = json!({"caller": caller, "scopes": scopes});
-            if let Some(ttl) = ttl {
-                wish["ttl_seconds"] = json!(ttl.as_secs());
-            }
+            let wish = json!({"caller": caller, "scopes": scopes, "ttl_seconds": ttl.map(|ttl| ttl.as_secs())});
             let said = running.ask(Method::POST, "tokens", Some(&wish)).await?;
             said.get("token").and_then(Value::as_str).context("the gateway's answer has no token")?.to_owned()
         }

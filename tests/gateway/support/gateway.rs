@@ -116,6 +116,8 @@ pub(crate) struct Setup {
     table: Table,
     key: String,
     admin: Option<String>,
+    /// Whether `server.public_url` is where it really listens.
+    own_url: bool,
 }
 
 impl Setup {
@@ -147,7 +149,7 @@ impl Setup {
             providers = ["*"]
         "#;
         let table = text.parse().unwrap();
-        Self { table, key: format!("{REAL_KEY}\n"), admin: None }.set("upstream.url", url)
+        Self { table, key: format!("{REAL_KEY}\n"), admin: None, own_url: false }.set("upstream.url", url)
     }
 
     /// Sets a dotted key.
@@ -162,6 +164,12 @@ impl Setup {
             let inner = table.entry(part).or_insert_with(|| Value::Table(Table::new()));
             table = inner.as_table_mut().unwrap();
         }
+        self
+    }
+
+    /// Makes its own address the issuer of its tokens, as strict clients want it.
+    pub(crate) fn issuing_as_itself(mut self) -> Self {
+        self.own_url = true;
         self
     }
 
@@ -199,6 +207,9 @@ impl Setup {
                 [free_port(), free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             let listener = Table::from_iter([("address".to_owned(), Value::from(public.to_string()))]);
             setup = setup.set("listeners", vec![listener]).set("health.listen", health.to_string());
+            if setup.own_url {
+                setup = setup.set("server.public_url", format!("http://{public}"));
+            }
             let listen = setup.admin.clone().unwrap_or_else(|| admin.to_string());
             setup = setup.set("admin.listen", listen);
             std::fs::write(folder.path().join("gateway.toml"), setup.table.to_string()).unwrap();
