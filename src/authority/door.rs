@@ -67,7 +67,8 @@ impl Authority {
                 if parts.uri.path() == "/oauth/token" {
                     self.figures.refused.fetch_add(1, Ordering::Relaxed);
                 }
-                if parts.uri.path().starts_with("/oauth/") {
+                // Whoever is told to wait was written down often enough.
+                if parts.uri.path().starts_with("/oauth/") && !matches!(refused, Refused::TooOften(_)) {
                     let path = parts.uri.path().get(..64).unwrap_or(parts.uri.path());
                     tracing::warn!(target: "audit", %peer, path, refused = cause, "audit: refused");
                 }

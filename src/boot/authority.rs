@@ -3,10 +3,11 @@
 //! Never starts one whose ledger cannot be read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::authority::ledger::Ledger;
+use crate::authority::ledger::{Ledger, Unreadable};
 use crate::authority::{Authority, Member, Settings, Upkeep, trust};
 use crate::clock::Clock;
 use crate::config::{Config, Trust};
@@ -17,7 +18,17 @@ use crate::token::Tokens;
 /// # Errors
 /// A ledger that cannot be read or written, with what to do.
 pub async fn authority(config: &Config, tokens: Arc<Tokens>, clock: Clock) -> anyhow::Result<Arc<Authority>> {
-    let authority = opened(config, tokens, clock).await?;
+    let mut authority = opened(config, Arc::clone(&tokens), clock).await;
+    // A command may have the ledger open for a moment.
+    for _ in 0..20 {
+        let busy = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(Unreadable::Busy(_)));
+        if !authority.as_ref().is_err_and(busy) {
+            break;
+        }
+        clock.sleep_until(clock.tick().plus(Duration::from_millis(100))).await;
+        authority = opened(config, Arc::clone(&tokens), clock).await;
+    }
+    let authority = authority?;
     authority.reconcile().await.context("state.dir")?;
     Ok(authority)
 }

@@ -7,8 +7,8 @@ use std::io::Write;
 use anyhow::Context;
 use clap::Subcommand;
 
-use crate::boot;
 use crate::clock::Clock;
+use crate::token::ring::Ring;
 
 use super::Configured;
 
@@ -38,10 +38,15 @@ pub(super) enum KeysCommand {
 pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
     let (KeysCommand::List { configured } | KeysCommand::Rotate { configured, .. }) = &command;
     let config = configured.load()?;
-    config.tokens.keys_dir.as_ref().context(
+    let folder = config.tokens.keys_dir.as_deref().context(
         "state.dir is empty, so there is one key in the memory of the running gateway; a restart makes another",
     )?;
-    let ring = boot::ring(&config.tokens)?;
+    let notice = config.tokens.key_notice;
+    let ring = match &command {
+        KeysCommand::List { .. } => Ring::read(folder, notice),
+        KeysCommand::Rotate { .. } => Ring::open(folder, notice),
+    }
+    .context("tokens.keys_dir")?;
     let now = Clock::real().now().unix();
     let mut out = std::io::stdout();
     match command {
@@ -65,7 +70,6 @@ pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
                 ring.remove(&others)?;
             }
             writeln!(out, "{kid}")?;
-            let notice = config.tokens.key_notice;
             let told = match drop_old {
                 true => "it signs at once; tokens of other keys are invalid within seconds".to_owned(),
                 false => format!("it signs in {} s", notice.as_secs()),

@@ -18,6 +18,8 @@ pub(super) const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new
 pub(super) const REVOKED: TableDefinition<'_, &str, u64> = TableDefinition::new("revoked");
 /// Expiry and id, so that what is over is found without reading the rest.
 pub(super) const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("expiries");
+/// Of an exchanged token: the id it came from and its own, to its expiry.
+pub(super) const CHILDREN: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("children");
 /// Caller to what is known of it.
 pub(super) const CALLERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("callers");
 

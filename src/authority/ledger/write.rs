@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use redb::{Database, Durability, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
-use super::rows::{self, CALLERS, EXPIRIES, How, REVOKED, Row, Seen, TOKENS};
+use super::rows::{self, CALLERS, CHILDREN, EXPIRIES, How, REVOKED, Row, Seen, TOKENS};
 use super::{Broken, Ledger};
 
 /// Changes that share one flush, at most.
@@ -21,6 +21,9 @@ const MOST: u64 = 2_000_000;
 
 /// How long a row outlives its token, in seconds: a wall clock that is set back must not revive one.
 const AFTERLIFE: u64 = 86_400;
+
+/// Behind every id.
+const LAST: &str = "\u{10ffff}";
 
 type Answer = Box<dyn FnOnce() + Send>;
 pub(super) type Job = Box<dyn FnOnce(&WriteTransaction) -> Result<Answer, Broken> + Send>;
@@ -44,6 +47,7 @@ pub(super) fn open_tables(writing: &WriteTransaction) -> Result<(), redb::Error>
     writing.open_table(TOKENS)?;
     writing.open_table(REVOKED)?;
     writing.open_table(EXPIRIES)?;
+    writing.open_table(CHILDREN)?;
     writing.open_table(CALLERS)?;
     Ok(())
 }
@@ -93,10 +97,11 @@ impl Ledger {
             if tokens.len()? >= MOST {
                 return Ok(Changed::Full);
             }
-            if let How::Exchange { from } = &row.how
-                && writing.open_table(REVOKED)?.get(from.as_str())?.is_some()
-            {
-                return Ok(Changed::ParentRevoked);
+            if let How::Exchange { from } = &row.how {
+                if writing.open_table(REVOKED)?.get(from.as_str())?.is_some() {
+                    return Ok(Changed::ParentRevoked);
+                }
+                writing.open_table(CHILDREN)?.insert((from.as_str(), jti.as_str()), row.expires)?;
             }
             tokens.insert(jti.as_str(), rows::bytes(&row)?.as_slice())?;
             writing.open_table(EXPIRIES)?.insert((row.expires, jti.as_str()), ())?;
@@ -112,17 +117,14 @@ impl Ledger {
     pub async fn revoke(&self, jti: String, expires: u64) -> Result<Revocation, Broken> {
         self.change(move |writing| {
             let mut taken = vec![(jti, expires)];
-            {
-                let tokens = writing.open_table(TOKENS)?;
-                let mut family = children(&tokens)?;
-                let mut next = 0;
-                while let Some((parent, _)) = taken.get(next).cloned() {
-                    let (its, others) = family.into_iter().partition(|(from, ..)| *from == parent);
-                    family = others;
-                    let its: Vec<(String, String, u64)> = its;
-                    taken.extend(its.into_iter().map(|(_, jti, expires)| (jti, expires)));
-                    next += 1;
+            let children = writing.open_table(CHILDREN)?;
+            let mut next = 0;
+            while let Some((parent, _)) = taken.get(next).cloned() {
+                for row in children.range((parent.as_str(), "")..=(parent.as_str(), LAST))? {
+                    let (key, expires) = row?;
+                    taken.push((key.value().1.to_owned(), expires.value()));
                 }
+                next += 1;
             }
             let mut revoked = writing.open_table(REVOKED)?;
             let mut expiries = writing.open_table(EXPIRIES)?;
@@ -214,28 +216,19 @@ impl Ledger {
             }
             let mut tokens = writing.open_table(TOKENS)?;
             let mut revoked = writing.open_table(REVOKED)?;
+            let mut children = writing.open_table(CHILDREN)?;
             for (expires, jti) in &over {
                 expiries.remove((*expires, jti.as_str()))?;
-                tokens.remove(jti.as_str())?;
                 revoked.remove(jti.as_str())?;
+                let row = tokens.remove(jti.as_str())?.map(|row| rows::read::<Row>(row.value())).transpose()?;
+                if let Some(Row { how: How::Exchange { from }, .. }) = row {
+                    children.remove((from.as_str(), jti.as_str()))?;
+                }
             }
             Ok(over.len())
         })
         .await
     }
-}
-
-/// Every token that was exchanged from another: that one's id, its own, its expiry.
-fn children(tokens: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Vec<(String, String, u64)>, Broken> {
-    let mut found = Vec::new();
-    for row in tokens.iter()? {
-        let (jti, row) = row?;
-        let row: Row = rows::read(row.value())?;
-        if let How::Exchange { from } = row.how {
-            found.push((from, jti.value().to_owned(), row.expires));
-        }
-    }
-    Ok(found)
 }
 
 fn seen(callers: &impl ReadableTable<&'static str, &'static [u8]>, name: &str) -> Result<Seen, Broken> {

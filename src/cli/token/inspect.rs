@@ -13,6 +13,7 @@ use crate::authority::rights;
 use crate::boot;
 use crate::clock::{Clock, Now};
 use crate::config::Config;
+use crate::token::ring::Ring;
 use crate::token::{LONGEST, Tokens, Unidentified};
 
 use super::stamp;
@@ -43,11 +44,12 @@ async fn explained(config: &Config, token: &str) -> anyhow::Result<Value> {
     else {
         bail!("this is no token: three parts with points between them, the first two JSON in base64url, are wanted");
     };
-    if config.tokens.keys_dir.is_none() {
-        bail!("state.dir is empty, so the signing keys are in the memory of the running gateway alone; set state.dir");
-    }
+    let folder = config.tokens.keys_dir.as_deref();
+    let folder =
+        folder.context("state.dir is empty, so the signing keys are in the memory of the running gateway alone")?;
+    let ring = Ring::read(folder, config.tokens.key_notice).context("tokens.keys_dir")?;
     let table = boot::table(config)?;
-    let tokens = Arc::new(boot::tokens(config, boot::ring(&config.tokens)?, Arc::clone(&table.names)));
+    let tokens = Arc::new(boot::tokens(config, ring, Arc::clone(&table.names)));
     let opened = boot::opened(config, Arc::clone(&tokens), Clock::real()).await;
     let ledger = match &opened {
         Ok(_) => "read",
