@@ -29,7 +29,8 @@ fn hit(bencher: Bencher, keys: usize) {
     let keys: Vec<_> = (0..keys).map(|nth| house::key(&house, &headers, &house::target(nth))).collect();
     for key in &keys {
         let life = judge(&terms, StatusCode::OK, &HeaderMap::new(), now.tick, now.tick);
-        house.store.keep(key.clone(), Arc::new(Entry::new(StatusCode::OK, &HeaderMap::new(), &[b' '; 755], life)));
+        let entry = Arc::new(Entry::new(StatusCode::OK, &HeaderMap::new(), &[b' '; 755], life));
+        let _ = house.store.keep(key.clone(), entry, now.tick);
     }
     // 7,919 is prime and shares nothing with the number of keys, so neighbours in memory are not asked for one after another.
     let mut order = (0..keys.len()).map(|nth| nth * 7919 % keys.len()).cycle();

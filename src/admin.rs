@@ -8,6 +8,8 @@ mod door;
 
 mod guard;
 
+mod purge;
+
 mod reply;
 
 mod tokens;

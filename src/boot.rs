@@ -8,6 +8,8 @@ mod house;
 
 mod life;
 
+mod memory;
+
 pub use authority::{authority, opened};
 pub use house::{House, Table, build, join, ring, table, tokens};
 pub use life::{Ended, Serving, serve, until_signal};

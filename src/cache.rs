@@ -8,6 +8,10 @@ pub mod policy;
 
 pub mod entry;
 
+pub mod purge;
+
+pub mod list;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +20,8 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::clock::{Now, Tick};
+
+use policy::NotStored;
 
 pub use entry::Entry;
 pub use key::Key;
@@ -66,6 +72,7 @@ pub struct Store {
     slots: Cache<Key, Slot, ahash::RandomState>,
     max_object: usize,
     evicted: Arc<AtomicU64>,
+    purges: purge::Purges,
 }
 
 impl Store {
@@ -90,7 +97,7 @@ impl Store {
                 }
             })
             .build_with_hasher(ahash::RandomState::new());
-        Self { slots, max_object: settings.max_object, evicted }
+        Self { slots, max_object: settings.max_object, evicted, purges: purge::Purges::default() }
     }
 
     /// What is held under this key now?
@@ -100,26 +107,44 @@ impl Store {
             Some(Slot::Uncacheable { until }) if now.tick < until => Held::Uncacheable,
             Some(Slot::Uncacheable { .. }) => Held::Absent,
             Some(Slot::Entry(entry)) => match entry.life().stage(now.tick) {
-                policy::Stage::Fresh => Held::Fresh(entry),
-                policy::Stage::Stale => Held::Stale(entry),
+                policy::Stage::Fresh => {
+                    entry.was_hit();
+                    Held::Fresh(entry)
+                }
+                policy::Stage::Stale => {
+                    entry.was_hit();
+                    Held::Stale(entry)
+                }
                 policy::Stage::OnError => Held::Expired { entry, on_error: true },
                 policy::Stage::Over => Held::Expired { entry, on_error: false },
             },
         }
     }
 
-    /// Keeps an entry; one whose body is beyond `max_object` is left out, and `false` says so.
-    pub fn keep(&self, key: Key, entry: Arc<Entry>) -> bool {
-        let fits = entry.body().len() <= self.max_object;
-        if fits {
-            self.slots.insert(key, Slot::Entry(entry));
+    /// Keeps an entry that was asked for at that moment.
+    ///
+    /// # Errors
+    /// [`NotStored`] for a body beyond `max_object`, and for a key that was purged since.
+    pub fn keep(&self, key: Key, entry: Arc<Entry>, asked: Tick) -> Result<(), NotStored> {
+        if entry.body().len() > self.max_object {
+            return Err(NotStored::TooLarge);
         }
-        fits
+        let insert = || self.slots.insert(key.clone(), Slot::Entry(entry));
+        self.purges.unless_purged(&key, asked, insert).ok_or(NotStored::Purged)
     }
 
     /// Remembers that the partner does not want this stored. A good entry it had before stays away too: the partner took it back.
-    pub fn remember_uncacheable(&self, key: Key, now: Now) {
-        self.slots.insert(key, Slot::Uncacheable { until: now.tick.plus(UNCACHEABLE) });
+    pub fn remember_uncacheable(&self, key: Key, now: Now, asked: Tick) {
+        let until = now.tick.plus(UNCACHEABLE);
+        let _ = self.purges.unless_purged(&key, asked, || self.slots.insert(key.clone(), Slot::Uncacheable { until }));
+    }
+
+    /// The entry held under this key, in whichever part of its life it is.
+    pub fn held(&self, key: &Key) -> Option<Arc<Entry>> {
+        match self.slots.get(key) {
+            Some(Slot::Entry(entry)) => Some(entry),
+            _ => None,
+        }
     }
 
     /// The bound of all entries together.

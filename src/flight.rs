@@ -17,6 +17,8 @@ const SHARDS: usize = 16;
 pub struct Flights<K, V> {
     hash: ahash::RandomState,
     shards: Arc<[Shard<K, V>; SHARDS]>,
+    under_way: Arc<AtomicUsize>,
+    most: usize,
 }
 
 type Shard<K, V> = Mutex<HashMap<K, Arc<Flight<V>>>>;
@@ -33,38 +35,68 @@ pub enum Joined<K: Hash + Eq, V> {
     Fetch(Obligation<K, V>, Pending<V>),
     /// Somebody does.
     Wait(Pending<V>),
+    /// Nobody does, and there are as many flights as there may be.
+    Full,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Default for Flights<K, V> {
-    fn default() -> Self {
-        Self { hash: ahash::RandomState::new(), shards: Arc::new(Default::default()) }
+/// A place among the flights under way, until it is dropped.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
+    /// None under way, and never more than `most`.
+    pub fn new(most: usize) -> Self {
+        Self { hash: ahash::RandomState::new(), shards: Arc::new(Default::default()), under_way: Arc::default(), most }
+    }
+
+    /// A place for a flight that nobody joins; `None` if there is no room.
+    pub fn alone(&self) -> Option<Place> {
+        let before = self.under_way.fetch_add(1, Ordering::AcqRel);
+        // Dropping it gives the place back that was too many.
+        Some(Place(Arc::clone(&self.under_way))).filter(|_| before < self.most)
+    }
+
     /// Joins the flight of this key, starting it if there is none.
     pub fn join(&self, key: &K) -> Joined<K, V> {
         let shard = self.hash.hash_one(key) as usize % SHARDS;
         let Some(flights) = self.shards.get(shard) else { unreachable!("a remainder is smaller than its divisor") };
         match flights.lock().entry(key.clone()) {
             Entry::Occupied(flight) => Joined::Wait(Pending::of(flight.get())),
-            Entry::Vacant(place) => {
+            Entry::Vacant(vacant) => {
+                let Some(place) = self.alone() else { return Joined::Full };
                 let flight = Arc::new(Flight {
                     landing: watch::Sender::new(None),
                     waiting: AtomicUsize::new(0),
                     left: Notify::new(),
                 });
-                place.insert(Arc::clone(&flight));
+                vacant.insert(Arc::clone(&flight));
                 let pending = Pending::of(&flight);
                 let shards = Arc::clone(&self.shards);
-                Joined::Fetch(Obligation { key: key.clone(), shard, shards, flight }, pending)
+                Joined::Fetch(Obligation { key: key.clone(), shard, shards, flight, _place: place }, pending)
             }
         }
     }
 
-    /// Flights under way.
+    /// Who asks from now on for one of these keys starts anew; those who wait already get what they waited for.
+    /// Hands back how many flights were left behind.
+    pub fn leave_behind(&self, is_meant: impl Fn(&K) -> bool) -> usize {
+        let left = self.shards.iter().map(|shard| {
+            let mut flights = shard.lock();
+            let before = flights.len();
+            flights.retain(|key, _| !is_meant(key));
+            before - flights.len()
+        });
+        left.sum()
+    }
+
+    /// Flights under way, those left behind and those that nobody joins included.
     pub fn count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.under_way.load(Ordering::Acquire)
     }
 }
 
@@ -74,6 +106,7 @@ pub struct Obligation<K: Hash + Eq, V> {
     shard: usize,
     shards: Arc<[Shard<K, V>; SHARDS]>,
     flight: Arc<Flight<V>>,
+    _place: Place,
 }
 
 impl<K: Hash + Eq, V> Obligation<K, V> {
@@ -97,7 +130,11 @@ impl<K: Hash + Eq, V> Obligation<K, V> {
 impl<K: Hash + Eq, V> Drop for Obligation<K, V> {
     fn drop(&mut self) {
         if let Some(flights) = self.shards.get(self.shard) {
-            flights.lock().remove(&self.key);
+            // One that was left behind has lost its place, maybe to another.
+            let mut flights = flights.lock();
+            if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+                flights.remove(&self.key);
+            }
         }
         // Whoever waits and sees no value learns from this that none will come.
         self.flight.landing.send_modify(|_| {});
@@ -144,12 +181,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_thousand_wait_for_one_fetch_and_all_wake() {
-        let flights = Flights::<u32, u32>::default();
+        let flights = Flights::<u32, u32>::new(1000);
         let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
         let rest: Vec<_> = (0..999)
             .map(|_| match flights.join(&7) {
                 Joined::Wait(pending) => pending,
-                Joined::Fetch(..) => panic!("a second fetch"),
+                Joined::Fetch(..) | Joined::Full => panic!("a second fetch"),
             })
             .collect();
         obligation.land(42);
@@ -162,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flight_that_is_dropped_wakes_all_with_nothing_and_the_next_starts_anew() {
-        let flights = Flights::<u32, u32>::default();
+        let flights = Flights::<u32, u32>::new(1000);
         let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
         let waiter = tokio::spawn(first.landed());
         tokio::task::yield_now().await;
@@ -172,8 +209,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_more_are_under_way_than_there_may_be_and_joining_is_always_possible() {
+        let flights = Flights::<u32, u32>::new(2);
+        let Joined::Fetch(first, _) = flights.join(&1) else { panic!("nobody was there") };
+        let alone = flights.alone().unwrap();
+        assert!(matches!(flights.join(&2), Joined::Full));
+        assert!(flights.alone().is_none());
+        assert!(matches!(flights.join(&1), Joined::Wait(_)));
+        assert_eq!(flights.count(), 2);
+        drop(alone);
+        let Joined::Fetch(second, _) = flights.join(&2) else { panic!("one has ended") };
+        flights.leave_behind(|_| true);
+        assert!(matches!(flights.join(&3), Joined::Full), "what was left behind is still under way");
+        drop((first, second));
+        assert_eq!(flights.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_flight_left_behind_lands_for_those_who_wait_and_leaves_its_successor_alone() {
+        let flights = Flights::<u32, u32>::new(1000);
+        let Joined::Fetch(older, first) = flights.join(&7) else { panic!("nobody was there") };
+        let Joined::Fetch(_other, _) = flights.join(&8) else { panic!("nobody was there") };
+        assert_eq!(flights.leave_behind(|key| *key == 7), 1);
+        let Joined::Fetch(newer, second) = flights.join(&7) else { panic!("joined the older one") };
+        older.land(1);
+        assert_eq!(first.landed().await, Some(1));
+        let Joined::Wait(third) = flights.join(&7) else { panic!("the older one took its successor along") };
+        newer.land(2);
+        assert_eq!((second.landed().await, third.landed().await), (Some(2), Some(2)));
+    }
+
+    #[tokio::test]
     async fn a_caller_that_leaves_changes_nothing_until_the_last_has_left() {
-        let flights = Flights::<u32, u32>::default();
+        let flights = Flights::<u32, u32>::new(1000);
         let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
         let Joined::Wait(second) = flights.join(&7) else { panic!("a second fetch") };
         drop(first);

@@ -91,6 +91,9 @@ pub struct Gateway<C> {
     pub requests: (u64, AtomicU64),
 }
 
+/// No refresh is begun while so many flights are under way: nobody waits for one, so nothing else would bound them.
+pub const REFRESHES: usize = 1000;
+
 const CALLER_LEFT: &str = "caller-left";
 
 /// The status that stands in logs for no answer, since nobody was there to take one; nginx made it common.

@@ -65,6 +65,19 @@ pub struct Terms {
 /// An identifier or a query value: short ones stay on the stack.
 pub type Word = SmallVec<[u8; 40]>;
 
+/// An identifier of the partner's as keys hold it: UUIDs in lower case; `None` for a text that cannot be one.
+pub fn identifier(text: &str) -> Option<Word> {
+    target::identifier(text)
+}
+
+/// The client in a target of the seven, as keys hold it.
+pub fn client_in(target: &str) -> Option<Word> {
+    let uri = target.parse().ok()?;
+    let target = Target::parse(&uri).ok()?;
+    let (_, ids) = Endpoint::match_segments(&target.below(PREFIX)?)?;
+    target::identifier(ids.client?)
+}
+
 /// Which resource of the partner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {

@@ -21,15 +21,17 @@ use crate::gateway::{Dials, Gateway};
 use crate::listen::Door;
 use crate::token::operator::Operator;
 
-use super::cache;
 use super::guard::{self, Own};
 use super::reply::{Refused, Reply, response};
-use super::tokens;
+use super::{cache, purge, tokens};
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
 
-/// For one request, its body included.
+/// For a request's body.
+const BODY_TIME: Duration = Duration::from_secs(5);
+
+/// For one request, all in all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of a request's body.
@@ -60,8 +62,10 @@ impl Door for Admin {
     type Body = Full<Bytes>;
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
+        // In a task of its own: whoever hangs up in the middle is still in the log for what was done.
+        let answered = tokio::spawn(self.limited.clone().oneshot((request, peer))).await;
         // The only errors there are come from the limits.
-        self.limited.clone().oneshot((request, peer)).await.unwrap_or_else(|error| {
+        answered.unwrap_or_else(|error| Err(error.into())).unwrap_or_else(|error| {
             tracing::warn!(target: "audit", %peer, refused = %error, "audit: administration refused");
             response(Err(Refused::Busy))
         })
@@ -104,7 +108,9 @@ impl<C: Dials> Desk<C> {
         guard::check(&self.own, &parts.uri, &parts.headers)?;
         let operator = self.gateway.tokens.identify_operator(&parts.headers, self.gateway.clock.now())?;
         let operator = by.insert(operator);
-        let body = whole(body).await?;
+        let clock = self.gateway.clock;
+        let read = clock.until(clock.tick().plus(BODY_TIME), whole(body)).await;
+        let body = read.map_err(|_| Refused::Malformed("The body did not come within 5 s.".to_owned()))??;
         match parts.uri.path() {
             "/admin/v1/" => {
                 only(&parts.method, &Method::GET, "GET")?;
@@ -114,6 +120,14 @@ impl<C: Dials> Desk<C> {
             "/admin/v1/cache/stats" => {
                 only(&parts.method, &Method::GET, "GET")?;
                 Ok(cache::stats(&self.gateway))
+            }
+            "/admin/v1/cache/list" => {
+                only(&parts.method, &Method::GET, "GET")?;
+                cache::list(&self.gateway, parts.uri.query()).await
+            }
+            "/admin/v1/cache/purge" => {
+                only(&parts.method, &Method::POST, "POST")?;
+                purge::purge(&self.gateway, &body).await
             }
             path if tokens::is_for(path) => {
                 tokens::answer(&self.authority, &parts.method, &parts.uri, &body, operator.name()).await

@@ -36,6 +36,11 @@ pub(super) fn check(own: &Own, uri: &Uri, headers: &HeaderMap) -> Result<(), Ref
 impl Own {
     fn is(&self, named: &Authority) -> bool {
         let host = named.host();
+        // Nothing else may stand there: no user, and nothing behind a bracket.
+        let whole = named.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        if named.as_str() != whole {
+            return false;
+        }
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let address = match bare {
             Some(inside) => inside.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
@@ -83,7 +88,15 @@ mod tests {
 
     #[test]
     fn a_page_that_was_led_here_may_not() {
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:9535", "", "a b", "[::1].evil"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:9535",
+            "",
+            "a b",
+            "[::1].evil",
+            "me@localhost",
+        ] {
             for own in [Own::default(), wide()] {
                 assert_eq!(checked(&own, "/admin/v1/", &[("host", host)]), Err(Refused::Host), "{host}");
             }

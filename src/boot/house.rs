@@ -16,6 +16,7 @@ use crate::cache::{self, Store};
 use crate::clock::Clock;
 use crate::config::{self, AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
 use crate::dial::{Dialer, client, dialer};
+use crate::flight::Flights;
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
 use crate::gcra::Quota;
@@ -28,6 +29,8 @@ use crate::trail::Ledger;
 use crate::trail::count::Counts;
 use crate::trail::line::{Lines, Look, Which};
 use crate::upstream::{self, Upstream};
+
+use super::memory;
 
 /// The house over real sockets.
 pub type House = Gateway<Dialer>;
@@ -74,10 +77,11 @@ pub fn join<C: Dials>(
         tokens: Arc::new(tokens(config, ring, names)),
         rules,
         store: Store::new(cache::Settings {
-            max_bytes: config.cache.max_bytes.unwrap_or_else(default_max_bytes),
+            max_bytes: config.cache.max_bytes.unwrap_or_else(memory::store_bytes),
             max_object: bounded(config.cache.max_object),
         }),
-        flights: crate::flight::Flights::default(),
+        // Every caller may wait for one of its own; refreshes have nobody waiting.
+        flights: Flights::new(config.server.max_connections.saturating_add(gateway::REFRESHES)),
         budget: Budget::new(budget::Settings {
             quota: Quota { rate: budget.rate, burst: budget.burst },
             max_in_flight: budget.max_in_flight,
@@ -193,13 +197,6 @@ fn random_name() -> anyhow::Result<String> {
     let mut bits = [0; 4];
     getrandom::fill(&mut bits).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
     Ok(format!("gateway-{}", data_encoding::HEXLOWER.encode(&bits)))
-}
-
-/// The lesser of 256 MiB and a quarter of what the control group may use.
-fn default_max_bytes() -> u64 {
-    let limit =
-        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse::<u64>().ok());
-    limit.map_or(256 << 20, |limit| (limit / 4).min(256 << 20))
 }
 
 fn bounded(size: u64) -> usize {

@@ -3,7 +3,7 @@
 //! Never parses a body, and never keeps a slice of the connection's buffer alive.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -20,14 +20,19 @@ const PARTS: usize = 5;
 static KEPT: [HeaderName; PARTS] = [CONTENT_TYPE, CONTENT_LANGUAGE, DATE, LAST_MODIFIED, ETAG];
 
 /// One stored answer, shared by all callers.
+///
+/// In this order: what a hit writes comes first, beside the count of its holders that every hit writes anyway, so that the
+/// rest stays readable by all cores at once.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Entry {
+    hits: AtomicU32,
+    status: StatusCode,
+    not_stored: Option<NotStored>,
     block: Bytes,
     /// Where the body ends, then where each kept header ends.
     ends: [u32; 1 + PARTS],
-    status: StatusCode,
     life: PackedLife,
-    not_stored: Option<NotStored>,
     tag: Tag,
     /// Nanoseconds until which no refresh is tried again.
     rest: AtomicU64,
@@ -130,6 +135,25 @@ impl Entry {
             not_stored,
             tag: Tag::of(body),
             rest: AtomicU64::new(0),
+            hits: AtomicU32::new(0),
+            shown: OnceLock::new(),
+        }
+    }
+
+    /// The same document, sharing its memory, whose lifetime ends now if it has not ended yet; its stale windows count from then.
+    #[must_use]
+    pub(super) fn ended(&self, now: Tick) -> Self {
+        let life = self.life();
+        let life = Life { lifetime: life.lifetime.min(life.age(now)), ..life };
+        Self {
+            block: self.block.clone(),
+            ends: self.ends,
+            status: self.status,
+            life: life.into(),
+            not_stored: self.not_stored,
+            tag: self.tag,
+            rest: AtomicU64::new(0),
+            hits: AtomicU32::new(self.hits()),
             shown: OnceLock::new(),
         }
     }
@@ -203,6 +227,18 @@ impl Entry {
     /// Keeps what was made for that right and gives it back; of two made at once the first stays.
     pub fn show(&self, shown: Shown) -> &Shown {
         self.shown.get_or_init(|| Box::new(shown))
+    }
+
+    /// It was shown from memory. Not an atomic addition, which would cost a hit more than its answer is worth: of two
+    /// callers at the same instant one may not be counted.
+    #[inline]
+    pub(super) fn was_hit(&self) {
+        self.hits.store(self.hits.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How often it was shown from memory, nearly.
+    pub(super) fn hits(&self) -> u32 {
+        self.hits.load(Ordering::Relaxed)
     }
 
     /// The partner failed over it: no refresh is tried before then.

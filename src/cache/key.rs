@@ -2,15 +2,17 @@
 //! Given a grant and the headers that go on, hands back the key; and from the key the target that is sent.
 //! Never holds anything of the caller: what is keyed is what is sent, and nothing else.
 
+pub mod named;
+
 use http::HeaderMap;
 use smallvec::SmallVec;
 
 use crate::access::Grant;
 use crate::account_api::{Endpoint, PREFIX};
-use crate::route::{Resource, Route};
+use crate::route::{Resource, Route, RouteIndex};
 
 /// The binary key of one representation: route, then every part with its length before it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub(super) Box<[u8]>);
 
 type Parts = SmallVec<[u8; 128]>;
@@ -22,21 +24,7 @@ impl Key {
             return None;
         }
         let mut parts = Parts::new();
-        parts.extend_from_slice(&(grant.wanted().route() as u16).to_be_bytes());
-        match grant.wanted().resource() {
-            Resource::Seven { ids, query, .. } => {
-                parts.push(ids.len() as u8);
-                for id in ids {
-                    push(&mut parts, id);
-                }
-                parts.push(query.len() as u8);
-                for (name, value) in query {
-                    parts.push(*name);
-                    push(&mut parts, value);
-                }
-            }
-            Resource::Raw(target) => push(&mut parts, target.as_bytes()),
-        }
+        begin(&mut parts, grant.wanted().route(), grant.wanted().resource());
         for name in &route.forward_headers {
             for value in headers.get_all(name) {
                 push(&mut parts, name.as_str().as_bytes());
@@ -50,6 +38,26 @@ impl Key {
     #[expect(clippy::len_without_is_empty, reason = "a key always has a route")]
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// What all keys of a resource begin with.
+#[inline]
+fn begin(parts: &mut Parts, route: RouteIndex, resource: &Resource) {
+    parts.extend_from_slice(&(route as u16).to_be_bytes());
+    match resource {
+        Resource::Seven { ids, query, .. } => {
+            parts.push(ids.len() as u8);
+            for id in ids {
+                push(parts, id);
+            }
+            parts.push(query.len() as u8);
+            for (name, value) in query {
+                parts.push(*name);
+                push(parts, value);
+            }
+        }
+        Resource::Raw(target) => push(parts, target.as_bytes()),
     }
 }
 

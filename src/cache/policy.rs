@@ -26,6 +26,8 @@ pub enum NotStored {
     Status,
     /// Larger than `cache.max_object`.
     TooLarge,
+    /// Purged while it was under way.
+    Purged,
 }
 
 impl NotStored {
@@ -37,6 +39,7 @@ impl NotStored {
             Self::Vary => "vary",
             Self::Status => "status",
             Self::TooLarge => "too-large",
+            Self::Purged => "purged",
         }
     }
 }

@@ -312,14 +312,15 @@ fn now(after: u64) -> Now {
 fn what_is_held_ages_through_its_stages() {
     let (store, key) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"));
     assert!(matches!(store.look(&key, now(0)), Held::Absent));
-    assert!(store.keep(key.clone(), document(b"{}", "max-age=60")));
+    let asked = now(0).tick;
+    store.keep(key.clone(), document(b"{}", "max-age=60"), asked).unwrap();
     assert!(matches!(store.look(&key, now(59)), Held::Fresh(_)));
     assert!(matches!(store.look(&key, now(60)), Held::Stale(_)));
     assert!(matches!(store.look(&key, now(60 + SWR)), Held::Expired { on_error: true, .. }));
     assert!(matches!(store.look(&key, now(60 + SIE)), Held::Expired { on_error: false, .. }));
     assert!(matches!(store.look(&key_of("/clients/c2/"), now(0)), Held::Absent));
 
-    store.remember_uncacheable(key.clone(), now(0));
+    store.remember_uncacheable(key.clone(), now(0), asked);
     assert!(matches!(store.look(&key, now(9)), Held::Uncacheable));
     assert!(matches!(store.look(&key, now(10)), Held::Absent));
 }
@@ -327,8 +328,9 @@ fn what_is_held_ages_through_its_stages() {
 #[test]
 fn a_body_beyond_the_bound_is_left_out_and_replaces_nothing() {
     let (store, key) = (store(1 << 20, 100), key_of("/clients/"));
-    assert!(store.keep(key.clone(), document(&[b' '; 100], "")));
-    assert!(!store.keep(key.clone(), document(&[b' '; 101], "")));
+    let asked = now(0).tick;
+    assert_eq!(store.keep(key.clone(), document(&[b' '; 100], ""), asked), Ok(()));
+    assert_eq!(store.keep(key.clone(), document(&[b' '; 101], ""), asked), Err(NotStored::TooLarge));
     assert!(matches!(store.look(&key, now(0)), Held::Fresh(entry) if entry.body().len() == 100));
 }
 
@@ -339,7 +341,7 @@ fn memory_stays_within_its_bound_whatever_comes() {
     let asker = asker();
     let key = |nth: u32| asker.key(&format!("/clients/c{nth}/"), &HeaderMap::new());
     for nth in 0..10_000 {
-        assert!(store.keep(key(nth), document(&[b'x'; 10 << 10], "")));
+        store.keep(key(nth), document(&[b'x'; 10 << 10], ""), now(0).tick).unwrap();
     }
     store.slots.run_pending_tasks();
     let (entries, bytes, evicted) = store.figures();
@@ -502,3 +504,5 @@ fn equal_resources_have_equal_keys_and_no_others_do() {
     });
     law.unwrap();
 }
+
+mod purging;

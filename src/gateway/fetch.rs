@@ -21,10 +21,13 @@ use crate::upstream::{Failed, Fetched, Wish, pause_until};
 
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Came};
-use super::{Dials, Gateway};
+use super::{Dials, Gateway, REFRESHES};
 
 /// After a failure an entry is left alone for this long.
 const REST: Duration = Duration::from_secs(1);
+
+/// So many flights are under way that another finds no place; they last as long as the budget lets them wait.
+const FULL: Refusal = Refusal::Busy { retry: Duration::from_secs(1) };
 
 /// What a flight brings.
 #[derive(Debug, Clone)]
@@ -35,8 +38,8 @@ pub enum Landed {
         entry: Arc<Entry>,
         /// The status the partner answered with (304 for a confirmation).
         status: StatusCode,
-        /// Whether it is in the store.
-        stored: bool,
+        /// Whether it is in the store, or why not.
+        stored: Result<(), NotStored>,
         /// How long the partner took.
         took: Duration,
     },
@@ -51,6 +54,8 @@ struct Plan {
     wish: Wish,
     cause: Cause,
     held: Option<Arc<Entry>>,
+    /// When `held` was still there.
+    held_at: Tick,
 }
 
 impl<C: Dials> Gateway<C> {
@@ -77,6 +82,7 @@ impl<C: Dials> Gateway<C> {
                 self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
                 (pending, false)
             }
+            Joined::Full => return Err(FULL),
         };
         let deadline = trail.began.plus(self.settings.request_timeout);
         let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
@@ -91,9 +97,13 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
+        let place = self.flights.alone().ok_or(FULL)?;
         let plan = self.plan(grant, key, None, Cause::Miss, parts);
         let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
-        let flight = self.tasks.spawn(async move { this.fly(plan, None).await });
+        let flight = self.tasks.spawn(async move {
+            let _place = place;
+            this.fly(plan, None).await
+        });
         let landed = self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?;
         self.show_landed(grant, landed.ok(), ("uri-miss", false), parts, trail).await
     }
@@ -130,7 +140,7 @@ impl<C: Dials> Gateway<C> {
         parts: &Parts,
         now: Now,
     ) {
-        if entry.is_resting(now.tick) {
+        if entry.is_resting(now.tick) || self.flights.count() >= REFRESHES {
             return;
         }
         if let Joined::Fetch(obligation, _) = self.flights.join(&key) {
@@ -151,7 +161,7 @@ impl<C: Dials> Gateway<C> {
         match landed {
             Some(Landed::Answer { entry, status, stored, took }) => {
                 trail.upstream = Some(took);
-                let detail = entry.not_stored().map_or("", NotStored::word);
+                let (stored, detail) = (stored.is_ok(), stored.err().map_or("", NotStored::word));
                 self.show(grant, entry, Came::Forwarded { why, status, stored, collapsed, detail }, parts, trail).await
             }
             Some(Landed::Refused(refusal)) => Err(refusal),
@@ -168,10 +178,13 @@ impl<C: Dials> Gateway<C> {
                 wish.headers.extend(parts.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
             }
         }
+        let held_at = self.clock.tick();
+        // It may have been purged since it was looked up.
+        let held = held.and_then(|_| self.store.held(&key));
         if let Some(entry) = &held {
             (wish.etag, wish.modified) = entry.validators();
         }
-        Plan { route, key, wish, cause, held }
+        Plan { route, key, wish, cause, held, held_at }
     }
 
     /// One flight, from its place in the queue to its landing.
@@ -288,17 +301,19 @@ impl<C: Dials> Gateway<C> {
             (status, _) => Entry::new(status, &head, &body, judge(status)),
         };
         let entry = Arc::new(entry);
+        // A confirmation is as old as what it confirms.
+        let as_of = if status == StatusCode::NOT_MODIFIED { plan.held_at } else { asked };
         let stored = match entry.not_stored() {
-            None => self.store.keep(plan.key.clone(), Arc::clone(&entry)),
-            Some(NotStored::Status | NotStored::TooLarge) => false,
+            None => self.store.keep(plan.key.clone(), Arc::clone(&entry), as_of),
+            Some(why @ (NotStored::Status | NotStored::TooLarge | NotStored::Purged)) => Err(why),
             Some(why) => {
                 tracing::warn!(
                     route = route.name,
                     reason = why.word(),
                     "the partner forbids storing; `override = true` on the route would store it"
                 );
-                self.store.remember_uncacheable(plan.key.clone(), now);
-                false
+                self.store.remember_uncacheable(plan.key.clone(), now, as_of);
+                Err(why)
             }
         };
         Ok(Landed::Answer { entry, status, stored, took: came.since(asked) })

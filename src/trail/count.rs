@@ -234,7 +234,7 @@ impl Counts {
         if let Some(age) = tokens.key_age {
             gauge(out, "signing_key_age_seconds", "Age of the key that signs tokens.", age)?;
         }
-        gauge(out, "flights", "Fetches under way that callers may join.", gauges.flights)?;
+        gauge(out, "flights", "Fetches under way.", gauges.flights)?;
         gauge(out, "connections", "Connections of callers.", gauges.connections)?;
         gauge(out, "partner_calls_in_flight", "Calls to the partner under way.", budget.in_flight)?;
         gauge(out, "partner_calls_queued", "Calls that wait for the budget.", budget.queued)?;

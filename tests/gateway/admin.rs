@@ -5,7 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::support::{Answer, Gateway, READING, Setup, ask, ask_as, program, signal, wait_for};
+use crate::support::{Answer, Caller, Gateway, READING, Setup, ask, ask_as, program, signal, wait_for};
 
 const DESK: &str = "/admin/v1/";
 
@@ -94,6 +94,31 @@ fn what_is_not_there_is_said_and_every_request_leaves_a_line_with_its_actor() {
                 .then_some(())
         });
     }
+}
+
+#[test]
+fn operators_who_dawdle_are_bounded_and_strangers_hold_no_place() {
+    let gateway = gateway();
+    let slow = |token: &str| {
+        let mut caller = Caller::connect(gateway.admin);
+        caller.say(format!(
+            "GET {DESK} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\nconnection: close\r\n\r\n"
+        ));
+        caller
+    };
+    let _strangers: Vec<_> = (0..20).map(|_| slow("x")).collect();
+    assert_eq!(gateway.administer("GET", DESK, "").status, 200);
+    let token = gateway.admin_token();
+    let mut operators: Vec<_> = (0..16).map(|_| slow(&token)).collect();
+    let refused = wait_for("a refusal", || {
+        let answer = gateway.administer("GET", DESK, "");
+        (answer.status == 503).then_some(answer)
+    });
+    assert_eq!((slug(&refused).as_str(), refused.told("retry-after").as_str()), ("busy", "1"));
+    // One that stays silent is let go, and makes room.
+    let answer = gateway.seen(operators.remove(0).hear(false));
+    assert_eq!((answer.status, slug(&answer).as_str()), (400, "malformed"));
+    wait_for("room", || (gateway.administer("GET", DESK, "").status == 200).then_some(()));
 }
 
 #[test]

@@ -21,6 +21,10 @@ mod traps;
 
 mod admin;
 
+mod purge;
+
+mod bounds;
+
 mod laws;
 
 mod authority;
