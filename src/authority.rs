@@ -109,8 +109,8 @@ pub(crate) enum Failed {
     /// It was exchanged from one that was revoked meanwhile.
     #[error("the token it comes from was revoked")]
     ParentRevoked,
-    /// There are too many.
-    #[error("two million tokens are alive; let some expire, or shorten token_ttl")]
+    /// The caller has too many.
+    #[error("the caller has 100,000 living tokens; it has to use each until it expires, or its token_ttl is too long")]
     Full,
 }
 

@@ -135,8 +135,8 @@ impl From<Failed> for Refused {
             Failed::Broken(broken) => broken.into(),
             Failed::ParentRevoked => Self::Request("the subject token cannot be exchanged"),
             Failed::Full => {
-                tracing::error!("two million tokens are alive; no more are issued until some expire");
-                Self::Unavailable("there are too many tokens alive")
+                tracing::error!("a caller has 100,000 living tokens; it gets no more until some expire");
+                Self::Unavailable("the caller has too many living tokens; use each until it expires")
             }
         }
     }

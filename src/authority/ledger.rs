@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use rows::{ABOUT, CALLERS, FORMAT, REVOKED, TOKENS};
 pub use rows::{How, Listed, Row, Seen};
 use write::Job;
+pub(super) use write::SWEEP;
 pub use write::{Changed, Revocation};
 
 /// The file's name in `state.dir`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 
 use super::Authority;
-use super::ledger::{Broken, Ledger};
+use super::ledger::{Broken, Ledger, SWEEP};
 
 /// How soon a key that another process made or took away is noticed.
 const LOOK: Duration = Duration::from_secs(2);
@@ -90,7 +90,7 @@ impl Authority {
         if !used.is_empty() {
             let _ = self.ledger.used(used).await;
         }
-        let _ = self.ledger.sweep(now).await;
+        while self.ledger.sweep(now).await == Ok(SWEEP) {}
     }
 
     fn keep_keys(&self, upkeep: Upkeep, removing: bool) -> Result<(), String> {

@@ -16,7 +16,7 @@ pub(super) const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("a
 pub(super) const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 /// Id of a revoked token to its expiry.
 pub(super) const REVOKED: TableDefinition<'_, &str, u64> = TableDefinition::new("revoked");
-/// Expiry and id, so that what is over is found without reading the rest.
+/// When a row is over, and its id, so that it is found without reading the rest.
 pub(super) const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("expiries");
 /// Of an exchanged token: the id it came from and its own, to its expiry.
 pub(super) const CHILDREN: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("children");
@@ -93,6 +93,9 @@ pub struct Seen {
     /// The last second of which no token of it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nothing_until: Option<u64>,
+    /// How many tokens of it are noted.
+    #[serde(default)]
+    pub tokens: u64,
 }
 
 pub(super) fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Broken> {

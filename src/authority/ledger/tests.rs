@@ -90,17 +90,32 @@ async fn a_revocation_of_a_caller_never_moves_back() {
 }
 
 #[tokio::test]
-async fn what_expired_a_day_ago_is_swept_and_nothing_else() {
+async fn rows_are_swept_when_they_expired_and_tombstones_a_day_later() {
     let ledger = Ledger::in_memory().unwrap();
     ledger.issue("a".into(), row("billing", How::Secret)).await.unwrap();
     ledger.issue("b".into(), Row { expires: NOON + 7200, ..row("billing", How::Secret) }).await.unwrap();
     ledger.revoke("a".into(), NOON + 3600).await.unwrap();
     // Never noted, as of a version without a ledger: its tombstone is swept like others.
     ledger.revoke("z".into(), NOON + 3600).await.unwrap();
-    assert_eq!(ledger.sweep(NOON + 3600 + 86_400).await, Ok(0));
-    assert_eq!(ledger.sweep(NOON + 3601 + 86_400).await, Ok(2));
-    assert_eq!(ledger.standing().unwrap(), Standing::default());
-    assert_eq!(ledger.list(None, None, 10).unwrap().len(), 1);
+    let left = || (ledger.list(None, None, 10).unwrap().len(), ledger.standing().unwrap().tokens.len());
+    assert_eq!((ledger.sweep(NOON + 3600).await, left()), (Ok(0), (2, 2)));
+    assert_eq!((ledger.sweep(NOON + 3601).await, left()), (Ok(1), (1, 2)));
+    ledger.sweep(NOON + 3600 + 86_400).await.unwrap();
+    assert_eq!(left(), (0, 2));
+    ledger.sweep(NOON + 3601 + 86_400).await.unwrap();
+    assert_eq!(left(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_caller_that_gets_a_token_for_each_request_is_stopped_and_no_other_is() {
+    let ledger = Ledger::in_memory().unwrap();
+    for nth in 0..300 {
+        assert_eq!(ledger.issue(format!("t{nth}"), row("billing", How::Secret)).await, Ok(Changed::Done));
+    }
+    assert_eq!(ledger.issue("one-more".into(), row("billing", How::Secret)).await, Ok(Changed::Full));
+    assert_eq!(ledger.issue("another".into(), row("support", How::Secret)).await, Ok(Changed::Done));
+    assert_eq!(ledger.sweep(NOON + 3601).await, Ok(301));
+    assert_eq!(ledger.issue("one-more".into(), row("billing", How::Secret)).await, Ok(Changed::Done));
 }
 
 #[tokio::test]

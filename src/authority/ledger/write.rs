@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use redb::{Database, Durability, ReadableTable, ReadableTableMetadata, WriteTransaction};
+use redb::{Database, Durability, ReadableTable, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::rows::{self, CALLERS, CHILDREN, EXPIRIES, How, REVOKED, Row, Seen, TOKENS};
@@ -14,12 +14,16 @@ use super::{Broken, Ledger};
 const BATCH: usize = 256;
 
 /// Rows that one sweep removes, at most.
-const SWEEP: usize = 10_000;
+pub(in crate::authority) const SWEEP: usize = 10_000;
 
-/// More tokens than this are not kept at a time.
-const MOST: u64 = 2_000_000;
+/// More living tokens than this no caller has: one that gets a token for each request must not fill the disk, nor
+/// stand in the way of others.
+#[cfg(not(test))]
+const MOST_OF_A_CALLER: u64 = 100_000;
+#[cfg(test)]
+const MOST_OF_A_CALLER: u64 = 300;
 
-/// How long a row outlives its token, in seconds: a wall clock that is set back must not revive one.
+/// How long a tombstone outlives its token, in seconds: a wall clock that is set back must not revive one.
 const AFTERLIFE: u64 = 86_400;
 
 /// Behind every id.
@@ -35,7 +39,7 @@ pub enum Changed {
     Done,
     /// The token that it was exchanged from is revoked.
     ParentRevoked,
-    /// There are too many live tokens already.
+    /// The caller has too many living tokens already.
     Full,
 }
 
@@ -93,8 +97,9 @@ impl Ledger {
     /// [`Broken`]: it may not be handed out then.
     pub async fn issue(&self, jti: String, row: Row) -> Result<Changed, Broken> {
         self.change(move |writing| {
-            let mut tokens = writing.open_table(TOKENS)?;
-            if tokens.len()? >= MOST {
+            let mut callers = writing.open_table(CALLERS)?;
+            let mut seen = seen(&callers, &row.caller)?;
+            if seen.tokens >= MOST_OF_A_CALLER {
                 return Ok(Changed::Full);
             }
             if let How::Exchange { from } = &row.how {
@@ -103,7 +108,9 @@ impl Ledger {
                 }
                 writing.open_table(CHILDREN)?.insert((from.as_str(), jti.as_str()), row.expires)?;
             }
-            tokens.insert(jti.as_str(), rows::bytes(&row)?.as_slice())?;
+            seen.tokens += 1;
+            callers.insert(row.caller.as_str(), rows::bytes(&seen)?.as_slice())?;
+            writing.open_table(TOKENS)?.insert(jti.as_str(), rows::bytes(&row)?.as_slice())?;
             writing.open_table(EXPIRIES)?.insert((row.expires, jti.as_str()), ())?;
             Ok(Changed::Done)
         })
@@ -130,7 +137,7 @@ impl Ledger {
             let mut expiries = writing.open_table(EXPIRIES)?;
             for (jti, expires) in &taken {
                 revoked.insert(jti.as_str(), *expires)?;
-                expiries.insert((*expires, jti.as_str()), ())?;
+                expiries.insert((expires.saturating_add(AFTERLIFE), jti.as_str()), ())?;
             }
             Ok(Revocation(taken))
         })
@@ -170,7 +177,9 @@ impl Ledger {
                 }
             }
             for name in &gone {
-                let left = Seen { configured: false, nothing_until: Some(unix) };
+                let before = seen(&callers, name)?;
+                let nothing_until = Some(unix.max(before.nothing_until.unwrap_or_default()));
+                let left = Seen { configured: false, nothing_until, ..before };
                 callers.insert(name.as_str(), rows::bytes(&left)?.as_slice())?;
             }
             for name in &configured {
@@ -201,34 +210,43 @@ impl Ledger {
         .await
     }
 
-    /// Removes what expired long enough before `unix` seconds; how many ids.
+    /// Removes rows of tokens that expired before `unix` seconds, and tombstones a day after that; how many.
     ///
     /// # Errors
     /// [`Broken`].
     pub async fn sweep(&self, unix: u64) -> Result<usize, Broken> {
-        self.change(move |writing| {
-            let mut expiries = writing.open_table(EXPIRIES)?;
-            let mut over = Vec::new();
-            for row in expiries.range((0, "")..(unix.saturating_sub(AFTERLIFE), ""))?.take(SWEEP) {
-                let key = row?.0;
-                let (expires, jti) = key.value();
-                over.push((expires, jti.to_owned()));
-            }
-            let mut tokens = writing.open_table(TOKENS)?;
-            let mut revoked = writing.open_table(REVOKED)?;
-            let mut children = writing.open_table(CHILDREN)?;
-            for (expires, jti) in &over {
-                expiries.remove((*expires, jti.as_str()))?;
-                revoked.remove(jti.as_str())?;
-                let row = tokens.remove(jti.as_str())?.map(|row| rows::read::<Row>(row.value())).transpose()?;
-                if let Some(Row { how: How::Exchange { from }, .. }) = row {
-                    children.remove((from.as_str(), jti.as_str()))?;
-                }
-            }
-            Ok(over.len())
-        })
-        .await
+        self.change(move |writing| sweep(writing, unix)).await
     }
+}
+
+fn sweep(writing: &WriteTransaction, unix: u64) -> Result<usize, Broken> {
+    let mut expiries = writing.open_table(EXPIRIES)?;
+    let mut over = Vec::new();
+    for row in expiries.range((0, "")..(unix, ""))?.take(SWEEP) {
+        let key = row?.0;
+        let (at, jti) = key.value();
+        over.push((at, jti.to_owned()));
+    }
+    let mut tokens = writing.open_table(TOKENS)?;
+    let mut revoked = writing.open_table(REVOKED)?;
+    let mut children = writing.open_table(CHILDREN)?;
+    let mut callers = writing.open_table(CALLERS)?;
+    for (at, jti) in &over {
+        expiries.remove((*at, jti.as_str()))?;
+        let stone = revoked.get(jti.as_str())?.map(|expires| expires.value());
+        if stone.is_some_and(|expires| expires.saturating_add(AFTERLIFE) < unix) {
+            revoked.remove(jti.as_str())?;
+        }
+        let row = tokens.remove(jti.as_str())?.map(|row| rows::read::<Row>(row.value())).transpose()?;
+        let Some(row) = row else { continue };
+        let mut seen = seen(&callers, &row.caller)?;
+        seen.tokens = seen.tokens.saturating_sub(1);
+        callers.insert(row.caller.as_str(), rows::bytes(&seen)?.as_slice())?;
+        if let How::Exchange { from } = &row.how {
+            children.remove((from.as_str(), jti.as_str()))?;
+        }
+    }
+    Ok(over.len())
 }
 
 fn seen(callers: &impl ReadableTable<&'static str, &'static [u8]>, name: &str) -> Result<Seen, Broken> {
