@@ -251,6 +251,13 @@ fn start_log(config: &Config) {
     let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
 }
 
+/// Lets a command that works on the ledger itself say on standard error what it did.
+fn log_audit() {
+    let filter = tracing_subscriber::EnvFilter::new("off,audit=info");
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = log.with_ansi(false).with_target(false).try_init();
+}
+
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listen::bind(address).with_context(|| format!("cannot listen on {address}; is another gateway running there?"))
 }

@@ -118,6 +118,24 @@ mod tests {
         assert_eq!(Form::parse(b"audience=a&audience=b").unwrap().every("audience").count(), 2);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_was_encoded_is_read_again(values in proptest::collection::vec("[^\\x00]{1,20}", 1..20)) {
+            let encode = |value: &str| value.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+            let pairs = values.iter().enumerate().map(|(nth, value)| format!("p{nth}={}", encode(value)));
+            let form = Form::parse(pairs.collect::<Vec<_>>().join("&").as_bytes()).unwrap();
+            for (nth, value) in values.iter().enumerate() {
+                proptest::prop_assert_eq!(form.one(&format!("p{nth}")), Some(value.as_str()));
+            }
+        }
+
+        #[test]
+        fn no_bytes_end_the_process(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = Form::parse(&body);
+            let _ = basic(&[b"Basic ", body.as_slice()].concat());
+        }
+    }
+
     #[test]
     fn basic_credentials_are_decoded_twice() {
         let read = |text: &str| {

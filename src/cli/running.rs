@@ -124,6 +124,6 @@ fn mint(config: &Config, clock: Clock) -> anyhow::Result<String> {
 }
 
 /// How the audit log calls whoever runs the command: the number of the machine's user.
-fn user() -> String {
+pub(super) fn user() -> String {
     std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |process| format!("uid-{}", process.uid()))
 }

@@ -19,7 +19,7 @@ use crate::boot;
 use crate::clock::Clock;
 use crate::config::Config;
 
-use super::running::Running;
+use super::running::{self, Running};
 use super::{Configured, duration};
 
 /// `token …`.
@@ -71,7 +71,7 @@ pub(super) enum TokenCommand {
         #[command(flatten)]
         configured: Configured,
         /// The token's id (`jti`), as `token list` and the access log show it.
-        #[arg(required_unless_present = "caller", conflicts_with = "caller")]
+        #[arg(required_unless_present = "caller", conflicts_with = "caller", allow_hyphen_values = true)]
         jti: Option<String>,
         /// All tokens of this caller.
         #[arg(long, value_name = "NAME")]
@@ -97,6 +97,7 @@ impl<'c> Desk<'c> {
         if let Some(running) = Running::find(config).await? {
             return Ok(Self::Running(running));
         }
+        super::log_audit();
         let table = boot::table(config)?;
         let tokens = boot::tokens(config, boot::ring(&config.tokens)?, table.names);
         Ok(Self::Here(boot::opened(config, Arc::new(tokens), Clock::real()).await?))
@@ -199,7 +200,7 @@ async fn page<'c>(
 }
 
 async fn revoke(config: &Config, jti: Option<String>, caller: Option<String>) -> anyhow::Result<()> {
-    let actor = "local command";
+    let actor = &format!("local:{}", running::user());
     let told = match (Desk::find(config).await?, jti, caller) {
         (Desk::Running(running), Some(jti), _) => {
             let said = running.ask(Method::DELETE, &format!("tokens/{jti}"), None).await?;

@@ -550,3 +550,38 @@ fn a_key_says_itself_when_it_was_made() {
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     assert_eq!(Ring::open(around.path(), Duration::ZERO).unwrap().keys()[0].made, 0);
 }
+
+#[test]
+fn a_token_that_fits_into_no_header_is_not_issued() {
+    let scopes: Vec<String> = (0..60).map(|nth| format!("{}:{nth:03}", "a".repeat(60))).collect();
+    let many = Settings { callers: vec![Policy { scopes, ..settings().callers.remove(0) }], ..settings() };
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    let door = Tokens::new(many, ring(), names());
+    let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), ttl: Duration::from_secs(60) };
+    assert!(matches!(door.issue(&wish, at(NOON)), Err(NotIssued::TooLong)));
+}
+
+#[test]
+fn a_token_opens_one_of_the_doors() {
+    let both = Settings {
+        callers: vec![Policy {
+            name: "ops".to_owned(),
+            scopes: vec!["clients:read".to_owned(), scope::ADMIN.to_owned()],
+        }],
+        ..settings()
+    };
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    let door = Tokens::new(both, ring(), names());
+    let issue = |scopes: &[&str]| {
+        let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        door.issue(&Wish { caller: "ops".to_owned(), scopes, ttl: Duration::from_secs(60) }, at(NOON))
+    };
+    assert_eq!(issue(&[]).unwrap().claims.aud, AUDIENCE);
+    assert_eq!(issue(&[scope::ADMIN]).unwrap().claims.aud, operator::AUDIENCE);
+    assert!(matches!(issue(&[scope::ADMIN, "clients:read"]), Err(NotIssued::AdminAlone)));
+    let admin = authorized(&issue(&[scope::ADMIN]).unwrap().token);
+    assert_eq!(door.identify(&admin, at(NOON)).unwrap_err(), Unidentified::Bad("audience"));
+    assert_eq!(door.identify_operator(&admin, at(NOON)).unwrap().name(), "ops");
+    door.revoked().revoke_caller("ops", NOON);
+    assert_eq!(door.identify_operator(&admin, at(NOON)).unwrap_err(), Unidentified::Revoked);
+}

@@ -294,9 +294,14 @@ fn commands_speak_to_the_running_gateway_and_to_the_ledger_when_none_runs() {
     gateway.kill();
     let offline = issue(&gateway);
     assert_eq!(list(&gateway).len(), 2);
-    assert!(gateway.command(&["token", "revoke", &first]).status.success());
-    let unknown = gateway.command(&["token", "revoke", "nobody"]);
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("token list"), "{unknown:?}");
+    let revoked = gateway.command(&["token", "revoke", &first]);
+    let told = String::from_utf8_lossy(&revoked.stderr);
+    assert!(revoked.status.success() && told.contains("audit: token revoked") && told.contains("local:uid-"), "{told}");
+    // An id may begin with a hyphen.
+    for id in ["nobody", "-nobody"] {
+        let unknown = gateway.command(&["token", "revoke", id]);
+        assert!(String::from_utf8_lossy(&unknown.stderr).contains("token list"), "{unknown:?}");
+    }
     gateway.start_again();
     assert_eq!(gateway.read(&running, CLIENTS).status, 401, "revoked while nothing ran");
     gateway.gives(&offline, CLIENTS);

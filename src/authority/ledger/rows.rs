@@ -87,7 +87,7 @@ pub struct Listed {
 
 /// What is known of a caller.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub(super) struct Seen {
     /// Whether the configuration had it last time.
     pub configured: bool,
     /// The last second of which no token of it counts.

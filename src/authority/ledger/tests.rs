@@ -212,3 +212,43 @@ async fn a_damaged_file_is_refused_with_what_to_do() {
     assert!(matches!(refused(&bent), Some(Unreadable::Damaged(..))));
     assert!(refused(&good).is_none());
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    /// Whatever is exchanged from what, and in which order revocations come: with a token all go that came from it,
+    /// those that were noted before, and none is noted after; and no other goes.
+    #[test]
+    fn a_revocation_reaches_all_descendants_and_nobody_else(
+        parents in proptest::collection::vec(proptest::option::of(0usize..20), 20),
+        revoked in proptest::collection::vec((0usize..20, 0usize..20), 0..5),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let ledger = Ledger::in_memory().unwrap();
+            let mut gone = [false; 20];
+            let mut noted = [false; 20];
+            for (nth, parent) in parents.iter().enumerate() {
+                let parent = parent.filter(|parent| *parent < nth && noted[*parent]);
+                let how = parent.map_or(How::Secret, |parent| from(&parent.to_string()));
+                let changed = ledger.issue(nth.to_string(), row("billing", how)).await.unwrap();
+                let refused = parent.is_some_and(|parent| gone[parent]);
+                assert_eq!(changed == Changed::ParentRevoked, refused);
+                noted[nth] = !refused;
+                for (_, target) in revoked.iter().filter(|(when, target)| *when == nth && noted[*target]) {
+                    ledger.revoke(target.to_string(), NOON + 3600).await.unwrap();
+                    gone[*target] = true;
+                    for child in 0..=nth {
+                        let up = parents[child].filter(|parent| *parent < child && noted[*parent]);
+                        gone[child] |= noted[child] && up.is_some_and(|parent| gone[parent]);
+                    }
+                }
+            }
+            let standing = ledger.standing().unwrap().tokens;
+            for nth in (0..20).filter(|nth| noted[*nth]) {
+                let is_gone = standing.iter().any(|(jti, _)| *jti == nth.to_string());
+                assert_eq!(is_gone, gone[nth], "{nth} of {parents:?} with {revoked:?}");
+            }
+        });
+    }
+}
