@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use crate::access::Rules;
 use crate::clock::Now;
 use crate::route::Routes;
-use crate::token::Caller;
+use crate::token::{Caller, Unidentified};
 
 use super::Authority;
 use super::form::Form;
@@ -101,7 +101,10 @@ impl Authority {
             }
             "/-/me" => {
                 reads(parts)?;
-                let found = self.tokens.identify(&parts.headers, now).map_err(Refused::Bearer)?;
+                let found = self.tokens.identify(&parts.headers, now).map_err(|why| match why {
+                    Unidentified::Ambiguous => Refused::Request("two different tokens are sent"),
+                    why => Refused::Bearer(why),
+                })?;
                 let found = caller.insert(found);
                 Ok(refused::secret(rights::of(found, &self.tokens, routes, rules)))
             }

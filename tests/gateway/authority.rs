@@ -259,6 +259,8 @@ fn a_token_tells_its_holder_what_it_opens() {
         (Some("client_resources"), Some("resources:read"))
     );
     assert_eq!(gateway.get("/-/me", &[]).status, 401);
+    let both = [("authorization", "Bearer a.b.c"), ("x-reseller-api-key", token.as_str())];
+    assert_eq!(gateway.get("/-/me", &both).status, 400);
     assert_eq!(gateway.get("/-/me", &[("x-reseller-api-key", &token)]).status, 200);
     // What it is told is what it gets.
     for route in said["routes"].as_array().unwrap().iter().filter(|route| route["open"] == false) {

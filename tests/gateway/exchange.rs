@@ -276,3 +276,46 @@ fn a_short_token_is_not_made_long_by_exchanging_it() {
     wait_for("its end", || (gateway.read(&last, CLIENTS).status == 401).then_some(()));
     assert_eq!(error(&exchange(&gateway, &last, ACCESS, &[])), refused());
 }
+
+#[test]
+fn an_issuer_over_tls_is_believed_only_under_the_configured_authority() {
+    let partner = partner();
+    let rsa = Issuer::rsa("one");
+    let (pem, tls) = crate::path::authority();
+    let (other, _) = crate::path::authority();
+    let keys = Partner::listen_with(tls);
+    keys.answers("/openid/v1/jwks", [Reply::json(Issuer::set(&[&rsa], &[]))]);
+    let folder = tempfile::tempdir().unwrap();
+    let bearer = folder.path().join("token");
+    std::fs::write(&bearer, "the-pods-own-token").unwrap();
+    for (pem, status) in [(&other, 503), (&pem, 200)] {
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, pem).unwrap();
+        let url = format!("{}/openid/v1/jwks", keys.url());
+        let trust = format!("jwks_url = {url:?}\nca_file = {ca:?}\nbearer_token_file = {bearer:?}");
+        let (gateway, _folder) = trusting(&partner, &trust);
+        let answer = exchange(&gateway, &rsa.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[]);
+        assert_eq!(answer.status, status, "{answer:?} {}", gateway.program.err());
+        assert!(!gateway.program.err().contains("the-pods-own-token"));
+    }
+    assert_eq!(keys.count(), 1, "nobody else sees the bearer token");
+}
+
+#[test]
+fn an_issuer_that_sends_elsewhere_or_never_ends_is_not_followed() {
+    let partner = partner();
+    let (rsa, keys) = (Issuer::rsa("one"), Partner::listen());
+    let set = Issuer::set(&[&rsa], &[]);
+    let huge = format!("{}{}", " ".repeat(300 << 10), set);
+    for reply in [
+        Reply::status(302).header("location", &format!("{}/other", keys.url())),
+        Reply::json(huge),
+        Reply::json("{}"),
+        Reply::json(set.as_str()).truncated_at(40),
+    ] {
+        keys.answers("/jwks", [reply]);
+        let (gateway, _folder) = trusting(&partner, &format!("jwks_url = \"{}/jwks\"", keys.url()));
+        let answer = exchange(&gateway, &rsa.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[]);
+        assert_eq!(error(&answer), (503, "temporarily_unavailable".to_owned()));
+    }
+}
