@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageError};
 use tokio::sync::mpsc;
@@ -31,8 +32,30 @@ const CACHE: usize = 4 << 20;
 /// The ledger. Changes go through one thread that writes them in batches, one flush for each.
 #[derive(Clone)]
 pub struct Ledger {
-    database: Arc<Database>,
+    place: Arc<Place>,
     jobs: mpsc::Sender<Job>,
+}
+
+/// Where the rows are. redb refuses all work after one failed write until it is opened anew: so it is.
+struct Place {
+    /// `None` in memory.
+    path: Option<PathBuf>,
+    /// `None` while it cannot be opened.
+    database: RwLock<Option<Database>>,
+}
+
+impl Place {
+    /// Opens the file again, the disk having failed.
+    fn reopen(&self) {
+        let Some(path) = &self.path else { return };
+        let mut database = self.database.write();
+        // Closed first: it locks its file against everybody else.
+        drop(database.take());
+        match Database::builder().set_cache_size(CACHE).open(path) {
+            Ok(opened) => *database = Some(opened),
+            Err(error) => tracing::error!(%error, "the ledger cannot be opened again"),
+        }
+    }
 }
 
 /// Why there is no ledger. A gateway that cannot know what was revoked does not start.
@@ -62,6 +85,11 @@ pub enum Unreadable {
 pub struct Broken(String);
 
 impl Broken {
+    /// The file could not be opened again.
+    fn closed() -> Self {
+        Self("the file cannot be opened; the log says why".to_owned())
+    }
+
     /// The work on it was cut off.
     pub(super) fn ended() -> Self {
         Self("the work on it was cut off".to_owned())
@@ -94,7 +122,7 @@ impl Ledger {
         let database = Database::builder().set_cache_size(CACHE).create_with_backend(backend);
         let database = database.map_err(|error| unreadable(path, error))?;
         Self::begin(&database, path)?;
-        Self::of(database, path)
+        Self::of(database, path, None)
     }
 
     /// The ledger in `folder`, made if there is none; whether it was there already.
@@ -112,7 +140,7 @@ impl Ledger {
             .set_check_integrity_on_open(true)
             .open(&path)
             .map_err(|error| unreadable(&path, error))?;
-        Ok((Self::of(database, &path)?, found))
+        Ok((Self::of(database, &path, Some(path.clone()))?, found))
     }
 
     /// Makes the file beside its final name, so that a kill leaves either a whole one or none.
@@ -152,7 +180,7 @@ impl Ledger {
         write().map_err(|error| Unreadable::Damaged(path.to_owned(), error.to_string()))
     }
 
-    fn of(database: Database, path: &Path) -> Result<Self, Unreadable> {
+    fn of(database: Database, path: &Path, again: Option<PathBuf>) -> Result<Self, Unreadable> {
         let damaged = |why: String| Unreadable::Damaged(path.to_owned(), why);
         let format = || -> Result<u64, redb::Error> {
             let reading = database.begin_read()?;
@@ -164,14 +192,14 @@ impl Ledger {
             0 => return Err(damaged("it names no format".to_owned())),
             newer => return Err(Unreadable::Newer(path.to_owned(), newer)),
         }
-        let database = Arc::new(database);
+        let place = Arc::new(Place { path: again, database: RwLock::new(Some(database)) });
         let (jobs, todo) = mpsc::channel(1024);
-        let theirs = Arc::clone(&database);
+        let theirs = Arc::clone(&place);
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || write::work(&theirs, todo))
             .map_err(|error| Unreadable::Disk(path.to_owned(), error))?;
-        Ok(Self { database, jobs })
+        Ok(Self { place, jobs })
     }
 }
 

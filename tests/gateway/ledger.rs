@@ -241,3 +241,35 @@ fn a_key_that_is_too_old_is_followed_by_another() {
     wait_for("a rotation by age", || (keys() == 2).then_some(()));
     assert!(gateway.program.err().contains("audit: a signing key was made, by age"), "{}", gateway.program.err());
 }
+
+#[test]
+fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
+    let partner = partner();
+    let (mut gateway, billing, _) = two_callers(&partner);
+    let (kept, stolen) = (gateway.granted("billing", &billing, ""), gateway.granted("billing", &billing, ""));
+    gateway.kill();
+    let size = std::fs::metadata(gateway.file("state/ledger.redb")).unwrap().len();
+    gateway.start_again_with_files_of(size + (48 << 10));
+    let form = [("grant_type", "client_credentials"), ("client_id", "billing"), ("client_secret", &*billing)];
+    // Until the file has to grow, it goes well.
+    let refused = wait_for("the disk to be full", || {
+        Some(gateway.post("/oauth/token", &[], &form)).filter(|answer| answer.status != 200)
+    });
+    assert_eq!((refused.status, refused.json()["error"].as_str()), (503, Some("temporarily_unavailable")));
+    gateway.gives(&kept, CLIENTS);
+    // A revocation that cannot be noted is not answered as done, and yet is in force as long as this process lives.
+    let bearer = format!("Bearer {stolen}");
+    let revoked = gateway.post("/oauth/revoke", &[("authorization", &bearer)], &[("token", &stolen)]);
+    assert_eq!(revoked.status, 503, "{revoked:?}");
+    assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
+    assert!(gateway.program.err().contains("the ledger cannot be written"), "{}", gateway.program.err());
+    gateway.gives(&kept, CLIENTS);
+    // With room again it goes on by itself.
+    let process = gateway.program.id().to_string();
+    let limit = std::process::Command::new("prlimit").args(["--pid", &process, "--fsize=unlimited"]).status();
+    assert!(limit.unwrap().success());
+    wait_for("tokens again", || (gateway.post("/oauth/token", &[], &form).status == 200).then_some(()));
+    assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
+    gateway.start_again();
+    gateway.gives(&kept, CLIENTS);
+}

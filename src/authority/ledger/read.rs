@@ -2,18 +2,23 @@
 //! Given an id, a caller or nothing, hands back rows as of the last change.
 //! Never waits for a writer; each call blocks on the disk, so none is for the threads that serve.
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::rows::{self, CALLERS, Listed, REVOKED, Row, Seen, TOKENS};
 use super::{Broken, Ledger, Standing};
 
 impl Ledger {
+    fn reading(&self) -> Result<ReadTransaction, Broken> {
+        let database = self.place.database.read();
+        Ok(database.as_ref().ok_or_else(Broken::closed)?.begin_read()?)
+    }
+
     /// What was taken back, for the path. Blocks.
     ///
     /// # Errors
     /// [`Broken`].
     pub fn standing(&self) -> Result<Standing, Broken> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let mut standing = Standing::default();
         for row in reading.open_table(REVOKED)?.iter()? {
             let (jti, expires) = row?;
@@ -32,7 +37,7 @@ impl Ledger {
     /// # Errors
     /// [`Broken`].
     pub fn find(&self, jti: &str) -> Result<Option<Listed>, Broken> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let Some(row) = reading.open_table(TOKENS)?.get(jti)? else { return Ok(None) };
         let row = rows::read(row.value())?;
         let revoked = reading.open_table(REVOKED)?.get(jti)?.is_some();
@@ -45,7 +50,7 @@ impl Ledger {
     /// [`Broken`].
     pub fn list(&self, caller: Option<&str>, after: Option<&str>, most: usize) -> Result<Vec<Listed>, Broken> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let revoked = reading.open_table(REVOKED)?;
         let from = after.map_or(Unbounded, Excluded);
         let mut found = Vec::new();
@@ -68,7 +73,7 @@ impl Ledger {
     /// # Errors
     /// [`Broken`].
     pub fn needs_key(&self, kid: &str, unix: u64) -> Result<bool, Broken> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         for row in reading.open_table(TOKENS)?.iter()? {
             let row: Row = rows::read(row?.1.value())?;
             if row.kid == kid && row.expires > unix {

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use redb::{Database, Durability, ReadableTable, WriteTransaction};
+use redb::{Durability, ReadableTable, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::rows::{self, CALLERS, CHILDREN, EXPIRIES, How, REVOKED, Row, Seen, TOKENS};
-use super::{Broken, Ledger};
+use super::{Broken, Ledger, Place};
 
 /// Changes that share one flush, at most.
 const BATCH: usize = 256;
@@ -57,19 +57,23 @@ pub(super) fn open_tables(writing: &WriteTransaction) -> Result<(), redb::Error>
 }
 
 /// Works until the last handle is gone.
-pub(super) fn work(database: &Database, mut todo: mpsc::Receiver<Job>) {
+pub(super) fn work(place: &Place, mut todo: mpsc::Receiver<Job>) {
     let mut batch = Vec::with_capacity(BATCH);
     while todo.blocking_recv_many(&mut batch, BATCH) > 0 {
-        match write(database, batch.drain(..)) {
+        match write(place, batch.drain(..)) {
             Ok(answers) => answers.into_iter().for_each(|answer| answer()),
             // Whoever waits learns it by the dropped answer.
-            Err(error) => tracing::error!(%error, "the ledger cannot be written"),
+            Err(error) => {
+                tracing::error!(%error, "the ledger cannot be written");
+                place.reopen();
+            }
         }
     }
 }
 
-fn write(database: &Database, batch: impl Iterator<Item = Job>) -> Result<Vec<Answer>, Broken> {
-    let mut writing = database.begin_write()?;
+fn write(place: &Place, batch: impl Iterator<Item = Job>) -> Result<Vec<Answer>, Broken> {
+    let database = place.database.read();
+    let mut writing = database.as_ref().ok_or_else(Broken::closed)?.begin_write()?;
     writing.set_durability(Durability::Immediate)?;
     let answers = batch.map(|job| job(&writing)).collect::<Result<Vec<_>, _>>()?;
     writing.commit()?;
@@ -183,8 +187,11 @@ impl Ledger {
                 callers.insert(name.as_str(), rows::bytes(&left)?.as_slice())?;
             }
             for name in &configured {
-                let seen = Seen { configured: true, ..seen(&callers, name)? };
-                callers.insert(name.as_str(), rows::bytes(&seen)?.as_slice())?;
+                let before = seen(&callers, name)?;
+                if !before.configured {
+                    let seen = Seen { configured: true, ..before };
+                    callers.insert(name.as_str(), rows::bytes(&seen)?.as_slice())?;
+                }
             }
             Ok(gone)
         })

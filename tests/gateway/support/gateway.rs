@@ -278,6 +278,17 @@ impl Gateway {
         assert!(is_ready(&mut self.program, self.health), "does not start again: {}", self.program.err());
     }
 
+    /// The same, where no file may grow beyond `most` bytes: a disk that is full.
+    pub(crate) fn start_again_with_files_of(&mut self, most: u64) {
+        self.kill();
+        let line = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$@\"", most / 1024);
+        let mut command = Command::new("bash");
+        command.args(["-c", &line, "limited", env!("CARGO_BIN_EXE_reseller-gateway"), "serve", "--config"]);
+        command.arg(self.config()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.program = Program::start(&mut command);
+        assert!(is_ready(&mut self.program, self.health), "does not start again: {}", self.program.err());
+    }
+
     /// A form sent with a POST.
     pub(crate) fn post(&self, target: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
         let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
