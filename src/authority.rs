@@ -49,7 +49,7 @@ pub use proof::MOST_SECRETS;
 pub use upkeep::Upkeep;
 
 /// What the authority goes by.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// The callers and how they prove themselves.
     pub members: Vec<Member>,
@@ -61,8 +61,8 @@ pub struct Settings {
     pub patience: Duration,
 }
 
-/// One caller.
-#[derive(Debug, Clone)]
+/// One caller. It cannot be printed: digests of secrets are in it.
+#[derive(Clone)]
 pub struct Member {
     /// Its name.
     pub name: String,

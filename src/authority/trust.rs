@@ -90,7 +90,12 @@ impl Trusted {
             held.as_ref().is_some_and(|(keys, came)| keys.has(kid) && clock.tick().since(*came) < most)
         };
         if !good(&held()) {
-            let mut looked = self.looked.lock().await;
+            let mut looked = match self.looked.try_lock() {
+                Ok(looked) => looked,
+                // Whose key is known, if old, does not wait for the one who looks.
+                Err(_) if held().is_some_and(|(keys, _)| keys.has(kid)) => return held().map(|(keys, _)| keys),
+                Err(_) => self.looked.lock().await,
+            };
             let lately = looked.is_some_and(|at| clock.tick().since(at) < least);
             // Somebody else may have found them while this one waited.
             if !lately && !good(&held()) {

@@ -152,6 +152,9 @@ fn lifetimes(config: &Config, notes: &Notes) {
     if tokens.audience == operator::AUDIENCE {
         notes.fault("tokens.audience", "this is the audience of admin tokens, which must not open the public door");
     }
+    if !tokens.key_max_age.is_zero() && tokens.key_max_age <= tokens.key_notice {
+        notes.fault("tokens.key_max_age", "not longer than tokens.key_notice, so that no key would ever sign for long");
+    }
     if tokens.default_ttl > tokens.max_ttl {
         notes.fault("tokens.default_ttl", "longer than tokens.max_ttl");
     }

@@ -52,6 +52,7 @@ const TABLE: &[Row] = &[
     ("[admin]\nlisten = \"0.0.0.0:9535\"", 5, 10, "admin.listen", "clear text off loopback"),
     ("[admin]\nlisten = \"unix:\"", 5, 10, "admin.listen", "unix:/path"),
     ("[admin]\nlisten = \"127.0.0.1:8080\"", 5, 10, "admin.listen", "listeners[0].address is the same address"),
+    ("[tokens]\nkey_max_age = \"10m\"", 5, 15, "tokens.key_max_age", "not longer than tokens.key_notice"),
     ("[tokens]\naudience = \"gateway-admin\"", 5, 12, "tokens.audience", "the audience of admin tokens"),
     ("[health]\nlisten = \"127.0.0.1:8080\"", 5, 10, "health.listen", "listeners[0].address is the same address"),
     ("[routes.client]\nmode = \"standard\"\nstore = false", 5, 8, "routes.client.mode", "not available in this version"),
