@@ -101,6 +101,28 @@ impl Endpoint {
     }
 }
 
+/// An identifier of the partner's objects as it is compared and sent: 1 to 64 letters, digits, `_` or `-`, and UUIDs in
+/// lower case; `None` for anything else.
+pub fn identifier(text: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    let well = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
+    well.then(|| if is_uuid(text.as_bytes()) { text.to_ascii_lowercase() } else { text.to_owned() })
+}
+
+/// Whether two identifiers name the same object.
+pub fn same(one: &str, other: &str) -> bool {
+    one == other || (is_uuid(one.as_bytes()) && one.eq_ignore_ascii_case(other))
+}
+
+/// Whether it has the form of a UUID (RFC 9562 §4), in any letter case.
+pub fn is_uuid(text: &[u8]) -> bool {
+    text.len() == 36
+        && text.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
 /// One documented member of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
@@ -110,6 +132,18 @@ pub struct Field {
     pub kind: Kind,
     /// Whether it tells who a person is or where they can be found.
     pub personal: bool,
+    /// Whether it names projects without saying on which provider they are.
+    pub unplaced: bool,
+}
+
+impl Field {
+    /// Whether it is personal, or holds nothing that is not.
+    pub fn is_personal(&self) -> bool {
+        match self.kind {
+            Kind::Object(fields) | Kind::Rows(fields) => fields.iter().all(Self::is_personal),
+            _ => self.personal,
+        }
+    }
 }
 
 /// What the value of a field is.
@@ -154,7 +188,7 @@ pub fn shape(endpoint: Endpoint) -> &'static Shape {
 }
 
 const fn field(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, personal: false }
+    Field { name, kind, personal: false, unplaced: false }
 }
 
 const fn text(name: &'static str) -> Field {
@@ -162,7 +196,11 @@ const fn text(name: &'static str) -> Field {
 }
 
 const fn personal(name: &'static str) -> Field {
-    Field { name, kind: Kind::String, personal: true }
+    Field { name, kind: Kind::String, personal: true, unplaced: false }
+}
+
+const fn unplaced(name: &'static str, kind: Kind) -> Field {
+    Field { name, kind, personal: false, unplaced: true }
 }
 
 /// A client, in `clients` and in `client`.
@@ -172,11 +210,11 @@ pub const CLIENT_FIELDS: &[Field] = &[
     text("date_created"),
     field("date_deleted", Kind::NullableString),
     field("date_first_activation", Kind::NullableString),
-    text("default_project_id"),
+    unplaced("default_project_id", Kind::String),
     field("deleted", Kind::Bool),
     personal("email"),
     text("id"),
-    field("projects", Kind::StringArray),
+    unplaced("projects", Kind::StringArray),
     text("reseller_id"),
     personal("signup_ip_address"),
     field("validated", Kind::Bool),

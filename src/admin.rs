@@ -25,6 +25,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::authority::Authority;
+use crate::budget::gate::Why;
 use crate::gateway::{Dials, Gateway};
 use crate::listen::Door;
 use crate::trail::count::Gauges;
@@ -60,13 +61,17 @@ impl<C: Dials> Health<C> {
 
     fn ready(&self) -> (StatusCode, String) {
         let now = self.gateway.clock.tick();
-        let closed = self.gateway.budget.figures(now).closed_until;
+        let closed = self.gateway.budget.figures(now).closed;
         match (self.ready.load(Ordering::Relaxed), closed) {
             (false, _) => (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned()),
             (true, None) => (StatusCode::OK, r#"{"status":"ready"}"#.to_owned()),
-            (true, Some(until)) => {
-                let seconds = until.since(now).as_secs() + 1;
-                let why = format!("the partner asked to be left alone for {seconds} s");
+            (true, Some((until, why))) => {
+                let seconds = until.since(now).as_secs_f64().ceil();
+                let why = match why {
+                    Why::Told => format!("the partner asked to be left alone; the next call may try in {seconds} s"),
+                    Why::Failing => format!("the partner fails; the next call may try in {seconds} s"),
+                    Why::Key => format!("the partner refuses our key; the next call may try in {seconds} s"),
+                };
                 (StatusCode::OK, serde_json::json!({"status": "degraded", "why": [why]}).to_string())
             }
         }
@@ -78,10 +83,13 @@ impl<C: Dials> Health<C> {
         self.gateway.ledger.counts.text(&Gauges {
             store: self.gateway.store.figures(),
             budget,
-            closed_for: budget.closed_until.map_or(0.0, |until| until.since(now).as_secs_f64()),
+            closed_for: budget.closed.map_or(0.0, |(until, _)| until.since(now).as_secs_f64()),
+            keys: self.gateway.upstream.credential().figures(),
             flights: self.gateway.flights.count(),
             connections: self.connections.load(Ordering::Relaxed),
             tokens: self.authority.figures(),
+            refused: self.gateway.turns.refused(),
+            strangers: self.gateway.strangers.figures(),
         })
     }
 }

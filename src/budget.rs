@@ -1,8 +1,13 @@
 //! May we ask the partner?
-//! Given a cause and `now`, hands back a [`Permit`], a [`Ticket`] for the queue, or until when the door is closed.
+//! Given who asks and `now`, hands back a [`Permit`], a [`Ticket`] for the queue, or until when the door is closed.
 //! Never sleeps and never sees a socket: whoever holds a ticket waits and asks again.
 
-use std::collections::VecDeque;
+pub mod gate;
+
+pub mod lanes;
+
+pub mod signal;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +16,9 @@ use tokio::sync::Notify;
 
 use crate::clock::Tick;
 use crate::gcra::{Arrivals, Quota, Rate};
+
+use gate::{Gate, Passage, Started, Why};
+use lanes::{Lane, Lanes, Place, Who};
 
 /// Why the partner is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +60,32 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// The longest a call may wait for its turn.
     pub max_wait: Duration,
+    /// How failures close the door.
+    pub gate: gate::Settings,
+}
+
+/// For whom a call would be made, and over what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asker {
+    /// How urgent it is.
+    pub lane: Lane,
+    /// Who waits for it first.
+    pub who: Who,
+    /// The resource, as any number that stands for it: failures are counted once for each.
+    pub resource: u64,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The partner answered, whatever it said about the resource.
+    Answered,
+    /// No whole answer, or 5xx.
+    Failed,
+    /// It wants to be left alone until then.
+    Told(Tick),
+    /// It took none of our keys.
+    KeyRefused,
 }
 
 /// The one door to the partner.
@@ -64,8 +98,21 @@ pub struct Budget {
 struct State {
     arrivals: Arrivals,
     in_flight: usize,
-    queue: VecDeque<Arc<Notify>>,
-    closed_until: Tick,
+    lanes: Lanes<Arc<Notify>>,
+    gate: Gate,
+}
+
+impl State {
+    /// What changed may make it the first one's turn.
+    fn wake_first(&self) {
+        if let Some((_, first)) = self.lanes.first() {
+            first.notify_one();
+        }
+    }
+
+    fn wake_all(&self) {
+        self.lanes.all().for_each(|place| place.notify_one());
+    }
 }
 
 /// The answer to a wish to call.
@@ -78,6 +125,8 @@ pub enum Asked {
     Closed {
         /// When it opens.
         until: Tick,
+        /// Why it is closed.
+        why: Why,
     },
 }
 
@@ -92,6 +141,8 @@ pub enum Later {
     Closed {
         /// When it opens.
         until: Tick,
+        /// Why it is closed.
+        why: Why,
     },
 }
 
@@ -104,8 +155,8 @@ pub struct Figures {
     pub queued: usize,
     /// Calls that would be let through at once; `None` if the rate is unlimited.
     pub left: Option<u32>,
-    /// Until when the partner asked to be left alone.
-    pub closed_until: Option<Tick>,
+    /// Until when nobody calls, and why.
+    pub closed: Option<(Tick, Why)>,
 }
 
 impl Budget {
@@ -115,17 +166,20 @@ impl Budget {
     }
 
     /// May one more call start?
-    pub fn ask(self: &Arc<Self>, now: Tick) -> Asked {
+    pub fn ask(self: &Arc<Self>, asker: Asker, now: Tick) -> Asked {
         let mut state = self.state.lock();
-        if state.closed_until > now {
-            return Asked::Closed { until: state.closed_until };
+        if let Passage::Closed { until, why } = state.gate.passage(now) {
+            return Asked::Closed { until, why };
         }
-        if state.queue.is_empty() && self.take(&mut state, now).is_ok() {
-            return Asked::Permit(Permit { budget: Arc::clone(self) });
+        if state.lanes.is_empty()
+            && let Ok(started) = self.take(&mut state, now)
+        {
+            return Asked::Permit(Permit { budget: Arc::clone(self), asker, started: Some(started) });
         }
-        let place = Arc::new(Notify::new());
-        state.queue.push_back(Arc::clone(&place));
-        Asked::Queued(Ticket { budget: Arc::clone(self), place, deadline: now.plus(self.settings.max_wait) })
+        let woken = Arc::new(Notify::new());
+        let place = state.lanes.enter(asker.lane, asker.who, Arc::clone(&woken));
+        let deadline = now.plus(self.settings.max_wait);
+        Asked::Queued(Ticket { budget: Arc::clone(self), asker, place: Some(place), woken, deadline })
     }
 
     /// When a call that was refused at `now` would come through if nobody else came.
@@ -135,15 +189,23 @@ impl Budget {
             Ok(_) => now,
             Err(back) => back.at,
         };
-        let ahead = u32::try_from(state.queue.len()).unwrap_or(u32::MAX);
-        free.plus(self.settings.quota.rate.interval().saturating_mul(ahead)).max(state.closed_until)
+        let ahead = u32::try_from(state.lanes.len()).unwrap_or(u32::MAX);
+        let free = free.plus(self.settings.quota.rate.interval().saturating_mul(ahead));
+        state.gate.closed().map_or(free, |(until, _)| until.max(free))
     }
 
-    /// The partner asked to be left alone: nothing starts before `until`, and all who wait learn it now.
-    pub fn close_until(&self, until: Tick) {
+    /// Nothing starts before `until`, as the partner wanted it before a restart.
+    pub fn restore(&self, until: Tick, why: Why) {
         let mut state = self.state.lock();
-        state.closed_until = state.closed_until.max(until);
-        state.queue.iter().for_each(|place| place.notify_one());
+        state.gate.restore(until, why);
+        state.wake_all();
+    }
+
+    /// A key is there that was not there before.
+    pub fn key_changed(&self, now: Tick) {
+        let mut state = self.state.lock();
+        state.gate.key_changed(now);
+        state.wake_first();
     }
 
     /// How things stand.
@@ -152,26 +214,33 @@ impl Budget {
         let limited = self.settings.quota.rate != Rate::Unlimited;
         Figures {
             in_flight: state.in_flight,
-            queued: state.queue.len(),
+            queued: state.lanes.len(),
             left: limited.then(|| state.arrivals.left(self.settings.quota, now)),
-            closed_until: (state.closed_until > now).then_some(state.closed_until),
+            closed: state.gate.closed(),
         }
     }
 
-    fn take(&self, state: &mut State, now: Tick) -> Result<(), Later> {
+    fn take(&self, state: &mut State, now: Tick) -> Result<Started, Later> {
+        match state.gate.passage(now) {
+            Passage::Closed { until, why } => return Err(Later::Closed { until, why }),
+            Passage::Probing => return Err(Later::Woken),
+            Passage::Open | Passage::Probe => {}
+        }
         if state.in_flight >= self.settings.max_in_flight {
             return Err(Later::Woken);
         }
         state.arrivals = state.arrivals.admit(self.settings.quota, now).map_err(|back| Later::At(back.at))?;
         state.in_flight += 1;
-        Ok(())
+        Ok(state.gate.start(now))
     }
 }
 
 /// A place in the queue. Dropping it leaves the queue.
 pub struct Ticket {
     budget: Arc<Budget>,
-    place: Arc<Notify>,
+    asker: Asker,
+    place: Option<Place>,
+    woken: Arc<Notify>,
     deadline: Tick,
 }
 
@@ -180,16 +249,27 @@ impl Ticket {
     ///
     /// # Errors
     /// [`Later`] says when to ask again.
-    pub fn claim(&self, now: Tick) -> Result<Permit, Later> {
+    pub fn claim(&mut self, now: Tick) -> Result<Permit, Later> {
         let mut state = self.budget.state.lock();
-        if state.closed_until > now {
-            return Err(Later::Closed { until: state.closed_until });
+        if let Passage::Closed { until, why } = state.gate.passage(now) {
+            return Err(Later::Closed { until, why });
         }
-        if !state.queue.front().is_some_and(|first| Arc::ptr_eq(first, &self.place)) {
-            return Err(Later::Woken);
+        let first = state.lanes.first().map(|(place, _)| place);
+        let Some(place) = self.place.filter(|place| Some(*place) == first) else { return Err(Later::Woken) };
+        let started = self.budget.take(&mut state, now)?;
+        state.lanes.serve(place);
+        self.place = None;
+        state.wake_first();
+        Ok(Permit { budget: Arc::clone(&self.budget), asker: self.asker, started: Some(started) })
+    }
+
+    /// Somebody more urgent waits for it too.
+    pub fn raise(&mut self, lane: Lane, who: Who) {
+        let mut state = self.budget.state.lock();
+        if let Some(place) = self.place {
+            self.place = Some(state.lanes.raise(place, lane, who));
         }
-        self.budget.take(&mut state, now)?;
-        Ok(Permit { budget: Arc::clone(&self.budget) })
+        state.wake_first();
     }
 
     /// The moment at which waiting ends without a call.
@@ -199,32 +279,59 @@ impl Ticket {
 
     /// Returns when it is worth asking again.
     pub async fn woken(&self) {
-        self.place.notified().await;
+        self.woken.notified().await;
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        let Some(place) = self.place else { return };
         let mut state = self.budget.state.lock();
-        state.queue.retain(|place| !Arc::ptr_eq(place, &self.place));
-        if let Some(first) = state.queue.front() {
-            first.notify_one();
-        }
+        state.lanes.leave(place);
+        state.wake_first();
     }
 }
 
 /// The right to one call, from its start until its answer is read.
 pub struct Permit {
     budget: Arc<Budget>,
+    asker: Asker,
+    /// Until its outcome is known.
+    started: Option<Started>,
+}
+
+impl Permit {
+    /// For whom, and over what.
+    pub fn asker(&self) -> Asker {
+        self.asker
+    }
+
+    /// What became of the call; the first word counts. `dice` is any number: it spreads the pauses of many gateways.
+    pub fn settle(&mut self, verdict: Verdict, now: Tick, dice: u32) {
+        let Some(started) = self.started.take() else { return };
+        let mut state = self.budget.state.lock();
+        let settings = &self.budget.settings.gate;
+        match verdict {
+            Verdict::Answered => state.gate.succeeded(started),
+            Verdict::Failed => state.gate.failed(self.asker.resource, started, now, settings, dice),
+            Verdict::Told(until) => state.gate.told(until),
+            Verdict::KeyRefused => state.gate.key_refused(started, now, settings, dice),
+        }
+        match state.gate.passage(now) {
+            Passage::Closed { .. } => state.wake_all(),
+            _ => state.wake_first(),
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.budget.state.lock();
-        state.in_flight = state.in_flight.saturating_sub(1);
-        if let Some(first) = state.queue.front() {
-            first.notify_one();
+        if let Some(started) = self.started.take() {
+            state.gate.vanished(started);
         }
+        state.in_flight = state.in_flight.saturating_sub(1);
+        state.wake_first();
     }
 }
 
@@ -232,9 +339,18 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
+    const ASKER: Asker = Asker { lane: Lane::Interactive, who: 1, resource: 1 };
+    const GATE: gate::Settings =
+        gate::Settings { failures: 5, cool_down: Duration::from_secs(2), cool_down_max: Duration::from_secs(30) };
+
     fn budget(interval_ms: u64, burst: u32, max_in_flight: usize) -> Arc<Budget> {
         let rate = Rate::Every(Duration::from_millis(interval_ms));
-        Budget::new(Settings { quota: Quota { rate, burst }, max_in_flight, max_wait: Duration::from_secs(2) })
+        Budget::new(Settings {
+            quota: Quota { rate, burst },
+            max_in_flight,
+            max_wait: Duration::from_secs(2),
+            gate: GATE,
+        })
     }
 
     fn at(millis: u64) -> Tick {
@@ -244,8 +360,10 @@ mod tests {
     #[test]
     fn the_first_in_the_queue_is_served_first_and_at_the_moment_it_was_told() {
         let budget = budget(100, 1, 9);
-        let Asked::Permit(_first) = budget.ask(at(0)) else { panic!("full budget") };
-        let (Asked::Queued(second), Asked::Queued(third)) = (budget.ask(at(0)), budget.ask(at(0))) else {
+        let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+        let (Asked::Queued(mut second), Asked::Queued(mut third)) =
+            (budget.ask(ASKER, at(0)), budget.ask(ASKER, at(0)))
+        else {
             panic!("spent")
         };
         assert_eq!(third.claim(at(100)).err(), Some(Later::Woken));
@@ -258,8 +376,9 @@ mod tests {
     #[test]
     fn a_caller_that_leaves_the_queue_frees_its_place() {
         let budget = budget(100, 1, 9);
-        let Asked::Permit(_first) = budget.ask(at(0)) else { panic!("full budget") };
-        let (Asked::Queued(second), Asked::Queued(third)) = (budget.ask(at(0)), budget.ask(at(0))) else {
+        let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+        let (Asked::Queued(second), Asked::Queued(mut third)) = (budget.ask(ASKER, at(0)), budget.ask(ASKER, at(0)))
+        else {
             panic!("spent")
         };
         drop(second);
@@ -269,22 +388,40 @@ mod tests {
     #[test]
     fn a_permit_gives_its_place_in_flight_back() {
         let budget = budget(0, 1, 1);
-        let Asked::Permit(first) = budget.ask(at(0)) else { panic!("full budget") };
-        let Asked::Queued(second) = budget.ask(at(0)) else { panic!("one in flight") };
+        let Asked::Permit(first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+        let Asked::Queued(mut second) = budget.ask(ASKER, at(0)) else { panic!("one in flight") };
         assert_eq!(second.claim(at(5)).err(), Some(Later::Woken));
         drop(first);
         assert!(second.claim(at(5)).is_ok());
     }
 
     #[test]
-    fn nothing_starts_while_the_partner_wants_to_be_left_alone() {
-        let budget = budget(0, 1, 1);
-        let Asked::Permit(_first) = budget.ask(at(0)) else { panic!("full budget") };
-        let Asked::Queued(second) = budget.ask(at(0)) else { panic!("one in flight") };
-        budget.close_until(at(30_000));
-        assert_eq!(second.claim(at(1)).err(), Some(Later::Closed { until: at(30_000) }));
-        assert!(matches!(budget.ask(at(29_999)), Asked::Closed { until } if until == at(30_000)));
-        drop((_first, second));
-        assert!(matches!(budget.ask(at(30_000)), Asked::Permit(_)));
+    fn nothing_starts_while_the_partner_wants_to_be_left_alone_and_then_one_at_a_time_until_one_succeeds() {
+        let budget = budget(0, 1, 2);
+        let Asked::Permit(mut first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+        let Asked::Permit(second) = budget.ask(ASKER, at(0)) else { panic!("two in flight") };
+        let Asked::Queued(mut third) = budget.ask(ASKER, at(0)) else { panic!("two in flight") };
+        first.settle(Verdict::Told(at(30_000)), at(1), 0);
+        assert_eq!(third.claim(at(1)).err(), Some(Later::Closed { until: at(30_000), why: Why::Told }));
+        assert!(matches!(budget.ask(ASKER, at(29_999)), Asked::Closed { until, .. } if until == at(30_000)));
+        drop((first, second, third));
+        let Asked::Permit(mut probe) = budget.ask(ASKER, at(30_000)) else { panic!("the next call is the probe") };
+        let Asked::Queued(mut waits) = budget.ask(ASKER, at(30_000)) else { panic!("a second probe") };
+        assert_eq!(waits.claim(at(30_001)).err(), Some(Later::Woken));
+        probe.settle(Verdict::Answered, at(30_002), 0);
+        assert!(waits.claim(at(30_002)).is_ok());
+    }
+
+    #[test]
+    fn a_place_moves_up_when_somebody_more_urgent_waits_too() {
+        let budget = budget(100, 1, 9);
+        let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+        let refresh = Asker { lane: Lane::Refresh, who: 0, resource: 2 };
+        let Asked::Queued(mut refresh) = budget.ask(refresh, at(0)) else { panic!("spent") };
+        let Asked::Queued(mut batch) = budget.ask(Asker { lane: Lane::Batch, ..ASKER }, at(0)) else { panic!("spent") };
+        assert_eq!(refresh.claim(at(100)).err(), Some(Later::Woken));
+        refresh.raise(Lane::Interactive, 7);
+        assert!(refresh.claim(at(100)).is_ok());
+        assert!(batch.claim(at(200)).is_ok());
     }
 }

@@ -6,7 +6,11 @@ pub mod key;
 
 pub mod policy;
 
+pub mod face;
+
 pub mod entry;
+
+pub mod standard;
 
 pub mod purge;
 
@@ -16,15 +20,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
+use crate::access::Right;
 use crate::clock::{Now, Tick};
 
 use policy::NotStored;
 
 pub use entry::Entry;
+pub use face::{Coding, Shown};
 pub use key::Key;
+
+use standard::slot::Variants;
 
 /// How long an answer that may not be stored is remembered as such, so that nobody waits for nobody.
 const UNCACHEABLE: Duration = Duration::from_secs(10);
@@ -39,6 +48,8 @@ pub struct Settings {
     pub max_bytes: u64,
     /// The largest body that is stored.
     pub max_object: usize,
+    /// Most replies of one target that differ by what the partner chooses by.
+    pub max_variants: usize,
 }
 
 /// What is held under a key.
@@ -64,13 +75,29 @@ pub enum Held {
 #[derive(Clone)]
 enum Slot {
     Entry(Arc<Entry>),
-    Uncacheable { until: Tick },
+    /// The replies to one target of a route in standard mode.
+    Variants(Arc<Variants>),
+    Uncacheable {
+        until: Tick,
+    },
+}
+
+impl Slot {
+    /// How many answers it holds.
+    fn answers(&self) -> usize {
+        match self {
+            Self::Entry(_) => 1,
+            Self::Variants(variants) => variants.len(),
+            Self::Uncacheable { .. } => 0,
+        }
+    }
 }
 
 /// Entries in memory, bounded in bytes, the least recently used leaving first.
 pub struct Store {
     slots: Cache<Key, Slot, ahash::RandomState>,
     max_object: usize,
+    max_variants: usize,
     evicted: Arc<AtomicU64>,
     purges: purge::Purges,
 }
@@ -85,6 +112,7 @@ impl Store {
             .weigher(|key: &Key, slot: &Slot| {
                 let entry = match slot {
                     Slot::Entry(entry) => entry.bytes(),
+                    Slot::Variants(variants) => variants.bytes(),
                     Slot::Uncacheable { .. } => 0,
                 };
                 u32::try_from(OVERHEAD + key.len() + entry).unwrap_or(u32::MAX)
@@ -97,7 +125,13 @@ impl Store {
                 }
             })
             .build_with_hasher(ahash::RandomState::new());
-        Self { slots, max_object: settings.max_object, evicted, purges: purge::Purges::default() }
+        Self {
+            slots,
+            max_object: settings.max_object,
+            max_variants: settings.max_variants,
+            evicted,
+            purges: purge::Purges::default(),
+        }
     }
 
     /// What is held under this key now?
@@ -105,7 +139,8 @@ impl Store {
         match self.slots.get(key) {
             None => Held::Absent,
             Some(Slot::Uncacheable { until }) if now.tick < until => Held::Uncacheable,
-            Some(Slot::Uncacheable { .. }) => Held::Absent,
+            // No key of one mode is one of the other.
+            Some(Slot::Uncacheable { .. } | Slot::Variants(_)) => Held::Absent,
             Some(Slot::Entry(entry)) => match entry.life().stage(now.tick) {
                 policy::Stage::Fresh => {
                     entry.was_hit();
@@ -121,22 +156,33 @@ impl Store {
         }
     }
 
+    /// The largest body that is stored.
+    pub fn max_object(&self) -> usize {
+        self.max_object
+    }
+
     /// Keeps an entry that was asked for at that moment.
     ///
     /// # Errors
     /// [`NotStored`] for a body beyond `max_object`, and for a key that was purged since.
     pub fn keep(&self, key: Key, entry: Arc<Entry>, asked: Tick) -> Result<(), NotStored> {
-        if entry.body().len() > self.max_object {
+        if !self.fits(&entry) {
             return Err(NotStored::TooLarge);
         }
-        let insert = || self.slots.insert(key.clone(), Slot::Entry(entry));
+        let insert = || self.put(key.clone(), |_| Op::Put(Slot::Entry(entry)));
         self.purges.unless_purged(&key, asked, insert).ok_or(NotStored::Purged)
+    }
+
+    /// Whether an entry's body is within `max_object`.
+    pub fn fits(&self, entry: &Entry) -> bool {
+        entry.body().len() <= self.max_object
     }
 
     /// Remembers that the partner does not want this stored. A good entry it had before stays away too: the partner took it back.
     pub fn remember_uncacheable(&self, key: Key, now: Now, asked: Tick) {
         let until = now.tick.plus(UNCACHEABLE);
-        let _ = self.purges.unless_purged(&key, asked, || self.slots.insert(key.clone(), Slot::Uncacheable { until }));
+        let remember = || self.put(key.clone(), |_| Op::Put(Slot::Uncacheable { until }));
+        let _ = self.purges.unless_purged(&key, asked, remember);
     }
 
     /// The entry held under this key, in whichever part of its life it is.
@@ -150,6 +196,25 @@ impl Store {
     /// The bound of all entries together.
     pub fn max_bytes(&self) -> u64 {
         self.slots.policy().max_capacity().unwrap_or(u64::MAX)
+    }
+
+    /// Keeps a form of an entry beside it, if there is room, and counts its bytes while the entry is held.
+    pub fn keep_face(&self, key: Key, entry: &Arc<Entry>, right: Right, coding: Coding, shown: &Shown) {
+        if entry.keep_face(right, coding, shown) {
+            // The store weighs what is put; put again, the same entry is weighed with its new form.
+            self.put(key, |slot| match slot {
+                Some(Slot::Entry(held)) if Arc::ptr_eq(&held, entry) => Op::Put(Slot::Entry(held)),
+                _ => Op::Nop,
+            });
+            // Weighed now: moka 0.12 loses the difference of a change that still waits when its slot is removed.
+            self.slots.run_pending_tasks();
+        }
+    }
+
+    /// Every change of a slot goes through here: changes of one key run one after the other, so that weighing an entry
+    /// again cannot bring it back over a newer one, or over its removal.
+    fn put(&self, key: Key, change: impl FnOnce(Option<Slot>) -> Op<Slot>) {
+        let _ = self.slots.entry(key).and_compute_with(|held| change(held.map(moka::Entry::into_value)));
     }
 
     /// Entries, bytes as weighed, evictions so far.

@@ -20,20 +20,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
 use clap::{CommandFactory, Parser, Subcommand};
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use crate::boot::{self, Ended};
 use crate::clock::Clock;
 use crate::config::{self, Config, Given, LogFormat};
-use crate::gcra::{Quota, Rate};
-use crate::listen::{self, Address, Door, Limits, Listener, Socket};
+use crate::gcra::Rate;
+use crate::listen::{self, Address, Limits, Listener, Socket};
 use crate::secret::Secret;
-use crate::simulator::{self, Simulator};
+use crate::simulator::{self, Behaviour, Fault, Simulator};
 
 /// A caching reverse proxy and token authority in front of a reseller Account API.
 #[derive(Debug, Parser)]
@@ -47,9 +43,9 @@ struct Arguments {
 enum Command {
     /// Run the gateway.
     Serve(Configured),
-    /// Try it: the gateway, a simulated partner and tokens for three callers, on loopback and in memory.
+    /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in memory.
     Demo,
-    /// Check the configuration and print the settings that result; opens no port and asks nobody.
+    /// Check the configuration, print the settings that result and the partner calls they can cost; asks nobody.
     Check(Configured),
     /// Run a simulated partner (the Account API), in memory, for development and tests.
     Simulate(Simulate),
@@ -97,6 +93,7 @@ struct Configured {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = ORDERS)]
 struct Simulate {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9534")]
@@ -121,11 +118,15 @@ struct Simulate {
     fail: f64,
     /// The Cache-Control of its documents.
     #[arg(long, value_name = "VALUE")]
-    cache_control: Option<String>,
+    cache_control: Option<http::HeaderValue>,
     /// Send ETags and answer If-None-Match with 304.
     #[arg(long)]
     etag: bool,
 }
+
+const ORDERS: &str = r#"Orders while it runs (GET shows, DELETE restores): PUT /_simulator/keys '{"old": "…", "new": "…"}'
+POST /_simulator/behaviour '{"latency": "1s", "faults": [{"route": "clients", "status": 503}]}'
+What was called, by route, status and key: GET /_simulator/stats; from zero: POST /_simulator/reset"#;
 
 fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
@@ -275,41 +276,33 @@ fn check(config: &Config) -> anyhow::Result<()> {
     for warning in &config.warnings {
         writeln!(anstream::stderr(), "warning: {warning}")?;
     }
-    write!(std::io::stdout(), "{}", config.render())?;
+    let forecast = config.forecast();
+    if let Some(warning) = forecast.warning() {
+        writeln!(anstream::stderr(), "warning: {warning}")?;
+    }
+    write!(std::io::stdout(), "{}\n{}", config.render(), forecast.table())?;
     Ok(())
-}
-
-/// The simulator behind a socket.
-#[derive(Clone)]
-struct Partner(Arc<Simulator>);
-
-impl Door for Partner {
-    type Body = Full<Bytes>;
-
-    async fn answer(&self, request: Request<Incoming>, _peer: SocketAddr) -> Response<Full<Bytes>> {
-        self.0.answer(request.method(), request.uri(), request.headers()).await.map(Full::new)
-    }
-
-    fn head_too_large(&self, _peer: SocketAddr) -> Bytes {
-        Bytes::from_static(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-        )
-    }
 }
 
 async fn simulate(settings: Simulate) -> anyhow::Result<()> {
     let clock = Clock::real();
-    let burst = |rate: Rate| (1.0 / rate.interval().as_secs_f64().max(1e-6)).ceil() as u32;
+    let faults =
+        (settings.fail > 0.0).then(|| Fault { share: Some(settings.fail), status: Some(500), ..Default::default() });
+    let headers = settings.cache_control.map(|value| (http::header::CACHE_CONTROL, value));
+    let behaviour = Behaviour {
+        latency: settings.latency,
+        rate: settings.rate.unwrap_or(Rate::Unlimited),
+        etag: settings.etag,
+        headers: headers.into_iter().collect(),
+        faults: faults.into_iter().collect(),
+        ..Default::default()
+    };
     let simulator = Simulator::new(
         simulator::Settings {
             api_key: Secret::new(settings.api_key),
             clients: settings.clients,
             seed: settings.seed,
-            latency: settings.latency,
-            rate: settings.rate.map(|rate| Quota { rate, burst: burst(rate).max(1) }),
-            fail: settings.fail,
-            cache_control: settings.cache_control,
-            etag: settings.etag,
+            behaviour,
         },
         clock,
     );
@@ -329,7 +322,7 @@ fn partner(
 ) -> (tokio::task::JoinHandle<()>, CancellationToken) {
     const WAIT: Duration = Duration::from_secs(75);
     let limits = Limits { connections: 10_000, head_bytes: 32 << 10, head_time: WAIT, idle_time: WAIT };
-    let listener = Listener::new(Partner(Arc::new(simulator)), limits, clock, Arc::default());
+    let listener = Listener::new(Arc::new(simulator), limits, clock, Arc::default());
     let closed = CancellationToken::new();
     let until = closed.clone();
     let served = tokio::spawn(async move {

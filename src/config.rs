@@ -6,6 +6,7 @@ mod callers;
 mod check;
 mod doors;
 mod fault;
+mod forecast;
 mod inside;
 mod not_yet;
 mod notes;
@@ -22,9 +23,10 @@ mod words;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-pub use self::callers::{Bound, Caller, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
+pub use self::callers::{Caller, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
 pub use self::doors::{Admin, Health, Listener, Server, Tls};
 pub use self::fault::{Fault, Faults, Origin, Warning};
+pub use self::forecast::Forecast;
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};
 pub use self::partner::{ApiKey, Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
 pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
@@ -133,6 +135,11 @@ impl Config {
         self.state.write(&mut page);
         self.telemetry.write(&mut page);
         page.close()
+    }
+
+    /// What the lifetimes can cost in partner calls, and whether the budget allows it.
+    pub fn forecast(&self) -> Forecast {
+        Forecast::of(self)
     }
 
     fn read(mut root: Table<'_>) -> Self {

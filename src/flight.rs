@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -27,6 +27,9 @@ struct Flight<V> {
     landing: watch::Sender<Option<V>>,
     waiting: AtomicUsize,
     left: Notify,
+    /// The most urgent of those who joined; smaller is more urgent.
+    urgency: AtomicU8,
+    raised: Notify,
 }
 
 /// What joining a flight gives.
@@ -61,25 +64,45 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
         Some(Place(Arc::clone(&self.under_way))).filter(|_| before < self.most)
     }
 
-    /// Joins the flight of this key, starting it if there is none.
-    pub fn join(&self, key: &K) -> Joined<K, V> {
+    /// Joins the flight of this key, starting it if there is none; the smaller `urgency` is, the more urgent.
+    pub fn join(&self, key: &K, urgency: u8) -> Joined<K, V> {
+        match self.join_or(key, urgency, || Ok::<_, std::convert::Infallible>(())) {
+            Ok(joined) => joined,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same, but a flight is started only if `may` says so, which is asked only if there is none to join.
+    ///
+    /// # Errors
+    /// What `may` said; nobody can have joined meanwhile, so nobody waits in vain.
+    pub fn join_or<E>(&self, key: &K, urgency: u8, may: impl FnOnce() -> Result<(), E>) -> Result<Joined<K, V>, E> {
         let shard = self.hash.hash_one(key) as usize % SHARDS;
         let Some(flights) = self.shards.get(shard) else { unreachable!("a remainder is smaller than its divisor") };
-        match flights.lock().entry(key.clone()) {
-            Entry::Occupied(flight) => Joined::Wait(Pending::of(flight.get())),
+        Ok(match flights.lock().entry(key.clone()) {
+            Entry::Occupied(flight) => {
+                let flight = flight.get();
+                if flight.urgency.fetch_min(urgency, Ordering::AcqRel) > urgency {
+                    flight.raised.notify_one();
+                }
+                Joined::Wait(Pending::of(flight))
+            }
             Entry::Vacant(vacant) => {
-                let Some(place) = self.alone() else { return Joined::Full };
+                may()?;
+                let Some(place) = self.alone() else { return Ok(Joined::Full) };
                 let flight = Arc::new(Flight {
                     landing: watch::Sender::new(None),
                     waiting: AtomicUsize::new(0),
                     left: Notify::new(),
+                    urgency: AtomicU8::new(urgency),
+                    raised: Notify::new(),
                 });
                 vacant.insert(Arc::clone(&flight));
                 let pending = Pending::of(&flight);
                 let shards = Arc::clone(&self.shards);
                 Joined::Fetch(Obligation { key: key.clone(), shard, shards, flight, _place: place }, pending)
             }
-        }
+        })
     }
 
     /// Who asks from now on for one of these keys starts anew; those who wait already get what they waited for.
@@ -115,27 +138,39 @@ impl<K: Hash + Eq, V> Obligation<K, V> {
         self.flight.landing.send_replace(Some(value));
     }
 
-    /// Returns when nobody waits any more.
+    /// Returns when nobody waits any more. By then nobody can join it either: who comes now starts a flight of their own.
     pub async fn forsaken(&self) {
         loop {
             let left = self.flight.left.notified();
-            if self.flight.waiting.load(Ordering::Acquire) == 0 {
+            if self.close(|flight| flight.waiting.load(Ordering::Acquire) == 0) {
                 return;
             }
             left.await;
         }
     }
+
+    /// Returns when somebody more urgent has joined, with how urgent it is now.
+    pub async fn raised(&self) -> u8 {
+        self.flight.raised.notified().await;
+        self.flight.urgency.load(Ordering::Acquire)
+    }
+
+    /// Takes the flight off the board if `may` says so; both under the lock that joining takes.
+    fn close(&self, may: impl Fn(&Flight<V>) -> bool) -> bool {
+        let Some(flights) = self.shards.get(self.shard) else { return true };
+        let mut flights = flights.lock();
+        let close = may(&self.flight);
+        // Under the same key there may be a later flight by now, which is somebody else's.
+        if close && flights.get(&self.key).is_some_and(|there| Arc::ptr_eq(there, &self.flight)) {
+            flights.remove(&self.key);
+        }
+        close
+    }
 }
 
 impl<K: Hash + Eq, V> Drop for Obligation<K, V> {
     fn drop(&mut self) {
-        if let Some(flights) = self.shards.get(self.shard) {
-            // One that was left behind has lost its place, maybe to another.
-            let mut flights = flights.lock();
-            if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
-                flights.remove(&self.key);
-            }
-        }
+        self.close(|_| true);
         // Whoever waits and sees no value learns from this that none will come.
         self.flight.landing.send_modify(|_| {});
     }
@@ -182,9 +217,9 @@ mod tests {
     #[tokio::test]
     async fn a_thousand_wait_for_one_fetch_and_all_wake() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         let rest: Vec<_> = (0..999)
-            .map(|_| match flights.join(&7) {
+            .map(|_| match flights.join(&7, 0) {
                 Joined::Wait(pending) => pending,
                 Joined::Fetch(..) | Joined::Full => panic!("a second fetch"),
             })
@@ -200,27 +235,27 @@ mod tests {
     #[tokio::test]
     async fn a_flight_that_is_dropped_wakes_all_with_nothing_and_the_next_starts_anew() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
         let waiter = tokio::spawn(first.landed());
         tokio::task::yield_now().await;
         drop(obligation);
         assert_eq!(waiter.await.unwrap(), None);
-        assert!(matches!(flights.join(&7), Joined::Fetch(..)));
+        assert!(matches!(flights.join(&7, 0), Joined::Fetch(..)));
     }
 
     #[tokio::test]
     async fn no_more_are_under_way_than_there_may_be_and_joining_is_always_possible() {
         let flights = Flights::<u32, u32>::new(2);
-        let Joined::Fetch(first, _) = flights.join(&1) else { panic!("nobody was there") };
+        let Joined::Fetch(first, _) = flights.join(&1, 0) else { panic!("nobody was there") };
         let alone = flights.alone().unwrap();
-        assert!(matches!(flights.join(&2), Joined::Full));
+        assert!(matches!(flights.join(&2, 0), Joined::Full));
         assert!(flights.alone().is_none());
-        assert!(matches!(flights.join(&1), Joined::Wait(_)));
+        assert!(matches!(flights.join(&1, 0), Joined::Wait(_)));
         assert_eq!(flights.count(), 2);
         drop(alone);
-        let Joined::Fetch(second, _) = flights.join(&2) else { panic!("one has ended") };
+        let Joined::Fetch(second, _) = flights.join(&2, 0) else { panic!("one has ended") };
         flights.leave_behind(|_| true);
-        assert!(matches!(flights.join(&3), Joined::Full), "what was left behind is still under way");
+        assert!(matches!(flights.join(&3, 0), Joined::Full), "what was left behind is still under way");
         drop((first, second));
         assert_eq!(flights.count(), 0);
     }
@@ -228,13 +263,13 @@ mod tests {
     #[tokio::test]
     async fn a_flight_left_behind_lands_for_those_who_wait_and_leaves_its_successor_alone() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(older, first) = flights.join(&7) else { panic!("nobody was there") };
-        let Joined::Fetch(_other, _) = flights.join(&8) else { panic!("nobody was there") };
+        let Joined::Fetch(older, first) = flights.join(&7, 0) else { panic!("nobody was there") };
+        let Joined::Fetch(_other, _) = flights.join(&8, 0) else { panic!("nobody was there") };
         assert_eq!(flights.leave_behind(|key| *key == 7), 1);
-        let Joined::Fetch(newer, second) = flights.join(&7) else { panic!("joined the older one") };
+        let Joined::Fetch(newer, second) = flights.join(&7, 0) else { panic!("joined the older one") };
         older.land(1);
         assert_eq!(first.landed().await, Some(1));
-        let Joined::Wait(third) = flights.join(&7) else { panic!("the older one took its successor along") };
+        let Joined::Wait(third) = flights.join(&7, 0) else { panic!("the older one took its successor along") };
         newer.land(2);
         assert_eq!((second.landed().await, third.landed().await), (Some(2), Some(2)));
     }
@@ -242,8 +277,8 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_leaves_changes_nothing_until_the_last_has_left() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7) else { panic!("nobody was there") };
-        let Joined::Wait(second) = flights.join(&7) else { panic!("a second fetch") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
+        let Joined::Wait(second) = flights.join(&7, 0) else { panic!("a second fetch") };
         drop(first);
         tokio::select! {
             biased;
@@ -252,5 +287,55 @@ mod tests {
         }
         drop(second);
         obligation.forsaken().await;
+    }
+
+    /// A caller that joined between the last one's leaving and the flight's end got nothing, shown as a failed partner.
+    #[tokio::test]
+    async fn who_comes_after_a_forsaken_flight_starts_anew_and_the_old_end_leaves_the_new_flight_alone() {
+        let flights = Flights::<u32, u32>::new(1000);
+        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
+        drop(first);
+        obligation.forsaken().await;
+        let Joined::Fetch(later, second) = flights.join(&7, 0) else { panic!("joined a flight that nobody will land") };
+        drop(obligation);
+        let Joined::Wait(third) = flights.join(&7, 0) else { panic!("the new flight was taken off the board") };
+        later.land(1);
+        assert_eq!((second.landed().await, third.landed().await), (Some(1), Some(1)));
+    }
+
+    #[tokio::test]
+    async fn who_joins_before_it_is_noticed_that_all_left_keeps_the_flight_going() {
+        let flights = Flights::<u32, u32>::new(1000);
+        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
+        drop(first);
+        let Joined::Wait(second) = flights.join(&7, 0) else { panic!("a second fetch") };
+        tokio::select! {
+            biased;
+            () = obligation.forsaken() => panic!("one still waits"),
+            () = tokio::task::yield_now() => {}
+        }
+        obligation.land(1);
+        assert_eq!(second.landed().await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn who_may_not_start_a_flight_may_join_one() {
+        let flights = Flights::<u32, u32>::new(1000);
+        assert_eq!(flights.join_or(&7, 0, || Err("not now")).err(), Some("not now"));
+        assert_eq!(flights.count(), 0);
+        let Joined::Fetch(obligation, _) = flights.join(&7, 0) else { panic!("nobody was there") };
+        let Ok(Joined::Wait(pending)) = flights.join_or(&7, 0, || Err("asked in vain")) else { panic!("a flight") };
+        obligation.land(1);
+        assert_eq!(pending.landed().await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_flight_learns_when_somebody_more_urgent_waits_for_it() {
+        let flights = Flights::<u32, u32>::new(1000);
+        let Joined::Fetch(obligation, _first) = flights.join(&7, 2) else { panic!("nobody was there") };
+        let (Joined::Wait(_second), Joined::Wait(_third)) = (flights.join(&7, 2), flights.join(&7, 0)) else {
+            panic!("a second fetch")
+        };
+        assert_eq!(obligation.raised().await, 0);
     }
 }

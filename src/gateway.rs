@@ -4,13 +4,29 @@
 
 mod beside;
 
+mod door;
+
 mod fetch;
 
+mod narrow;
+
 mod pass;
+
+mod press;
+
+pub use narrow::Views;
 
 pub mod refusal;
 
 pub mod respond;
+
+mod settle;
+
+mod standard;
+
+mod turn;
+
+mod wishes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,25 +34,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Grant, Rules, Sight};
-use crate::account_api::Endpoint;
+use crate::access::{Decision, Grant, Rules, Sight};
 use crate::budget::Budget;
-use crate::cache::entry::{Shown, Tag};
-use crate::cache::{Entry, Held, Key, Store};
+use crate::cache::standard::Detail;
+use crate::cache::{Coding, Entry, Held, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
-use crate::route::{Resource, Routes, Target};
-use crate::token::Tokens;
+use crate::quota::Turns;
+use crate::quota::strangers::Strangers;
+use crate::route::{Mode, Routes, Target};
+use crate::token::{Caller, Tokens};
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
 use crate::upstream::Upstream;
-use crate::view;
+use crate::view::Allow;
 
 use fetch::Landed;
 use refusal::Refusal;
@@ -61,6 +79,10 @@ pub struct Settings {
 pub struct Gateway<C> {
     /// Who asks?
     pub tokens: Arc<Tokens>,
+    /// Is it their turn?
+    pub turns: Turns,
+    /// Whose tokens turned out bad lately?
+    pub strangers: Arc<Strangers>,
     /// What do they want?
     pub routes: Routes,
     /// May they?
@@ -69,10 +91,16 @@ pub struct Gateway<C> {
     pub store: Store,
     /// Is someone fetching it?
     pub flights: Flights<Key, Landed>,
+    /// The same, on routes in standard mode.
+    pub standard_flights: Flights<Key, standard::Landed>,
     /// May we ask the partner?
     pub budget: Arc<Budget>,
     /// Ask.
     pub upstream: Upstream<C>,
+    /// What beyond the schema narrowed rights may see.
+    pub allow: Arc<Allow>,
+    /// Views under way, so that each is made once however many wait for it.
+    pub views: Views,
     /// What happened.
     pub ledger: Arc<Ledger>,
     /// What every answer carries.
@@ -85,11 +113,16 @@ pub struct Gateway<C> {
     pub clock: Clock,
     /// Flights in their own tasks.
     pub tasks: TaskTracker,
+    /// One document is made smaller at a time.
+    pub press: Arc<Semaphore>,
     /// Whether connections are asked to end.
     pub draining: AtomicBool,
     /// For request ids: a random start, then counted.
     pub requests: (u64, AtomicU64),
 }
+
+/// Views that are being made at once, apart from the workers.
+pub const VIEWS: usize = 256;
 
 /// No refresh is begun while so many flights are under way: nobody waits for one, so nothing else would bound them.
 pub const REFRESHES: usize = 1000;
@@ -126,6 +159,7 @@ impl<C: Dials> Gateway<C> {
             trail.outcome = Outcome::Refused;
             self.signature.refusal(&refusal, &method, &trail.request_id, &mut trail.cause)
         });
+        self.tell_limits(trail, response.headers_mut());
         if self.draining.load(Ordering::Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -148,36 +182,61 @@ impl<C: Dials> Gateway<C> {
         self: &Arc<Self>,
         parts: &mut Parts,
         body: Incoming,
-        now: Now,
+        mut now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let grant = self.resolve(parts, now, trail)?;
+        let target = Target::parse(&parts.uri)?;
+        let caller = self.identify(&parts.headers, trail.peer.ip(), now)?;
+        trail.caller = Some(Arc::clone(&caller));
+        trail.turn = Some(self.turns.admit(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?);
+        let grant = match self.resolve(caller, &target, &parts.method, trail)? {
+            Decision::Granted(grant) => grant,
+            // In a box: it is rare, and would make every request's own future larger.
+            Decision::Needs(question) => {
+                let grant = Box::pin(self.settle(*question, parts, now, trail)).await?;
+                now = self.clock.now();
+                grant
+            }
+        };
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
+        if route.mode != Mode::Api {
+            // In a box: it is large, and the hit path carries this future about.
+            return Box::pin(self.standard(&grant, parts, body, now, trail)).await;
+        }
         let Some(key) = Key::of(&grant, route, &parts.headers) else {
-            return self.pass_through(&grant, parts, body, trail).await;
+            return match grant.sight() {
+                Sight::Full => self.pass_through(&grant, parts, body, trail).await,
+                Sight::Narrow(_) => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
+            };
         };
         if !respond::accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
-        match self.store.look(&key, now) {
+        let held = self.store.look(&key, now);
+        if parts.headers.contains_key(CACHE_CONTROL) {
+            return Box::pin(self.as_wished(&grant, key, held, parts, now, trail)).await;
+        }
+        match held {
             Held::Fresh(entry) => self.show(&grant, entry, Came::Hit, parts, trail).await,
             Held::Stale(entry) => {
                 self.refresh_behind(&grant, key, &entry, parts, now);
                 self.show(&grant, entry, Came::Stale("stale-while-revalidate"), parts, trail).await
             }
-            _ if respond::only_if_cached(&parts.headers) => Err(Refusal::OnlyIfCached),
             Held::Expired { entry, on_error } => self.confirm(&grant, key, entry, on_error, parts, trail).await,
             Held::Uncacheable => self.fetch_alone(&grant, key, parts, trail).await,
             Held::Absent => self.fetch_once(&grant, key, None, parts, trail).await,
         }
     }
 
-    /// The first half of the path, without effects: who asks for what, and may they.
-    fn resolve(&self, parts: &Parts, now: Now, trail: &mut Trail) -> Result<Grant, Refusal> {
-        let target = Target::parse(&parts.uri)?;
-        let caller = self.tokens.identify(&parts.headers, now)?;
-        trail.caller = Some(Arc::clone(&caller));
-        let wanted = self.routes.find(&parts.method, &target)?;
+    /// The part of the path that has no effects: what does this caller want, and may it.
+    fn resolve(
+        &self,
+        caller: Arc<Caller>,
+        target: &Target<'_>,
+        method: &Method,
+        trail: &mut Trail,
+    ) -> Result<Decision, Refusal> {
+        let wanted = self.routes.find(method, target)?;
         trail.route = Some(wanted.route());
         let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
         Ok(self.rules.decide(caller, wanted, route)?)
@@ -185,7 +244,7 @@ impl<C: Dials> Gateway<C> {
 
     /// Shows a document through the caller's right.
     async fn show(
-        &self,
+        self: &Arc<Self>,
         grant: &Grant,
         entry: Arc<Entry>,
         came: Came,
@@ -194,13 +253,19 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Response<Body>, Refusal> {
         let view = match grant.sight() {
             Sight::Full => None,
-            Sight::WithoutPersonal => Some(self.narrow(grant, &entry).await?),
+            Sight::Narrow(lens) => Some(self.narrow(grant, lens, &entry, &parts.headers).await?),
+        };
+        let full = view.is_none();
+        let (view, coding) = match parts.headers.contains_key(ACCEPT_ENCODING) {
+            true => self.pressed(grant, &entry, view, &parts.headers),
+            false => (view, Coding::Identity),
         };
         // A hit is judged and shown at one moment; whatever had to wait is older by then.
-        let shown_at = if came == Came::Hit { trail.began } else { self.clock.tick() };
+        let shown_at = if came == Came::Hit && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
         let age = entry.life().age(shown_at);
         match came {
             Came::Hit => trail.outcome = Outcome::Hit,
+            Came::Clamped => (trail.outcome, trail.cause) = (Outcome::Hit, Detail::Clamped.word()),
             Came::Stale(detail) => (trail.outcome, trail.cause) = (Outcome::Stale, detail),
             Came::Forwarded { why, collapsed, detail, .. } => {
                 trail.outcome = match why {
@@ -213,30 +278,12 @@ impl<C: Dials> Gateway<C> {
         }
         trail.age = Some(age.as_secs());
         let asked = std::mem::take(&mut parts.headers);
-        self.signature.document(Document { entry, view, age, came }, &parts.method, asked, &trail.request_id)
-    }
-
-    /// The bytes without personal data: made once per entry, off the workers when large.
-    async fn narrow(&self, grant: &Grant, entry: &Arc<Entry>) -> Result<(Bytes, Tag), Refusal> {
-        const LARGE: usize = 64 << 10;
-        let Resource::Seven { endpoint, .. } = *grant.wanted().resource() else { return Err(Refusal::NotUnderstood) };
-        if entry.status() != StatusCode::OK {
-            return Err(Refusal::Status(entry.status()));
-        }
-        if let Some(shown) = entry.shown() {
-            return Ok((shown.bytes.clone(), shown.tag));
-        }
-        let body = entry.body();
-        let made = match body.len() {
-            0..LARGE => project(endpoint, &body),
-            _ => {
-                tokio::task::spawn_blocking(move || project(endpoint, &body)).await.unwrap_or(Err(view::NotUnderstood))
-            }
-        };
-        let (shown, unknown) = made.map_err(|view::NotUnderstood| Refusal::NotUnderstood)?;
-        self.ledger.counts.unknown_fields(unknown);
-        let shown = entry.show(shown);
-        Ok((shown.bytes.clone(), shown.tag))
+        self.signature.document(
+            Document { entry, full, view, coding, age, came },
+            &parts.method,
+            asked,
+            &trail.request_id,
+        )
     }
 
     fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr) -> Trail {
@@ -249,6 +296,7 @@ impl<C: Dials> Gateway<C> {
             method,
             route: None,
             caller: None,
+            turn: None,
             outcome: Outcome::Refused,
             status: StatusCode::OK,
             cause: "",
@@ -258,10 +306,4 @@ impl<C: Dials> Gateway<C> {
             request_id: sent.unwrap_or_else(|| RequestId::made(made())),
         }
     }
-}
-
-fn project(endpoint: Endpoint, body: &[u8]) -> Result<(Shown, u32), view::NotUnderstood> {
-    let projected = view::without_personal(endpoint, body)?;
-    let tag = Tag::of(&projected.bytes);
-    Ok((Shown { bytes: projected.bytes.into(), tag }, projected.unknown))
 }

@@ -27,6 +27,18 @@ impl Rate {
     }
 }
 
+impl Rate {
+    /// How many whole events come in a second on average, but at least one: the burst of a rate that names none.
+    /// Where there is no limit it does not matter.
+    pub fn in_a_second(self) -> u32 {
+        match self {
+            Self::Unlimited => 1,
+            // Half a nanosecond may be lost to rounding, and must not cost an event.
+            Self::Every(interval) => (1.0 / interval.as_secs_f64() + 0.001).clamp(1.0, f64::from(u32::MAX)) as u32,
+        }
+    }
+}
+
 /// A rate that is not written as `10/s`, `600/m`, `5000/h` or `unlimited`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a rate is written as \"10/s\", \"600/m\", \"5000/h\" or \"unlimited\"; a count from 0.001 to 1000000")]
@@ -98,6 +110,10 @@ impl Arrivals {
     /// [`ComeBack`] with the exact moment, the state being unchanged.
     pub fn admit(self, quota: Quota, now: Tick) -> Result<Self, ComeBack> {
         let interval = quota.rate.interval();
+        if interval.is_zero() {
+            // The state may be of a time when there was a limit.
+            return Ok(Self(now));
+        }
         let tolerance = interval.saturating_mul(quota.burst.max(1) - 1);
         let expected = self.0.max(now);
         if expected.since(now) <= tolerance {
@@ -105,6 +121,18 @@ impl Arrivals {
         } else {
             Err(ComeBack { at: now.plus(expected.since(now) - tolerance) })
         }
+    }
+
+    /// When one more event than at `now` would be granted; `now` itself where none is missing.
+    pub fn more_at(self, quota: Quota, now: Tick) -> Tick {
+        let interval = quota.rate.interval();
+        if interval.is_zero() {
+            return now;
+        }
+        let ahead = self.0.since(now);
+        let used = ahead.as_nanos().div_ceil(interval.as_nanos());
+        let then = used.saturating_sub(1).min(u128::from(quota.burst.max(1) - 1));
+        now.plus(ahead.saturating_sub(interval.saturating_mul(u32::try_from(then).unwrap_or(u32::MAX))))
     }
 
     /// How many events would be granted at `now`, one after the other.
@@ -135,6 +163,19 @@ mod tests {
         }
         assert_eq!("10/s".parse::<Rate>().unwrap().to_string(), "10/s");
         assert_eq!("30/m".parse::<Rate>().unwrap().to_string(), "30/m");
+        for (text, burst) in
+            [("2/s", 2), ("7/s", 7), ("300/s", 300), ("30/m", 1), ("100/h", 1), ("119/m", 1), ("120/m", 2)]
+        {
+            assert_eq!(text.parse::<Rate>().unwrap().in_a_second(), burst, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_lifted_is_lifted_at_once() {
+        let quota = Quota { rate: Rate::Every(Duration::from_secs(60)), burst: 1 };
+        let spent = Arrivals::default().admit(quota, Tick::from_nanos(1)).unwrap();
+        assert!(spent.admit(quota, Tick::from_nanos(2)).is_err());
+        assert!(spent.admit(Quota { rate: Rate::Unlimited, burst: 1 }, Tick::from_nanos(2)).is_ok());
     }
 
     proptest! {
@@ -172,7 +213,15 @@ mod tests {
             for _ in 0..taken {
                 if let Ok(next) = state.admit(quota, now) { state = next; }
             }
+            let (left, more) = (state.left(quota, now), state.more_at(quota, now));
+            if left < burst {
+                prop_assert_eq!(state.left(quota, more), left + 1);
+                prop_assert_eq!(state.left(quota, Tick::from_nanos(more.as_nanos() - 1)), left);
+            } else {
+                prop_assert_eq!(more, now);
+            }
             if let Err(ComeBack { at }) = state.admit(quota, now) {
+                prop_assert_eq!(at, more);
                 prop_assert!(state.admit(quota, at).is_ok());
                 prop_assert!(state.admit(quota, Tick::from_nanos(at.as_nanos() - 1)).is_err());
                 prop_assert_eq!(state.left(quota, now), 0);

@@ -34,6 +34,8 @@ pub mod listen;
 
 pub mod token;
 
+pub mod quota;
+
 pub mod route;
 
 pub mod access;

@@ -33,7 +33,9 @@ pub struct Route {
     pub scope: Scopes,
     /// The same in words, for refusals.
     pub scope_name: String,
-    /// Whether answers are documents of the partner's API that are stored by the table of lifetimes, or passed through.
+    /// By which rules answers are used.
+    pub mode: Mode,
+    /// Whether answers are stored by those rules, or passed through.
     pub stored: bool,
     /// Lifetimes and windows.
     pub terms: Terms,
@@ -45,6 +47,18 @@ pub struct Route {
     pub forward_headers: Vec<HeaderName>,
     /// Whether a caller without every right may read it although nothing narrows its answers.
     pub open_to_narrowed: bool,
+}
+
+/// By which rules a route's answers are stored and given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// As documents of the partner's API, by the route's table of lifetimes.
+    Api,
+    /// As any plain shared cache does (RFC 9111): every method, the target and the headers as they came.
+    Standard {
+        /// Whether an `Authorization` of another scheme than Bearer goes on to the partner.
+        forward_authorization: bool,
+    },
 }
 
 /// For how long answers of a route are used.
@@ -117,6 +131,14 @@ impl Match {
     pub fn method(&self) -> &Method {
         &self.method
     }
+
+    /// The list of projects of the client that one of the seven is about.
+    pub fn projects(&self) -> Option<Self> {
+        let Resource::Seven { ids, .. } = &self.resource else { return None };
+        let (endpoint, ids) = (Endpoint::ClientProjects, ids.first().into_iter().cloned().collect());
+        let resource = Resource::Seven { endpoint, ids, query: SmallVec::new() };
+        Some(Self { route: endpoint as usize, resource, method: Method::GET })
+    }
 }
 
 /// Why no route leads there.
@@ -183,14 +205,15 @@ impl Routes {
         if method == Method::TRACE || method == Method::CONNECT {
             return Err(NoSuchRoute::Method(index).into());
         }
-        if route.stored && method != Method::GET && method != Method::HEAD {
+        let documents = route.stored && route.mode == Mode::Api;
+        if documents && method != Method::GET && method != Method::HEAD {
             return Err(NoSuchRoute::Method(index).into());
         }
         let resource = match seven {
-            Some((endpoint, ids)) => {
+            Some((endpoint, ids)) if route.mode == Mode::Api => {
                 Resource::Seven { endpoint, ids, query: target.query_of(&route.query, &route.ignore_query)? }
             }
-            None => Resource::Raw(target.as_sent().to_owned()),
+            _ => Resource::Raw(target.as_sent().to_owned()),
         };
         Ok(Match { route: index, resource, method: method.clone() })
     }

@@ -18,32 +18,37 @@ mod wanted;
 
 mod answers;
 
-use std::time::Duration;
+mod behaviour;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
+mod keys;
+
+mod body;
+
+mod spoil;
+
+mod orders;
+
+mod door;
+
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, ETAG};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http::header::ETAG;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 
-use self::answers::{Refusal, bare, etag_of, json_answer, names, without_body};
-use self::counts::Counts;
+use self::answers::{Refusal, bare, etag_of, json_answer, names, plain};
+pub use self::behaviour::{Behaviour, Fault, Spoiled};
+pub use self::body::{Body, Cut};
+use self::counts::{Counts, route_of};
 use self::documents::Documents;
-use self::draws::Draws;
+use self::keys::Keys;
+pub use self::orders::Order;
 use self::wanted::Wanted;
 use self::world::World;
-use crate::account_api::KEY_HEADER;
 use crate::clock::{Clock, Tick};
-use crate::gcra::{Arrivals, Quota};
+use crate::gcra::{Arrivals, ComeBack, Rate};
 use crate::secret::Secret;
 
-/// Where the simulator tells what reached it: `GET`, no key.
-const STATS: &str = "/_simulator/stats";
-
-/// Where its counts start again from zero: `POST`, no key.
-const RESET: &str = "/_simulator/reset";
-
-/// Who exists, and how the partner behaves.
+/// Who exists, and how the partner behaves until it is told otherwise.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The key every call must bring.
@@ -52,30 +57,13 @@ pub struct Settings {
     pub clients: usize,
     /// What everything is made up from: the same seed and count give the same bytes.
     pub seed: u64,
-    /// How long each answer takes at least.
-    pub latency: Duration,
-    /// How often it may be called before it says 429; `None` is without limit.
-    pub rate: Option<Quota>,
-    /// The share of calls it answers with 500, from 0 to 1.
-    pub fail: f64,
-    /// The `Cache-Control` of its documents. A text that cannot be a header's value is not sent.
-    pub cache_control: Option<String>,
-    /// Whether documents carry a strong `ETag` and answer `If-None-Match` with 304.
-    pub etag: bool,
+    /// How it behaves at first.
+    pub behaviour: Behaviour,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            api_key: Secret::new("simulator-key".to_owned()),
-            clients: 25,
-            seed: 1,
-            latency: Duration::ZERO,
-            rate: None,
-            fail: 0.0,
-            cache_control: None,
-            etag: false,
-        }
+        Self { api_key: Secret::new("simulator-key".to_owned()), clients: 25, seed: 1, behaviour: Behaviour::default() }
     }
 }
 
@@ -94,43 +82,58 @@ pub struct Sample {
 #[derive(Debug)]
 pub struct Simulator {
     settings: Settings,
-    cache_control: Option<HeaderValue>,
     clock: Clock,
     documents: Documents,
     counts: Mutex<Counts>,
-    arrivals: Mutex<Arrivals>,
+    state: Mutex<State>,
+}
+
+/// What can be changed while it runs.
+#[derive(Debug)]
+struct State {
+    behaviour: Behaviour,
+    keys: Keys,
+    arrivals: Arrivals,
 }
 
 impl Simulator {
     /// A partner without any calls yet.
     pub fn new(settings: Settings, clock: Clock) -> Self {
         Self {
-            cache_control: settings.cache_control.as_deref().and_then(|text| HeaderValue::from_str(text).ok()),
             documents: Documents::new(World::new(settings.clients, settings.seed)),
             counts: Mutex::default(),
-            arrivals: Mutex::default(),
+            state: Mutex::new(State {
+                behaviour: settings.behaviour.clone(),
+                keys: Keys::one(settings.api_key.clone()),
+                arrivals: Arrivals::default(),
+            }),
             settings,
             clock,
         }
     }
 
     /// Answers one call, after the latency that was set. An answer to HEAD has the length of the body it leaves out.
-    pub async fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Bytes> {
-        if let Some(answer) = self.answer_about_itself(method, uri.path()) {
-            return answer;
+    ///
+    /// Below `/_simulator/` no key is wanted: `GET stats`, `POST reset` (of the counts), `GET POST DELETE behaviour`
+    /// and `GET PUT DELETE keys`; nothing there is counted.
+    pub async fn answer<B: Order>(&self, request: Request<B>) -> Response<Body> {
+        let (head, order) = request.into_parts();
+        if let Some(path) = head.uri.path().strip_prefix(orders::PREFIX) {
+            return self.hear(path, &head, order).await.map(Body::whole);
         }
         let now = self.clock.tick();
-        let wanted = Wanted::read(uri);
-        let nth = self.counts.lock().arrive(wanted.as_ref().map(|wanted| wanted.endpoint));
-        let answer = match self.decide(method, wanted, headers, Turn { now, nth }) {
-            Ok(document) => self.present(document, headers),
-            Err(refusal) => refusal.answer(),
+        let wanted = Wanted::read(&head.uri);
+        let turn = self.turn(wanted.as_ref(), &head.headers, now);
+        let answer = match turn.refused {
+            Some(refusal) => refusal.answer(),
+            None => self.respond(&head.method, wanted, &head.headers, &turn),
         };
         self.counts.lock().answered(answer.status());
-        if !self.settings.latency.is_zero() {
-            self.clock.sleep_until(now.plus(self.settings.latency)).await;
+        let latency = turn.fault.latency.unwrap_or(turn.latency);
+        if !latency.is_zero() {
+            self.clock.sleep_until(now.plus(latency)).await;
         }
-        if method == Method::HEAD { without_body(answer) } else { answer }
+        spoil::answer(answer, &head.method, &turn.fault, self.clock)
     }
 
     /// Ids to ask for. They exist unless there are no clients at all.
@@ -146,34 +149,48 @@ impl Simulator {
         self.counts.lock().total()
     }
 
-    fn answer_about_itself(&self, method: &Method, path: &str) -> Option<Response<Bytes>> {
-        Some(match (path, method) {
-            (STATS, &Method::GET) => {
-                let counts = self.counts.lock().clone();
-                json_answer(StatusCode::OK, serde_json::to_vec(&counts).unwrap_or_default())
-            }
-            (RESET, &Method::POST) => {
-                *self.counts.lock() = Counts::default();
-                bare(StatusCode::NO_CONTENT)
-            }
-            (STATS, _) => Refusal::NotAllowed("GET").answer(),
-            (RESET, _) => Refusal::NotAllowed("POST").answer(),
-            _ => return None,
-        })
+    /// Counts the call and settles how it is treated.
+    fn turn(&self, wanted: Option<&Wanted<'_>>, headers: &HeaderMap, now: Tick) -> Turn {
+        let route = route_of(wanted.map(|wanted| wanted.endpoint));
+        let mut state = self.state.lock();
+        let key = state.keys.find(headers).map(str::to_owned);
+        let nth = self.counts.lock().arrive(route, key.as_deref());
+        let passed = key.ok_or(Refusal::WrongKey).and_then(|key| state.admit(&key, now));
+        let fault = match passed {
+            Ok(()) => state.behaviour.fault_of(route, self.settings.seed, nth),
+            Err(_) => None,
+        };
+        Turn {
+            refused: passed.err(),
+            latency: state.behaviour.latency,
+            etag: state.behaviour.etag,
+            headers: state.behaviour.headers.clone(),
+            fault: fault.unwrap_or_default(),
+        }
     }
 
-    fn decide(
+    fn respond(
         &self,
         method: &Method,
         wanted: Option<Wanted<'_>>,
         headers: &HeaderMap,
-        turn: Turn,
-    ) -> Result<Bytes, Refusal> {
-        self.check_key(headers)?;
-        self.admit(turn.now)?;
-        if Draws::new(self.settings.seed, &[FAILURES, turn.nth]).share(self.settings.fail) {
-            return Err(Refusal::Broken);
+        turn: &Turn,
+    ) -> Response<Bytes> {
+        let status = turn.fault.status();
+        if let Some(status) = status.filter(|status| !status.is_success()) {
+            return plain(status);
         }
+        let mut answer = match self.find(method, wanted) {
+            Ok(document) => turn.present(spoil::document(document, &turn.fault), headers),
+            Err(refusal) => return refusal.answer(),
+        };
+        if let Some(status) = status {
+            *answer.status_mut() = status;
+        }
+        answer
+    }
+
+    fn find(&self, method: &Method, wanted: Option<Wanted<'_>>) -> Result<Bytes, Refusal> {
         let wanted = wanted.ok_or(Refusal::NotFound)?;
         if method != Method::GET && method != Method::HEAD {
             return Err(Refusal::NotAllowed("GET, HEAD"));
@@ -183,46 +200,48 @@ impl Simulator {
         }
         self.documents.find(wanted.endpoint, wanted.ids, wanted.provider_id).ok_or(Refusal::NotFound)
     }
+}
 
-    fn check_key(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let presented = headers.get(KEY_HEADER).map(HeaderValue::as_bytes).unwrap_or_default();
-        verify_slices_are_equal(presented, self.settings.api_key.reveal().as_bytes()).map_err(|_| Refusal::WrongKey)
-    }
-
-    fn admit(&self, now: Tick) -> Result<(), Refusal> {
-        let Some(quota) = self.settings.rate else { return Ok(()) };
-        let mut arrivals = self.arrivals.lock();
-        *arrivals = arrivals.admit(quota, now).map_err(|come_back| {
+impl State {
+    fn admit(&mut self, key: &str, now: Tick) -> Result<(), Refusal> {
+        let too_many = |come_back: ComeBack| {
             // Rounded up: who waits as long as told must not be too early.
             let seconds = come_back.at.since(now).as_nanos().div_ceil(1_000_000_000);
             Refusal::TooMany { seconds: u64::try_from(seconds).unwrap_or(u64::MAX) }
-        })?;
+        };
+        let quota = |rate: Rate| self.behaviour.quota(rate);
+        let (all, each) = (quota(self.behaviour.rate), quota(self.behaviour.rate_per_key));
+        if let Some(quota) = each {
+            self.keys.admit(key, quota, now).map_err(too_many)?;
+        }
+        if let Some(quota) = all {
+            self.arrivals = self.arrivals.admit(quota, now).map_err(too_many)?;
+        }
         Ok(())
     }
+}
 
+/// How one call is treated.
+struct Turn {
+    refused: Option<Refusal>,
+    latency: std::time::Duration,
+    etag: bool,
+    headers: HeaderMap,
+    fault: Fault,
+}
+
+impl Turn {
     fn present(&self, document: Bytes, headers: &HeaderMap) -> Response<Bytes> {
-        let etag = self.settings.etag.then(|| etag_of(&document)).flatten();
+        let etag = self.etag.then(|| etag_of(&document)).flatten();
         let held = etag.as_ref().is_some_and(|etag| names(headers, etag));
         let mut answer = if held { bare(StatusCode::NOT_MODIFIED) } else { json_answer(StatusCode::OK, document) };
         if let Some(etag) = etag {
             answer.headers_mut().insert(ETAG, etag);
         }
-        if let Some(cache_control) = &self.cache_control {
-            answer.headers_mut().insert(CACHE_CONTROL, cache_control.clone());
-        }
+        spoil::put(answer.headers_mut(), &self.headers);
         answer
     }
 }
-
-/// When a call came, and the how many-th it was.
-#[derive(Clone, Copy)]
-struct Turn {
-    now: Tick,
-    nth: u64,
-}
-
-// What the draws of failures are for; the documents' purposes are numbered from one.
-const FAILURES: u64 = 100;
 
 #[cfg(test)]
 mod tests;

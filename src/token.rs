@@ -4,6 +4,8 @@
 
 pub mod scope;
 
+pub mod bounds;
+
 pub mod claims;
 
 pub mod ring;
@@ -21,10 +23,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
 
 use crate::clock::Now;
 
+use bounds::Bounds;
 use claims::Claims;
 use remembered::Remembered;
 use revoked::Revoked;
@@ -34,7 +37,7 @@ use scope::{ScopeNames, Scopes};
 /// A longer token is not issued and not looked at.
 pub const LONGEST: usize = 4096;
 
-const API_KEY: &str = "x-reseller-api-key";
+const API_KEY: HeaderName = HeaderName::from_static("x-reseller-api-key");
 
 /// Who may ask, and what their tokens must say.
 #[derive(Debug, Clone)]
@@ -56,6 +59,20 @@ pub struct Policy {
     pub name: String,
     /// Names of the scopes it may have.
     pub scopes: Vec<String>,
+    /// Which clients and providers it may reach.
+    pub bounds: Bounds,
+    /// Its place in the queue for the partner.
+    pub priority: Priority,
+}
+
+/// A caller's place in the queue for the partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Priority {
+    /// Somebody waits for the answer.
+    #[default]
+    Interactive,
+    /// Nobody does.
+    Batch,
 }
 
 /// An identified caller with its effective right: what its token says, cut down to what its policy allows today.
@@ -65,10 +82,19 @@ pub struct Caller {
     jti: Box<str>,
     kid: Box<str>,
     scopes: Scopes,
+    bounds: Bounds,
     issued: u64,
     expires: u64,
     /// The epoch of revocations at which it was last found good.
     checked: AtomicU64,
+    seat: Seat,
+}
+
+/// What of a caller's policy other rooms go by.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seat {
+    place: usize,
+    priority: Priority,
 }
 
 impl Caller {
@@ -80,6 +106,11 @@ impl Caller {
     /// The id of the token it came with (RFC 7519 §4.1.7).
     pub fn jti(&self) -> &str {
         &self.jti
+    }
+
+    /// Its effective bounds.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Its effective scopes.
@@ -96,6 +127,25 @@ impl Caller {
     pub fn expires(&self) -> u64 {
         self.expires
     }
+
+    /// Its position among [`Settings::callers`]: rooms that keep something for each caller find it without hashing a name.
+    pub fn place(&self) -> usize {
+        self.seat.place
+    }
+
+    /// Its place in the queue for the partner.
+    pub fn priority(&self) -> Priority {
+        self.seat.priority
+    }
+}
+
+/// What is known of a token before any signature is checked.
+#[derive(Debug)]
+pub enum Recalled<'a> {
+    /// It was found good before.
+    Caller(Arc<Caller>),
+    /// It was never seen, or forgotten: [`Tokens::examine`] costs a signature.
+    Unseen(&'a [u8]),
 }
 
 /// Why nobody could be identified. The texts are for the log; strangers get a constant one.
@@ -119,9 +169,14 @@ pub enum Unidentified {
     /// Its caller is not in the configuration any more.
     #[error("caller no longer configured")]
     UnknownCaller,
-    /// It is narrowed in a way that this version cannot hold.
-    #[error("token with bounds")]
-    Bounded,
+}
+
+/// A policy as it is joined with a token.
+struct Allowed {
+    name: Arc<str>,
+    scopes: Scopes,
+    bounds: Bounds,
+    seat: Seat,
 }
 
 /// The door: knows the keys, the callers and the tokens seen lately.
@@ -129,7 +184,7 @@ pub struct Tokens {
     settings: Settings,
     ring: Arc<Ring>,
     names: Arc<ScopeNames>,
-    policies: HashMap<String, (Arc<str>, Scopes)>,
+    policies: HashMap<String, Allowed>,
     revoked: Arc<Revoked>,
     seen: Remembered,
 }
@@ -140,9 +195,12 @@ impl Tokens {
         let policies = settings
             .callers
             .iter()
-            .map(|policy| {
-                let allowed = names.set_of(policy.scopes.iter().map(String::as_str));
-                (policy.name.clone(), (Arc::from(policy.name.as_str()), allowed))
+            .enumerate()
+            .map(|(place, policy)| {
+                let scopes = names.set_of(policy.scopes.iter().map(String::as_str));
+                let name = Arc::from(policy.name.as_str());
+                let seat = Seat { place, priority: policy.priority };
+                (policy.name.clone(), Allowed { name, scopes, bounds: policy.bounds.clone(), seat })
             })
             .collect();
         Self { settings, ring, names, policies, revoked: Arc::default(), seen: Remembered::new() }
@@ -177,23 +235,40 @@ impl Tokens {
     /// # Errors
     /// The same.
     pub fn identify_token(&self, token: &[u8], now: Now) -> Result<Arc<Caller>, Unidentified> {
-        if token.len() > LONGEST {
-            return Err(Unidentified::Bad("too long"));
+        match self.recall_token(token, now)? {
+            Recalled::Caller(caller) => Ok(caller),
+            Recalled::Unseen(token) => self.examine(token, now),
         }
-        let caller = match self.seen.find(token) {
-            Some(caller) if caller.checked.load(Ordering::Relaxed) == self.revoked.epoch() => caller,
-            Some(caller) => {
-                self.judge(&caller, now)?;
-                caller
-            }
-            None => {
-                let caller = Arc::new(self.examine(token, now)?);
-                self.judge(&caller, now)?;
-                self.seen.keep(token, Arc::clone(&caller), now.unix());
-                caller
-            }
-        };
-        if now.unix() >= caller.expires { Err(Unidentified::Expired) } else { Ok(caller) }
+    }
+
+    /// The first, cheap half of [`Tokens::identify`].
+    ///
+    /// # Errors
+    /// [`Unidentified`] as far as it shows without a signature.
+    pub fn recall<'a>(&self, headers: &'a HeaderMap, now: Now) -> Result<Recalled<'a>, Unidentified> {
+        self.recall_token(self.presented(headers)?, now)
+    }
+
+    fn recall_token<'a>(&self, token: &'a [u8], now: Now) -> Result<Recalled<'a>, Unidentified> {
+        let Some(caller) = self.seen.find(token) else { return Ok(Recalled::Unseen(token)) };
+        if now.unix() >= caller.expires {
+            return Err(Unidentified::Expired);
+        }
+        if caller.checked.load(Ordering::Relaxed) != self.revoked.epoch() {
+            self.judge(&caller, now)?;
+        }
+        Ok(Recalled::Caller(caller))
+    }
+
+    /// The second half: checks the signature and what was taken back, and remembers the token if all is well.
+    ///
+    /// # Errors
+    /// [`Unidentified`].
+    pub fn examine(&self, token: &[u8], now: Now) -> Result<Arc<Caller>, Unidentified> {
+        let caller = Arc::new(self.verify(token, now)?);
+        self.judge(&caller, now)?;
+        self.seen.keep(token, Arc::clone(&caller), now.unix());
+        Ok(caller)
     }
 
     /// Whether a token whose signature was found good still stands. The epoch is read first: a revocation that comes
@@ -230,18 +305,26 @@ impl Tokens {
         }
     }
 
-    fn examine(&self, token: &[u8], now: Now) -> Result<Caller, Unidentified> {
+    fn verify(&self, token: &[u8], now: Now) -> Result<Caller, Unidentified> {
         let token = std::str::from_utf8(token).map_err(|_| Unidentified::Bad("not text"))?;
         let (claims, kid) = verify::verify(token, &self.ring, &self.settings.issuer, &self.settings.audience, now)?;
-        let (name, allowed) = self.policies.get(&claims.client_id).ok_or(Unidentified::UnknownCaller)?;
+        let allowed = self.policies.get(&claims.client_id).ok_or(Unidentified::UnknownCaller)?;
+        let bounds = match &claims.authorization_details {
+            None => allowed.bounds.clone(),
+            Some(details) => Bounds::of_details(details)
+                .map_err(|_| Unidentified::Bad("authorization_details"))?
+                .intersect(&allowed.bounds),
+        };
         Ok(Caller {
-            name: Arc::clone(name),
-            scopes: self.names.set_of(claims.scope.split(' ')).intersect(*allowed),
+            name: Arc::clone(&allowed.name),
+            scopes: self.names.set_of(claims.scope.split(' ')).intersect(allowed.scopes),
+            bounds,
             jti: claims.jti.into_boxed_str(),
             kid: kid.into_boxed_str(),
             issued: claims.iat,
             expires: claims.exp,
             checked: AtomicU64::new(0),
+            seat: allowed.seat,
         })
     }
 
@@ -259,9 +342,18 @@ impl Tokens {
         if let Some(wide) = scopes.iter().find(|scope| !policy.scopes.contains(scope)) {
             return Err(NotIssued::Wider(wide.clone(), policy.name.clone(), policy.scopes.join(" ")));
         }
+        for (kind, may, asked) in [
+            ("client", &policy.bounds.clients, &wish.bounds.clients),
+            ("provider", &policy.bounds.providers, &wish.bounds.providers),
+        ] {
+            // Who names nothing gets what the caller has.
+            if let Some(beyond) = may.beyond(asked).filter(|_| !asked.is_all()) {
+                return Err(NotIssued::Beyond(kind, beyond.to_owned(), policy.name.clone()));
+            }
+        }
         let audience = match scopes.iter().any(|scope| scope == scope::ADMIN) {
             false => self.settings.audience.as_str(),
-            true if scopes.len() == 1 => operator::AUDIENCE,
+            true if scopes.len() == 1 && wish.bounds.are_all() => operator::AUDIENCE,
             true => return Err(NotIssued::AdminAlone),
         };
         // All of a caller's tokens may have been taken back in this very second; a new one is of the next.
@@ -275,7 +367,8 @@ impl Tokens {
             jti: claims::new_id()?,
             client_id: policy.name.clone(),
             scope: scopes.join(" "),
-            authorization_details: None,
+            // Also where they are the policy's own today: it may be widened, and the token was not asked to follow.
+            authorization_details: (!wish.bounds.are_all()).then(|| wish.bounds.details()),
         };
         let kid = self.ring.signer(issued).ok_or(ring::RingError::Signature)?.kid.clone();
         let token = self.ring.sign(&claims)?;
@@ -313,6 +406,8 @@ pub struct Wish {
     pub caller: String,
     /// Which scopes; none means the caller's reading ones.
     pub scopes: Vec<String>,
+    /// Which clients and providers; all means the caller's own.
+    pub bounds: Bounds,
     /// For how long.
     pub ttl: std::time::Duration,
 }
@@ -343,10 +438,15 @@ pub enum NotIssued {
     #[error("the scope {0:?} is not among those of {1:?}, which are: {2}")]
     Wider(String, String, String),
     /// A token opens either the admin listener or the public one.
-    #[error("gateway:admin stands alone: its token opens the admin listener and nothing else")]
+    #[error(
+        "gateway:admin stands alone, without other scopes, clients or providers: its token opens the admin listener and nothing else"
+    )]
     AdminAlone,
+    /// An object is outside the caller's bounds: its kind, it, the caller.
+    #[error("the {0} {1:?} is not among those of {2:?}; its [[callers]] table says which are")]
+    Beyond(&'static str, String, String),
     /// It would not fit into a header.
-    #[error("the token would be longer than 4 KiB; ask for fewer scopes")]
+    #[error("the token would be longer than 4 KiB; ask for fewer scopes, clients or providers")]
     TooLong,
     /// The signing key or the machine's randomness failed.
     #[error("cannot sign: {0}")]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use crate::clock::Tick;
+use crate::quota::Admitted;
 use crate::route::RouteIndex;
 use crate::token::Caller;
 
@@ -72,6 +73,8 @@ pub struct Trail {
     pub route: Option<RouteIndex>,
     /// The caller, once identified.
     pub caller: Option<Arc<Caller>>,
+    /// Its place among its caller's requests, once admitted; given back with the record, when the answer's last byte is out.
+    pub turn: Option<Admitted>,
     /// How it was answered.
     pub outcome: Outcome,
     /// The status.

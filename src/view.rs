@@ -1,15 +1,34 @@
 //! What of it may they see?
-//! Given a shape and the partner's bytes, hands back the bytes without personal data.
-//! Never passes on what it does not understand: a field the documented shape lacks is withheld and counted.
+//! Given a lens and the partner's bytes, hands back the bytes that are inside the right, by allow-list from the schema.
+//! Never passes on what it does not understand, and never lets what is hidden change what is shown.
 
-use serde_json::{Map, Value};
+mod allow;
 
+mod scan;
+
+mod pen;
+
+use std::borrow::Cow;
+
+use crate::access::Lens;
 use crate::account_api::{Endpoint, Field, Kind, shape};
+use crate::token::bounds::Bound;
 
-/// A document that is not of the documented shape: nothing of it is shown.
+pub use allow::{Allow, BadPath};
+
+use pen::Pen;
+use scan::{ARRAY, Broken, OBJECT, Scan, text_of};
+
+/// A document that is not of the documented shape where it would be shown: nothing of it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the document is not of the documented shape")]
 pub struct NotUnderstood;
+
+impl From<Broken> for NotUnderstood {
+    fn from(Broken: Broken) -> Self {
+        Self
+    }
+}
 
 /// A projection.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,79 +39,147 @@ pub struct Projected {
     pub unknown: u32,
 }
 
-/// The document with every personal string empty and every unknown field left out.
+/// The document as the lens shows it.
+///
+/// Rows keep their order and values their text. Members stand in the schema's order, and those that are blanked are
+/// always there, so that neither the place nor the absence of anything hidden tells of it. A row outside the bounds may hold
+/// whatever it likes: nothing of it is judged but the one member that says whose it is.
 ///
 /// # Errors
-/// [`NotUnderstood`] if a documented field has another type than documented.
-pub fn without_personal(endpoint: Endpoint, bytes: &[u8]) -> Result<Projected, NotUnderstood> {
-    let document: Value = serde_json::from_slice(bytes).map_err(|_| NotUnderstood)?;
-    let mut unknown = 0;
-    let member = shape(endpoint).member;
-    let whole = object(&[member], document, &mut unknown)?;
-    if whole.get(member.name).is_none() {
+/// [`NotUnderstood`] if something that would be shown has another type than documented, or is there twice.
+pub fn project(endpoint: Endpoint, lens: &Lens, allow: &Allow, document: &[u8]) -> Result<Projected, NotUnderstood> {
+    let top = shape(endpoint).member;
+    let mut view = View { whose: whose(endpoint, lens), pen: Pen::new(lens, document.len()) };
+    let mut scan = Scan::new(document);
+    let mut found = false;
+    if scan.peek() != Some(b'{') {
         return Err(NotUnderstood);
     }
-    let bytes = serde_json::to_vec(&whole).map_err(|_| NotUnderstood)?;
-    Ok(Projected { bytes, unknown })
+    view.pen.write(b"{");
+    scan.items(OBJECT, |scan| {
+        if scan.name()?.as_deref() != Some(top.name) {
+            view.pen.unknown += 1;
+            scan.value()?;
+            return Ok(());
+        }
+        if std::mem::replace(&mut found, true) {
+            return Err(NotUnderstood);
+        }
+        view.pen.name(top.name);
+        view.top(scan, &top, allow.below(top.name))
+    })?;
+    view.pen.write(b"}");
+    let whole = found && scan.is_over() && std::str::from_utf8(&view.pen.out).is_ok();
+    if whole { Ok(Projected { bytes: view.pen.out, unknown: view.pen.unknown }) } else { Err(NotUnderstood) }
 }
 
-fn object(fields: &[Field], value: Value, unknown: &mut u32) -> Result<Value, NotUnderstood> {
-    let Value::Object(members) = value else { return Err(NotUnderstood) };
-    let mut seen = Map::new();
-    for (name, value) in members {
-        match fields.iter().find(|field| field.name == name) {
-            Some(field) => drop(seen.insert(name, narrowed(field, value, unknown)?)),
-            None => *unknown += 1,
+/// On which providers a project is, by a `client_projects` document; a row that names none counts as `None`.
+///
+/// # Errors
+/// [`NotUnderstood`] if it is no list of projects.
+pub fn providers_of<'d>(project: &str, document: &'d [u8]) -> Result<Vec<Option<Cow<'d, str>>>, NotUnderstood> {
+    let top = shape(Endpoint::ClientProjects).member;
+    let (mut scan, mut found, mut providers) = (Scan::new(document), false, Vec::new());
+    scan.items(OBJECT, |scan| {
+        if scan.name()?.as_deref() != Some(top.name) {
+            scan.value()?;
+            return Ok(());
+        }
+        if std::mem::replace(&mut found, true) {
+            return Err(NotUnderstood);
+        }
+        scan.items(ARRAY, |scan| {
+            let row = scan.value()?;
+            let is_it = member(row, "id")?.is_some_and(|id| crate::account_api::same(&id, project));
+            if is_it {
+                providers.push(member(row, "provider")?);
+            }
+            Ok(())
+        })
+    })?;
+    if found { Ok(providers) } else { Err(NotUnderstood) }
+}
+
+/// The one string member of this name; `None` if the row is no object, lacks it, has it twice, or has something else there.
+fn member<'d>(row: &'d [u8], name: &str) -> Result<Option<Cow<'d, str>>, Broken> {
+    let mut scan = Scan::new(row);
+    let (mut value, mut times) = (None, 0);
+    if scan.peek() == Some(b'{') {
+        scan.items(OBJECT, |scan| {
+            let found = scan.name()?.as_deref() == Some(name);
+            let text = scan.value()?;
+            if found {
+                (value, times) = (text_of(text), times + 1);
+            }
+            Ok::<_, Broken>(())
+        })?;
+    }
+    Ok(value.filter(|_| times == 1))
+}
+
+/// Which member says whose a row of the top is, and whose are shown.
+type Whose<'l> = Option<(&'static str, &'l Bound)>;
+
+fn whose(endpoint: Endpoint, lens: &Lens) -> Whose<'_> {
+    let rows = match endpoint {
+        Endpoint::Clients | Endpoint::Client => ("id", &lens.clients),
+        Endpoint::ClientProviders | Endpoint::ClientResources | Endpoint::ProviderResources => ("id", &lens.providers),
+        Endpoint::ClientProjects => ("provider", &lens.providers),
+        Endpoint::ProjectResources => return None,
+    };
+    Some(rows).filter(|(_, bound)| !bound.is_all())
+}
+
+/// A view in the making.
+struct View<'l> {
+    whose: Whose<'l>,
+    pen: Pen<'l>,
+}
+
+impl View<'_> {
+    /// The one documented member of a document, whose rows may be of others.
+    fn top(&mut self, scan: &mut Scan<'_>, top: &Field, allow: &Allow) -> Result<(), NotUnderstood> {
+        match (top.kind, scan.peek()) {
+            (Kind::Rows(fields), Some(b'[')) => self.rows(scan, fields, allow),
+            // A single document has nobody else's rows: one that is not of this right is not what was asked for.
+            (Kind::Object(fields), Some(b'{')) => {
+                let shown = self.row(scan, fields, allow)?;
+                if shown { Ok(()) } else { Err(NotUnderstood) }
+            }
+            _ => Err(NotUnderstood),
         }
     }
-    Ok(Value::Object(seen))
-}
 
-fn narrowed(field: &Field, value: Value, unknown: &mut u32) -> Result<Value, NotUnderstood> {
-    match (field.kind, value) {
-        // Whatever a personal field holds, and be it null, it reads the same.
-        _ if field.personal => Ok(Value::String(String::new())),
-        (Kind::Object(fields), value @ Value::Object(_)) => object(fields, value, unknown),
-        (Kind::Rows(fields), Value::Array(rows)) => {
-            let rows = rows.into_iter().map(|row| object(fields, row, unknown));
-            rows.collect::<Result<_, _>>().map(Value::Array)
+    fn rows(&mut self, scan: &mut Scan<'_>, fields: &'static [Field], allow: &Allow) -> Result<(), NotUnderstood> {
+        self.pen.write(b"[");
+        let begin = self.pen.out.len();
+        scan.items(ARRAY, |scan| {
+            let before = self.pen.out.len();
+            self.pen.comma(begin);
+            if !self.row(scan, fields, allow)? {
+                self.pen.out.truncate(before);
+            }
+            Ok::<_, NotUnderstood>(())
+        })?;
+        self.pen.write(b"]");
+        Ok(())
+    }
+
+    /// One row of the top; `false` if it is outside the bounds. Whether it is well formed matters only if it is inside.
+    fn row(&mut self, scan: &mut Scan<'_>, fields: &'static [Field], allow: &Allow) -> Result<bool, NotUnderstood> {
+        let Some((name, bound)) = self.whose else { return self.document(scan, fields, allow).map(|()| true) };
+        let row = scan.value()?;
+        let inside = member(row, name)?.is_some_and(|id| bound.has(&id));
+        if inside {
+            self.document(&mut Scan::new(row), fields, allow)?;
         }
-        (Kind::StringArray, Value::Array(items)) if items.iter().all(Value::is_string) => Ok(Value::Array(items)),
-        (Kind::Bool, value @ Value::Bool(_))
-        | (Kind::Integer, value @ Value::Number(_))
-        | (Kind::String | Kind::NullableString, value @ Value::String(_))
-        // The document calls these strings; a partner that has nothing to say says null.
-        | (Kind::String | Kind::NullableString, value @ Value::Null) => Ok(value),
-        _ => Err(NotUnderstood),
+        Ok(inside)
+    }
+
+    fn document(&mut self, scan: &mut Scan<'_>, fields: &'static [Field], allow: &Allow) -> Result<(), NotUnderstood> {
+        if scan.peek() == Some(b'{') && self.pen.object(scan, fields, allow)? { Ok(()) } else { Err(NotUnderstood) }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn client(email: &str, extra: Value) -> Vec<u8> {
-        let information = json!({"first_name": email, "shoe_size": extra});
-        let client = json!({"id": "a", "email": email, "client_information": information, "projects": ["p"], "is_test_account": extra});
-        serde_json::to_vec(&json!({ "client": client })).unwrap()
-    }
-
-    #[test]
-    fn documents_that_differ_only_in_what_is_hidden_look_the_same() {
-        let one = without_personal(Endpoint::Client, &client("bill@example.org", json!(1))).unwrap();
-        let two = without_personal(Endpoint::Client, &client("melinda@example.org", json!({"deep": [2]}))).unwrap();
-        assert_eq!(one, two);
-        assert_eq!(one.unknown, 2);
-        let text = String::from_utf8(one.bytes).unwrap();
-        assert_eq!(text, r#"{"client":{"client_information":{"first_name":""},"email":"","id":"a","projects":["p"]}}"#);
-    }
-
-    #[test]
-    fn a_shape_that_is_not_understood_is_not_shown() {
-        for odd in [r#"{"client":[]}"#, r#"{"klient":{}}"#, "[]", r#"{"client":{"id":{}}}"#, r#"{"client":{"id":1"#] {
-            assert_eq!(without_personal(Endpoint::Client, odd.as_bytes()), Err(NotUnderstood), "{odd}");
-        }
-    }
-}
+mod tests;

@@ -14,6 +14,8 @@ use reseller_gateway::dial;
 use reseller_gateway::route::Target;
 use reseller_gateway::secret::Secret;
 use reseller_gateway::token::Wish;
+use reseller_gateway::token::bounds::Bounds;
+use reseller_gateway::upstream::credential::Source;
 
 const SETTINGS: &str = r#"
 [upstream]
@@ -37,13 +39,18 @@ pub(crate) fn house() -> Arc<House> {
     let given = Given { file: None, text: Some(SETTINGS.to_owned()), environment: Vec::new(), flags: Vec::new() };
     let config = config::load(given).unwrap();
     let dialer = dial::dialer(None, config.upstream.connect_timeout).unwrap();
-    boot::join(&config, boot::ring(&config.tokens).unwrap(), Secret::new("key".to_owned()), dialer, Clock::real())
-        .unwrap()
+    let key = Source::Fixed(Secret::new("key".to_owned()));
+    boot::join(&config, boot::ring(&config.tokens).unwrap(), vec![key], dialer, Clock::real()).unwrap()
 }
 
 /// What the caller wishes for.
 pub(crate) fn wish() -> Wish {
-    Wish { caller: "bench".to_owned(), scopes: Vec::new(), ttl: std::time::Duration::from_secs(3600) }
+    Wish {
+        caller: "bench".to_owned(),
+        scopes: Vec::new(),
+        bounds: Bounds::default(),
+        ttl: std::time::Duration::from_secs(3600),
+    }
 }
 
 /// A request's headers with a token of their own.
@@ -68,7 +75,7 @@ pub(crate) fn grant(house: &House, headers: &HeaderMap, uri: &Uri) -> Grant {
     let caller = house.tokens.identify(headers, house.clock.now()).unwrap();
     let wanted = house.routes.find(&http::Method::GET, &Target::parse(uri).unwrap()).unwrap();
     let route = house.routes.at(wanted.route()).unwrap();
-    house.rules.decide(caller, wanted, route).unwrap()
+    house.rules.decide(caller, wanted, route).unwrap().granted().unwrap()
 }
 
 /// The key of what `uri` names.

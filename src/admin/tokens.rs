@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::authority::ledger::How;
 use crate::authority::{Authority, Undone};
+use crate::token::bounds::{Bound, Bounds};
 
 use super::reply::{Refused, Reply};
 
@@ -25,6 +26,8 @@ struct Wish {
     caller: String,
     #[serde(default)]
     scopes: Vec<String>,
+    clients: Option<Vec<String>>,
+    providers: Option<Vec<String>>,
     ttl_seconds: Option<u64>,
 }
 
@@ -69,14 +72,20 @@ pub(super) async fn answer(
 async fn issue(authority: &Authority, body: &[u8], actor: &str) -> Result<Reply, Refused> {
     let wish: Wish = serde_json::from_slice(body).map_err(|error| Refused::Malformed(format!("The body: {error}.")))?;
     let ttl = wish.ttl_seconds.map(Duration::from_secs);
+    let bound = |kind: &str, names: Option<Vec<String>>| {
+        let bound = names.map_or(Ok(Bound::All), |names| Bound::of(&names));
+        bound.map_err(|why| Refused::Malformed(format!("The {kind}: {why}.")))
+    };
+    let bounds = Bounds { clients: bound("clients", wish.clients)?, providers: bound("providers", wish.providers)? };
     let how = How::Admin { by: actor.to_owned() };
-    let issued = authority.issue_for(&wish.caller, wish.scopes, ttl, how).await?;
+    let issued = authority.issue_for(&wish.caller, wish.scopes, bounds, ttl, how).await?;
     let (claims, done) = (&issued.claims, format!("token {} issued", issued.claims.jti));
     let body = json!({
         "token": issued.token,
         "jti": claims.jti,
         "caller": claims.client_id,
         "scope": claims.scope,
+        "authorization_details": claims.authorization_details,
         "expires": claims.exp,
     });
     Ok(Reply { body, done })

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::token::bounds::Bounds;
 use crate::token::{Issued, NotIssued, Wish};
 
 use super::ledger::{Broken, How, Listed};
@@ -45,6 +46,7 @@ impl Authority {
         &self,
         caller: &str,
         scopes: Vec<String>,
+        bounds: Bounds,
         ttl: Option<Duration>,
         how: How,
     ) -> Result<Issued, Undone> {
@@ -53,7 +55,7 @@ impl Authority {
             let most = self.max_ttl.as_secs();
             return Err(Undone::Wrong(format!("the ttl must be at least 1 s and at most tokens.max_ttl, {most} s")));
         }
-        let wish = Wish { caller: caller.to_owned(), scopes, ttl };
+        let wish = Wish { caller: caller.to_owned(), scopes, bounds, ttl };
         Ok(self.issue(&wish, how, self.clock.now()).await?)
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::json;
 
+use crate::token::bounds::Bounds;
 use crate::token::scope::is_given_unasked;
 use crate::token::{LONGEST, Wish};
 
@@ -75,7 +76,12 @@ impl Authority {
             return Err(Refused::Scope("the subject token has no scope that is given without being named"));
         }
         let left = Duration::from_secs(caller.expires().saturating_sub(asked.now.unix()));
-        let wish = Wish { caller: caller.name().to_owned(), scopes, ttl: left.min(self.ttl_of(caller.name())) };
+        let wish = Wish {
+            caller: caller.name().to_owned(),
+            scopes,
+            bounds: caller.bounds().clone(),
+            ttl: left.min(self.ttl_of(caller.name())),
+        };
         Ok(Worth { wish, how: How::Exchange { from: caller.jti().to_owned() } })
     }
 
@@ -96,7 +102,12 @@ impl Authority {
             tracing::info!(target: "audit", %issuer, %sub, "audit: no caller names this subject");
             return Err(self.failed(asked, UNUSABLE));
         };
-        let wish = Wish { caller: caller.clone(), scopes: scopes_in(&asked.form), ttl: self.ttl_of(caller) };
+        let wish = Wish {
+            caller: caller.clone(),
+            scopes: scopes_in(&asked.form),
+            bounds: Bounds::default(),
+            ttl: self.ttl_of(caller),
+        };
         Ok(Worth { wish, how: How::Subject { issuer, sub } })
     }
 }

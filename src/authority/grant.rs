@@ -11,6 +11,7 @@ use http::{HeaderMap, Response};
 use serde_json::json;
 
 use crate::clock::Now;
+use crate::token::bounds::Bounds;
 use crate::token::{Issued, NotIssued, Wish};
 
 use super::form::{self, Form, Unreadable};
@@ -52,7 +53,8 @@ impl Authority {
             CLIENT_CREDENTIALS => {
                 let caller = self.prove(asked)?.ok_or(Refused::Client)?;
                 let ttl = self.ttl_of(&caller);
-                let wish = Wish { caller: caller.to_string(), scopes: scopes_in(&asked.form), ttl };
+                let (scopes, bounds) = (scopes_in(&asked.form), Bounds::default());
+                let wish = Wish { caller: caller.to_string(), scopes, bounds, ttl };
                 let issued = self.issue(&wish, How::Secret, asked.now).await?;
                 Ok(refused::secret(answer(&issued, asked.now)))
             }
@@ -123,6 +125,9 @@ impl From<Failed> for Refused {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::NotIssued(NotIssued::Wider(..)) => Self::Scope("a scope is not among those of the caller"),
+            Failed::NotIssued(NotIssued::Beyond(..)) => {
+                Self::Details("a client or provider is not among those of the caller")
+            }
             Failed::NotIssued(NotIssued::AdminAlone) => {
                 Self::Scope("gateway:admin is asked for alone: its token is of another audience")
             }

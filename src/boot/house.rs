@@ -11,7 +11,7 @@ use http::uri::Scheme;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Rules;
-use crate::budget::{self, Budget};
+use crate::budget::{self, Budget, gate};
 use crate::cache::{self, Store};
 use crate::clock::Clock;
 use crate::config::{self, AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
@@ -20,15 +20,18 @@ use crate::flight::Flights;
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
 use crate::gcra::Quota;
-use crate::route::{Route, Routes, Terms};
-use crate::secret::Secret;
+use crate::quota::{self, Turns};
+use crate::route::{Mode, Route, Routes, Terms};
+use crate::token::bounds::Bounds;
 use crate::token::ring::Ring;
 use crate::token::scope::ScopeNames;
 use crate::token::{self, Policy, Tokens};
 use crate::trail::Ledger;
 use crate::trail::count::Counts;
 use crate::trail::line::{Lines, Look, Which};
+use crate::upstream::credential::Source;
 use crate::upstream::{self, Upstream};
+use crate::view::Allow;
 
 use super::memory;
 
@@ -42,7 +45,7 @@ pub type House = Gateway<Dialer>;
 pub fn build(config: &Config, ring: Ring, clock: Clock) -> anyhow::Result<Arc<House>> {
     let dialer =
         dialer(config.upstream.ca_file.as_deref(), config.upstream.connect_timeout).context("upstream.ca_file")?;
-    join(config, ring, partner_key(&config.upstream.api_key)?, dialer, clock)
+    join(config, ring, partner_keys(&config.upstream)?, dialer, clock)
 }
 
 /// Joins the rooms over any connector.
@@ -52,7 +55,7 @@ pub fn build(config: &Config, ring: Ring, clock: Clock) -> anyhow::Result<Arc<Ho
 pub fn join<C: Dials>(
     config: &Config,
     ring: Ring,
-    key: Secret,
+    keys: Vec<Source>,
     connector: C,
     clock: Clock,
 ) -> anyhow::Result<Arc<Gateway<C>>> {
@@ -64,30 +67,43 @@ pub fn join<C: Dials>(
     let upstream = upstream::Settings {
         scheme,
         authority,
-        key,
+        keys,
         max_response: bounded(config.upstream.max_response),
         name: name.clone(),
     };
-    let budget = &config.upstream.budget;
+    let (budget, breaker) = (&config.upstream.budget, &config.upstream.breaker);
     let tasks = TaskTracker::new();
     tasks.close();
     let mut start = [0; 8];
     getrandom::fill(&mut start).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
     Ok(Arc::new(Gateway {
         tokens: Arc::new(tokens(config, ring, names)),
+        turns: Turns::new(
+            config.callers.iter().map(|caller| (caller.name.clone(), caller.limits.as_ref().map(limits))),
+        ),
+        strangers: Arc::default(),
         rules,
         store: Store::new(cache::Settings {
             max_bytes: config.cache.max_bytes.unwrap_or_else(memory::store_bytes),
             max_object: bounded(config.cache.max_object),
+            max_variants: usize::try_from(config.cache.max_variants).unwrap_or(usize::MAX),
         }),
         // Every caller may wait for one of its own; refreshes have nobody waiting.
         flights: Flights::new(config.server.max_connections.saturating_add(gateway::REFRESHES)),
+        standard_flights: Flights::new(config.server.max_connections.saturating_add(gateway::REFRESHES)),
         budget: Budget::new(budget::Settings {
             quota: Quota { rate: budget.rate, burst: budget.burst },
             max_in_flight: budget.max_in_flight,
             max_wait: budget.max_wait,
+            gate: gate::Settings {
+                failures: breaker.failures,
+                cool_down: breaker.cool_down,
+                cool_down_max: breaker.cool_down_max,
+            },
         }),
         upstream: Upstream::new(client(connector), upstream, clock).context("upstream.api_key_file")?,
+        allow: Arc::new(allow(&config.views.allow)?),
+        views: gateway::Views::new(gateway::VIEWS),
         ledger: Arc::new(Ledger {
             counts: Counts::new(routes.all().iter().map(|route| route.name.clone()).collect()),
             lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
@@ -103,6 +119,7 @@ pub fn join<C: Dials>(
         },
         clock,
         tasks,
+        press: Arc::new(tokio::sync::Semaphore::new(1)),
         draining: AtomicBool::new(false),
         requests: (u64::from_le_bytes(start), AtomicU64::new(0)),
         routes,
@@ -151,7 +168,15 @@ pub fn ring(tokens: &config::Tokens) -> anyhow::Result<Ring> {
 
 /// What the configuration says of callers and tokens.
 fn token_settings(config: &Config) -> token::Settings {
-    let policy = |caller: &crate::config::Caller| Policy { name: caller.name.clone(), scopes: caller.scopes.clone() };
+    let policy = |caller: &crate::config::Caller| Policy {
+        name: caller.name.clone(),
+        scopes: caller.scopes.clone(),
+        bounds: Bounds { clients: caller.clients.clone(), providers: caller.providers.clone() },
+        priority: match caller.priority {
+            config::Priority::Interactive => token::Priority::Interactive,
+            config::Priority::Batch => token::Priority::Batch,
+        },
+    };
     token::Settings {
         issuer: config.server.public_url.clone(),
         audience: config.tokens.audience.clone(),
@@ -160,15 +185,22 @@ fn token_settings(config: &Config) -> token::Settings {
     }
 }
 
-fn partner_key(key: &ApiKey) -> anyhow::Result<Secret> {
-    match key {
-        ApiKey::File(path) => std::fs::read_to_string(path)
-            .map(|text| Secret::new(text.trim().to_owned()))
-            .with_context(|| format!("upstream.api_key_file: {}", path.display())),
-        ApiKey::Variable(name) => secret_in(name).filter(|key| !key.reveal().trim().is_empty()).with_context(|| {
-            format!("upstream.api_key_env: the variable {name} is not set; set it to the partner's key")
-        }),
+fn limits(limits: &config::Limits) -> quota::Limits {
+    quota::Limits {
+        requests: Quota { rate: limits.requests, burst: limits.burst },
+        concurrent: limits.concurrent,
+        upstream: Quota { rate: limits.upstream, burst: limits.upstream.in_a_second() },
     }
+}
+
+fn partner_keys(upstream: &config::Upstream) -> anyhow::Result<Vec<Source>> {
+    let first = match &upstream.api_key {
+        ApiKey::File(path) => Source::File(path.clone()),
+        ApiKey::Variable(name) => Source::Fixed(secret_in(name).with_context(|| {
+            format!("upstream.api_key_env: the variable {name} is not set; set it to the partner's key")
+        })?),
+    };
+    Ok(std::iter::once(first).chain(upstream.api_key_file_next.clone().map(Source::File)).collect())
 }
 
 fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Result<Route> {
@@ -177,7 +209,11 @@ fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Resul
         name: route.name.clone(),
         scope: names.set_of([route.scope.as_str()]),
         scope_name: route.scope.clone(),
-        stored: route.mode == RouteMode::Api && route.store,
+        mode: match route.mode {
+            RouteMode::Api => Mode::Api,
+            RouteMode::Standard => Mode::Standard { forward_authorization: route.forward_authorization },
+        },
+        stored: route.store,
         terms: Terms {
             ttl: route.ttl,
             stale_while_revalidate: route.stale_while_revalidate,
@@ -190,6 +226,14 @@ fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Resul
         forward_headers: forward.collect::<Result<_, _>>().context("forward_headers")?,
         open_to_narrowed: route.projection == Projection::NoneNeeded,
     })
+}
+
+fn allow(paths: &[String]) -> anyhow::Result<Allow> {
+    let mut allow = Allow::default();
+    for path in paths {
+        allow.add(path).with_context(|| format!("views.allow: {path}"))?;
+    }
+    Ok(allow)
 }
 
 /// Two gateways in a row must not look like one that calls itself.

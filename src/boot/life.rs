@@ -27,6 +27,9 @@ use super::House;
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
 
+/// Between two looks at the key files.
+const KEY_WATCH: Duration = Duration::from_secs(1);
+
 /// The public door: the authority's paths, and the path itself for all others.
 #[derive(Clone)]
 struct Public {
@@ -115,6 +118,7 @@ pub fn serve(
     let ready = Arc::new(AtomicBool::new(true));
     let door = Health::new(Arc::clone(&house), Arc::clone(&authority), Arc::clone(&ready), open);
     let listener = Listener::new(door, Limits { connections: 256, ..limits }, house.clock, Arc::default());
+    tokio::spawn(watch_keys(Arc::clone(&house)));
     let health = apart("health", listener, health, CancellationToken::new());
     let admin_closed = CancellationToken::new();
     let door = Admin::new(Arc::clone(&house), Arc::clone(&authority), own_names(config));
@@ -164,6 +168,27 @@ fn own_names(config: &Config) -> Own {
     };
     let public = config.server.public_url.parse::<http::Uri>().ok();
     Own { address, public: public.and_then(|uri| uri.host().map(str::to_owned)) }
+}
+
+/// Looks at the key files for as long as the house stands, so that a new key is used within a second of its being there.
+async fn watch_keys(house: Arc<House>) {
+    let mut told = String::new();
+    loop {
+        house.clock.sleep_until(house.clock.tick().plus(KEY_WATCH)).await;
+        let credential = Arc::clone(house.upstream.credential());
+        let Ok(found) = tokio::task::spawn_blocking(move || credential.reread()).await else { continue };
+        if found.changed {
+            tracing::info!("a new key of the partner's is in use");
+            house.budget.key_changed(house.clock.tick());
+        }
+        // Said once, not every second.
+        let faults: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
+        let faults = faults.join("; ");
+        if faults != told && !faults.is_empty() {
+            tracing::warn!("{faults}; the last good key is kept");
+        }
+        told = faults;
+    }
 }
 
 type Worker = (std::thread::JoinHandle<()>, oneshot::Receiver<()>);

@@ -2,18 +2,19 @@
 //! Given a head and a body, hands back one compact value: body and header values in a single block of memory.
 //! Never parses a body, and never keeps a slice of the connection's buffer alive.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED};
+use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::access::Right;
 use crate::clock::Tick;
 
-use super::policy::{Life, NotStored};
+use super::face::{Coding, Faces, Shown};
+use super::policy::{self, Life, NotStored};
 
 /// The headers of an answer that are kept, in the block's order. Nothing else of the partner's head crosses.
 const PARTS: usize = 5;
@@ -34,41 +35,30 @@ pub struct Entry {
     ends: [u32; 1 + PARTS],
     life: PackedLife,
     tag: Tag,
+    /// Whether the partner said `no-transform`.
+    untouched: bool,
     /// Nanoseconds until which no refresh is tried again.
     rest: AtomicU64,
-    shown: OnceLock<Box<Shown>>,
+    faces: Faces,
 }
 
-/// What one right sees of an entry.
-#[derive(Debug)]
-pub struct Shown {
-    /// The bytes.
-    pub bytes: Bytes,
-    /// Their tag.
-    pub tag: Tag,
-}
-
-/// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tag([u8; 16]);
+/// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for, quoted base64url as in the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tag([u8; 24]);
 
 impl Tag {
     /// The tag of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let mut tag = [0; 16];
-        if let Some(bits) = digest(&SHA256, bytes).as_ref().get(..16) {
-            tag.copy_from_slice(bits);
+        let mut text = [b'"'; 24];
+        if let (Some(bits), Some(inside)) = (digest(&SHA256, bytes).as_ref().get(..16), text.get_mut(1..23)) {
+            data_encoding::BASE64URL_NOPAD.encode_mut(bits, inside);
         }
-        Self(tag)
+        Self(text)
     }
 
-    /// As it stands in the header: quoted base64url.
-    pub fn text(&self) -> [u8; 24] {
-        let mut text = [b'"'; 24];
-        if let Some(inside) = text.get_mut(1..23) {
-            data_encoding::BASE64URL_NOPAD.encode_mut(&self.0, inside);
-        }
-        text
+    /// As it stands in the header.
+    pub fn text(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -134,9 +124,10 @@ impl Entry {
             life: life.into(),
             not_stored,
             tag: Tag::of(body),
+            untouched: policy::forbids_transform(head),
             rest: AtomicU64::new(0),
             hits: AtomicU32::new(0),
-            shown: OnceLock::new(),
+            faces: Faces::default(),
         }
     }
 
@@ -151,10 +142,11 @@ impl Entry {
             status: self.status,
             life: life.into(),
             not_stored: self.not_stored,
+            untouched: self.untouched,
             tag: self.tag,
             rest: AtomicU64::new(0),
             hits: AtomicU32::new(self.hits()),
-            shown: OnceLock::new(),
+            faces: Faces::default(),
         }
     }
 
@@ -168,7 +160,24 @@ impl Entry {
                 merged.insert(name.clone(), value);
             }
         }
-        Self::new(self.status, &merged, &self.body(), Ok(life))
+        let mut fresh = Self::new(self.status, &merged, &self.body(), Ok(life)).with_forms_of(self);
+        fresh.untouched = match head.contains_key(CACHE_CONTROL) {
+            true => policy::forbids_transform(head),
+            false => self.untouched,
+        };
+        fresh
+    }
+
+    /// Takes over the full right's forms of another entry, if its body is the same: they would come out the same.
+    ///
+    /// Those of narrowed rights are made anew after every refresh: whether they were there would tell whether something
+    /// outside the right has changed.
+    #[must_use]
+    pub fn with_forms_of(mut self, other: &Self) -> Self {
+        if self.tag == other.tag && self.status == other.status {
+            self.faces = other.faces.of(Right::FULL);
+        }
+        self
     }
 
     /// The status.
@@ -196,14 +205,28 @@ impl Entry {
         &self.tag
     }
 
+    /// Whether only the partner's own bytes may be sent.
+    pub fn forbids_transform(&self) -> bool {
+        self.untouched
+    }
+
     /// The media type.
     pub fn content_type(&self) -> Option<HeaderValue> {
-        self.value(0)
+        // The common one costs neither a count of users nor a look at each byte.
+        match self.part(0)? {
+            b"application/json" => Some(HeaderValue::from_static("application/json")),
+            _ => self.value(0),
+        }
     }
 
     /// The kept headers besides the type: language, date, last modification.
     pub fn kept(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         (1..4).filter_map(|nth| KEPT.get(nth).cloned().zip(self.value(nth)))
+    }
+
+    /// When the partner last modified it, as it said.
+    pub fn modified(&self) -> Option<&[u8]> {
+        self.part(3)
     }
 
     /// The partner's validators, to ask it whether the document changed (RFC 9111 §4.3.1).
@@ -212,21 +235,29 @@ impl Entry {
     }
 
     fn value(&self, nth: usize) -> Option<HeaderValue> {
-        let (from, to) = (*self.ends.get(nth)? as usize, *self.ends.get(nth + 1)? as usize);
-        if from == to || to > self.block.len() {
-            return None;
-        }
+        let (from, to) = self.place(nth)?;
         HeaderValue::from_maybe_shared(self.block.slice(from..to)).ok()
     }
 
-    /// What a right other than the full one sees, made once; dropped with the entry.
-    pub fn shown(&self) -> Option<&Shown> {
-        self.shown.get().map(Box::as_ref)
+    fn part(&self, nth: usize) -> Option<&[u8]> {
+        let (from, to) = self.place(nth)?;
+        self.block.get(from..to)
     }
 
-    /// Keeps what was made for that right and gives it back; of two made at once the first stays.
-    pub fn show(&self, shown: Shown) -> &Shown {
-        self.shown.get_or_init(|| Box::new(shown))
+    /// Where a kept header's value stands in the block, if there is one.
+    fn place(&self, nth: usize) -> Option<(usize, usize)> {
+        let (from, to) = (*self.ends.get(nth)? as usize, *self.ends.get(nth + 1)? as usize);
+        (from < to && to <= self.block.len()).then_some((from, to))
+    }
+
+    /// The form that was made for this right and coding; the full right's own bytes are [`Entry::body`].
+    pub fn face(&self, right: Right, coding: Coding) -> Option<&Shown> {
+        self.faces.find(right, coding)
+    }
+
+    /// Keeps a form, and says whether the entry has grown by it.
+    pub(super) fn keep_face(&self, right: Right, coding: Coding, shown: &Shown) -> bool {
+        self.faces.keep(right, coding, shown)
     }
 
     /// It was shown from memory. Not an atomic addition, which would cost a hit more than its answer is worth: of two
@@ -251,9 +282,9 @@ impl Entry {
         now.as_nanos() < self.rest.load(Ordering::Relaxed)
     }
 
-    /// Bytes it holds; a view of documents with personal data is counted before it is made, as the store weighs only once.
+    /// Bytes it holds now, all its forms included.
     pub(super) fn bytes(&self) -> usize {
-        std::mem::size_of::<Self>() + self.block.len() + self.ends[0] as usize
+        std::mem::size_of::<Self>() + self.block.len() + self.faces.bytes()
     }
 }
 

@@ -4,12 +4,12 @@
 
 pub mod named;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use smallvec::SmallVec;
 
 use crate::access::Grant;
 use crate::account_api::{Endpoint, PREFIX};
-use crate::route::{Resource, Route, RouteIndex};
+use crate::route::{Match, Resource, Route, RouteIndex};
 
 /// The binary key of one representation: route, then every part with its length before it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,15 +23,36 @@ impl Key {
         if !route.stored {
             return None;
         }
+        Some(Self::named(grant.wanted(), route, headers))
+    }
+
+    /// The key of a resource: enough to forget what is held of it, which needs no right to see it.
+    pub fn named(wanted: &Match, route: &Route, headers: &HeaderMap) -> Self {
         let mut parts = Parts::new();
-        begin(&mut parts, grant.wanted().route(), grant.wanted().resource());
+        begin(&mut parts, wanted.route(), wanted.resource());
         for name in &route.forward_headers {
             for value in headers.get_all(name) {
                 push(&mut parts, name.as_str().as_bytes());
                 push(&mut parts, value.as_bytes());
             }
         }
-        Some(Self(parts.as_slice().into()))
+        Self(parts.as_slice().into())
+    }
+
+    /// The key under which requests for this one that go out with the same head are one request.
+    #[must_use]
+    pub fn sent_with(&self, method: &Method, head: &HeaderMap) -> Self {
+        let mut parts = Parts::from_slice(&self.0);
+        push(&mut parts, method.as_str().as_bytes());
+        let mut fields: Vec<(&str, &[u8])> =
+            head.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        // The order of different names means nothing; that of one name's lines does, and is kept.
+        fields.sort_by_key(|(name, _)| *name);
+        for (name, value) in fields {
+            push(&mut parts, name.as_bytes());
+            push(&mut parts, value);
+        }
+        Self(parts.as_slice().into())
     }
 
     /// Its length in bytes.

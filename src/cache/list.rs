@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::Now;
 
 use super::key::named::{Named, Which};
-use super::{Entry, Key, Slot, Store};
+use super::{Key, Slot, Store};
 
 /// One stored answer.
 #[derive(Debug, Clone)]
@@ -35,34 +35,43 @@ pub struct Row {
 impl Store {
     /// The first `most` rows of what is meant, after this key's bytes. Looks at every key, keeps `most` of them.
     pub fn list(&self, which: &Which, after: &[u8], most: usize, now: Now) -> Vec<Row> {
-        let mut first: BTreeMap<Arc<Key>, Arc<Entry>> = BTreeMap::new();
+        let mut first: BTreeMap<Arc<Key>, Slot> = BTreeMap::new();
         for (key, slot) in &self.slots {
-            let Slot::Entry(entry) = slot else { continue };
-            let wanted = key.as_bytes() > after && which.means(&key);
+            let wanted = slot.answers() > 0 && key.as_bytes() > after && which.means(&key);
             let has_room = first.len() < most || first.last_key_value().is_some_and(|(last, _)| key < *last);
             if wanted && has_room {
-                first.insert(key, entry);
+                first.insert(key, slot);
                 if first.len() > most {
                     first.pop_last();
                 }
             }
         }
-        first.iter().filter_map(|(key, entry)| row(key, entry, now)).collect()
+        first.iter().filter_map(|(key, slot)| row(key, slot, now)).collect()
     }
 }
 
-fn row(key: &Key, entry: &Entry, now: Now) -> Option<Row> {
-    let life = entry.life();
-    let age = life.age(now.tick);
+fn row(key: &Key, slot: &Slot, now: Now) -> Option<Row> {
     let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let (age, lifetime, status, size, hits) = match slot {
+        Slot::Entry(entry) => {
+            let life = entry.life();
+            (life.age(now.tick), life.lifetime, entry.status(), entry.bytes(), entry.hits())
+        }
+        Slot::Variants(variants) => {
+            let newest = variants.newest()?;
+            let life = newest.life();
+            (life.age(now.tick), life.lifetime, newest.status(), variants.bytes(), variants.hits())
+        }
+        Slot::Uncacheable { .. } => return None,
+    };
     Some(Row {
         at: key.as_bytes().to_vec(),
         named: key.stands_for()?,
         age,
-        ttl: seconds(life.lifetime) - seconds(age),
-        status: entry.status().as_u16(),
-        size: key.len() + entry.bytes(),
-        hits: entry.hits(),
-        variants: 1,
+        ttl: seconds(lifetime) - seconds(age),
+        status: status.as_u16(),
+        size: key.len() + size,
+        hits,
+        variants: slot.answers(),
     })
 }

@@ -10,6 +10,8 @@ use http::{HeaderMap, StatusCode};
 use crate::clock::Tick;
 use crate::route::Terms;
 
+use super::standard::Detail;
+
 /// RFC 9111 §1.2.2: the largest age or lifetime that needs to be told apart.
 const MOST_SECONDS: u64 = 1 << 31;
 
@@ -28,18 +30,26 @@ pub enum NotStored {
     TooLarge,
     /// Purged while it was under way.
     Purged,
+    /// The route says `store = false`.
+    Route,
 }
 
 impl NotStored {
+    /// Whether the partner forbids it, so that the next answer will be no different.
+    pub const fn is_the_partners_will(self) -> bool {
+        matches!(self, Self::NoStore | Self::Private | Self::Vary)
+    }
+
     /// The fixed word.
     pub const fn word(self) -> &'static str {
         match self {
-            Self::NoStore => "no-store",
-            Self::Private => "private",
-            Self::Vary => "vary",
-            Self::Status => "status",
-            Self::TooLarge => "too-large",
-            Self::Purged => "purged",
+            Self::NoStore => Detail::NoStore.word(),
+            Self::Private => Detail::Private.word(),
+            Self::Vary => Detail::Vary.word(),
+            Self::Status => Detail::Status.word(),
+            Self::TooLarge => Detail::TooLarge.word(),
+            Self::Purged => Detail::Purged.word(),
+            Self::Route => Detail::Route.word(),
         }
     }
 }
@@ -212,6 +222,12 @@ fn seconds(value: &[u8]) -> u64 {
         return 0;
     }
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(MOST_SECONDS).min(MOST_SECONDS)
+}
+
+/// Whether a head, of a request or an answer, forbids to send other bytes than the partner's (RFC 9111 §5.2.1.6, §5.2.2.6).
+pub fn forbids_transform(head: &HeaderMap) -> bool {
+    let mut names = head.get_all(CACHE_CONTROL).iter().flat_map(|line| directives(line.as_bytes()));
+    names.any(|(name, _)| name.eq_ignore_ascii_case(b"no-transform"))
 }
 
 /// The directives of one line; a comma inside quotes separates nothing.

@@ -66,6 +66,8 @@ impl Store {
     /// Purges what is meant and hands back how many answers that were; looks at every key unless told that `only` one can be meant.
     pub fn purge(&self, which: &Which, how: How, only: bool, now: Now) -> usize {
         self.purges.note(which, now.tick);
+        // moka 0.12 loses the weight of a change that still waits when its slot is removed.
+        self.slots.run_pending_tasks();
         match which {
             Which::Resource(key) if only => usize::from(self.give_up(key, how, now)),
             _ => {
@@ -77,16 +79,21 @@ impl Store {
 
     /// Whether there was an answer to give up.
     fn give_up(&self, key: &Key, how: How, now: Now) -> bool {
-        if how == How::Hard {
-            return matches!(self.slots.remove(key), Some(Slot::Entry(_)));
-        }
         // Nothing may be stored between the look and the replacement: what came meanwhile is newer.
         let _nobody_stores = self.purges.0.write();
         let mut found = false;
         let _ = self.slots.entry_by_ref(key).and_compute_with(|held| match held.map(moka::Entry::into_value) {
+            Some(slot) if how == How::Hard => {
+                found = slot.answers() > 0;
+                Op::Remove
+            }
             Some(Slot::Entry(entry)) => {
                 found = true;
                 Op::Put(Slot::Entry(Arc::new(entry.ended(now.tick))))
+            }
+            Some(Slot::Variants(variants)) if variants.len() > 0 => {
+                found = true;
+                Op::Put(Slot::Variants(Arc::new(variants.ended(now.tick))))
             }
             _ => Op::Nop,
         });

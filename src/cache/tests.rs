@@ -8,12 +8,13 @@ use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 
-use super::entry::{Shown, Tag};
+use super::entry::Tag;
 use super::policy::{Life, NotStored, Stage, judge};
 use super::*;
 use crate::access::{Grant, Rules};
 use crate::account_api::{Endpoint, PREFIX};
-use crate::route::{Resource, Route, Routes, Target, Terms};
+use crate::route::{Mode, Resource, Route, Routes, Target, Terms};
+use crate::token::bounds::Bounds;
 use crate::token::ring::Ring;
 use crate::token::scope::ScopeNames;
 use crate::token::{Caller, Policy, Tokens, Wish};
@@ -283,15 +284,6 @@ fn a_tag_is_the_digest_of_the_bytes() {
 }
 
 #[test]
-fn of_two_views_made_at_once_the_first_stays() {
-    let entry = document(b"{}", "");
-    assert!(entry.shown().is_none());
-    let shown = |bytes: &'static [u8]| Shown { bytes: Bytes::from_static(bytes), tag: Tag::of(bytes) };
-    assert_eq!(entry.show(shown(b"first")).bytes, "first");
-    assert_eq!(entry.show(shown(b"second")).bytes, "first");
-}
-
-#[test]
 fn an_entry_rests_until_its_moment() {
     let entry = document(b"{}", "");
     assert!(!entry.is_resting(CAME));
@@ -301,7 +293,7 @@ fn an_entry_rests_until_its_moment() {
 }
 
 fn store(max_bytes: u64, max_object: usize) -> Store {
-    Store::new(Settings { max_bytes, max_object })
+    Store::new(Settings { max_bytes, max_object, max_variants: 8 })
 }
 
 fn now(after: u64) -> Now {
@@ -323,6 +315,84 @@ fn what_is_held_ages_through_its_stages() {
     store.remember_uncacheable(key.clone(), now(0), asked);
     assert!(matches!(store.look(&key, now(9)), Held::Uncacheable));
     assert!(matches!(store.look(&key, now(10)), Held::Absent));
+}
+
+fn shown(bytes: &'static [u8]) -> Shown {
+    Shown { bytes: Bytes::from_static(bytes), tag: Tag::of(bytes) }
+}
+
+fn kept(store: &Store, key: &Key, entry: &Arc<Entry>, right: Right, coding: Coding, bytes: &'static [u8]) -> bool {
+    store.keep_face(key.clone(), entry, right, coding, &shown(bytes));
+    entry.face(right, coding).is_some_and(|face| face.bytes == bytes)
+}
+
+#[test]
+fn of_two_forms_made_at_once_the_first_stays_and_each_right_and_coding_has_its_own() {
+    let (store, key, entry) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    let right = Right::numbered(1);
+    assert!(entry.face(right, Coding::Identity).is_none());
+    assert!(kept(&store, &key, &entry, right, Coding::Identity, b"first"));
+    assert!(!kept(&store, &key, &entry, right, Coding::Identity, b"second"));
+    assert!(kept(&store, &key, &entry, right, Coding::Gzip, b"zipped"));
+    assert!(kept(&store, &key, &entry, Right::FULL, Coding::Gzip, b"all zipped"));
+    assert!(kept(&store, &key, &entry, Right::numbered(2), Coding::Identity, b"other"));
+    assert!(entry.face(right, Coding::Identity).is_some_and(|face| face.bytes == "first"));
+}
+
+#[test]
+fn sixteen_rights_are_kept_of_an_entry_and_the_seventeenth_is_not() {
+    let (store, key, entry) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    for number in 0..16 {
+        assert!(kept(&store, &key, &entry, Right::numbered(number), Coding::Identity, b"[]"), "{number}");
+    }
+    assert!(!kept(&store, &key, &entry, Right::numbered(16), Coding::Identity, b"[]"));
+    assert!(kept(&store, &key, &entry, Right::numbered(3), Coding::Gzip, b"zipped"));
+    assert!(kept(&store, &key, &entry, Right::FULL, Coding::Gzip, b"zipped"));
+}
+
+#[test]
+fn many_threads_that_make_forms_at_once_lose_none_and_keep_no_more_than_there_is_room_for() {
+    let (store, key, entry) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    store.keep(key.clone(), Arc::clone(&entry), now(0).tick).unwrap();
+    std::thread::scope(|scope| {
+        for first in 0..8 {
+            let (store, key, entry) = (&store, &key, &entry);
+            scope.spawn(move || {
+                for nth in 0..8 {
+                    let right = Right::numbered((first + nth) % 8);
+                    assert!(kept(store, key, entry, right, Coding::Identity, b"view"));
+                    assert!(kept(store, key, entry, right, Coding::Gzip, b"view"));
+                }
+                (8..40).for_each(|number| {
+                    let _ = kept(store, key, entry, Right::numbered(number), Coding::Identity, b"view");
+                });
+            });
+        }
+    });
+    let held = (0..40).filter(|&number| entry.face(Right::numbered(number), Coding::Identity).is_some()).count();
+    assert_eq!(held, 16);
+    assert_eq!((0..8).filter(|&number| entry.face(Right::numbered(number), Coding::Gzip).is_some()).count(), 8);
+}
+
+#[test]
+fn forms_are_weighed_when_they_are_made_and_never_bring_an_entry_back() {
+    static LONG: [u8; 5000] = [b'x'; 5000];
+    let (store, key, old) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    store.keep(key.clone(), Arc::clone(&old), now(0).tick).unwrap();
+    let (_, before, _) = store.figures();
+    store.keep_face(key.clone(), &old, Right::numbered(1), Coding::Identity, &shown(&LONG));
+    let (entries, after, evicted) = store.figures();
+    assert!(entries == 1 && evicted == 0 && (before + 5000..before + 5200).contains(&after), "{before} {after}");
+
+    let new = document(b"{\"new\":1}", "");
+    store.keep(key.clone(), Arc::clone(&new), now(0).tick).unwrap();
+    store.keep_face(key.clone(), &old, Right::numbered(2), Coding::Identity, &shown(&LONG));
+    assert!(matches!(store.look(&key, now(0)), Held::Fresh(held) if Arc::ptr_eq(&held, &new)));
+    assert_eq!(store.figures().0, 1);
+    store.slots.invalidate(&key);
+    store.keep_face(key.clone(), &new, Right::numbered(2), Coding::Identity, &shown(&LONG));
+    assert!(matches!(store.look(&key, now(0)), Held::Absent));
+    assert_eq!(store.figures().1, 0);
 }
 
 #[test]
@@ -371,10 +441,20 @@ fn asker() -> Asker {
         issuer: "http://127.0.0.1".to_owned(),
         audience: "account-api".to_owned(),
         accept_api_key_header: true,
-        callers: vec![Policy { name: "billing".to_owned(), scopes }],
+        callers: vec![Policy {
+            name: "billing".to_owned(),
+            scopes,
+            bounds: Bounds::default(),
+            priority: Default::default(),
+        }],
     };
     let tokens = Tokens::new(settings, Arc::new(Ring::in_memory().unwrap()), Arc::clone(&names));
-    let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), ttl: Duration::from_secs(60) };
+    let wish = Wish {
+        caller: "billing".to_owned(),
+        scopes: Vec::new(),
+        bounds: Bounds::default(),
+        ttl: Duration::from_secs(60),
+    };
     let token = tokens.issue(&wish, now(0)).unwrap().token;
     let headers = head(&[(http::header::AUTHORIZATION, &format!("Bearer {token}"))]);
     let caller = tokens.identify(&headers, now(0)).unwrap();
@@ -386,6 +466,7 @@ fn route(name: &str, stored: bool, names: &ScopeNames) -> Route {
         name: name.to_owned(),
         scope: names.set_of(["all:read"]),
         scope_name: "all:read".to_owned(),
+        mode: if stored { Mode::Api } else { Mode::Standard { forward_authorization: false } },
         stored,
         terms: terms(false),
         query: vec!["provider_id".to_owned(), "page".to_owned()],
@@ -400,7 +481,7 @@ impl Asker {
         let uri = target.parse().unwrap();
         let wanted = self.routes.find(method, &Target::parse(&uri).unwrap()).unwrap();
         let route = self.routes.at(wanted.route()).unwrap();
-        (self.rules.decide(Arc::clone(&self.caller), wanted, route).unwrap(), route)
+        (self.rules.decide(Arc::clone(&self.caller), wanted, route).unwrap().granted().unwrap(), route)
     }
 
     fn key(&self, path: &str, headers: &HeaderMap) -> Key {
@@ -503,6 +584,39 @@ fn equal_resources_have_equal_keys_and_no_others_do() {
         Ok(())
     });
     law.unwrap();
+}
+
+#[test]
+fn the_full_rights_forms_of_an_unchanged_body_outlive_its_refresh() {
+    let (store, key, old) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
+    store.keep(key.clone(), Arc::clone(&old), now(0).tick).unwrap();
+    store.keep_face(key.clone(), &old, Right::FULL, Coding::Gzip, &shown(b"zipped"));
+    let (_, before, _) = store.figures();
+    store.keep_face(key.clone(), &old, Right::numbered(1), Coding::Gzip, &shown(b"narrow"));
+    let confirmed = old.freshened(&HeaderMap::new(), old.life());
+    assert!(confirmed.face(Right::FULL, Coding::Gzip).is_some());
+    assert!(
+        confirmed.face(Right::numbered(1), Coding::Gzip).is_none(),
+        "it would tell that nothing hidden has changed"
+    );
+    store.keep(key, Arc::new(confirmed), now(0).tick).unwrap();
+    assert_eq!(store.figures().1, before, "they are weighed with the new entry");
+    let again =
+        |body: &'static [u8]| Entry::new(StatusCode::OK, &HeaderMap::new(), body, Ok(old.life())).with_forms_of(&old);
+    assert!(again(b"{}").face(Right::FULL, Coding::Gzip).is_some());
+    assert!(again(b"{\"new\":1}").face(Right::FULL, Coding::Gzip).is_none());
+}
+
+#[test]
+fn that_bytes_may_not_be_transformed_is_remembered_until_the_partner_says_otherwise() {
+    let says = |line: &'static str| HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(line))]);
+    let entry = |line| Entry::new(StatusCode::OK, &says(line), b"{}", Ok(document(b"{}", "").life()));
+    assert!(entry("max-age=60, No-Transform").forbids_transform());
+    assert!(!entry("max-age=60, x=\"a, no-transform\"").forbids_transform());
+    let held = entry("no-transform");
+    assert!(held.freshened(&HeaderMap::new(), held.life()).forbids_transform());
+    assert!(!held.freshened(&says("max-age=60"), held.life()).forbids_transform());
+    assert!(entry("").freshened(&says("no-transform"), held.life()).forbids_transform());
 }
 
 mod purging;

@@ -1,5 +1,5 @@
 //! How is it tried out?
-//! Given nothing, runs simulator, gateway and three callers in one process, and prints what to paste.
+//! Given nothing, runs simulator, gateway and four callers in one process, and prints what to paste.
 //! Never writes a file: keys and state are in memory.
 
 use std::fmt::Write as _;
@@ -18,11 +18,14 @@ use crate::config::{self, Given};
 use crate::listen;
 use crate::secret::Secret;
 use crate::simulator::{self, Sample, Simulator};
+use crate::token::bounds::Bounds;
+use crate::upstream::credential::Source;
 
-const CALLERS: [(&str, &str, &str); 3] = [
+const CALLERS: [(&str, &str, &str); 4] = [
     ("BILLING", "billing", "everything, personal data included"),
     ("SUPPORT", "support", "clients and projects, personal data blanked"),
     ("DASHBOARD", "dashboard", "providers and resources only"),
+    ("REGION", "region", "everything, but of one provider alone"),
 ];
 
 const SETTINGS: &str = r#"
@@ -47,6 +50,11 @@ name = "dashboard"
 scopes = ["providers:read", "resources:read"]
 clients = ["*"]
 providers = ["*"]
+[[callers]]
+name = "region"
+scopes = ["clients:read", "projects:read", "providers:read", "resources:read", "pii:read"]
+clients = ["*"]
+providers = ["one"]
 "#;
 
 /// Runs until Ctrl-C.
@@ -66,11 +74,15 @@ pub(super) async fn demo() -> anyhow::Result<()> {
         "[server]\nname = \"demo\"\npublic_url = \"http://{address}\"\n[[listeners]]\naddress = \"{address}\"\n[health]\nlisten = \"{}\"\n[admin]\nlisten = \"{}\"\n{}",
         health.local_addr()?,
         admin.local_addr()?,
-        SETTINGS.replacen("[upstream]", &format!("[upstream]\nurl = \"http://{partner_at}\""), 1),
+        SETTINGS.replacen("[upstream]", &format!("[upstream]\nurl = \"http://{partner_at}\""), 1).replacen(
+            "\"one\"",
+            &format!("{:?}", sample.provider),
+            1
+        ),
     );
     let config = config::load(Given { file: None, text: Some(text), environment: Vec::new(), flags: Vec::new() })?;
     let dialer = crate::dial::dialer(None, config.upstream.connect_timeout)?;
-    let house = boot::join(&config, boot::ring(&config.tokens)?, key, dialer, clock)?;
+    let house = boot::join(&config, boot::ring(&config.tokens)?, vec![Source::Fixed(key)], dialer, clock)?;
     let authority = boot::authority(&config, Arc::clone(&house.tokens), clock).await?;
     let page = page(&authority, &config, &sample).await?;
     let serving = boot::serve(Arc::clone(&house), authority, &config, vec![public], health, admin.into())?;
@@ -109,10 +121,10 @@ async fn page(authority: &Authority, config: &config::Config, sample: &Sample) -
     writeln!(page, "  gateway   {gateway}")?;
     writeln!(page, "  partner   {}  {dim}(simulated; its key stays inside){off}", config.upstream.url)?;
     writeln!(page, "  health    http://{}  {dim}/livez /readyz /metrics{off}\n", config.health.listen)?;
-    writeln!(page, "{bold}Three callers{off}  {dim}paste these first{off}\n")?;
+    writeln!(page, "{bold}Four callers{off}  {dim}paste these first{off}\n")?;
     for (variable, caller, may) in CALLERS {
         let ttl = config.tokens.max_ttl.min(Duration::from_secs(3600));
-        let token = authority.issue_for(caller, Vec::new(), Some(ttl), How::Command).await?.token;
+        let token = authority.issue_for(caller, Vec::new(), Bounds::default(), Some(ttl), How::Command).await?.token;
         writeln!(page, "{dim}# {caller}: {may}{off}\nexport {variable}={token}")?;
     }
     let client = &sample.client;
@@ -128,6 +140,12 @@ async fn page(authority: &Authority, config: &config::Config, sample: &Sample) -
         (
             "an existing client changes host and key only",
             format!("curl -H \"X-Reseller-Api-Key: $DASHBOARD\" {base}/clients/{client}/resources/"),
+        ),
+        (
+            "what a client uses: of all its providers, and of the one that this caller is bound to",
+            format!(
+                "curl -H \"Authorization: Bearer $BILLING\" {base}/clients/{client}/providers/\ncurl -H \"Authorization: Bearer $REGION\" {base}/clients/{client}/providers/"
+            ),
         ),
         ("a right it does not have", format!("curl -H \"Authorization: Bearer $DASHBOARD\" {base}/clients/")),
         (

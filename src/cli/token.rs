@@ -18,6 +18,7 @@ use crate::authority::{Authority, secret};
 use crate::boot;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::token::bounds::{Bound, Bounds};
 
 use super::running::{self, Running};
 use super::{Configured, duration};
@@ -35,10 +36,10 @@ pub(super) enum TokenCommand {
         /// A scope of the caller's; repeat for more. Without it: all but `write`, `cache:refresh` and `gateway:admin`.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
-        /// Narrow it to a client; not available in this version.
+        /// Narrow it to a client, by its id; repeat for more. Without it: the caller's clients.
         #[arg(long = "client", value_name = "ID")]
         clients: Vec<String>,
-        /// Narrow it to a provider; not available in this version.
+        /// Narrow it to a provider, by its id; repeat for more. Without it: the caller's providers.
         #[arg(long = "provider", value_name = "ID")]
         providers: Vec<String>,
         /// For how long (for example 30m), at most `tokens.max_ttl`. Without it: the caller's `token_ttl`.
@@ -111,10 +112,9 @@ impl<'c> Desk<'c> {
 pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
     match command {
         TokenCommand::Issue { configured, caller, scopes, clients, providers, ttl } => {
-            if !clients.is_empty() || !providers.is_empty() {
-                bail!("--client and --provider: tokens with bounds are not available in this version");
-            }
-            issue(&configured.load()?, &caller, scopes, ttl).await
+            let config = configured.load()?;
+            let bounds = Bounds { clients: narrowed_to(&clients)?, providers: narrowed_to(&providers)? };
+            issue(&config, &caller, scopes, bounds, ttl).await
         }
         TokenCommand::List { configured, caller, json } => list(&configured.load()?, caller, json).await,
         TokenCommand::Inspect { configured, token, json } => inspect::run(&configured.load()?, token, json).await,
@@ -132,14 +132,31 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
     }
 }
 
-async fn issue(config: &Config, caller: &str, scopes: Vec<String>, ttl: Option<Duration>) -> anyhow::Result<()> {
+/// The set that flags name; none is all.
+fn narrowed_to(ids: &[String]) -> anyhow::Result<Bound> {
+    if ids.is_empty() { Ok(Bound::All) } else { Ok(Bound::of(ids)?) }
+}
+
+async fn issue(
+    config: &Config,
+    caller: &str,
+    scopes: Vec<String>,
+    bounds: Bounds,
+    ttl: Option<Duration>,
+) -> anyhow::Result<()> {
     let token = match Desk::find(config).await? {
         Desk::Running(running) => {
-            let wish = json!({"caller": caller, "scopes": scopes, "ttl_seconds": ttl.map(|ttl| ttl.as_secs())});
+            let wish = json!({
+                "caller": caller,
+                "scopes": scopes,
+                "clients": bounds.clients.names(),
+                "providers": bounds.providers.names(),
+                "ttl_seconds": ttl.map(|ttl| ttl.as_secs()),
+            });
             let said = running.ask(Method::POST, "tokens", Some(&wish)).await?;
             said.get("token").and_then(Value::as_str).context("the gateway's answer has no token")?.to_owned()
         }
-        Desk::Here(authority) => authority.issue_for(caller, scopes, ttl, How::Command).await?.token,
+        Desk::Here(authority) => authority.issue_for(caller, scopes, bounds, ttl, How::Command).await?.token,
     };
     writeln!(std::io::stdout(), "{token}")?;
     Ok(())

@@ -13,6 +13,7 @@ use super::table::Table;
 use super::tree::Value;
 use super::words::{self, Word};
 use crate::gcra::Rate;
+use crate::token::bounds::{self, Bound};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -163,15 +164,6 @@ pub struct Caller {
     pub limits: Option<Limits>,
 }
 
-/// Which of the partner's objects a caller may see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bound {
-    /// All, written `["*"]`.
-    All,
-    /// These identifiers; none where it is empty.
-    Only(Vec<String>),
-}
-
 /// The SHA-256 digest of a caller's secret, as `token secret` prints it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretDigest(pub [u8; 32]);
@@ -228,8 +220,8 @@ impl Caller {
         let caller = Self {
             name: name.unwrap_or_default(),
             scopes: t.list("scopes", words::scope).unwrap_or_default(),
-            clients: Bound::read(&mut t, "clients"),
-            providers: Bound::read(&mut t, "providers"),
+            clients: bound(&mut t, "clients"),
+            providers: bound(&mut t, "providers"),
             secrets: t.list("secrets", SecretDigest::read).unwrap_or_default(),
             subjects: t.tables("subjects").unwrap_or_default().into_iter().map(Subject::read).collect(),
             priority: t.get("priority", words::word).unwrap_or(Priority::Interactive),
@@ -244,8 +236,8 @@ impl Caller {
         page.head("[[callers]]");
         page.line("name", self.name.as_str());
         page.list("scopes", &self.scopes);
-        self.clients.write(page, "clients");
-        self.providers.write(page, "providers");
+        page.list("clients", &self.clients.names());
+        page.list("providers", &self.providers.names());
         page.list("secrets", &vec!["(hidden)"; self.secrets.len()]);
         let subjects = self.subjects.iter().map(|subject| {
             let pairs = [("issuer", &subject.issuer), ("sub", &subject.sub)];
@@ -266,28 +258,16 @@ impl Caller {
     }
 }
 
-impl Bound {
-    fn read(t: &mut Table<'_>, key: &'static str) -> Self {
-        if !t.has(key) {
-            t.notes.missing(&t.at(key), format!("a caller says which {key} it may see; [\"*\"] is all, [] is none"));
-        }
-        let one = |text: &str| if text == "*" { Ok(text.to_owned()) } else { words::identifier(text) };
-        let names = t.list(key, one).unwrap_or_default();
-        if names == ["*"] {
-            return Self::All;
-        }
-        if names.iter().any(|name| name == "*") {
-            t.notes.fault(&t.at(key), "\"*\" is all and stands alone");
-        }
-        Self::Only(names)
+fn bound(t: &mut Table<'_>, key: &'static str) -> Bound {
+    if !t.has(key) {
+        t.notes.missing(&t.at(key), format!("a caller says which {key} it may see; [\"*\"] is all, [] is none"));
     }
-
-    fn write(&self, page: &mut Page, key: &str) {
-        match self {
-            Self::All => page.list(key, &["*"]),
-            Self::Only(names) => page.list(key, names),
-        }
-    }
+    let one = |text: &str| if text == bounds::ALL { Ok(text.to_owned()) } else { words::identifier(text) };
+    let names = t.list(key, one).unwrap_or_default();
+    Bound::of(&names).unwrap_or_else(|why| {
+        t.notes.fault(&t.at(key), why.to_string());
+        Bound::default()
+    })
 }
 
 impl SecretDigest {
@@ -313,9 +293,14 @@ impl Subject {
 
 impl Limits {
     fn read(mut t: Table<'_>) -> Self {
+        if t.has("burst") && !t.has("requests") {
+            t.notes
+                .fault(&t.at("burst"), "this many `requests` may come at once, and nothing limits them; set requests");
+        }
+        let requests = t.get("requests", words::rate).unwrap_or(Rate::Unlimited);
         let limits = Self {
-            requests: t.get("requests", words::rate).unwrap_or(Rate::Unlimited),
-            burst: t.get("burst", words::whole(1..=1_000_000)).unwrap_or(1),
+            requests,
+            burst: t.get("burst", words::whole(1..=1_000_000)).unwrap_or_else(|| requests.in_a_second()),
             concurrent: t.get("concurrent", words::whole(1..=1_000_000)),
             upstream: t.get("upstream", words::rate).unwrap_or(Rate::Unlimited),
         };

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use super::Config;
 use super::callers::LONGEST_WITHOUT_STATE;
 use super::notes::Notes;
-use super::routes::{Projection, ROUTE_NAMES, Route};
+use super::routes::{Projection, ROUTE_NAMES, Route, RouteMode};
 use super::words::{is_loopback, nearest};
+use crate::access::PROVIDER_QUERY;
+use crate::account_api::Endpoint;
 use crate::authority;
 use crate::listen::Address;
 use crate::token::operator;
@@ -25,6 +27,7 @@ pub(super) fn all(config: &Config, notes: &Notes) {
     scopes(config, notes);
     lifetimes(config, notes);
     proofs(config, notes);
+    lists_of_providers(config, notes);
     for (index, caller) in config.callers.iter().enumerate() {
         let earlier = config.callers.iter().take(index).position(|other| other.name == caller.name);
         if let Some(earlier) = earlier.filter(|_| !caller.name.is_empty()) {
@@ -41,7 +44,7 @@ pub(super) fn all_routes(config: &Config) -> impl Iterator<Item = (String, &Rout
 }
 
 /// Whether the dotted key is a route of the Account API's own.
-pub(super) fn is_one_of_the_seven(key: &str) -> bool {
+fn is_one_of_the_seven(key: &str) -> bool {
     key.starts_with("routes.") && key != "routes.other"
 }
 
@@ -90,11 +93,37 @@ fn same_address_twice(config: &Config, notes: &Notes) {
     }
 }
 
+/// What the partner says decides in standard mode, and every header goes on.
+fn without_effect(key: &str, route: &Route, notes: &Notes) {
+    let d = Route::with_defaults(&route.name);
+    let set = [
+        ("ttl", route.ttl != d.ttl),
+        ("stale_while_revalidate", route.stale_while_revalidate != d.stale_while_revalidate),
+        ("stale_if_error", route.stale_if_error != d.stale_if_error),
+        ("negative_ttl", route.negative_ttl != d.negative_ttl),
+        ("override", route.r#override != d.r#override),
+        ("query", route.query != d.query),
+        ("ignore_query", route.ignore_query != d.ignore_query),
+        ("forward_headers", route.forward_headers != d.forward_headers),
+    ];
+    for (name, _) in set.iter().filter(|(_, set)| *set) {
+        notes.warn(&format!("{key}.{name}"), "has no effect in mode \"standard\"");
+    }
+}
+
 fn routes(config: &Config, notes: &Notes) {
     for (key, route) in all_routes(config) {
+        if route.mode == RouteMode::Standard {
+            without_effect(&key, route, notes);
+        }
         let twice = route.ignore_query.iter().position(|name| route.query.contains(name));
         if let Some(index) = twice {
             notes.fault(&format!("{key}.ignore_query[{index}]"), "the same parameter stands in `query`");
+        }
+        if route.forward_authorization && route.mode == RouteMode::Api {
+            let reason =
+                "nothing of a caller's goes to the partner in mode \"api\"; set mode = \"standard\", or drop this";
+            notes.fault(&format!("{key}.forward_authorization"), reason);
         }
         if is_one_of_the_seven(&key) && route.projection == Projection::NoneNeeded {
             notes.fault(
@@ -137,6 +166,23 @@ fn scopes(config: &Config, notes: &Notes) {
                 let hint = nearest(scope, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
                 notes.fault(&key, format!("no route names the scope `{scope}`{}", hint.unwrap_or_default()));
             }
+        }
+    }
+}
+
+/// A caller that is bound to providers lists clients by naming one of them.
+fn lists_of_providers(config: &Config, notes: &Notes) {
+    let Some(clients) = config.routes.iter().find(|route| route.name == Endpoint::Clients.name()) else { return };
+    if clients.query.iter().any(|name| name == PROVIDER_QUERY) {
+        return;
+    }
+    for (index, caller) in config.callers.iter().enumerate() {
+        if !caller.providers.is_all() && caller.scopes.contains(&clients.scope) {
+            let key = format!("callers[{index}].providers");
+            notes.warn(
+                &key,
+                format!("it can never list clients: `query` of [routes.clients] lacks \"{PROVIDER_QUERY}\""),
+            );
         }
     }
 }

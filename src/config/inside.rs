@@ -8,6 +8,7 @@ use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
 use super::words::{self, Word};
+use crate::view::Allow;
 
 const MIB: u64 = 1 << 20;
 
@@ -59,7 +60,11 @@ pub struct Views {
 
 impl Views {
     pub(super) fn read(mut t: Table<'_>) -> Self {
-        let allow = t.list("allow", |text| words::filled(&Value::Text(text.to_owned()))).unwrap_or_default();
+        let one = |text: &str| match Allow::default().add(text) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(why) => Err(why.to_string()),
+        };
+        let allow = t.list("allow", one).unwrap_or_default();
         t.finish();
         Self { allow }
     }

@@ -45,13 +45,7 @@ impl Page {
 
     /// A time.
     pub(super) fn time(&mut self, key: &str, time: Duration) {
-        let days = time.as_secs() / 86_400;
-        let text = if days > 1 && time == Duration::from_secs(days * 86_400) {
-            format!("{days}d")
-        } else {
-            SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&time)
-        };
-        self.line(key, text);
+        self.line(key, time_text(time));
     }
 
     /// A number of bytes, in the largest unit that says it exactly.
@@ -77,4 +71,13 @@ impl Page {
     pub(super) fn close(self) -> String {
         self.0
     }
+}
+
+/// A time as the configuration writes it.
+pub(super) fn time_text(time: Duration) -> String {
+    let days = time.as_secs() / 86_400;
+    if days > 1 && time == Duration::from_secs(days * 86_400) {
+        return format!("{days}d");
+    }
+    SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&time)
 }

@@ -126,6 +126,24 @@ fn the_port_is_the_partners_own_unless_named() {
 }
 
 #[test]
+fn a_callers_rate_without_a_burst_allows_a_second_of_it_at_once() {
+    let limits = |text: &str| {
+        let caller = "[[callers]]\nname = \"b\"\nclients = [\"*\"]\nproviders = [\"*\"]\n[callers.limits]\n";
+        loaded(&format!("{LEAST}{caller}{text}")).callers.remove(0).limits.unwrap()
+    };
+    let per_second = |count: u64| Rate::Every(Duration::from_secs(1) / u32::try_from(count).unwrap());
+    let none = Limits { requests: Rate::Unlimited, burst: 1, concurrent: None, upstream: Rate::Unlimited };
+    assert_eq!(limits(""), none);
+    assert_eq!(limits("requests = \"200/s\""), Limits { requests: per_second(200), burst: 200, ..none.clone() });
+    assert_eq!(limits("requests = \"200/s\"\nburst = 7").burst, 7);
+    assert_eq!(limits("requests = \"30/m\"").burst, 1);
+    assert_eq!(
+        limits("concurrent = 3\nupstream = \"2/s\""),
+        Limits { concurrent: Some(3), upstream: per_second(2), ..none }
+    );
+}
+
+#[test]
 fn flags_override_variables_and_variables_the_file() {
     let mut given = variables(&[
         ("RESELLER_GATEWAY__UPSTREAM__BUDGET__RATE", "5/s"),
@@ -256,22 +274,32 @@ fn secrets_are_hidden_wherever_a_configuration_shows() {
 #[test]
 fn settings_without_effect_are_warnings_with_their_place() {
     let text = format!(
-        "{LEAST}breaker.failures = 1\nexpect.clients = 7\n[cache]\nmax_variants = 1\n\
+        "{LEAST}[routes.other]\nttl = \"7s\"\nforward_headers = [\"accept\"]\n\
          [telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\ntrace_sample = 1\n"
     );
     let warnings = loaded(&text).warnings;
     let keys: BTreeSet<_> = warnings.iter().map(|warning| warning.key.as_str()).collect();
-    let expected = [
-        "cache.max_variants",
-        "telemetry.otlp_endpoint",
-        "telemetry.trace_sample",
-        "upstream.breaker.failures",
-        "upstream.expect.clients",
-    ];
+    let expected =
+        ["routes.other.forward_headers", "routes.other.ttl", "telemetry.otlp_endpoint", "telemetry.trace_sample"];
     assert_eq!(keys, BTreeSet::from(expected));
-    assert!(
-        warnings.iter().any(|warning| warning.to_string().starts_with("gateway.toml:4:20: upstream.breaker.failures"))
-    );
+    assert!(warnings.iter().any(|warning| warning.to_string().starts_with("gateway.toml:5:7: routes.other.ttl")));
+}
+
+#[test]
+fn a_caller_s_bounds_are_sets_and_one_that_can_list_nothing_is_warned_of() {
+    let text = |query: &str| {
+        format!(
+            "{LEAST}[routes.clients]\nquery = [{query}]\n[[callers]]\nname = \"b\"\nscopes = [\"clients:read\"]\n\
+             clients = []\nproviders = [\"024C2B6D-CBB8-4056-9D3F-8055FA86659C\", \"b\"]\n"
+        )
+    };
+    let config = loaded(&text("\"provider_id\""));
+    let caller = &config.callers[0];
+    assert_eq!(caller.clients.names(), Vec::<String>::new());
+    assert_eq!(caller.providers.names(), ["024c2b6d-cbb8-4056-9d3f-8055fa86659c", "b"]);
+    assert_eq!((config.warnings.len(), loaded(&config.render()).callers), (0, config.callers));
+    let warned = loaded(&text("")).warnings;
+    assert!(matches!(&warned[..], [one] if one.key == "callers[0].providers" && one.reason.contains("provider_id")));
 }
 
 proptest! {

@@ -10,24 +10,29 @@ use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::access::Grant;
-use crate::budget::{Asked, Cause, Later, Permit};
-use crate::cache::policy::{self, NotStored};
+use crate::budget::lanes::Lane;
+use crate::budget::{Asker, Cause, Permit};
+use crate::cache::policy::{self, NotStored, Stage};
 use crate::cache::{self, Entry, Held, Key};
 use crate::clock::{Now, Tick};
-use crate::flight::{Joined, Obligation};
+use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
+use crate::token::Priority;
 use crate::trail::Trail;
-use crate::upstream::{Failed, Fetched, Wish, pause_until};
+use crate::upstream::{Failed, Fetched, Wish};
 
 use super::refusal::{Fault, Refusal};
-use super::respond::{Body, Came};
-use super::{Dials, Gateway, REFRESHES};
+use super::respond::{Body, Came, accepts_json};
+use super::{Dials, Gateway, REFRESHES, turn};
+
+/// So many keys are shown over one resource: both slots, and what was put into one of them meanwhile.
+pub(super) const MOST_KEYS: u32 = 3;
 
 /// After a failure an entry is left alone for this long.
 const REST: Duration = Duration::from_secs(1);
 
 /// So many flights are under way that another finds no place; they last as long as the budget lets them wait.
-const FULL: Refusal = Refusal::Busy { retry: Duration::from_secs(1) };
+pub(super) const FULL: Refusal = Refusal::Busy { retry: Duration::from_secs(1) };
 
 /// What a flight brings.
 #[derive(Debug, Clone)]
@@ -47,15 +52,42 @@ pub enum Landed {
     Refused(Refusal),
 }
 
+/// What is done in place of starting a flight.
+pub(super) enum Instead<T> {
+    /// Another one has just landed.
+    Show(T),
+    /// Its caller may not.
+    Refuse(Refusal),
+}
+
 /// All that a flight takes along: nothing of a caller.
 struct Plan {
     route: RouteIndex,
-    key: Key,
+    /// Where the answer is stored; `None` where the route stores nothing.
+    key: Option<Key>,
     wish: Wish,
     cause: Cause,
+    asker: Asker,
     held: Option<Arc<Entry>>,
     /// When `held` was still there.
     held_at: Tick,
+}
+
+/// How one comes to what is wanted.
+enum Boarded {
+    /// It landed just now.
+    Held(Arc<Entry>),
+    /// By a flight; `true` if somebody else had started it.
+    Waits(Pending<Landed>, bool),
+}
+
+/// The answer of a flight that is over.
+fn entry_of(landed: Option<Landed>) -> Result<Arc<Entry>, Refusal> {
+    match landed {
+        Some(Landed::Answer { entry, .. }) => Ok(entry),
+        Some(Landed::Refused(refusal)) => Err(refusal),
+        None => Err(Fault::Failed(Failed::Broken).into()),
+    }
 }
 
 impl<C: Dials> Gateway<C> {
@@ -68,25 +100,68 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let why = if held.is_some() { "stale" } else { "uri-miss" };
-        let (pending, collapsed) = match self.flights.join(&key) {
-            Joined::Wait(pending) => (pending, true),
-            Joined::Fetch(obligation, pending) => {
-                // Between the look and the join a flight may have landed: its answer is as good as a new one.
-                if let Held::Fresh(entry) = self.store.look(&key, self.clock.now()) {
-                    return self.show(grant, entry, Came::Hit, parts, trail).await;
-                }
-                let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
-                let plan = self.plan(grant, key, held, cause, parts);
-                let this = Arc::clone(self);
-                self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
-                (pending, false)
-            }
-            Joined::Full => return Err(FULL),
+        let why = match held.as_ref().map(|held| held.life().stage(self.clock.tick())) {
+            None => "uri-miss",
+            // Good enough as it is: the request's own words sent us.
+            Some(Stage::Fresh | Stage::Stale) => "request",
+            Some(Stage::OnError | Stage::Over) => "stale",
+        };
+        let (pending, collapsed) = match self.board(grant, key, held, parts, trail)? {
+            Boarded::Held(entry) => return self.show(grant, entry, Came::Hit, parts, trail).await,
+            Boarded::Waits(pending, collapsed) => (pending, collapsed),
         };
         let deadline = trail.began.plus(self.settings.request_timeout);
         let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
         self.show_landed(grant, landed, (why, collapsed), parts, trail).await
+    }
+
+    /// The same for the gateway's own eyes.
+    pub(super) async fn land_joined(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Key,
+        held: Option<Arc<Entry>>,
+        parts: &Parts,
+        trail: &Trail,
+    ) -> Result<Arc<Entry>, Refusal> {
+        let pending = match self.board(grant, key, held, parts, trail)? {
+            Boarded::Held(entry) => return Ok(entry),
+            Boarded::Waits(pending, _) => pending,
+        };
+        let deadline = trail.began.plus(self.settings.request_timeout);
+        entry_of(self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?)
+    }
+
+    /// Takes a place in the flight for this key, and starts it if there is none: joining is free, starting is paid for.
+    fn board(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Key,
+        held: Option<Arc<Entry>>,
+        parts: &Parts,
+        trail: &Trail,
+    ) -> Result<Boarded, Refusal> {
+        let now = self.clock.now();
+        // Between the look and the join a flight may have landed: its answer is as good as a new one.
+        let may_start = || match self.store.look(&key, now) {
+            Held::Fresh(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
+                Err(Instead::Show(entry))
+            }
+            _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
+        };
+        match self.flights.join_or(&key, turn::urgency(lane_of(grant)), may_start) {
+            Err(Instead::Show(entry)) => Ok(Boarded::Held(entry)),
+            Err(Instead::Refuse(refusal)) => Err(refusal),
+            Ok(Joined::Full) => Err(FULL),
+            Ok(Joined::Wait(pending)) => Ok(Boarded::Waits(pending, true)),
+            Ok(Joined::Fetch(obligation, pending)) => {
+                let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
+                let plan = self.plan(grant, Some(key), held, cause, parts);
+                let this = Arc::clone(self);
+                self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
+                Ok(Boarded::Waits(pending, false))
+            }
+        }
     }
 
     /// The partner does not want it stored: everybody asks for themselves, and nobody waits for nobody.
@@ -97,15 +172,51 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let place = self.flights.alone().ok_or(FULL)?;
+        let landed = self.fly_alone(grant, Some(key), parts, trail).await?;
+        self.show_landed(grant, landed, ("uri-miss", false), parts, trail).await
+    }
+
+    /// The route stores nothing, and the right is too narrow for what would pass through.
+    pub(super) async fn fetch_unstored(
+        self: &Arc<Self>,
+        grant: &Grant,
+        parts: &mut Parts,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        if !accepts_json(&parts.headers) {
+            return Err(Refusal::NotAcceptable);
+        }
+        let landed = self.fly_alone(grant, None, parts, trail).await?;
+        self.show_landed(grant, landed, ("bypass", false), parts, trail).await
+    }
+
+    /// A flight that nobody joins, for the gateway's own eyes; without a key nothing of it is stored.
+    pub(super) async fn land_alone(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Option<Key>,
+        parts: &Parts,
+        trail: &Trail,
+    ) -> Result<Arc<Entry>, Refusal> {
+        entry_of(self.fly_alone(grant, key, parts, trail).await?)
+    }
+
+    async fn fly_alone(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Option<Key>,
+        parts: &Parts,
+        trail: &Trail,
+    ) -> Result<Option<Landed>, Refusal> {
+        self.pay(trail, self.clock.tick())?;
         let plan = self.plan(grant, key, None, Cause::Miss, parts);
         let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
+        let place = self.flights.alone().ok_or(FULL)?;
         let flight = self.tasks.spawn(async move {
             let _place = place;
             this.fly(plan, None).await
         });
-        let landed = self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?;
-        self.show_landed(grant, landed.ok(), ("uri-miss", false), parts, trail).await
+        Ok(self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?.ok())
     }
 
     /// Something old is held: the partner is asked to confirm it, and it is served if that fails and may be.
@@ -122,11 +233,13 @@ impl<C: Dials> Gateway<C> {
             return self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await;
         }
         match self.fetch_once(grant, key, Some(Arc::clone(&entry)), parts, trail).await {
-            Err(Refusal::Partner(_) | Refusal::Busy { .. } | Refusal::Closed { .. } | Refusal::Deadline)
-                if on_error =>
-            {
-                self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await
-            }
+            Err(
+                Refusal::Partner(_)
+                | Refusal::Busy { .. }
+                | Refusal::Closed { .. }
+                | Refusal::Deadline
+                | Refusal::Limited { .. },
+            ) if on_error => self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await,
             other => other,
         }
     }
@@ -143,15 +256,15 @@ impl<C: Dials> Gateway<C> {
         if entry.is_resting(now.tick) || self.flights.count() >= REFRESHES {
             return;
         }
-        if let Joined::Fetch(obligation, _) = self.flights.join(&key) {
-            let plan = self.plan(grant, key, Some(Arc::clone(entry)), Cause::Refresh, parts);
+        if let Joined::Fetch(obligation, _) = self.flights.join(&key, turn::urgency(Lane::Refresh)) {
+            let plan = self.plan(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts);
             let this = Arc::clone(self);
             self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
         }
     }
 
     async fn show_landed(
-        &self,
+        self: &Arc<Self>,
         grant: &Grant,
         landed: Option<Landed>,
         (why, collapsed): (&'static str, bool),
@@ -169,7 +282,7 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    fn plan(&self, grant: &Grant, key: Key, held: Option<Arc<Entry>>, cause: Cause, parts: &Parts) -> Plan {
+    fn plan(&self, grant: &Grant, key: Option<Key>, held: Option<Arc<Entry>>, cause: Cause, parts: &Parts) -> Plan {
         let route = grant.wanted().route();
         let mut wish = Wish::default();
         if let Some(settings) = self.routes.at(route) {
@@ -180,11 +293,17 @@ impl<C: Dials> Gateway<C> {
         }
         let held_at = self.clock.tick();
         // It may have been purged since it was looked up.
-        let held = held.and_then(|_| self.store.held(&key));
+        let held = held.and(key.as_ref()).and_then(|key| self.store.held(key));
         if let Some(entry) = &held {
             (wish.etag, wish.modified) = entry.validators();
         }
-        Plan { route, key, wish, cause, held, held_at }
+        // Starting a flight is paid for by who starts it; a refresh is paid for by nobody.
+        let (lane, who) = match cause {
+            Cause::Refresh => (Lane::Refresh, 0),
+            _ => (lane_of(grant), turn::who(grant.caller())),
+        };
+        let asker = Asker { lane, who, resource: turn::target(&wish.target) };
+        Plan { route, key, wish, cause, asker, held, held_at }
     }
 
     /// One flight, from its place in the queue to its landing.
@@ -199,7 +318,7 @@ impl<C: Dials> Gateway<C> {
         };
         let permit = tokio::select! {
             biased;
-            permit = self.permit(deadline) => permit,
+            permit = self.permit(plan.asker, deadline, obligation.as_ref()) => permit,
             () = forsaken => return Landed::Refused(Refusal::Deadline),
         };
         let landed = match permit {
@@ -218,40 +337,30 @@ impl<C: Dials> Gateway<C> {
         landed
     }
 
-    /// Waits for the budget, but not beyond `max_wait` or `deadline`.
-    pub(super) async fn permit(&self, deadline: Tick) -> Result<Permit, Refusal> {
-        let now = self.clock.tick();
-        let closed = |until: Tick, now: Tick| Refusal::Closed { retry: until.since(now) };
-        let ticket = match self.budget.ask(now) {
-            Asked::Permit(permit) => return Ok(permit),
-            Asked::Closed { until } => return Err(closed(until, now)),
-            Asked::Queued(ticket) => ticket,
-        };
-        let deadline = deadline.min(ticket.deadline());
-        loop {
-            let now = self.clock.tick();
-            let at = match ticket.claim(now) {
-                Ok(permit) => return Ok(permit),
-                Err(Later::Closed { until }) => return Err(closed(until, now)),
-                Err(Later::At(at)) => at.min(deadline),
-                Err(Later::Woken) => deadline,
-            };
-            if now >= deadline {
-                return Err(Refusal::Busy { retry: self.budget.opens(now).since(now) });
-            }
-            let _ = self.clock.until(at, ticket.woken()).await;
-        }
-    }
-
     /// Asks, again if that may help, and takes in what comes.
     async fn ask(&self, plan: &Plan, mut permit: Permit, deadline: Tick) -> Result<Landed, Refusal> {
         let mut cause = plan.cause;
-        let mut attempt = 0;
+        let (mut attempt, mut keys) = (0, 1);
         loop {
             let asked = self.clock.tick();
             self.ledger.counts.call(plan.route, cause);
-            let outcome = match self.upstream.ask(permit, &plan.wish, deadline).await {
-                Ok(fetched) => self.take_in(plan, fetched, asked),
+            let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
+            let fetched = self.upstream.ask(&permit, &shown, &plan.wish, deadline).await;
+            if fetched.as_ref().is_ok_and(|fetched| fetched.status == StatusCode::UNAUTHORIZED) {
+                if !self.key_refused(&mut permit, shown).await || keys >= MOST_KEYS {
+                    return Err(Fault::Key.into());
+                }
+                drop(permit);
+                permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await?;
+                (keys, cause) = (keys + 1, Cause::Retry);
+                continue;
+            }
+            self.upstream.credential().taken(&shown);
+            let told = self.report(&mut permit, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
+            // Its place in flight is free while the answer is taken in, and during a pause before the next attempt.
+            drop(permit);
+            let outcome = match fetched {
+                Ok(fetched) => self.take_in(plan, fetched, told, asked),
                 Err(failed) => Err(Fault::Failed(failed).into()),
             };
             let Err(refusal) = outcome else { return outcome };
@@ -265,29 +374,29 @@ impl<C: Dials> Gateway<C> {
                 return Err(refusal);
             }
             self.clock.sleep_until(self.clock.tick().plus(pause)).await;
-            permit = self.permit(deadline).await.map_err(|_| refusal)?;
+            permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await.map_err(|_| refusal)?;
             (attempt, cause) = (attempt + 1, Cause::Retry);
         }
     }
 
     /// Full jitter: anything from nothing to the doubled backoff, so that many do not come back together.
-    fn backoff(&self, attempt: u32) -> Duration {
-        let mut dice = [0; 4];
-        let _ = getrandom::fill(&mut dice);
-        let share = f64::from(u32::from_le_bytes(dice)) / f64::from(u32::MAX);
+    pub(super) fn backoff(&self, attempt: u32) -> Duration {
+        let share = f64::from(turn::dice()) / f64::from(u32::MAX);
         self.settings.backoff.saturating_mul(1 << attempt.min(8)).mul_f64(share)
     }
 
     /// Judges an answer and stores it if it may be.
-    fn take_in(&self, plan: &Plan, fetched: Fetched, asked: Tick) -> Result<Landed, Refusal> {
+    fn take_in(&self, plan: &Plan, fetched: Fetched, told: Option<Tick>, asked: Tick) -> Result<Landed, Refusal> {
         let now = self.clock.now();
         let Fetched { status, head, body, came } = fetched;
-        if let Some(until) = pause_until(status, &head, now) {
-            self.budget.close_until(until);
+        if let Some(until) = told.filter(|_| is_pause(status)) {
             return Err(Refusal::Closed { retry: until.since(now.tick) });
         }
         let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
-        let judge = |status| policy::judge(&route.terms, status, &head, asked, came);
+        let judge = |status| match plan.key {
+            Some(_) => policy::judge(&route.terms, status, &head, asked, came),
+            None => Err(NotStored::Route),
+        };
         let entry = match (status, &plan.held) {
             (StatusCode::UNAUTHORIZED, _) => return Err(Fault::Key.into()),
             (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
@@ -298,25 +407,40 @@ impl<C: Dials> Gateway<C> {
             (status, _) if status.is_server_error() => return Err(Fault::Status.into()),
             (status, _) if status.is_redirection() => return Err(Fault::Redirect.into()),
             (status, _) if status.is_success() && !is_json(&head, &body) => return Err(Fault::NotJson.into()),
-            (status, _) => Entry::new(status, &head, &body, judge(status)),
+            (status, Some(held)) => Entry::new(status, &head, &body, judge(status)).with_forms_of(held),
+            (status, None) => Entry::new(status, &head, &body, judge(status)),
         };
         let entry = Arc::new(entry);
         // A confirmation is as old as what it confirms.
         let as_of = if status == StatusCode::NOT_MODIFIED { plan.held_at } else { asked };
-        let stored = match entry.not_stored() {
-            None => self.store.keep(plan.key.clone(), Arc::clone(&entry), as_of),
-            Some(why @ (NotStored::Status | NotStored::TooLarge | NotStored::Purged)) => Err(why),
-            Some(why) => {
+        let stored = match (entry.not_stored(), plan.key.clone()) {
+            (_, None) => Err(NotStored::Route),
+            (None, Some(key)) => self.store.keep(key, Arc::clone(&entry), as_of),
+            (Some(why), _) if !why.is_the_partners_will() => Err(why),
+            (Some(why), Some(key)) => {
                 tracing::warn!(
                     route = route.name,
                     reason = why.word(),
                     "the partner forbids storing; `override = true` on the route would store it"
                 );
-                self.store.remember_uncacheable(plan.key.clone(), now, as_of);
+                self.store.remember_uncacheable(key, now, as_of);
                 Err(why)
             }
         };
         Ok(Landed::Answer { entry, status, stored, took: came.since(asked) })
+    }
+}
+
+/// Whether an answer is nothing but the wish to be left alone; any other may come with it.
+pub(super) fn is_pause(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// Where its caller stands in the queue.
+pub(super) fn lane_of(grant: &Grant) -> Lane {
+    match grant.caller().priority() {
+        Priority::Interactive => Lane::Interactive,
+        Priority::Batch => Lane::Batch,
     }
 }
 

@@ -11,16 +11,17 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::access::Grant;
-use crate::budget::Cause;
+use crate::budget::{Asker, Cause};
 use crate::cache;
 use crate::dial::OutBody;
 use crate::trail::{Outcome, Trail};
 use crate::upstream::headers::{RequestTooLarge, strip_for_caller};
-use crate::upstream::pause_until;
+use crate::upstream::through;
 
+use super::fetch::{is_pause, lane_of};
 use super::refusal::{Fault, Refusal};
 use super::respond::Body;
-use super::{Dials, Gateway};
+use super::{Dials, Gateway, turn};
 
 impl<C: Dials> Gateway<C> {
     pub(super) async fn pass_through(
@@ -34,20 +35,30 @@ impl<C: Dials> Gateway<C> {
         let target = self.routes.at(route).map(|route| cache::key::target_of(grant.wanted().resource(), route));
         let target = target.ok_or(Refusal::NoSuchRoute)?;
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
+        through::make_ready(&mut parts.headers, false);
         let request = self.outbound(parts, body)?;
-        let permit = self.permit(deadline).await?;
+        let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::target(&target) };
+        self.pay(trail, self.clock.tick())?;
+        let mut permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
         self.ledger.counts.call(route, Cause::Pass);
+        let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
         let sent = self.clock.tick();
-        let answer = self.upstream.pass(request, &target, deadline).await;
+        let answer = self.upstream.send_on(&permit, &shown, request, &target, deadline).await;
         trail.upstream = Some(self.clock.tick().since(sent));
+        if answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED) {
+            // A body cannot be sent twice: the next request shows the other key.
+            self.key_refused(&mut permit, shown).await;
+            return Err(Fault::Key.into());
+        }
+        self.upstream.credential().taken(&shown);
+        let told = self.report(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
         let answer = answer.map_err(Fault::Failed)?;
         let status = answer.status();
-        if let Some(until) = pause_until(status, answer.headers(), self.clock.now()) {
-            self.budget.close_until(until);
+        if let Some(until) = told.filter(|_| is_pause(status)) {
             return Err(Refusal::Closed { retry: until.since(self.clock.tick()) });
         }
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => return Err(Fault::Key.into()),
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => return Err(Fault::Key.into()),
             status if status.is_server_error() => return Err(Fault::Status.into()),
             _ => {}
         }
@@ -59,7 +70,7 @@ impl<C: Dials> Gateway<C> {
         Ok(self.signature.passed(Response::from_parts(head, body), status, &trail.request_id))
     }
 
-    fn outbound(&self, parts: &mut Parts, body: Incoming) -> Result<Request<OutBody>, Refusal> {
+    pub(super) fn outbound(&self, parts: &mut Parts, body: Incoming) -> Result<Request<OutBody>, Refusal> {
         let most = self.settings.max_request_body;
         let told = parts
             .headers

@@ -7,6 +7,8 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::access::Denied;
+use crate::clock::Tick;
+use crate::quota::{ComeBack, Limit};
 use crate::route::{Malformed, Miss, NoSuchRoute};
 use crate::token::Unidentified;
 use crate::upstream::Failed;
@@ -22,16 +24,33 @@ pub enum Refusal {
     Ambiguous,
     /// No caller.
     Unidentified(Unidentified),
+    /// A token that nobody has seen, of a peer that sent too many bad ones.
+    BadTokens {
+        /// When the next one is examined.
+        retry: Duration,
+    },
+    /// The caller's own limit.
+    Limited {
+        /// Which one.
+        limit: Limit,
+        /// When it is worth coming back.
+        retry: Duration,
+    },
     /// No route.
     NoSuchRoute,
     /// The route has other methods.
     Method,
     /// JSON is all there is.
     NotAcceptable,
-    /// A scope is missing.
+    /// A scope is missing, or it is outside the bounds.
     Denied(Denied),
     /// `If-Match` or `If-Unmodified-Since` does not hold.
     Precondition,
+    /// A range beyond the document's end.
+    Beyond {
+        /// The document's length in bytes, in the coding it would be sent in.
+        length: u64,
+    },
     /// The request's body is too large.
     BodyTooLarge,
     /// The partner failed.
@@ -54,6 +73,15 @@ pub enum Refusal {
     Status(StatusCode),
     /// The document is not of a shape that can be narrowed.
     NotUnderstood,
+    /// The document is larger than what is stored, so it is not narrowed either.
+    TooLargeToNarrow,
+}
+
+impl Refusal {
+    /// The caller's own limit, as it is told at `now`.
+    pub fn limited(back: ComeBack, now: Tick) -> Self {
+        Self::Limited { limit: back.limit, retry: back.at.since(now) }
+    }
 }
 
 /// What the partner did wrong.

@@ -4,29 +4,40 @@
 
 mod body;
 
+pub mod coding;
+
 mod problem;
+
+pub mod range;
+
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RETRY_AFTER, VARY, VIA, WWW_AUTHENTICATE,
+    ACCEPT, AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
+    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE, RETRY_AFTER, VARY, VIA,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use smallvec::SmallVec;
 
-use crate::cache::Entry;
+use crate::access::Denied;
 use crate::cache::entry::Tag;
+use crate::cache::standard::Detail;
+use crate::cache::{Coding, Entry};
 use crate::token::Unidentified;
 use crate::trail::RequestId;
 
 use super::refusal::Refusal;
 
 use problem::problem_of;
+use range::{Known, Slice, Wanted};
 
 pub use body::{Body, End};
+pub use told::Told;
 
 /// Of RFC 9211, which `http` does not name.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -43,6 +54,8 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 pub enum Came {
     /// From memory.
     Hit,
+    /// From memory, although the request wanted a fresher answer than its rights can force.
+    Clamped,
     /// From memory, stale; the detail says why that was right.
     Stale(&'static str),
     /// From the partner.
@@ -65,8 +78,12 @@ pub enum Came {
 pub struct Document {
     /// The document.
     pub entry: Arc<Entry>,
-    /// What a narrowed right sees of it, and the tag of that.
+    /// Whether the right to it is the full one, so that the partner's own headers are shown.
+    pub full: bool,
+    /// What is sent where that is not the entry's own body: a narrowed view, or another coding; and the tag of that.
     pub view: Option<(Bytes, Tag)>,
+    /// How what is sent is coded.
+    pub coding: Coding,
     /// Its age.
     pub age: Duration,
     /// How it came.
@@ -80,6 +97,8 @@ pub struct Signature {
     pub name: String,
     /// Our `Via`.
     pub via: HeaderValue,
+    /// What begins the `Cache-Status` of a hit.
+    hit: Box<[u8]>,
 }
 
 impl Signature {
@@ -88,11 +107,15 @@ impl Signature {
     /// # Errors
     /// When the name cannot stand in a header.
     pub fn new(name: &str) -> Result<Self, http::header::InvalidHeaderValue> {
+        let via = format!("1.1 {name}");
+        HeaderValue::from_str(&via)?;
         let token = name.starts_with(|first: char| first.is_ascii_alphabetic())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         // RFC 8941 §3.3: what is no token is a string.
-        let named = if token { name.to_owned() } else { format!("{name:?}") };
-        Ok(Self { name: named, via: HeaderValue::from_str(&format!("1.1 {name}"))? })
+        let name = if token { name.to_owned() } else { format!("{name:?}") };
+        let hit = format!("{name}; hit; ttl=").into_bytes().into();
+        // Made once and never freed, so that no answer counts its users in memory that all workers share.
+        Ok(Self { via: HeaderValue::from_static(via.leak()), name, hit })
     }
 
     /// The common headers, put into the request's own map so that the hit path allocates none.
@@ -114,23 +137,30 @@ impl Signature {
         mut asked: HeaderMap,
         id: &RequestId,
     ) -> Result<Response<Body>, Refusal> {
-        let Document { entry, view, age, came } = document;
-        let full = view.is_none();
+        let Document { entry, full, view, coding, age, came } = document;
         let (bytes, tag) = view.unwrap_or_else(|| (entry.body(), *entry.tag()));
-        let condition = condition(&asked, &tag, entry.validators().1.as_ref().filter(|_| full), entry.status());
-        asked.clear();
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = entry.status();
+        let condition = match asked.keys().any(is_condition) {
+            true => condition(&asked, &tag, entry.modified().filter(|_| full), entry.status()),
+            false => Condition::None,
+        };
         if condition == Condition::Fails {
             return Err(Refusal::Precondition);
         }
+        let part = if condition == Condition::None && asked.contains_key(RANGE) {
+            part(&entry, full, method, &asked, (&bytes, &tag))?
+        } else {
+            None
+        };
+        asked.clear();
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = entry.status();
         let seconds = entry.life().lifetime.as_secs();
         let headers = &mut asked;
-        headers.insert(ETAG, HeaderValue::from_bytes(&tag.text()).unwrap_or(HeaderValue::from_static("\"\"")));
+        headers.insert(ETAG, HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")));
         headers.insert(VARY, VARY_OURS);
         headers.insert(CACHE_CONTROL, cache_control(entry.not_stored().is_some() || entry.life().ask_first, seconds));
         headers.insert(AGE, number(age.as_secs()));
-        headers.insert(CACHE_STATUS, self.status_of(&entry, age, came));
+        headers.insert(CACHE_STATUS, self.status_of(&entry, age, came, full));
         if full {
             headers.extend(entry.kept());
         }
@@ -138,8 +168,16 @@ impl Signature {
         if condition == Condition::NotModified {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else {
-            headers.insert(CONTENT_TYPE, entry.content_type().unwrap_or(JSON));
-            if method == Method::HEAD {
+            // The bytes of a view are ours, so their type is too.
+            headers.insert(CONTENT_TYPE, entry.content_type().filter(|_| full).unwrap_or(JSON));
+            if coding == Coding::Gzip {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            if let Some(part) = part {
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                headers.insert(CONTENT_RANGE, part.content_range());
+                *response.body_mut() = Body::full(part.of(&bytes));
+            } else if method == Method::HEAD {
                 headers.insert(CONTENT_LENGTH, number(bytes.len() as u64));
             } else {
                 *response.body_mut() = Body::full(bytes);
@@ -149,25 +187,33 @@ impl Signature {
         Ok(response)
     }
 
-    fn status_of(&self, entry: &Entry, age: Duration, came: Came) -> HeaderValue {
+    fn status_of(&self, entry: &Entry, age: Duration, came: Came, full: bool) -> HeaderValue {
         let mut text: SmallVec<[u8; 128]> = SmallVec::new();
         let mut digits = itoa::Buffer::new();
         let ttl = entry.life().lifetime.as_secs() as i64 - age.as_secs() as i64;
-        text.extend_from_slice(self.name.as_bytes());
         match came {
-            Came::Hit | Came::Stale(_) => {
-                text.extend_from_slice(b"; hit; ttl=");
+            Came::Hit | Came::Clamped | Came::Stale(_) => {
+                text.extend_from_slice(&self.hit);
                 text.extend_from_slice(digits.format(ttl).as_bytes());
-                if let Came::Stale(detail) = came {
+                let detail = match came {
+                    Came::Stale(detail) => detail,
+                    Came::Clamped => Detail::Clamped.word(),
+                    _ => "",
+                };
+                if !detail.is_empty() {
                     text.extend_from_slice(b"; detail=");
                     text.extend_from_slice(detail.as_bytes());
                 }
             }
             Came::Forwarded { why, status, stored, collapsed, detail } => {
+                text.extend_from_slice(self.name.as_bytes());
                 text.extend_from_slice(b"; fwd=");
                 text.extend_from_slice(why.as_bytes());
-                text.extend_from_slice(b"; fwd-status=");
-                text.extend_from_slice(digits.format(status.as_u16()).as_bytes());
+                // Whether the partner said 200 or 304 tells if anything changed, be it hidden.
+                if full {
+                    text.extend_from_slice(b"; fwd-status=");
+                    text.extend_from_slice(digits.format(status.as_u16()).as_bytes());
+                }
                 if stored {
                     text.extend_from_slice(b"; stored; ttl=");
                     text.extend_from_slice(digits.format(ttl).as_bytes());
@@ -223,16 +269,21 @@ impl Signature {
         }
         match refusal {
             Refusal::Unidentified(why) => drop(headers.insert(WWW_AUTHENTICATE, challenge(*why))),
+            Refusal::Beyond { length } => drop(headers.insert(CONTENT_RANGE, range::beyond(*length))),
             Refusal::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
             Refusal::Denied(denied) => {
-                let text = format!(
-                    "Bearer realm=\"reseller-gateway\", error=\"insufficient_scope\", scope=\"{}\"",
-                    denied.missing
-                );
+                let scope = match denied {
+                    Denied::Scope(scope) => format!(", scope=\"{scope}\""),
+                    _ => String::new(),
+                };
+                let text = format!("Bearer realm=\"reseller-gateway\", error=\"insufficient_scope\"{scope}");
                 headers.extend(HeaderValue::from_str(&text).map(|text| (WWW_AUTHENTICATE, text)));
             }
             // Rounded up: who comes back when told to is not sent away again.
-            Refusal::Busy { retry } | Refusal::Closed { retry } => {
+            Refusal::Busy { retry }
+            | Refusal::Closed { retry }
+            | Refusal::BadTokens { retry }
+            | Refusal::Limited { retry, .. } => {
                 headers.insert(RETRY_AFTER, number(retry.as_nanos().div_ceil(1_000_000_000).max(1) as u64));
             }
             _ => {}
@@ -257,13 +308,35 @@ enum Condition {
     Fails,
 }
 
+/// The slice of a document that is wanted, if not all of it.
+fn part(
+    entry: &Entry,
+    full: bool,
+    method: &Method,
+    asked: &HeaderMap,
+    (bytes, tag): (&Bytes, &Tag),
+) -> Result<Option<Slice>, Refusal> {
+    if entry.status() != StatusCode::OK {
+        return Ok(None);
+    }
+    let (modified, date) = (entry.validators().1, entry.kept().find(|(name, _)| *name == DATE).map(|(_, date)| date));
+    let known = Known { tag: Some(tag.text()), modified: modified.as_ref().filter(|_| full), date: date.as_ref() };
+    let length = bytes.len() as u64;
+    match range::wanted(method, asked, length, known) {
+        Wanted::Whole => Ok(None),
+        Wanted::Part(slice) => Ok(Some(slice)),
+        Wanted::Beyond => Err(Refusal::Beyond { length }),
+    }
+}
+
 /// RFC 9110 §13.2.2, in its order. Only a document that is there has preconditions.
-fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&HeaderValue>, status: StatusCode) -> Condition {
+fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: StatusCode) -> Condition {
     if status != StatusCode::OK {
         return Condition::None;
     }
-    let date = |value: &HeaderValue| value.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    let modified = modified.and_then(date);
+    let read = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| httpdate::parse_http_date(text).ok());
+    let date = |value: &HeaderValue| read(value.as_bytes());
+    let modified = modified.and_then(read);
     let fails = match asked.get(IF_MATCH) {
         Some(_) => !names(asked, &IF_MATCH, tag, false),
         None => asked.get(IF_UNMODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(until, at)| at > until),
@@ -277,6 +350,10 @@ fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&HeaderValue>, statu
         (false, true) => Condition::NotModified,
         (false, false) => Condition::None,
     }
+}
+
+fn is_condition(name: &HeaderName) -> bool {
+    [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE].contains(name)
 }
 
 /// Whether a list of tags names this one; a weak tag only where the comparison may be weak (RFC 9110 §8.8.3.2).
@@ -315,26 +392,13 @@ pub fn accepts_json(asked: &HeaderMap) -> bool {
     best.is_some_and(|(_, taken)| taken)
 }
 
-/// Whether the caller wants an answer from memory or none (RFC 9111 §5.2.1.7).
-pub fn only_if_cached(asked: &HeaderMap) -> bool {
-    let mut words = asked.get_all(CACHE_CONTROL).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-    words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"only-if-cached"))
-}
-
 fn cache_control(ask_first: bool, seconds: u64) -> HeaderValue {
     if ask_first {
         return HeaderValue::from_static("private, no-cache");
     }
-    // The common lifetimes cost no formatting.
-    match seconds {
-        30 => return HeaderValue::from_static("private, max-age=30"),
-        60 => return HeaderValue::from_static("private, max-age=60"),
-        120 => return HeaderValue::from_static("private, max-age=120"),
-        300 => return HeaderValue::from_static("private, max-age=300"),
-        _ => {}
-    }
-    HeaderValue::from_str(&format!("private, max-age={seconds}"))
-        .unwrap_or(HeaderValue::from_static("private, no-cache"))
+    let mut text: SmallVec<[u8; 40]> = SmallVec::from_slice(b"private, max-age=");
+    text.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("private, no-cache"))
 }
 
 fn number(number: u64) -> HeaderValue {

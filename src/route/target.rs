@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use http::Uri;
 use smallvec::SmallVec;
 
+use crate::account_api::is_uuid;
+
 use super::Word;
 
 /// Why a target cannot be read. The texts are for callers.
@@ -66,17 +68,14 @@ impl<'a> Target<'a> {
             return Err(Malformed::Form);
         }
         let path = decode(raw)?;
+        if path.bytes().fold(false, |odd, byte| odd | is_refused(byte)) {
+            return Err(Malformed::Character);
+        }
         let mut segments = SmallVec::new();
         let mut begin = 1;
-        for (at, byte) in path.bytes().enumerate().skip(1) {
-            match byte {
-                b'/' => {
-                    segments.push(segment(&path, begin, at)?);
-                    begin = at + 1;
-                }
-                b'\\' | b';' | 0..=0x1f | 0x7f => return Err(Malformed::Character),
-                _ => {}
-            }
+        for at in memchr::memchr_iter(b'/', path.as_bytes()).skip(1) {
+            segments.push(segment(&path, begin, at)?);
+            begin = at + 1;
         }
         // Only the last may be empty: that is the trailing slash.
         if begin < path.len() {
@@ -101,7 +100,7 @@ impl<'a> Target<'a> {
         if !rest.is_empty() && !rest.starts_with('/') {
             return None;
         }
-        let deep = prefix.matches('/').count();
+        let deep = memchr::memchr_iter(b'/', prefix.as_bytes()).count();
         Some(self.segments.iter().skip(deep).filter_map(|&(a, b)| self.path.get(a as usize..b as usize)).collect())
     }
 
@@ -132,6 +131,12 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Backslash, semicolon and control characters: what some would read as a separator, an end or nothing.
+fn is_refused(byte: u8) -> bool {
+    // Not short-circuited, so that many bytes are judged at a time.
+    (byte == b'\\') | (byte == b';') | (byte < 0x20) | (byte == 0x7f)
+}
+
 fn segment(path: &str, begin: usize, end: usize) -> Result<(u32, u32), Malformed> {
     match path.get(begin..end) {
         None | Some("" | "." | "..") => Err(Malformed::Segment),
@@ -145,28 +150,37 @@ fn shortened(name: &str) -> String {
 
 /// An identifier of the partner, UUIDs in lower case; `None` for anything else.
 pub(super) fn identifier(text: &str) -> Option<Word> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if text.is_empty() || text.len() > 64 || !text.bytes().all(allowed) {
+    let found = text.bytes().fold(0, |found, byte| found | CLASSES.get(usize::from(byte)).copied().unwrap_or(ODD));
+    if text.is_empty() || text.len() > 64 || found & ODD != 0 {
         return None;
     }
     let mut word = Word::from_slice(text.as_bytes());
-    if is_uuid(&word) {
+    if found & UPPER != 0 && is_uuid(&word) {
         word.make_ascii_lowercase();
     }
     Some(word)
 }
 
-fn is_uuid(word: &[u8]) -> bool {
-    word.len() == 36
-        && word.iter().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
+const UPPER: u8 = 1;
+const ODD: u8 = 2;
+
+/// What each byte is within an identifier: one look per byte, as every hit pays for it.
+static CLASSES: [u8; 256] = {
+    let mut classes = [ODD; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        if byte as u8 == b'_' || byte as u8 == b'-' || (byte as u8).is_ascii_alphanumeric() {
+            classes[byte] = if (byte as u8).is_ascii_uppercase() { UPPER } else { 0 };
+        }
+        byte += 1;
+    }
+    classes
+};
 
 /// Percent-decodes once (RFC 3986 §2.1), refusing what would decode to a separator or to another escape.
 fn decode(text: &str) -> Result<Cow<'_, str>, Malformed> {
-    if !text.contains('%') {
+    if memchr::memchr(b'%', text.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(text));
     }
     let mut decoded = Vec::with_capacity(text.len());

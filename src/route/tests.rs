@@ -16,6 +16,7 @@ fn route(name: &str, stored: bool, query: &[&str], ignore_query: &[&str]) -> Rou
         name: name.to_owned(),
         scope: ScopeNames::new([]).unwrap().set_of([]),
         scope_name: "x:read".to_owned(),
+        mode: if stored { Mode::Api } else { Mode::Standard { forward_authorization: false } },
         stored,
         terms: Terms {
             ttl: Duration::from_secs(60),

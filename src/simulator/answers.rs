@@ -16,8 +16,6 @@ pub(super) enum Refusal {
     WrongKey,
     /// Too many calls; come back after so many seconds.
     TooMany { seconds: u64 },
-    /// The failure that was asked for.
-    Broken,
     /// No such path, or nobody has these ids.
     NotFound,
     /// The path is there, but for these methods only.
@@ -34,7 +32,6 @@ impl Refusal {
             Self::TooMany { seconds } => {
                 with(detail(StatusCode::TOO_MANY_REQUESTS, "Too many requests."), RETRY_AFTER, seconds.into())
             }
-            Self::Broken => detail(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong."),
             Self::NotFound => detail(StatusCode::NOT_FOUND, "Not found."),
             Self::NotAllowed(methods) => {
                 let answer = detail(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed.");
@@ -61,7 +58,16 @@ pub(super) fn names(headers: &HeaderMap, etag: &HeaderValue) -> bool {
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes())
 }
 
-fn detail(status: StatusCode, text: &str) -> Response<Bytes> {
+/// The answer of a status that was asked for: 304 and 204 have no body (RFC 9110 §6.4.1).
+pub(super) fn plain(status: StatusCode) -> Response<Bytes> {
+    match status {
+        StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT => bare(status),
+        _ => detail(status, "This was asked for."),
+    }
+}
+
+/// An answer that says what is wrong.
+pub(super) fn detail(status: StatusCode, text: &str) -> Response<Bytes> {
     json_answer(status, json!({ "detail": text }).to_string())
 }
 

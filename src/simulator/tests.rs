@@ -4,12 +4,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::HeaderValue;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
+use std::time::Duration;
+
 use super::*;
-use crate::account_api::{Endpoint, Field, Kind, PREFIX, RESOURCE_KINDS, shape};
-use crate::gcra::Rate;
+use crate::account_api::{Endpoint, Field, KEY_HEADER, Kind, PREFIX, RESOURCE_KINDS, shape};
+
+mod orders;
 
 /// The undocumented fields the simulator adds.
 const UNDOCUMENTED: [&str; 1] = ["is_test_account"];
@@ -26,7 +31,28 @@ impl Simulator {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        self.answer(&method, &target.parse().unwrap(), &map).await
+        self.say(method, target, map, "").await
+    }
+
+    /// The answer with its bytes, of a body that does not break.
+    async fn say(&self, method: Method, target: &str, headers: HeaderMap, body: &str) -> Response<Bytes> {
+        let mut request = Request::new(Full::new(Bytes::from(body.to_owned())));
+        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) =
+            (method, target.parse().unwrap(), headers);
+        let (head, body) = self.answer(request).await.into_parts();
+        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+    }
+
+    /// What is said below `/_simulator/`, without a key.
+    async fn order(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = self.say(method, &format!("/_simulator/{path}"), HeaderMap::new(), &body).await;
+        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+    }
+
+    async fn behave(&self, change: Value) {
+        let (status, shown) = self.order(Method::POST, "behaviour", change).await;
+        assert_eq!(status, StatusCode::OK, "{shown}");
     }
 
     async fn read(&self, target: &str) -> Response<Bytes> {
@@ -40,8 +66,7 @@ impl Simulator {
     }
 
     async fn stats(&self) -> Value {
-        let answer = self.answer(&Method::GET, &STATS.parse().unwrap(), &HeaderMap::new()).await;
-        serde_json::from_slice(answer.body()).unwrap()
+        self.order(Method::GET, "stats", Value::Null).await.1
     }
 }
 
@@ -205,9 +230,10 @@ async fn the_provider_filter_keeps_the_clients_with_a_project_there() {
 async fn a_call_without_the_key_is_refused_before_anything_is_looked_at() {
     let simulator = simulator(|_| ());
     for path in ["/clients/", "/clients/nobody/", "/nothing/"] {
-        let uri: Uri = format!("{PREFIX}{path}").parse().unwrap();
-        assert_eq!(simulator.answer(&Method::GET, &uri, &HeaderMap::new()).await.status(), StatusCode::UNAUTHORIZED);
-        let wrong = simulator.call(Method::GET, &uri.to_string(), &[(KEY_HEADER, "simulator-kez")]).await;
+        let target = format!("{PREFIX}{path}");
+        let without = simulator.say(Method::GET, &target, HeaderMap::new(), "").await;
+        assert_eq!(without.status(), StatusCode::UNAUTHORIZED);
+        let wrong = simulator.call(Method::GET, &target, &[(KEY_HEADER, "simulator-kez")]).await;
         assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(header(&wrong, CONTENT_TYPE), "application/json");
         assert!(serde_json::from_slice::<Value>(wrong.body()).unwrap()["detail"].is_string());
@@ -273,8 +299,10 @@ async fn a_missing_slash_is_redirected_with_its_query() {
 
 #[tokio::test(start_paused = true)]
 async fn beyond_the_rate_it_says_when_to_come_back_in_whole_seconds() {
-    let every = Duration::from_millis(2500);
-    let simulator = simulator(|settings| settings.rate = Some(Quota { rate: Rate::Every(every), burst: 2 }));
+    let simulator = simulator(|settings| {
+        settings.behaviour.rate = Rate::Every(Duration::from_millis(2500));
+        settings.behaviour.burst = 2;
+    });
     let target = format!("{PREFIX}/clients/");
     for expected in [200, 200, 429, 429] {
         assert_eq!(simulator.read(&target).await.status(), expected);
@@ -290,7 +318,8 @@ async fn beyond_the_rate_it_says_when_to_come_back_in_whole_seconds() {
 async fn the_share_that_fails_is_the_share_that_was_asked_for() {
     let target = format!("{PREFIX}/clients/");
     for (fail, least, most) in [(0.0, 0, 0), (0.25, 200, 300), (1.0, 1000, 1000)] {
-        let (one, same) = (simulator(|settings| settings.fail = fail), simulator(|settings| settings.fail = fail));
+        let fault = Fault { share: Some(fail), status: Some(500), ..Default::default() };
+        let [one, same] = [(); 2].map(|()| simulator(|settings| settings.behaviour.faults = vec![fault.clone()]));
         let mut failed = 0;
         for _ in 0..1000 {
             let status = one.read(&target).await.status();
@@ -303,7 +332,7 @@ async fn the_share_that_fails_is_the_share_that_was_asked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn latency_applies_to_every_answer_of_the_api_and_to_no_other() {
-    let simulator = simulator(|settings| settings.latency = Duration::from_millis(200));
+    let simulator = simulator(|settings| settings.behaviour.latency = Duration::from_millis(200));
     let start = simulator.clock.tick();
     simulator.stats().await;
     assert_eq!(simulator.clock.tick().since(start), Duration::ZERO);
@@ -314,8 +343,8 @@ async fn latency_applies_to_every_answer_of_the_api_and_to_no_other() {
 #[tokio::test]
 async fn a_held_validator_is_answered_with_not_modified() {
     let simulator = simulator(|settings| {
-        settings.etag = true;
-        settings.cache_control = Some("max-age=5".to_owned());
+        settings.behaviour.etag = true;
+        settings.behaviour.headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
     });
     let target = format!("{PREFIX}/clients/");
     let first = simulator.read(&target).await;
@@ -343,7 +372,7 @@ async fn it_counts_what_reached_it_and_forgets_on_reset() {
         simulator.read(&target(endpoint, &simulator.sample())).await;
     }
     simulator.read("/nothing").await;
-    simulator.answer(&Method::GET, &format!("{PREFIX}/clients/").parse().unwrap(), &HeaderMap::new()).await;
+    simulator.say(Method::GET, &format!("{PREFIX}/clients/"), HeaderMap::new(), "").await;
     assert_eq!(
         simulator.stats().await,
         json!({
@@ -353,13 +382,13 @@ async fn it_counts_what_reached_it_and_forgets_on_reset() {
                 "provider_resources": 1, "project_resources": 1, "other": 1,
             },
             "statuses": { "200": 7, "401": 1, "404": 1 },
+            "keys": { "initial": 8, "refused": 1 },
         })
     );
     assert_eq!(simulator.total_calls(), 9);
-    let reset = simulator.answer(&Method::POST, &RESET.parse().unwrap(), &HeaderMap::new()).await;
-    assert_eq!(reset.status(), StatusCode::NO_CONTENT);
+    assert_eq!(simulator.order(Method::POST, "reset", Value::Null).await.0, StatusCode::NO_CONTENT);
     assert_eq!((simulator.total_calls(), simulator.stats().await["routes"]["clients"].clone()), (0, json!(0)));
-    assert_eq!(simulator.read(RESET).await.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(simulator.read("/_simulator/reset").await.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(simulator.total_calls(), 0);
 }
 

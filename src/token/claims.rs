@@ -25,7 +25,7 @@ pub struct Claims {
     pub client_id: String,
     /// Scopes, separated by spaces.
     pub scope: String,
-    /// Bounds (RFC 9396); their presence alone is looked at in this version.
+    /// Bounds (RFC 9396), where they are narrower than the caller's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization_details: Option<serde_json::Value>,
 }

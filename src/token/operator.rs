@@ -99,6 +99,8 @@ pub fn mint(ring: &Ring, issuer: &str, user: &str, now: Now) -> Result<String, R
 
 #[cfg(test)]
 mod tests {
+    use crate::token::bounds::Bounds;
+
     use std::sync::Arc;
 
     use super::*;
@@ -118,6 +120,8 @@ mod tests {
         let policy = |name: &str, scopes: &[&str]| Policy {
             name: name.to_owned(),
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+            bounds: Bounds::default(),
+            priority: Default::default(),
         };
         let settings = Settings {
             issuer: ISSUER.to_owned(),
@@ -186,7 +190,12 @@ mod tests {
         let door = door(&ring);
         let admin = bearing(&mint(&ring, ISSUER, "uid-0", at(NOON)).unwrap());
         assert_eq!(door.identify(&admin, at(NOON)).unwrap_err(), Unidentified::Bad("audience"));
-        let wish = Wish { caller: "ops".to_owned(), scopes: Vec::new(), ttl: Duration::from_secs(60) };
+        let wish = Wish {
+            caller: "ops".to_owned(),
+            scopes: Vec::new(),
+            bounds: Bounds::default(),
+            ttl: Duration::from_secs(60),
+        };
         let public = bearing(&door.issue(&wish, at(NOON)).unwrap().token);
         assert!(door.identify(&public, at(NOON)).is_ok());
         assert_eq!(door.identify_operator(&public, at(NOON)).unwrap_err(), Unidentified::Bad("audience"));

@@ -8,11 +8,14 @@ pub const PERSONAL: &str = "pii:read";
 /// May use unsafe methods where a route passes them on.
 pub const WRITE: &str = "write";
 
+/// May make the partner be asked where what is held would do.
+pub const REFRESH: &str = "cache:refresh";
+
 /// May administer; only a token of its own audience carries it.
 pub const ADMIN: &str = "gateway:admin";
 
 /// Scopes that are granted only when they are named.
-const ASKED_FOR: [&str; 3] = [WRITE, "cache:refresh", ADMIN];
+const ASKED_FOR: [&str; 3] = [WRITE, REFRESH, ADMIN];
 
 /// Whether a token asked for without scopes gets this one.
 pub fn is_given_unasked(scope: &str) -> bool {

@@ -15,6 +15,8 @@ use super::scope::{PERSONAL, WRITE};
 use super::*;
 use crate::clock::Tick;
 
+const API_KEY: &str = "x-reseller-api-key";
+
 const ISSUER: &str = "http://127.0.0.1:8080";
 const AUDIENCE: &str = "account-api";
 const NOON: u64 = 1_800_000_000;
@@ -31,6 +33,8 @@ fn settings() -> Settings {
     let policy = |name: &str, scopes: &[&str]| Policy {
         name: name.to_owned(),
         scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+        bounds: Bounds::default(),
+        priority: Priority::default(),
     };
     Settings {
         issuer: ISSUER.to_owned(),
@@ -55,7 +59,7 @@ fn ring() -> Arc<Ring> {
 
 fn issued(door: &Tokens, scopes: &[&str]) -> String {
     let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
-    let wish = Wish { caller: "billing".to_owned(), scopes, ttl: Duration::from_secs(3600) };
+    let wish = Wish { caller: "billing".to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(3600) };
     door.issue(&wish, at(NOON)).unwrap().token
 }
 
@@ -96,9 +100,9 @@ fn forged(ring: &Ring, header: &Value, claims: &Value) -> String {
 
 #[test]
 fn a_token_bent_in_one_place_is_refused_for_that_place() {
-    use Unidentified::{Bad, Bounded, Expired, UnknownCaller};
+    use Unidentified::{Bad, Expired, UnknownCaller};
     type Bend = fn(&mut Value, &mut Value);
-    let rows: [(&str, Bend, Unidentified); 18] = [
+    let rows: [(&str, Bend, Unidentified); 19] = [
         ("typ of an ordinary JWT", |header, _| header["typ"] = json!("JWT"), Bad("type")),
         ("no typ", |header, _| drop(header.as_object_mut().unwrap().remove("typ")), Bad("type")),
         ("unknown kid", |header, _| header["kid"] = json!("another"), Bad("key id")),
@@ -115,7 +119,12 @@ fn a_token_bent_in_one_place_is_refused_for_that_place() {
         ("other issuer", |_, claims| claims["iss"] = json!("http://127.0.0.1:8081"), Bad("issuer")),
         ("without exp", |_, claims| drop(claims.as_object_mut().unwrap().remove("exp")), Bad("signature")),
         ("exp before 1970", |_, claims| claims["exp"] = json!(-1), Bad("signature")),
-        ("bounds", |_, claims| claims["authorization_details"] = json!([]), Bounded),
+        ("no details", |_, claims| claims["authorization_details"] = json!([]), Bad("authorization_details")),
+        (
+            "other details",
+            |_, claims| claims["authorization_details"] = json!([{"type": "other"}]),
+            Bad("authorization_details"),
+        ),
         ("caller not configured", |_, claims| claims["client_id"] = json!("nobody"), UnknownCaller),
     ];
     let ring = ring();
@@ -282,9 +291,11 @@ fn more_tokens_than_are_remembered_are_still_told_apart() {
             jti: "j".into(),
             kid: "k".into(),
             scopes: Scopes::default(),
+            bounds: Bounds::default(),
             issued: 0,
             expires: u64::from(nth),
             checked: AtomicU64::new(0),
+            seat: Seat::default(),
         })
     };
     for nth in 0..20_000_u32 {
@@ -321,8 +332,11 @@ fn only_what_the_policy_allows_is_issued() {
     let door = door(&ring());
     let issue = |caller: &str, scopes: &[&str]| {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
-        door.issue(&Wish { caller: caller.to_owned(), scopes, ttl: Duration::from_secs(60) }, at(NOON))
-            .map(|issued| issued.token)
+        door.issue(
+            &Wish { caller: caller.to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(60) },
+            at(NOON),
+        )
+        .map(|issued| issued.token)
     };
     assert!(matches!(issue("nobody", &[]), Err(NotIssued::UnknownCaller(name, _)) if name == "nobody"));
     assert!(matches!(issue("support", &["clients:read", WRITE]), Err(NotIssued::Wider(scope, ..)) if scope == WRITE));
@@ -345,7 +359,7 @@ fn without_scopes_asked_the_reading_ones_are_given() {
 #[test]
 fn a_lifetime_beyond_the_end_of_time_stops_there() {
     let door = door(&ring());
-    let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), ttl: Duration::MAX };
+    let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), bounds: Bounds::default(), ttl: Duration::MAX };
     let token = door.issue(&wish, at(NOON)).unwrap().token;
     assert!(identified(&door, &token).is_ok());
 }
@@ -416,7 +430,12 @@ fn no_output_shows_a_token_or_a_key() {
     let key = pem.lines().nth(2).unwrap();
     let caller = identified(&door, &token).unwrap();
     let broken = identified(&door, &token[..token.len() - 4]).unwrap_err();
-    let wish = Wish { caller: "billing".to_owned(), scopes: vec!["x".to_owned()], ttl: Duration::from_secs(1) };
+    let wish = Wish {
+        caller: "billing".to_owned(),
+        scopes: vec!["x".to_owned()],
+        bounds: Bounds::default(),
+        ttl: Duration::from_secs(1),
+    };
     let refused = door.issue(&wish, at(NOON)).unwrap_err();
     let shown = format!("{caller:?} {broken:?} {broken} {refused:?} {refused} {:?} {wish:?}", settings());
     for secret in token.split('.').chain([key]) {
@@ -557,7 +576,12 @@ fn a_token_that_fits_into_no_header_is_not_issued() {
     let many = Settings { callers: vec![Policy { scopes, ..settings().callers.remove(0) }], ..settings() };
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let door = Tokens::new(many, ring(), names());
-    let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), ttl: Duration::from_secs(60) };
+    let wish = Wish {
+        caller: "billing".to_owned(),
+        scopes: Vec::new(),
+        bounds: Bounds::default(),
+        ttl: Duration::from_secs(60),
+    };
     assert!(matches!(door.issue(&wish, at(NOON)), Err(NotIssued::TooLong)));
 }
 
@@ -567,6 +591,8 @@ fn a_token_opens_one_of_the_doors() {
         callers: vec![Policy {
             name: "ops".to_owned(),
             scopes: vec!["clients:read".to_owned(), scope::ADMIN.to_owned()],
+            bounds: Bounds::default(),
+            priority: Priority::default(),
         }],
         ..settings()
     };
@@ -574,7 +600,10 @@ fn a_token_opens_one_of_the_doors() {
     let door = Tokens::new(both, ring(), names());
     let issue = |scopes: &[&str]| {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
-        door.issue(&Wish { caller: "ops".to_owned(), scopes, ttl: Duration::from_secs(60) }, at(NOON))
+        door.issue(
+            &Wish { caller: "ops".to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(60) },
+            at(NOON),
+        )
     };
     assert_eq!(issue(&[]).unwrap().claims.aud, AUDIENCE);
     assert_eq!(issue(&[scope::ADMIN]).unwrap().claims.aud, operator::AUDIENCE);
@@ -584,4 +613,37 @@ fn a_token_opens_one_of_the_doors() {
     assert_eq!(door.identify_operator(&admin, at(NOON)).unwrap().name(), "ops");
     door.revoked().revoke_caller("ops", NOON);
     assert_eq!(door.identify_operator(&admin, at(NOON)).unwrap_err(), Unidentified::Revoked);
+}
+
+#[test]
+fn what_was_never_seen_is_told_from_what_is_remembered_before_any_signature() {
+    let door = door(&ring());
+    let map = authorized(&issued(&door, &[]));
+    let Ok(Recalled::Unseen(token)) = door.recall(&map, at(NOON)) else { panic!("never seen") };
+    let caller = door.examine(token, at(NOON)).unwrap();
+    let Ok(Recalled::Caller(again)) = door.recall(&map, at(NOON)) else { panic!("remembered") };
+    assert!(Arc::ptr_eq(&caller, &again));
+    assert_eq!(door.recall(&map, at(NOON + 3600)).unwrap_err(), Unidentified::Expired);
+    assert!(matches!(door.recall(&authorized("a.b.c"), at(NOON)), Ok(Recalled::Unseen(_))));
+}
+
+#[test]
+fn a_caller_has_the_place_and_the_priority_of_its_policy() {
+    let mut settings = settings();
+    settings.callers[1].priority = Priority::Batch;
+    let ring = ring();
+    let _ = door(&ring);
+    let door = Tokens::new(settings, ring, names());
+    let seat = |caller: &str| {
+        let wish = Wish {
+            caller: caller.to_owned(),
+            scopes: Vec::new(),
+            bounds: Bounds::default(),
+            ttl: Duration::from_secs(60),
+        };
+        let caller = identified(&door, &door.issue(&wish, at(NOON)).unwrap().token).unwrap();
+        (caller.place(), caller.priority())
+    };
+    assert_eq!(seat("billing"), (0, Priority::Interactive));
+    assert_eq!(seat("support"), (1, Priority::Batch));
 }

@@ -54,9 +54,6 @@ pub fn verify(
     if now.unix() >= claims.exp {
         return Err(Unidentified::Expired);
     }
-    if claims.authorization_details.is_some() {
-        return Err(Unidentified::Bounded);
-    }
     Ok((claims, key.kid.clone()))
 }
 

@@ -7,7 +7,10 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::budget::gate::Why;
 use crate::budget::{Cause, Figures};
+use crate::cache::standard::Detail;
+use crate::quota::{Limit, Refused, strangers};
 
 use super::{Outcome, Trail};
 
@@ -44,12 +47,13 @@ pub struct Counts {
     routes: Vec<String>,
     rows: Vec<Row>,
     calls: Vec<AtomicU64>,
+    details: [AtomicU64; Detail::ALL.len()],
     unknown_fields: AtomicU64,
     pub(super) lines_dropped: AtomicU64,
 }
 
 /// Gauges, read when somebody asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Gauges {
     /// Entries, their bytes, evictions.
     pub store: (u64, u64, u64),
@@ -57,12 +61,18 @@ pub struct Gauges {
     pub budget: Figures,
     /// Seconds until the partner may be asked again.
     pub closed_for: f64,
+    /// Keys of the partner's that are there, and how many of them it refused.
+    pub keys: (usize, usize),
     /// Flights under way.
     pub flights: usize,
     /// Connections open.
     pub connections: usize,
     /// Tokens.
     pub tokens: TokenFigures,
+    /// Callers' own limits.
+    pub refused: Vec<Refused>,
+    /// Bad tokens.
+    pub strangers: strangers::Figures,
 }
 
 /// What became of tokens since the start.
@@ -103,7 +113,8 @@ impl Counts {
             || Row { requests: zeroes(many), from_memory: Histogram::default(), from_partner: Histogram::default() };
         let calls = zeroes((routes.len() + 1) * CAUSES);
         let rows = (0..ROWS).map(|_| row()).collect();
-        Self { routes, rows, calls, unknown_fields: AtomicU64::new(0), lines_dropped: AtomicU64::new(0) }
+        let details = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { routes, rows, calls, details, unknown_fields: AtomicU64::new(0), lines_dropped: AtomicU64::new(0) }
     }
 
     /// The name of a route.
@@ -117,6 +128,12 @@ impl Counts {
         let status = STATUSES.iter().position(|&known| known == trail.status.as_u16()).unwrap_or(STATUSES.len() - 1);
         let at = (self.at(trail.route) * OUTCOMES + trail.outcome as usize) * STATUSES.len() + status;
         if let Some(counter) = row.requests.get(at) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        if !trail.cause.is_empty()
+            && let Some(at) = Detail::ALL.iter().position(|detail| detail.word() == trail.cause)
+            && let Some(counter) = self.details.get(at)
+        {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         let histogram = match trail.outcome {
@@ -216,6 +233,23 @@ impl Counts {
                 writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
             }
         }
+        head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
+        for (detail, many) in Detail::ALL.iter().zip(&self.details) {
+            let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));
+            if many > 0 {
+                writeln!(out, r#"{NAME}cache_details_total{{detail="{detail}"}} {many}"#)?;
+            }
+        }
+        head(out, "limited_total", "counter", "Requests that their caller's own limit refused, by caller and limit.")?;
+        for Refused { caller, times } in &gauges.refused {
+            for (limit, times) in Limit::ALL.iter().zip(times) {
+                let limit = limit.word();
+                writeln!(out, r#"{NAME}limited_total{{caller="{caller}",limit="{limit}"}} {times}"#)?;
+            }
+        }
+        let strangers::Figures { bad, unexamined } = gauges.strangers;
+        counter(out, "bad_tokens_total", "Tokens that were examined and found bad.", bad)?;
+        counter(out, "unexamined_tokens_total", "Tokens refused unseen: too many of their peer were bad.", unexamined)?;
         let (entries, bytes, evicted) = gauges.store;
         let budget = &gauges.budget;
         let dropped = self.lines_dropped.load(Ordering::Relaxed);
@@ -239,6 +273,14 @@ impl Counts {
         gauge(out, "partner_calls_in_flight", "Calls to the partner under way.", budget.in_flight)?;
         gauge(out, "partner_calls_queued", "Calls that wait for the budget.", budget.queued)?;
         gauge(out, "partner_closed_seconds", "Seconds until the partner may be asked again.", gauges.closed_for)?;
+        gauge(out, "partner_keys", "Keys to show the partner.", gauges.keys.0)?;
+        gauge(out, "partner_keys_refused", "Those of them that it refused.", gauges.keys.1)?;
+        let name = format!("{NAME}partner_gate_closed");
+        writeln!(out, "# HELP {name} Whether calls to the partner have to wait, by why.\n# TYPE {name} gauge")?;
+        for why in Why::ALL {
+            let closed = u8::from(budget.closed.is_some_and(|(_, closed)| closed == why));
+            writeln!(out, r#"{name}{{why="{}"}} {closed}"#, why.word())?;
+        }
         if let Some(left) = budget.left {
             gauge(out, "budget_left", "Calls that would be let through at once.", left)?;
         }

@@ -4,6 +4,7 @@
 
 use http::HeaderMap;
 use http::header::{self, HeaderName};
+use smallvec::SmallVec;
 
 use crate::account_api::KEY_HEADER;
 
@@ -13,82 +14,84 @@ use crate::account_api::KEY_HEADER;
 pub struct RequestTooLarge;
 
 /// RFC 9110 §7.6.1, and the older ones that some still send.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
-/// What says who a caller is, or where it came from.
-const OF_THE_CALLER: [HeaderName; 12] = [
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::HOST,
-    header::FORWARDED,
-    header::EXPECT,
-    HeaderName::from_static(KEY_HEADER),
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-request-id"),
-];
+/// What says who a caller is, where it came from, or how its request is traced among us.
+fn is_of_the_caller(name: &str) -> bool {
+    matches!(
+        name,
+        "authorization"
+            | KEY_HEADER
+            | "cookie"
+            | "host"
+            | "expect"
+            | "forwarded"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-proto"
+            | "x-real-ip"
+            | "x-request-id"
+            | "traceparent"
+            | "tracestate"
+            | "baggage"
+    )
+}
 
-/// What the partner says to us and not to our callers.
-const OF_THE_PARTNER: [HeaderName; 13] = [
-    header::SET_COOKIE,
-    header::SERVER,
-    header::WWW_AUTHENTICATE,
-    header::ALT_SVC,
-    header::STRICT_TRANSPORT_SECURITY,
-    header::ACCESS_CONTROL_ALLOW_ORIGIN,
-    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-    header::ACCESS_CONTROL_ALLOW_HEADERS,
-    header::ACCESS_CONTROL_ALLOW_METHODS,
-    header::ACCESS_CONTROL_EXPOSE_HEADERS,
-    header::ACCESS_CONTROL_MAX_AGE,
-    header::RETRY_AFTER,
-    // A partner that echoes what it was sent would hand our key out.
-    HeaderName::from_static(KEY_HEADER),
-];
+/// What the partner says to us and not to our callers; one that echoes what it was sent would hand our key out.
+fn is_of_the_partner(name: &str) -> bool {
+    matches!(
+        name,
+        "set-cookie"
+            | "server"
+            | "www-authenticate"
+            | "alt-svc"
+            | "strict-transport-security"
+            | "retry-after"
+            | "access-control-allow-origin"
+            | "access-control-allow-credentials"
+            | "access-control-allow-headers"
+            | "access-control-allow-methods"
+            | "access-control-expose-headers"
+            | "access-control-max-age"
+            | KEY_HEADER
+    ) || ["ratelimit", "x-ratelimit", "x-rate-limit"].iter().any(|start| name.starts_with(start))
+}
 
 /// Of a request that is passed on.
 pub fn strip_for_partner(headers: &mut HeaderMap) {
-    strip_connection(headers);
-    OF_THE_CALLER.iter().for_each(|name| drop(headers.remove(name)));
-    for trace in ["traceparent", "tracestate", "baggage"] {
-        headers.remove(trace);
-    }
+    strip(headers, is_of_the_caller);
 }
 
 /// Of an answer that is passed on.
 pub fn strip_for_caller(headers: &mut HeaderMap) {
-    strip_connection(headers);
-    OF_THE_PARTNER.iter().for_each(|name| drop(headers.remove(name)));
-    let limits: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            ["ratelimit", "x-ratelimit", "x-rate-limit"].iter().any(|start| name.as_str().starts_with(start))
-        })
-        .cloned()
-        .collect();
-    limits.iter().for_each(|name| drop(headers.remove(name)));
+    strip(headers, is_of_the_partner);
 }
 
-fn strip_connection(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    named.iter().chain(&HOP_BY_HOP).for_each(|name| drop(headers.remove(name)));
+/// Of any head: what belongs to one connection.
+pub(super) fn strip_connection(headers: &mut HeaderMap) {
+    strip(headers, |_| false);
+}
+
+/// Takes out what belongs to the connection, which may name more of it (RFC 9110 §7.6.1), and what `stays` with us.
+fn strip(headers: &mut HeaderMap, stays: fn(&str) -> bool) {
+    let named =
+        headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    let named = named.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    let ours = headers.keys().filter(|name| is_hop_by_hop(name.as_str()) || stays(name.as_str())).cloned();
+    let out: SmallVec<[HeaderName; 8]> = named.chain(ours).collect();
+    out.iter().for_each(|name| drop(headers.remove(name)));
 }

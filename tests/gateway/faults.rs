@@ -105,7 +105,7 @@ faults! {
     a_token_for_another_audience: |scene| scene.present(&scene.forged(|_, claims| claims["aud"] = "somebody-else".into())) => 401 "token-bad" "token-bad", calls 0;
     a_token_of_another_issuer: |scene| scene.present(&scene.forged(|_, claims| claims["iss"] = "http://127.0.0.1:1".into())) => 401 "token-bad" "token-bad", calls 0;
     a_token_of_another_type: |scene| scene.present(&scene.forged(|header, _| header.typ = Some("JWT".to_owned()))) => 401 "token-bad" "token-bad", calls 0;
-    a_token_with_bounds: |scene| scene.present(&scene.forged(|_, claims| claims["authorization_details"] = serde_json::json!([{"type": "account-api"}]))) => 401 "token-bounds" "token-bounds", calls 0;
+    a_token_with_details_it_does_not_know: |scene| scene.present(&scene.forged(|_, claims| claims["authorization_details"] = serde_json::json!([{"type": "account-api", "regions": ["*"]}]))) => 401 "token-bad" "token-bad", calls 0;
     a_token_of_an_unknown_caller: |scene| scene.present(&scene.forged(|_, claims| claims["client_id"] = "nobody".into())) => 401 "token-bad" "token-bad", calls 0;
     a_token_without_signature: |scene| {
         let payload = scene.token.split('.').nth(1).unwrap();

@@ -12,7 +12,8 @@ use reseller_gateway::account_api::{Endpoint, PREFIX};
 use reseller_gateway::cache::Key;
 use reseller_gateway::cache::key::target_of;
 use reseller_gateway::clock::{Now, Tick};
-use reseller_gateway::route::{Match, Route, Routes, Target, Terms};
+use reseller_gateway::route::{Match, Mode, Route, Routes, Target, Terms};
+use reseller_gateway::token::bounds::Bounds;
 use reseller_gateway::token::ring::Ring;
 use reseller_gateway::token::scope::ScopeNames;
 use reseller_gateway::token::{Caller, Policy, Settings, Tokens, Wish};
@@ -34,6 +35,7 @@ fn rooms() -> Rooms {
         name: name.to_owned(),
         scope: names.set_of(["read"]),
         scope_name: "read".to_owned(),
+        mode: if stored { Mode::Api } else { Mode::Standard { forward_authorization: false } },
         stored,
         terms: Terms {
             ttl: Duration::from_secs(60),
@@ -50,7 +52,12 @@ fn rooms() -> Rooms {
     let mut built_in: Vec<Route> = Endpoint::ALL.iter().map(|endpoint| route(endpoint.name(), true)).collect();
     built_in.push(route("other", false));
     let extra = vec![("/reseller/account/v2/{*rest}".to_owned(), route("v2", true))];
-    let policy = Policy { name: "app".to_owned(), scopes: SCOPES.map(str::to_owned).to_vec() };
+    let policy = Policy {
+        name: "app".to_owned(),
+        scopes: SCOPES.map(str::to_owned).to_vec(),
+        bounds: Bounds::default(),
+        priority: Default::default(),
+    };
     let settings = Settings {
         issuer: "http://gateway.test".to_owned(),
         audience: "account-api".to_owned(),
@@ -58,8 +65,12 @@ fn rooms() -> Rooms {
         callers: vec![policy],
     };
     let tokens = Tokens::new(settings, Arc::new(Ring::in_memory().unwrap()), Arc::clone(&names));
-    let wish =
-        Wish { caller: "app".to_owned(), scopes: SCOPES.map(str::to_owned).to_vec(), ttl: Duration::from_secs(60) };
+    let wish = Wish {
+        caller: "app".to_owned(),
+        scopes: SCOPES.map(str::to_owned).to_vec(),
+        bounds: Bounds::default(),
+        ttl: Duration::from_secs(60),
+    };
     let token = tokens.issue(&wish, NOW).unwrap().token;
     let mut headers = HeaderMap::new();
     headers.insert("x-reseller-api-key", HeaderValue::from_str(&token).unwrap());
@@ -78,7 +89,7 @@ impl Rooms {
         let wanted = self.find(target)?;
         let route = self.routes.at(wanted.route())?;
         let sent = target_of(wanted.resource(), route);
-        let grant = self.rules.decide(Arc::clone(&self.caller), wanted, route).unwrap();
+        let grant = self.rules.decide(Arc::clone(&self.caller), wanted, route).unwrap().granted().unwrap();
         Key::of(&grant, route, headers).map(|key| (key, sent))
     }
 

@@ -19,11 +19,23 @@ mod path;
 
 mod traps;
 
+mod shield;
+
+mod encodings;
+
+mod standard;
+
+mod wishes;
+
 mod admin;
 
 mod purge;
 
 mod bounds;
+
+mod simulator;
+
+mod check;
 
 mod laws;
 
@@ -34,5 +46,11 @@ mod exchange;
 mod ledger;
 
 mod oauth;
+
+mod views;
+
+mod http_cache;
+
+mod quota;
 
 mod house;

@@ -38,6 +38,8 @@ enum What {
 }
 
 struct Stream {
+    /// What was read of it before it was decided to pass it on.
+    before: Bytes,
     incoming: Incoming,
     /// Given back when the partner's last byte is here.
     permit: Option<Permit>,
@@ -77,11 +79,14 @@ impl Body {
 
     /// The partner's answer as it comes; a pause longer than `patience` breaks it off.
     pub fn stream(incoming: Incoming, permit: Permit, clock: Clock, patience: Duration) -> Self {
+        Self::stream_after(Bytes::new(), incoming, permit, clock, patience)
+    }
+
+    /// The same, whose first bytes have been read already.
+    pub fn stream_after(before: Bytes, incoming: Incoming, permit: Permit, clock: Clock, patience: Duration) -> Self {
         let stalled = Box::pin(clock.sleep_until(clock.tick().plus(patience)));
-        Self {
-            what: What::Stream(Box::new(Stream { incoming, permit: Some(permit), clock, patience, stalled })),
-            end: None,
-        }
+        let stream = Stream { before, incoming, permit: Some(permit), clock, patience, stalled };
+        Self { what: What::Stream(Box::new(stream)), end: None }
     }
 
     /// What settles the request with this body.
@@ -119,6 +124,11 @@ impl HttpBody for Body {
                 this.sent(bytes.len());
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            What::Stream(stream) if !stream.before.is_empty() => {
+                let bytes = std::mem::take(&mut stream.before);
+                this.sent(bytes.len());
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
             What::Stream(stream) => {
                 let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
                 if polled.is_pending() {
@@ -141,14 +151,22 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.what {
             What::Bytes(bytes) => bytes.is_empty(),
-            What::Stream(stream) => stream.incoming.is_end_stream(),
+            What::Stream(stream) => stream.before.is_empty() && stream.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.what {
             What::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            What::Stream(stream) => stream.incoming.size_hint(),
+            What::Stream(stream) => {
+                let (read, rest) = (stream.before.len() as u64, stream.incoming.size_hint());
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest.lower().saturating_add(read));
+                if let Some(most) = rest.upper() {
+                    hint.set_upper(most.saturating_add(read));
+                }
+                hint
+            }
         }
     }
 }

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
+use crate::access::Denied;
 use crate::gateway::refusal::{Fault, Refusal};
+use crate::quota::Limit;
 use crate::token::Unidentified;
 use crate::upstream::Failed;
 
@@ -35,6 +37,13 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "Send one token, as Authorization: Bearer or in X-Reseller-Api-Key.".into(),
         ),
         Refusal::Unidentified(why) => return unidentified(*why),
+        Refusal::BadTokens { .. } => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "bad-tokens",
+            "Too many bad tokens",
+            "Too many tokens from this address were not valid; new ones are looked at again after Retry-After.".into(),
+        ),
+        Refusal::Limited { limit, .. } => return limited(*limit),
         Refusal::NoSuchRoute => (
             StatusCode::NOT_FOUND,
             "no-such-route",
@@ -53,17 +62,18 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "Only JSON is served",
             "The Accept header excludes application/json; allow it, or send no Accept.".into(),
         ),
-        Refusal::Denied(denied) => (
-            StatusCode::FORBIDDEN,
-            "scope",
-            "Not allowed",
-            format!("The token or its caller lacks the scope {:?}; ask for a token that has it.", denied.missing).into(),
-        ),
+        Refusal::Denied(denied) => return forbidden(denied),
         Refusal::Precondition => (
             StatusCode::PRECONDITION_FAILED,
             "precondition",
             "The precondition does not hold",
             "The document is not the one that If-Match or If-Unmodified-Since speaks of; get it anew.".into(),
+        ),
+        Refusal::Beyond { length } => (
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "range",
+            "No such range",
+            format!("The document has {length} bytes and the range begins behind them; ask for less, or for all of it.").into(),
         ),
         Refusal::BodyTooLarge => (
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -108,8 +118,37 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "The document cannot be narrowed",
             "The partner's document has another shape than documented, so it is shown to callers with every right only.".into(),
         ),
+        Refusal::TooLargeToNarrow => (
+            StatusCode::BAD_GATEWAY,
+            "too-large-to-narrow",
+            "The document cannot be narrowed",
+            "The partner's document is larger than cache.max_object, so it is shown to callers with every right only.".into(),
+        ),
     };
     Problem { status, slug, title, detail }
+}
+
+fn forbidden(denied: &Denied) -> Problem {
+    let detail: Cow<'static, str> = match denied {
+        Denied::Scope(scope) => {
+            let detail = format!("The token or its caller lacks the scope {scope:?}; ask for a token that has it.");
+            return Problem { status: StatusCode::FORBIDDEN, slug: "scope", title: "Not allowed", detail: detail.into() };
+        }
+        Denied::Client => "The token or its caller is bound to other clients; ask for a token whose bounds have this one.".into(),
+        Denied::Provider => {
+            "The token or its caller is bound to other providers; ask for a token whose bounds have this one.".into()
+        }
+        Denied::ProviderQuery => {
+            "The token or its caller is bound to providers, so the list is given for one of them: add ?provider_id= with its id.".into()
+        }
+        Denied::Project => {
+            "No project of this client with this id is on a provider that the token or its caller is bound to.".into()
+        }
+        Denied::Bounded => {
+            "Nothing narrows what this route answers, so it is closed to tokens with bounds; use one without.".into()
+        }
+    };
+    Problem { status: StatusCode::FORBIDDEN, slug: "bounds", title: "Outside the bounds", detail }
 }
 
 fn unidentified(why: Unidentified) -> Problem {
@@ -121,16 +160,32 @@ fn unidentified(why: Unidentified) -> Problem {
         ),
         Unidentified::Expired => ("token-expired", "The token has expired", "Get a new token."),
         Unidentified::Revoked => ("token-revoked", "The token was revoked", "Get a new token."),
-        Unidentified::Bounded => (
-            "token-bounds",
-            "The token has bounds",
-            "This version cannot narrow answers to bounds, so such a token is refused; use one without authorization_details.",
-        ),
         Unidentified::Ambiguous | Unidentified::Bad(_) | Unidentified::UnknownCaller => {
             ("token-bad", "The token is not valid here", "Get a token from this gateway, for a caller that it knows.")
         }
     };
     Problem { status: StatusCode::UNAUTHORIZED, slug, title, detail: detail.into() }
+}
+
+fn limited(limit: Limit) -> Problem {
+    let (slug, title, detail) = match limit {
+        Limit::Requests => (
+            "caller-requests",
+            "Too many requests",
+            "This caller's requests per time are spent; come back after Retry-After, or ask for a higher callers.limits.requests.",
+        ),
+        Limit::Concurrent => (
+            "caller-concurrent",
+            "Too many requests at once",
+            "This caller has as many requests under way as it may; wait for one of them to end, or ask for a higher callers.limits.concurrent.",
+        ),
+        Limit::Upstream => (
+            "caller-upstream",
+            "Too many partner calls",
+            "This caller's partner calls per time are spent; come back after Retry-After. What is in memory is served meanwhile.",
+        ),
+    };
+    Problem { status: StatusCode::TOO_MANY_REQUESTS, slug, title, detail: detail.into() }
 }
 
 fn broke(fault: Fault) -> Problem {

@@ -2,12 +2,13 @@
 //! Given requests' headers, holds negotiation, preconditions and refusals to RFC 9110.
 //! Never opens a socket, and hands every age in.
 
-use http::header::{CONTENT_LANGUAGE, LAST_MODIFIED};
+use http::header::{CONTENT_LANGUAGE, IF_RANGE, LAST_MODIFIED};
 
 use super::*;
 use crate::access::Denied;
 use crate::cache::policy::Life;
 use crate::clock::Tick;
+use crate::quota::Limit;
 
 const SUN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
@@ -54,23 +55,10 @@ fn an_accept_that_takes_json_is_told_from_one_that_does_not() {
 }
 
 #[test]
-fn only_if_cached_is_found_among_other_directives() {
-    let rows = [
-        ("only-if-cached", true),
-        ("max-stale=5, Only-If-Cached", true),
-        ("no-cache", false),
-        ("x-only-if-cached", false),
-    ];
-    for (line, expected) in rows {
-        assert_eq!(only_if_cached(&head(&[(CACHE_CONTROL, line)])), expected, "{line}");
-    }
-}
-
-#[test]
 fn preconditions_are_judged_in_their_order() {
     use Condition::{Fails, None, NotModified};
     let tag = Tag::of(b"{}");
-    let own = std::str::from_utf8(&tag.text()).unwrap().to_owned();
+    let own = std::str::from_utf8(tag.text()).unwrap().to_owned();
     let weak = format!("W/{own}");
     let list = format!("\"a\", W/\"b\" ,{own}");
     let weak_list = format!("\"a\", {weak}");
@@ -104,11 +92,11 @@ fn preconditions_are_judged_in_their_order() {
         (&[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, AFTER)], None),
         (&[(IF_MATCH, &own), (IF_UNMODIFIED_SINCE, BEFORE)], None),
     ];
-    let modified = HeaderValue::from_static(SUN);
+    let modified = SUN.as_bytes();
     for (lines, expected) in rows {
         let asked = head(lines);
-        assert_eq!(condition(&asked, &tag, Some(&modified), StatusCode::OK), expected, "{lines:?}");
-        assert_eq!(condition(&asked, &tag, Some(&modified), StatusCode::NOT_FOUND), None, "{lines:?} of a 404");
+        assert_eq!(condition(&asked, &tag, Some(modified), StatusCode::OK), expected, "{lines:?}");
+        assert_eq!(condition(&asked, &tag, Some(modified), StatusCode::NOT_FOUND), None, "{lines:?} of a 404");
     }
     for name in [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
         let asked = head(&[(name, SUN)]);
@@ -141,13 +129,19 @@ fn a_time_to_come_back_is_rounded_up_and_at_least_a_second() {
             assert_eq!(response.headers()[RETRY_AFTER], expected, "{refusal:?}");
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         }
+        let limited = Limit::ALL.map(|limit| Refusal::Limited { limit, retry });
+        for refusal in limited.into_iter().chain([Refusal::BadTokens { retry }]) {
+            let response = refused(&refusal, &Method::GET);
+            assert_eq!(response.headers()[RETRY_AFTER], expected, "{refusal:?}");
+            assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        }
     }
     assert!(!refused(&Refusal::Deadline, &Method::GET).headers().contains_key(RETRY_AFTER));
 }
 
 #[test]
 fn a_refusal_says_what_would_help() {
-    let denied = Refusal::Denied(Denied { missing: "clients:read".to_owned() });
+    let denied = Refusal::Denied(Denied::Scope("clients:read".to_owned()));
     let rows = [
         (Refusal::Method, 405, ALLOW, "GET, HEAD"),
         (Refusal::Unidentified(Unidentified::Missing), 401, WWW_AUTHENTICATE, "Bearer realm=\"reseller-gateway\""),
@@ -188,8 +182,23 @@ fn shown(
     method: &Method,
     asked: &[(HeaderName, &str)],
 ) -> Result<Response<Body>, Refusal> {
-    let partner =
-        head(&[(CONTENT_TYPE, "application/json"), (LAST_MODIFIED, SUN), (CONTENT_LANGUAGE, "en"), (ETAG, "\"v1\"")]);
+    sent(view.is_none(), view, Coding::Identity, method, asked)
+}
+
+fn sent(
+    full: bool,
+    bytes: Option<&'static [u8]>,
+    coding: Coding,
+    method: &Method,
+    asked: &[(HeaderName, &str)],
+) -> Result<Response<Body>, Refusal> {
+    let partner = head(&[
+        (CONTENT_TYPE, "application/json"),
+        (LAST_MODIFIED, SUN),
+        (DATE, AFTER),
+        (CONTENT_LANGUAGE, "en"),
+        (ETAG, "\"v1\""),
+    ]);
     let life = Life {
         since: Tick::from_nanos(0),
         initial_age: Duration::ZERO,
@@ -199,8 +208,8 @@ fn shown(
         ask_first: false,
     };
     let entry = Arc::new(Entry::new(StatusCode::OK, &partner, b"{\"a\":1}", Ok(life)));
-    let view = view.map(|bytes| (Bytes::from_static(bytes), Tag::of(bytes)));
-    let document = Document { entry, view, age: Duration::from_secs(7), came: Came::Hit };
+    let view = bytes.map(|bytes| (Bytes::from_static(bytes), Tag::of(bytes)));
+    let document = Document { entry, full, view, coding, age: Duration::from_secs(7), came: Came::Hit };
     signature().document(document, method, head(asked), &RequestId::made(1))
 }
 
@@ -235,4 +244,65 @@ fn a_304_and_a_head_have_no_body_and_a_failed_precondition_is_a_refusal() {
     assert_eq!(head.headers()[CONTENT_LENGTH], "7");
     assert!(head.into_body().into_bytes().is_empty());
     assert_eq!(shown(None, &Method::GET, &[(IF_MATCH, "\"a\"")]).unwrap_err(), Refusal::Precondition);
+}
+
+#[test]
+fn a_coded_document_says_so_and_keeps_the_partners_headers() {
+    let response = sent(true, Some(b"pressed"), Coding::Gzip, &Method::GET, &[]).unwrap();
+    let headers = response.headers();
+    assert_eq!(headers[CONTENT_ENCODING], "gzip");
+    assert_eq!(headers[CONTENT_TYPE], "application/json");
+    assert_eq!(headers[LAST_MODIFIED], SUN);
+    assert_eq!(headers[ETAG].as_bytes(), Tag::of(b"pressed").text());
+    assert_eq!(headers[VARY], VARY_OURS);
+    assert_eq!(response.into_body().into_bytes(), "pressed");
+    let of_head = sent(true, Some(b"pressed!"), Coding::Gzip, &Method::HEAD, &[]).unwrap();
+    assert_eq!(
+        (&of_head.headers()[CONTENT_ENCODING], &of_head.headers()[CONTENT_LENGTH]),
+        (&"gzip".parse().unwrap(), &"8".parse().unwrap())
+    );
+    assert!(!shown(None, &Method::GET, &[]).unwrap().headers().contains_key(CONTENT_ENCODING));
+}
+
+#[test]
+fn a_slice_is_one_of_the_bytes_that_would_be_sent() {
+    let rows: [(Option<&'static [u8]>, Coding, &str, &str); 3] = [
+        (None, Coding::Identity, "bytes 1-3/7", "\"a\""),
+        (Some(b"{\"of a view\":1}"), Coding::Identity, "bytes 1-3/15", "\"of"),
+        (Some(b"pressed"), Coding::Gzip, "bytes 1-3/7", "res"),
+    ];
+    for (bytes, coding, range, body) in rows {
+        let response = sent(coding == Coding::Gzip, bytes, coding, &Method::GET, &[(RANGE, "bytes=1-3")]).unwrap();
+        assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
+        assert_eq!(response.headers()[CONTENT_RANGE], range);
+        assert!(response.headers().contains_key(ETAG) && response.headers().contains_key(AGE));
+        assert_eq!(response.headers().contains_key(CONTENT_ENCODING), coding == Coding::Gzip);
+        assert_eq!(response.into_body().into_bytes(), body);
+    }
+}
+
+#[test]
+fn a_range_comes_after_the_preconditions() {
+    let own = String::from_utf8(Tag::of(b"{\"a\":1}").text().to_vec()).unwrap();
+    let range = (RANGE, "bytes=1-3");
+    let status = |asked: &[(HeaderName, &str)]| shown(None, &Method::GET, asked).map(|response| response.status());
+    assert_eq!(status(&[range.clone(), (IF_NONE_MATCH, &own)]), Ok(StatusCode::NOT_MODIFIED));
+    assert_eq!(status(&[range.clone(), (IF_MATCH, "\"a\"")]), Err(Refusal::Precondition));
+    assert_eq!(status(&[range.clone(), (IF_MATCH, &own)]), Ok(StatusCode::PARTIAL_CONTENT));
+    assert_eq!(status(&[range.clone(), (IF_RANGE, &own)]), Ok(StatusCode::PARTIAL_CONTENT));
+    assert_eq!(status(&[range.clone(), (IF_RANGE, "\"a\"")]), Ok(StatusCode::OK));
+    assert_eq!(status(&[range.clone(), (IF_RANGE, SUN)]), Ok(StatusCode::PARTIAL_CONTENT));
+    assert_eq!(status(&[(RANGE, "bytes=7-")]), Err(Refusal::Beyond { length: 7 }));
+    let narrowed = shown(Some(b"{\"b\":1}"), &Method::GET, &[range.clone(), (IF_RANGE, SUN)]).unwrap();
+    assert_eq!(narrowed.status(), StatusCode::OK, "the partner's date says nothing of a view");
+    let of_head = shown(None, &Method::HEAD, &[range]).unwrap();
+    assert_eq!((of_head.status(), &of_head.headers()[CONTENT_LENGTH]), (StatusCode::OK, &"7".parse().unwrap()));
+}
+
+#[test]
+fn a_range_beyond_the_end_is_told_where_the_end_is() {
+    let response = refused(&Refusal::Beyond { length: 7 }, &Method::GET);
+    assert_eq!(response.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(response.headers()[CONTENT_RANGE], "bytes */7");
+    assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM);
 }

@@ -311,6 +311,13 @@ impl Gateway {
         self.folder.path().join("state/keys")
     }
 
+    /// Puts a file into its folder at once, as a rotation does.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let (made, place) = (self.folder.path().join("made"), self.folder.path().join(name));
+        std::fs::write(&made, text).unwrap();
+        std::fs::rename(made, place).unwrap();
+    }
+
     /// An admin token, made from its signing keys as the commands make theirs.
     pub(crate) fn admin_token(&self) -> String {
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();

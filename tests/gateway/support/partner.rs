@@ -49,11 +49,13 @@ pub(crate) struct Reply {
     body: Vec<u8>,
     gate: Option<Gate>,
     end: End,
+    /// Without a length, as the answer to a HEAD may be.
+    bare: bool,
 }
 
 impl Reply {
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), gate: None, end: End::Stays }
+        Self { status, headers: Vec::new(), body: Vec::new(), gate: None, end: End::Stays, bare: false }
     }
 
     pub(crate) fn json(body: impl Into<Vec<u8>>) -> Self {
@@ -78,6 +80,10 @@ impl Reply {
         Self { body: body.into(), ..self }
     }
 
+    pub(crate) fn bare(self) -> Self {
+        Self { bare: true, ..self }
+    }
+
     pub(crate) fn behind(self, gate: &Gate) -> Self {
         Self { gate: Some(gate.clone()), ..self }
     }
@@ -92,7 +98,7 @@ impl Reply {
 
     fn bytes(&self) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} Said\r\n", self.status);
-        if self.status != 304 {
+        if self.status != 304 && !self.bare {
             head += &format!("content-length: {}\r\n", self.body.len());
         }
         for (name, value) in &self.headers {

@@ -1,0 +1,243 @@
+//! Whose turn is it to ask the partner?
+//! Given who waits, for whom and how urgently, hands back the one place that is next.
+//! Never knows a clock or a rate: it orders, and others say when the next one goes.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// How urgent a call is; the first of these goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// A caller waits for it.
+    Interactive,
+    /// A caller waits for it that said it can wait.
+    Batch,
+    /// Nobody waits: a stale answer was served.
+    Refresh,
+}
+
+const LANES: usize = 3;
+
+/// So many turns go to more urgent lanes before one goes to a lane that waits: none starves.
+const PATIENCE: u32 = 8;
+
+/// For whom a call is made, as a number; refreshes are made for nobody.
+pub type Who = u64;
+
+/// A place among those who wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    lane: Lane,
+    /// The round in which it is this caller's turn: each caller has one turn in each.
+    round: u64,
+    number: u64,
+}
+
+/// Those who wait: by lane, within a lane round by round over the callers, within a caller in the order they came.
+#[derive(Debug)]
+pub struct Lanes<T> {
+    lanes: [Waiting<T>; LANES],
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    places: BTreeMap<(u64, u64), T>,
+    /// The last round in which each caller has a turn.
+    last: HashMap<Who, u64>,
+    /// The round that is being served.
+    round: u64,
+    passed_over: u32,
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self { places: BTreeMap::new(), last: HashMap::new(), round: 0, passed_over: 0 }
+    }
+}
+
+impl<T> Default for Lanes<T> {
+    fn default() -> Self {
+        Self { lanes: Default::default(), next: 0 }
+    }
+}
+
+impl<T> Lanes<T> {
+    /// Takes a place in a lane.
+    pub fn enter(&mut self, lane: Lane, who: Who, what: T) -> Place {
+        let number = self.next;
+        self.next += 1;
+        let Some(waiting) = self.lanes.get_mut(lane as usize) else { return Place { lane, round: 0, number } };
+        let round = waiting.last.get(&who).map_or(0, |last| last + 1).max(waiting.round);
+        waiting.last.insert(who, round);
+        waiting.places.insert((round, number), what);
+        Place { lane, round, number }
+    }
+
+    /// Leaves, served or not; what waited there is handed back.
+    pub fn leave(&mut self, place: Place) -> Option<T> {
+        let waiting = self.lanes.get_mut(place.lane as usize)?;
+        let left = waiting.places.remove(&(place.round, place.number));
+        if waiting.places.is_empty() {
+            *waiting = Waiting::default();
+        }
+        left
+    }
+
+    /// Moves to a more urgent lane, at its end of the caller's own line; to a less urgent one never.
+    pub fn raise(&mut self, place: Place, lane: Lane, who: Who) -> Place {
+        if lane >= place.lane {
+            return place;
+        }
+        match self.leave(place) {
+            Some(what) => self.enter(lane, who, what),
+            None => place,
+        }
+    }
+
+    /// Whose turn it is.
+    pub fn first(&self) -> Option<(Place, &T)> {
+        let kept = |lane: &&Waiting<T>| !lane.places.is_empty();
+        let (nth, waiting) = [Lane::Interactive, Lane::Batch, Lane::Refresh]
+            .into_iter()
+            .zip(&self.lanes)
+            .filter(|(_, waiting)| kept(waiting))
+            // The lane passed over too often; else the most urgent, which comes first.
+            .reduce(|best, other| if other.1.passed_over >= PATIENCE { other } else { best })?;
+        let (&(round, number), what) = waiting.places.first_key_value()?;
+        Some((Place { lane: nth, round, number }, what))
+    }
+
+    /// The first has had its turn: it leaves, and the others are one turn nearer to theirs.
+    pub fn serve(&mut self, place: Place) -> Option<T> {
+        for (nth, waiting) in self.lanes.iter_mut().enumerate() {
+            if nth == place.lane as usize {
+                (waiting.passed_over, waiting.round) = (0, place.round);
+                let round = waiting.round;
+                waiting.last.retain(|_, last| *last >= round);
+            } else if nth > place.lane as usize && !waiting.places.is_empty() {
+                waiting.passed_over += 1;
+            }
+        }
+        self.leave(place)
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.lanes.iter().map(|waiting| waiting.places.len()).sum()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All that waits, the most urgent lane first.
+    pub fn all(&self) -> impl Iterator<Item = &T> {
+        self.lanes.iter().flat_map(|waiting| waiting.places.values())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn served(lanes: &mut Lanes<&'static str>) -> Vec<&'static str> {
+        std::iter::from_fn(|| {
+            let (place, _) = lanes.first()?;
+            lanes.serve(place)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_urgent_go_first_and_each_lane_in_its_order() {
+        let mut lanes = Lanes::default();
+        for (lane, what) in [
+            (Lane::Refresh, "r1"),
+            (Lane::Batch, "b1"),
+            (Lane::Interactive, "i1"),
+            (Lane::Refresh, "r2"),
+            (Lane::Interactive, "i2"),
+        ] {
+            lanes.enter(lane, 1, what);
+        }
+        assert_eq!(served(&mut lanes), ["i1", "i2", "b1", "r1", "r2"]);
+    }
+
+    #[test]
+    fn callers_take_turns_however_much_one_of_them_asks() {
+        let mut lanes = Lanes::default();
+        for what in ["a1", "a2", "a3", "a4"] {
+            lanes.enter(Lane::Interactive, 1, what);
+        }
+        lanes.enter(Lane::Interactive, 2, "b1");
+        lanes.enter(Lane::Interactive, 3, "c1");
+        lanes.enter(Lane::Interactive, 2, "b2");
+        assert_eq!(served(&mut lanes), ["a1", "b1", "c1", "a2", "b2", "a3", "a4"]);
+    }
+
+    #[test]
+    fn who_comes_late_has_its_turn_in_this_round_and_not_all_the_missed_ones() {
+        let mut lanes = Lanes::default();
+        for what in ["a1", "a2", "a3", "a4", "a5"] {
+            lanes.enter(Lane::Interactive, 1, what);
+        }
+        for _ in 0..3 {
+            let (place, _) = lanes.first().unwrap();
+            lanes.serve(place);
+        }
+        for what in ["b1", "b2", "b3"] {
+            lanes.enter(Lane::Interactive, 2, what);
+        }
+        assert_eq!(served(&mut lanes), ["b1", "a4", "b2", "a5", "b3"]);
+    }
+
+    #[test]
+    fn no_lane_starves() {
+        let mut lanes = Lanes::default();
+        lanes.enter(Lane::Refresh, 0, "refresh");
+        for _ in 0..100 {
+            lanes.enter(Lane::Interactive, 1, "urgent");
+        }
+        let order = served(&mut lanes);
+        assert_eq!(order.iter().position(|&what| what == "refresh"), Some(PATIENCE as usize));
+    }
+
+    #[test]
+    fn who_is_raised_waits_in_the_better_lane_and_nobody_is_lowered() {
+        let mut lanes = Lanes::default();
+        let refresh = lanes.enter(Lane::Refresh, 0, "raised");
+        lanes.enter(Lane::Batch, 1, "batch");
+        let raised = lanes.raise(refresh, Lane::Interactive, 2);
+        assert_eq!(lanes.raise(raised, Lane::Batch, 2), raised);
+        assert_eq!(served(&mut lanes), ["raised", "batch"]);
+        assert!(lanes.is_empty() && lanes.first().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn everybody_who_stays_is_served_once_and_nobody_else(
+            asks in prop::collection::vec((0..3_u8, 0..4_u64, any::<bool>()), 0..60),
+        ) {
+            let mut lanes = Lanes::default();
+            let (mut stay, mut leave) = (Vec::new(), Vec::new());
+            for (nth, (lane, who, stays)) in asks.into_iter().enumerate() {
+                let lane = [Lane::Interactive, Lane::Batch, Lane::Refresh][lane as usize];
+                let place = lanes.enter(lane, who, nth);
+                if stays { stay.push(nth) } else { leave.push(place) }
+            }
+            for place in leave {
+                prop_assert!(lanes.leave(place).is_some());
+            }
+            let mut order: Vec<_> = std::iter::from_fn(|| {
+                let (place, _) = lanes.first()?;
+                lanes.serve(place)
+            }).collect();
+            order.sort_unstable();
+            prop_assert_eq!(order, stay);
+            prop_assert_eq!(lanes.len(), 0);
+        }
+    }
+}

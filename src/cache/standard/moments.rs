@@ -1,0 +1,158 @@
+//! How old is it, and for how long is it fresh?
+//! Given a head and when it was asked for and came, hands back its [`Life`] (RFC 9111 §4.2).
+//! Never reads a clock; ages are counted on the monotonic one, dates are compared on the wall's.
+
+use std::time::{Duration, SystemTime};
+
+use http::header::{AGE, DATE, EXPIRES, HeaderName, LAST_MODIFIED};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::clock::{Now, Tick};
+
+use super::directives::{self, Said};
+
+/// RFC 9111 §4.2.2 leaves it open; longer guesses are nobody's word.
+const LONGEST_GUESS: Duration = Duration::from_secs(86_400);
+
+/// How long past its lifetime an answer is given while the partner cannot be reached, where the partner did not say
+/// (§4.2.4 allows it and sets no bound).
+const UNREACHED: Duration = Duration::from_secs(86_400);
+
+/// When an answer was asked for, and when its head came.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange {
+    /// When the request went out.
+    pub asked: Tick,
+    /// When the head was here.
+    pub came: Now,
+}
+
+/// The life of a stored answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// When its head came.
+    pub since: Tick,
+    /// How old it was then (`corrected_initial_age`, §4.2.3).
+    pub initial_age: Duration,
+    /// Freshness lifetime (§4.2.1).
+    pub lifetime: Duration,
+    /// `no-cache`: it is asked for each time (§5.2.2.4).
+    pub ask_first: bool,
+    /// What the partner forbids or allows beyond the lifetime (§4.2.4).
+    pub beyond: Beyond,
+}
+
+/// What may be done with it when it is stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`: nothing.
+    Forbidden,
+    /// It may be given where something allows that.
+    Allowed {
+        /// For so long while a new one is fetched (RFC 5861 §3).
+        while_revalidate: Duration,
+        /// For so long when the partner answers with an error (RFC 5861 §4).
+        if_error: Duration,
+        /// For so long when the partner cannot be reached at all.
+        if_unreached: Duration,
+    },
+}
+
+impl Life {
+    /// `current_age` (§4.2.3).
+    pub fn age(&self, now: Tick) -> Duration {
+        self.initial_age + now.since(self.since)
+    }
+
+    /// How long it still is fresh; `Err` says for how long it has not been.
+    ///
+    /// # Errors
+    /// Its staleness.
+    pub fn left(&self, now: Tick) -> Result<Duration, Duration> {
+        let age = self.age(now);
+        match self.lifetime.checked_sub(age) {
+            Some(left) if !left.is_zero() => Ok(left),
+            _ => Err(age.saturating_sub(self.lifetime)),
+        }
+    }
+
+    /// The same, over at once.
+    #[must_use]
+    pub fn ended(self, now: Tick) -> Self {
+        Self { lifetime: self.lifetime.min(self.age(now)), ..self }
+    }
+}
+
+/// The life of an answer whose directives are `said`, without a lifetime where nothing gives one.
+pub fn life(said: &Said, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> Life {
+    let seconds = |told: Option<u64>| told.map(Duration::from_secs);
+    let forbidden = said.must_revalidate || said.proxy_revalidate || said.no_cache || said.s_maxage.is_some();
+    let beyond = match forbidden {
+        true => Beyond::Forbidden,
+        false => Beyond::Allowed {
+            while_revalidate: seconds(said.stale_while_revalidate).unwrap_or_default(),
+            if_error: seconds(said.stale_if_error).unwrap_or_default(),
+            if_unreached: seconds(said.stale_if_error).unwrap_or(UNREACHED),
+        },
+    };
+    Life {
+        since: exchange.came.tick,
+        initial_age: initial_age(head, exchange),
+        lifetime: lifetime(said, status, head, exchange).unwrap_or_default(),
+        ask_first: said.no_cache,
+        beyond,
+    }
+}
+
+/// §4.2.1, in its order: for shared caches, for all, the date, a guess.
+pub fn lifetime(said: &Said, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
+    let explicit = said.s_maxage.or(said.max_age).map(Duration::from_secs);
+    explicit.or_else(|| if said.targeted { None } else { expires(head, exchange) }).or_else(|| {
+        let guessed = said.public || is_guessed_by_default(status);
+        guessed.then(|| guess(head, exchange)).flatten()
+    })
+}
+
+/// §5.3: `Expires` less `Date`, or less the arrival where there is no date; an invalid one is in the past.
+fn expires(head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
+    let told = head.get(EXPIRES)?;
+    let from = date(head, &DATE).unwrap_or_else(|| exchange.came.wall());
+    let until = parse(told);
+    Some(until.and_then(|until| until.duration_since(from).ok()).unwrap_or_default())
+}
+
+/// §4.2.2: a tenth of the time since the last change.
+fn guess(head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
+    let from = date(head, &DATE).unwrap_or_else(|| exchange.came.wall());
+    let unchanged = from.duration_since(date(head, &LAST_MODIFIED)?).ok()?;
+    Some((unchanged / 10).min(LONGEST_GUESS))
+}
+
+/// RFC 9110 §15.1: the statuses whose answers may be given a lifetime by guess. 206 is one too, but parts are not stored.
+pub fn is_guessed_by_default(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+}
+
+/// §4.2.3: what the clocks say, or what the caches on the way say and the answer took, whichever is more.
+fn initial_age(head: &HeaderMap, exchange: Exchange) -> Duration {
+    let whole = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let apparent = date(head, &DATE).map_or(0, |date| whole(exchange.came.wall()).saturating_sub(whole(date)));
+    let corrected = Duration::from_secs(told_age(head)) + exchange.came.tick.since(exchange.asked);
+    corrected.max(Duration::from_secs(apparent))
+}
+
+/// §5.1: of several the first counts, and one that is no number is as if it were not there.
+fn told_age(head: &HeaderMap) -> u64 {
+    let first = head.get(AGE).and_then(|value| value.as_bytes().split(|&byte| byte == b',').next());
+    directives::seconds(first.unwrap_or_default().trim_ascii()).unwrap_or(0)
+}
+
+/// A date of a head, if it can be read.
+pub fn date(head: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    head.get(name).and_then(parse)
+}
+
+/// RFC 9110 §5.6.7, in its three forms.
+pub fn parse(value: &HeaderValue) -> Option<SystemTime> {
+    value.to_str().ok().and_then(|text| httpdate::parse_http_date(text.trim()).ok())
+}

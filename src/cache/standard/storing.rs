@@ -1,0 +1,136 @@
+//! May it be stored?
+//! Given the request as it went out and the answer's head, hands back what to store it as, or the reason not to (RFC 9111 §3).
+//! Never looks at a body: what is incomplete never comes here.
+
+use http::header::{
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, DATE, EXPIRES, HeaderName,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::directives::{Said, Wishes};
+use super::moments::{self, Exchange, Life};
+use super::vary::Selection;
+use super::words::Detail;
+
+/// RFC 9111 §3.1: what belongs to one connection or one proxy. (What `Connection` names goes with it.)
+const NOT_STORED: [HeaderName; 10] = [
+    CONNECTION,
+    PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("keep-alive"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// How an answer is to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storable {
+    /// Its life.
+    pub life: Life,
+    /// What it was chosen by.
+    pub selection: Selection,
+    /// Fields to leave out.
+    pub withheld: Vec<HeaderName>,
+}
+
+/// Judges the answer `head` to a request whose head went out as `sent` (RFC 9111 §3, clause by clause).
+///
+/// # Errors
+/// The first reason not to.
+pub fn judge(
+    method: &Method,
+    sent: &HeaderMap,
+    status: StatusCode,
+    head: &HeaderMap,
+    exchange: Exchange,
+) -> Result<Storable, Detail> {
+    let said = Said::of(head);
+    if status == StatusCode::PARTIAL_CONTENT {
+        return Err(Detail::Partial);
+    }
+    if status.is_informational() || status == StatusCode::NOT_MODIFIED {
+        return Err(Detail::Status);
+    }
+    let understood = is_understood(status);
+    if said.must_understand && !understood {
+        return Err(Detail::Status);
+    }
+    // §5.2.2.3: who understands the status may store in spite of a `no-store` that is for those who do not.
+    if said.no_store && !said.must_understand {
+        return Err(Detail::NoStore);
+    }
+    if Wishes::of(sent).no_store {
+        return Err(Detail::RequestNoStore);
+    }
+    if said.private {
+        return Err(Detail::Private);
+    }
+    // §3.5.
+    let opened = said.must_revalidate || said.public || said.s_maxage.is_some();
+    if sent.contains_key(AUTHORIZATION) && !opened {
+        return Err(Detail::Authorization);
+    }
+    let selection = Selection::of(head, sent).map_err(|_| Detail::Vary)?;
+    let explicit = said.s_maxage.is_some() || said.max_age.is_some() || (!said.targeted && head.contains_key(EXPIRES));
+    let validator = head.contains_key(http::header::ETAG) || head.contains_key(http::header::LAST_MODIFIED);
+    let life = moments::life(&said, status, head, exchange);
+    if !explicit && !moments::is_guessed_by_default(status) && !said.public {
+        return Err(Detail::Status);
+    }
+    // Without lifetime and validator there is nothing that a stored copy could ever be used for.
+    if moments::lifetime(&said, status, head, exchange).is_none() && !(validator && is_reusable(method)) {
+        return Err(Detail::NoLifetime);
+    }
+    Ok(Storable { life, selection, withheld: said.withheld.into_vec() })
+}
+
+fn is_reusable(method: &Method) -> bool {
+    method == Method::GET
+}
+
+/// RFC 9110 §9.3.3: the answer to a POST is one to a later GET where it names the target as its content's and says how long.
+pub fn answers_a_get(target: &str, status: StatusCode, head: &HeaderMap, said: &Said) -> bool {
+    let named = head.get(CONTENT_LOCATION).is_some_and(|place| place.as_bytes() == target.as_bytes());
+    let explicit = said.s_maxage.or(said.max_age).is_some() || (!said.targeted && head.contains_key(EXPIRES));
+    status == StatusCode::OK && named && explicit
+}
+
+/// The statuses of RFC 9110 §15 whose caching is understood here; what a cache would have to do for others is not known.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=205 | 300..=303 | 305 | 307 | 308 | 400..=410 | 412..=417 | 421 | 422 | 426 | 500..=505
+    )
+}
+
+/// A head as it is stored: without what is a connection's own, or withheld, and with the date it lacked
+/// (RFC 9110 §6.6.1).
+pub fn stored_head(head: &HeaderMap, withheld: &[HeaderName], exchange: Exchange) -> HeaderMap {
+    let mut stored = head.clone();
+    strip(&mut stored);
+    // Both are said anew with each answer: the length is the body's to say, the age the moment's.
+    stored.remove(CONTENT_LENGTH);
+    stored.remove(AGE);
+    withheld.iter().filter(|name| **name != CACHE_CONTROL).for_each(|name| drop(stored.remove(name)));
+    if moments::date(&stored, &DATE).is_none() && !stored.contains_key(DATE) {
+        let now = httpdate::fmt_http_date(exchange.came.wall());
+        stored.extend(HeaderValue::from_str(&now).ok().map(|now| (DATE, now)));
+    }
+    stored
+}
+
+/// Takes out what belongs to one connection.
+pub fn strip(head: &mut HeaderMap) {
+    let named: Vec<HeaderName> = head
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    named.iter().chain(&NOT_STORED).for_each(|name| drop(head.remove(name)));
+}

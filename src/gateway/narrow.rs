@@ -1,0 +1,100 @@
+//! How does a narrowed right get its bytes?
+//! Given a grant and an entry, hands back the view that is kept beside it, or makes it: once, and off the workers when large.
+//! Never shows anything of an entry that is no document, or that cannot be narrowed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::access::{Grant, Lens, Right};
+use crate::account_api::Endpoint;
+use crate::cache::entry::Tag;
+use crate::cache::{Coding, Entry, Key, Shown};
+use crate::flight::{Flights, Joined};
+use crate::route::Resource;
+use crate::view::{self, Allow, NotUnderstood, Projected};
+
+use super::refusal::Refusal;
+use super::{Dials, Gateway};
+
+/// Views under way: of which document, for which right.
+pub type Views = Flights<(Endpoint, Tag, Right), Result<Shown, NotUnderstood>>;
+
+/// From so many bytes on a worker would be kept from its other callers for too long.
+pub(super) const LARGE: usize = 64 << 10;
+
+impl<C: Dials> Gateway<C> {
+    /// What this right sees of the entry, and the tag of that.
+    pub(super) async fn narrow(
+        &self,
+        grant: &Grant,
+        lens: &Lens,
+        entry: &Arc<Entry>,
+        headers: &HeaderMap,
+    ) -> Result<(Bytes, Tag), Refusal> {
+        let Resource::Seven { endpoint, .. } = *grant.wanted().resource() else { return Err(Refusal::NotUnderstood) };
+        if !entry.status().is_success() {
+            return Err(Refusal::Status(entry.status()));
+        }
+        let right = grant.right();
+        if let Some(shown) = entry.face(right, Coding::Identity) {
+            return Ok((shown.bytes.clone(), shown.tag));
+        }
+        if !self.store.fits(entry) {
+            return Err(Refusal::TooLargeToNarrow);
+        }
+        let made = match entry.body().len() {
+            0..LARGE => self.make(endpoint, lens, &entry.body()),
+            _ => Box::pin(self.make_apart(endpoint, lens, right, entry)).await,
+        };
+        let shown = made.map_err(|NotUnderstood| Refusal::NotUnderstood)?;
+        let key = self.routes.at(grant.wanted().route()).and_then(|route| Key::of(grant, route, headers));
+        if let Some(key) = key.filter(|_| entry.face(right, Coding::Identity).is_none()) {
+            self.store.keep_face(key, entry, right, Coding::Identity, &shown);
+        }
+        Ok((shown.bytes, shown.tag))
+    }
+
+    fn make(&self, endpoint: Endpoint, lens: &Lens, body: &[u8]) -> Result<Shown, NotUnderstood> {
+        let (shown, unknown) = made(endpoint, lens, &self.allow, body)?;
+        self.ledger.counts.unknown_fields(unknown);
+        Ok(shown)
+    }
+
+    /// On a thread that may take its time; who comes meanwhile with the same right waits for the same view.
+    async fn make_apart(
+        &self,
+        endpoint: Endpoint,
+        lens: &Lens,
+        right: Right,
+        entry: &Arc<Entry>,
+    ) -> Result<Shown, NotUnderstood> {
+        let pending = match self.views.join(&(endpoint, *entry.tag(), right), 0) {
+            Joined::Wait(pending) => pending,
+            Joined::Fetch(obligation, pending) => {
+                let (lens, allow, body) = (lens.clone(), Arc::clone(&self.allow), entry.body());
+                let ledger = Arc::clone(&self.ledger);
+                tokio::task::spawn_blocking(move || {
+                    let made = made(endpoint, &lens, &allow, &body);
+                    if let Ok((_, unknown)) = &made {
+                        ledger.counts.unknown_fields(*unknown);
+                    }
+                    obligation.land(made.map(|(shown, _)| shown));
+                });
+                pending
+            }
+            // So many are being made that one more thread would not help: this one is made here.
+            Joined::Full => return made(endpoint, lens, &self.allow, &entry.body()).map(|(shown, _)| shown),
+        };
+        pending.landed().await.unwrap_or(Err(NotUnderstood))
+    }
+}
+
+fn made(endpoint: Endpoint, lens: &Lens, allow: &Allow, body: &[u8]) -> Result<(Shown, u32), NotUnderstood> {
+    let Projected { mut bytes, unknown } = view::project(endpoint, lens, allow, body)?;
+    // What is weighed is what is held.
+    bytes.shrink_to_fit();
+    let tag = Tag::of(&bytes);
+    Ok((Shown { bytes: bytes.into(), tag }, unknown))
+}

@@ -1,0 +1,95 @@
+//! How does a document become smaller?
+//! Given what a right sees of an entry, hands back its gzip form if that lies ready, else lets it be made for those who come later.
+//! Never makes a caller or a worker wait for it, and never presses the same bytes twice.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, StatusCode};
+
+use crate::access::{Grant, Right};
+use crate::cache::entry::Tag;
+use crate::cache::{Coding, Entry, Key, Shown};
+
+use super::respond::coding;
+use super::{Dials, Gateway};
+
+/// Below it a document and its head fit one packet of 1,460 bytes, so that nothing would arrive earlier.
+const SMALLEST: usize = 1 << 10;
+
+/// Of a list of 94 kB level 2 leaves 20.7 % in 0.39 ms, 5 leaves 18.5 % in 0.69 ms, 6 leaves 18.3 % in 0.82 ms (`benches/press.rs`).
+const LEVEL: Compression = Compression::new(5);
+
+/// What is sent of a document, and how it is coded; no bytes are the entry's own.
+pub(super) type Sent = (Option<(Bytes, Tag)>, Coding);
+
+impl<C: Dials> Gateway<C> {
+    /// For a request with `Accept-Encoding`: what is sent in place of these bytes.
+    pub(super) fn pressed(
+        self: &Arc<Self>,
+        grant: &Grant,
+        entry: &Arc<Entry>,
+        view: Option<(Bytes, Tag)>,
+        asked: &HeaderMap,
+    ) -> Sent {
+        let right = if view.is_some() { grant.right() } else { Right::FULL };
+        let plain = view.as_ref().map_or(entry.tag(), |(_, tag)| tag);
+        if entry.status() != StatusCode::OK || entry.forbids_transform() || !coding::welcomes_gzip(asked) {
+            return (view, Coding::Identity);
+        }
+        match entry.face(right, Coding::Gzip) {
+            Some(gzip) => match coding::chosen(asked, plain, &gzip.tag) {
+                Coding::Gzip => (Some((gzip.bytes.clone(), gzip.tag)), Coding::Gzip),
+                Coding::Identity => (view, Coding::Identity),
+            },
+            None => {
+                self.press(grant, entry, right, view.as_ref().map(|(bytes, _)| bytes), asked);
+                (view, Coding::Identity)
+            }
+        }
+    }
+
+    /// Makes the gzip form, off the workers, one at a time: while another is made, the next request tries again.
+    fn press(
+        self: &Arc<Self>,
+        grant: &Grant,
+        entry: &Arc<Entry>,
+        right: Right,
+        view: Option<&Bytes>,
+        asked: &HeaderMap,
+    ) {
+        // What is in nobody's memory has nothing it could lie beside; of rights beyond the bound not even the plain form is kept.
+        let stored = entry.not_stored().is_none() && self.store.fits(entry);
+        let kept = stored && (view.is_none() || entry.face(right, Coding::Identity).is_some());
+        let bytes = view.cloned().unwrap_or_else(|| entry.body());
+        if !kept || bytes.len() < SMALLEST {
+            return;
+        }
+        let key = self.routes.at(grant.wanted().route()).and_then(|route| Key::of(grant, route, asked));
+        let (Some(key), Ok(turn)) = (key, Arc::clone(&self.press).try_acquire_owned()) else { return };
+        let (this, entry) = (Arc::clone(self), Arc::clone(entry));
+        self.tasks.spawn_blocking(move || {
+            // Between the look and the turn somebody else may have made it.
+            if entry.face(right, Coding::Gzip).is_none()
+                && let Ok(bytes) = gzip(&bytes)
+            {
+                let tag = Tag::of(&bytes);
+                this.store.keep_face(key, &entry, right, Coding::Gzip, &Shown { bytes: bytes.into(), tag });
+            }
+            drop(turn);
+        });
+    }
+}
+
+/// The same bytes always become the same: no name and no time stand in the head.
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut pressed = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), LEVEL);
+    pressed.write_all(bytes)?;
+    let mut pressed = pressed.finish()?;
+    // What is weighed is what is held.
+    pressed.shrink_to_fit();
+    Ok(pressed)
+}

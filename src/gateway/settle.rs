@@ -1,0 +1,81 @@
+//! How is a question answered that a decision hangs on?
+//! Given the question, reads the list that answers it by the gateway's own path, and hands back the grant.
+//! Never shows that list, and never decides by one that is older than its route lets anybody see it without an error.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::access::{Grant, Question};
+use crate::cache::standard::directives::Wishes;
+use crate::cache::{Entry, Held, Key};
+use crate::clock::Now;
+use crate::trail::Trail;
+use crate::view::{self, NotUnderstood};
+
+use super::narrow::LARGE;
+use super::refusal::Refusal;
+use super::{Dials, Gateway};
+
+impl<C: Dials> Gateway<C> {
+    /// Finds out on which provider the project is, and decides. A list that the partner does not have names no project.
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        question: Question,
+        parts: &Parts,
+        now: Now,
+        trail: &mut Trail,
+    ) -> Result<Grant, Refusal> {
+        let list = self.held(question.list(), parts, now, trail).await?;
+        let body = list.body();
+        let said = |project: &str, body: &[u8]| {
+            let providers = view::providers_of(project, body)?;
+            Ok(providers.into_iter().map(|provider| provider.map(Cow::into_owned)).collect())
+        };
+        let providers: Result<Vec<_>, NotUnderstood> = match list.status().is_success() {
+            true if body.len() < LARGE => said(question.project(), &body),
+            true => {
+                let project = question.project().to_owned();
+                tokio::task::spawn_blocking(move || said(&project, &body)).await.unwrap_or(Err(NotUnderstood))
+            }
+            false => Ok(Vec::new()),
+        };
+        Ok(question.settle(&providers.map_err(|NotUnderstood| Refusal::NotUnderstood)?)?)
+    }
+
+    /// The document of this grant for our own eyes, as it would be served to its caller at this moment.
+    async fn held(
+        self: &Arc<Self>,
+        grant: &Grant,
+        parts: &Parts,
+        now: Now,
+        trail: &mut Trail,
+    ) -> Result<Arc<Entry>, Refusal> {
+        let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
+        let key = Key::of(grant, route, &parts.headers);
+        let (key, held) = match key.map(|key| (self.store.look(&key, now), key)) {
+            Some((Held::Fresh(entry), _)) => return Ok(entry),
+            Some((Held::Stale(entry), key)) => {
+                self.refresh_behind(grant, key, &entry, parts, now);
+                return Ok(entry);
+            }
+            Some((Held::Expired { entry, .. }, key)) => (Some((key, true)), Some(entry)),
+            Some((Held::Uncacheable, key)) => (Some((key, false)), None),
+            Some((Held::Absent, key)) => (Some((key, true)), None),
+            None => (None, None),
+        };
+        if Wishes::of(&parts.headers).only_if_cached {
+            return Err(Refusal::OnlyIfCached);
+        }
+        let asked = self.clock.tick();
+        let landed = match key {
+            Some((key, true)) => self.land_joined(grant, key, held, parts, trail).await,
+            Some((key, false)) => self.land_alone(grant, Some(key), parts, trail).await,
+            None => self.land_alone(grant, None, parts, trail).await,
+        };
+        // So that what is shown after this wait is as old as it is by then.
+        trail.upstream = Some(self.clock.tick().since(asked));
+        landed
+    }
+}

@@ -1,0 +1,299 @@
+//! How is a request answered on a route in standard mode?
+//! Given a grant for it, hands back what RFC 9111 says: from memory, after asking, or through.
+//! Never shares what may not be stored, and never lets a token of ours reach the partner.
+
+mod errand;
+
+mod call;
+
+mod take;
+
+mod change;
+
+mod give;
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Response};
+use hyper::body::{Body as _, Incoming};
+
+use crate::access::Grant;
+use crate::budget::lanes::Lane;
+use crate::budget::{Asker, Cause};
+use crate::cache::Key;
+use crate::cache::standard::directives::Wishes;
+use crate::cache::standard::reuse::{self, Fallback, Use};
+use crate::cache::standard::slot::Held;
+use crate::cache::standard::{Detail, Reply, Why, validation};
+use crate::clock::{Late, Now, Tick};
+use crate::flight::{Joined, Obligation};
+use crate::route::{Mode, Resource, Route, RouteIndex};
+use crate::trail::Trail;
+use crate::upstream::{Failed, through};
+
+use super::fetch::{FULL, Instead, lane_of};
+use super::refusal::{Fault, Refusal};
+use super::respond::{Body, Told};
+use super::{Dials, Gateway, REFRESHES, turn};
+
+use errand::{Brought, Errand};
+
+/// What those who wait for a flight get: it is shared only if it is stored.
+#[derive(Debug, Clone)]
+pub enum Landed {
+    /// A stored answer.
+    Kept(Kept),
+    /// An answer for one alone: the others ask for themselves.
+    Alone,
+    /// None.
+    Failed(Failure),
+}
+
+/// A stored, or just confirmed, answer.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    reply: Arc<Reply>,
+    /// Fields that are for the one who asked and for no store (RFC 9111 §5.2.2.4, §5.2.2.7).
+    withheld: HeaderMap,
+    told: Told,
+    took: std::time::Duration,
+}
+
+/// Why there is none, and whether the partner was heard at all.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    refusal: Refusal,
+    unreached: bool,
+}
+
+impl Failure {
+    fn of(refusal: Refusal) -> Self {
+        let heard = matches!(refusal, Refusal::Partner(Fault::Status | Fault::Key | Fault::Unasked));
+        Self { refusal, unreached: !heard }
+    }
+
+    /// Whether something stale may stand in for the answer.
+    fn allows(&self, fallback: Fallback) -> bool {
+        let lost = matches!(
+            self.refusal,
+            Refusal::Partner(_)
+                | Refusal::Busy { .. }
+                | Refusal::Closed { .. }
+                | Refusal::Limited { .. }
+                | Refusal::Deadline
+        );
+        lost && if self.unreached { fallback.unreached } else { fallback.error }
+    }
+}
+
+/// A request, read.
+#[derive(Debug, Clone)]
+struct Asked {
+    route: RouteIndex,
+    forwards_authorization: bool,
+    method: Method,
+    target: String,
+    key: Key,
+    asker: Asker,
+    /// The head as the caller sent it, without what belongs to its connection or says who it is.
+    head: HeaderMap,
+    wishes: Wishes,
+}
+
+impl<C: Dials> Gateway<C> {
+    pub(super) async fn standard(
+        self: &Arc<Self>,
+        grant: &Grant,
+        parts: &mut Parts,
+        body: Incoming,
+        now: Now,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
+        through::make_ready(&mut parts.headers, forwards_authorization(route));
+        let Resource::Raw(target) = grant.wanted().resource() else { return Err(Refusal::NoSuchRoute) };
+        let reads = matches!(*grant.wanted().method(), Method::GET | Method::HEAD);
+        let why = match () {
+            () if !reads => Some(Why::Method),
+            () if !route.stored || !body.is_end_stream() => Some(Why::Bypass),
+            () => validation::is_for_the_partner(&parts.headers).then_some(Why::Bypass),
+        };
+        let key = Key::named(grant.wanted(), route, &HeaderMap::new());
+        let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::resource(&key) };
+        let mut asked = Asked {
+            route: grant.wanted().route(),
+            forwards_authorization: forwards_authorization(route),
+            method: grant.wanted().method().clone(),
+            target: target.clone(),
+            key,
+            asker,
+            head: HeaderMap::new(),
+            wishes: Wishes::of(&parts.headers),
+        };
+        if let Some(why) = why {
+            if asked.wishes.only_if_cached && reads {
+                return Err(Refusal::OnlyIfCached);
+            }
+            let sent = self.outbound(parts, body)?;
+            self.pay(trail, self.clock.tick())?;
+            return self.send_through(&asked, why, sent, route.stored, trail).await;
+        }
+        asked.head = std::mem::take(&mut parts.headers);
+        self.from_memory(asked, now, trail).await
+    }
+
+    /// What is held, if it may be used; else the partner is asked.
+    async fn from_memory(
+        self: &Arc<Self>,
+        asked: Asked,
+        now: Now,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        let held = self.store.select(&asked.key, &asked.head, now);
+        let Held::Fits(reply) = &held else {
+            if asked.wishes.only_if_cached {
+                return Err(Refusal::OnlyIfCached);
+            }
+            let why = if matches!(held, Held::Others(_)) { Why::VaryMiss } else { Why::UriMiss };
+            return self.fetch(asked, held, why, Fallback::NONE, trail).await;
+        };
+        let used = reuse::judge(&reply.life(), &asked.wishes, now.tick);
+        if !matches!(used, Use::Validate { .. }) {
+            reply.was_hit();
+        }
+        match used {
+            Use::Fresh => Ok(self.give(&asked, reply, Told::default(), trail.began, trail)),
+            Use::Stale(detail) => Ok(self.give(&asked, reply, stale(detail), trail.began, trail)),
+            Use::Refresh => {
+                self.refresh(&asked, reply, now);
+                Ok(self.give(&asked, reply, stale(Detail::StaleWhileRevalidate), trail.began, trail))
+            }
+            Use::Validate { .. } if asked.wishes.only_if_cached => Err(Refusal::OnlyIfCached),
+            Use::Validate { why, fallback } => self.fetch(asked, held, why, fallback, trail).await,
+        }
+    }
+
+    /// Asks the partner, together with whoever asks the same in the same words.
+    async fn fetch(
+        self: &Arc<Self>,
+        asked: Asked,
+        held: Held,
+        why: Why,
+        fallback: Fallback,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        let alone = asked.method == Method::HEAD || asked.wishes.no_store || matches!(held, Held::Uncacheable);
+        let old = match &held {
+            Held::Fits(reply) => Some(Arc::clone(reply)),
+            _ => None,
+        };
+        let errand = Errand::new(&asked, held, why, fallback);
+        let deadline = trail.began.plus(self.settings.request_timeout);
+        let mut collapsed = false;
+        let mut brought = None;
+        if !alone {
+            let now = self.clock.now();
+            // Joining is free, starting is paid for; and between the look and the join a flight may have landed.
+            let may_start = || match self.store.select(&asked.key, &asked.head, now) {
+                Held::Fits(reply) if reuse::judge(&reply.life(), &asked.wishes, now.tick) == Use::Fresh => {
+                    Err(Instead::Show(reply))
+                }
+                _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
+            };
+            match self.standard_flights.join_or(&errand.name(), turn::urgency(asked.asker.lane), may_start) {
+                Err(Instead::Show(reply)) => return Ok(self.give(&asked, &reply, Told::default(), now.tick, trail)),
+                Err(Instead::Refuse(refusal)) => brought = Some(Brought::failed(refusal)),
+                Ok(Joined::Full) => return Err(FULL),
+                Ok(Joined::Wait(pending)) => {
+                    let landed = self.clock.until(deadline, pending.landed()).await;
+                    let late = |_| Some(Landed::Failed(Failure::of(Refusal::Deadline)));
+                    (brought, collapsed) = (landed.unwrap_or_else(late).and_then(Brought::shared), true);
+                }
+                Ok(Joined::Fetch(obligation, pending)) => {
+                    brought = Some(self.send_off(errand.clone(), Some(obligation), deadline).await);
+                    drop(pending);
+                }
+            }
+        }
+        // Nothing to share, or it was for another alone: one's own call.
+        let brought = match brought {
+            Some(brought) => brought,
+            None => {
+                collapsed = false;
+                match self.pay(trail, self.clock.tick()) {
+                    Ok(()) => self.send_off(errand, None, deadline).await,
+                    Err(refusal) => Brought::failed(refusal),
+                }
+            }
+        };
+        match brought {
+            Brought::Kept(kept) => {
+                trail.upstream = Some(kept.took);
+                let told = Told { collapsed, ..kept.told };
+                Ok(self.give_kept(&asked, Kept { told, ..kept }, trail))
+            }
+            Brought::Through { response, told, took } => {
+                trail.upstream = Some(took);
+                Ok(self.hand_on(response, told, trail))
+            }
+            Brought::Failed(failure) => match old.filter(|_| failure.allows(fallback)) {
+                Some(reply) => Ok(self.give(&asked, &reply, stale(Detail::StaleIfError), self.clock.tick(), trail)),
+                None => Err(failure.refusal),
+            },
+        }
+    }
+
+    /// Flies in a task of its own, so that a caller that leaves changes nothing, and waits for it until `deadline`.
+    async fn send_off(
+        self: &Arc<Self>,
+        errand: Errand,
+        obligation: Option<Obligation<Key, Landed>>,
+        deadline: Tick,
+    ) -> Brought {
+        // A flight that others may join has its place already.
+        let place = match &obligation {
+            Some(_) => None,
+            None => match self.standard_flights.alone() {
+                Some(place) => Some(place),
+                None => return Brought::failed(FULL),
+            },
+        };
+        let this = Arc::clone(self);
+        let flight = self.tasks.spawn(async move {
+            let _place = place;
+            this.fly_standard(errand, obligation).await
+        });
+        match self.clock.until(deadline, flight).await {
+            Ok(landed) => landed.unwrap_or_else(|_| Brought::failed(Fault::Failed(Failed::Broken).into())),
+            Err(Late) => Brought::failed(Refusal::Deadline),
+        }
+    }
+
+    /// Fetches a successor behind, unless somebody does.
+    fn refresh(self: &Arc<Self>, asked: &Asked, reply: &Arc<Reply>, now: Now) {
+        if !reply.claim_refresh(now.tick, now.tick.plus(self.settings.flight_timeout)) {
+            return;
+        }
+        let asker = Asker { lane: Lane::Refresh, who: 0, ..asked.asker };
+        let asked = Asked { method: Method::GET, asker, ..asked.clone() };
+        let mut errand = Errand::new(&asked, Held::Fits(Arc::clone(reply)), Why::Stale, Fallback::NONE);
+        // A server error does not replace what is held.
+        (errand.cause, errand.keeps_errors_out) = (Cause::Refresh, true);
+        if self.standard_flights.count() >= REFRESHES {
+            return;
+        }
+        if let Joined::Fetch(obligation, _) = self.standard_flights.join(&errand.name(), turn::urgency(Lane::Refresh)) {
+            let this = Arc::clone(self);
+            self.tasks.spawn(async move { this.fly_standard(errand, Some(obligation)).await });
+        }
+    }
+}
+
+fn stale(detail: Detail) -> Told {
+    Told { detail: Some(detail), ..Told::default() }
+}
+
+fn forwards_authorization(route: &Route) -> bool {
+    matches!(route.mode, Mode::Standard { forward_authorization: true })
+}

@@ -1,0 +1,126 @@
+//! What does one call to the partner take along and bring?
+//! Given a request and what is held, hands back the errand: the head as it goes out, and the replies it asks about.
+//! Never does the asking itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::budget::{Cause, Permit};
+use crate::cache::Key;
+use crate::cache::standard::moments::Exchange;
+use crate::cache::standard::reuse::Fallback;
+use crate::cache::standard::slot::Held;
+use crate::cache::standard::{Reply, Why, validation};
+use crate::clock::Tick;
+
+use super::super::refusal::Refusal;
+use super::super::respond::{Body, Told};
+use super::{Asked, Failure, Kept, Landed};
+
+/// All that one call takes along.
+#[derive(Debug, Clone)]
+pub(super) struct Errand {
+    pub(super) asked: Asked,
+    /// The head as it goes out.
+    pub(super) sent: HeaderMap,
+    why: Why,
+    pub(super) cause: Cause,
+    /// The replies that a 304 may mean.
+    pub(super) about: Vec<Arc<Reply>>,
+    /// The reply whose successor is fetched.
+    pub(super) old: Option<Arc<Reply>>,
+    /// Whether a server error counts as no answer, since something stale may stand in for it (RFC 5861 §4).
+    pub(super) keeps_errors_out: bool,
+}
+
+/// What it brought.
+#[derive(Debug)]
+pub(super) enum Brought {
+    Kept(Kept),
+    Through { response: Response<Body>, told: Told, took: Duration },
+    Failed(Failure),
+}
+
+impl Brought {
+    pub(super) fn failed(refusal: Refusal) -> Self {
+        Self::Failed(Failure::of(refusal))
+    }
+
+    /// What landed for all; `None` where each has to ask alone.
+    pub(super) fn shared(landed: Landed) -> Option<Self> {
+        match landed {
+            Landed::Kept(kept) => Some(Self::Kept(kept)),
+            Landed::Failed(failure) => Some(Self::Failed(failure)),
+            Landed::Alone => None,
+        }
+    }
+
+    pub(super) fn to_share(&self) -> Landed {
+        match self {
+            // What is given without being stored is for the one who asked.
+            Self::Kept(kept) if kept.told.stored => Landed::Kept(Kept { withheld: HeaderMap::new(), ..kept.clone() }),
+            Self::Kept(_) | Self::Through { .. } => Landed::Alone,
+            Self::Failed(failure) => Landed::Failed(failure.clone()),
+        }
+    }
+}
+
+impl Errand {
+    pub(super) fn new(asked: &Asked, held: Held, why: Why, fallback: Fallback) -> Self {
+        let mut sent = asked.head.clone();
+        let mut cause = Cause::Miss;
+        let (mut about, mut old) = (Vec::new(), None);
+        if asked.method == Method::GET {
+            match held {
+                Held::Fits(reply) => {
+                    cause = Cause::Revalidate;
+                    if validation::ask_about(&mut sent, &reply) {
+                        about.push(Arc::clone(&reply));
+                    }
+                    old = Some(reply);
+                }
+                // The caller's own condition would get mixed up with ours.
+                Held::Others(others) if !validation::is_conditional(&sent) => {
+                    about = others.into_iter().filter(|other| other.tag().is_some()).take(8).collect();
+                    let tags: Vec<_> = about.iter().filter_map(|other| other.tag()).collect();
+                    if !tags.is_empty() {
+                        validation::ask_which(&mut sent, &tags);
+                    }
+                }
+                _ => {}
+            }
+        } else if let Held::Fits(reply) = held {
+            old = Some(reply);
+        }
+        Self { asked: asked.clone(), sent, why, cause, about, old, keeps_errors_out: fallback.error }
+    }
+
+    /// Under which it is the same as another.
+    pub(super) fn name(&self) -> Key {
+        self.asked.key.sent_with(&self.asked.method, &self.sent)
+    }
+
+    pub(super) fn told(&self, status: StatusCode) -> Told {
+        Told { forwarded: Some((self.why, Some(status))), ..Told::default() }
+    }
+}
+
+/// An answer whose head is here.
+pub(super) struct Arrived {
+    pub(super) status: StatusCode,
+    pub(super) head: HeaderMap,
+    pub(super) incoming: Incoming,
+    pub(super) permit: Permit,
+    pub(super) exchange: Exchange,
+    /// Until when a change of the resource would have been in it.
+    pub(super) known: Tick,
+}
+
+impl Arrived {
+    pub(super) fn took(&self) -> Duration {
+        self.exchange.came.tick.since(self.exchange.asked)
+    }
+}

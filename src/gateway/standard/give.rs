@@ -1,0 +1,117 @@
+//! How is a stored answer given?
+//! Given a reply and what happened, hands back the response in the shape that the request's preconditions and range want.
+//! Never changes a field of the partner's but age and length.
+
+use std::sync::Arc;
+
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+
+use crate::cache::standard::conditions::{self, Shape};
+use crate::cache::standard::{Reply, Why};
+use crate::clock::Tick;
+use crate::trail::{Outcome, Trail};
+
+use super::super::respond::{Body, Told};
+use super::super::{Dials, Gateway};
+use super::{Asked, Kept};
+
+/// RFC 9110 §15.4.5: what a 304 carries of the head; the last modification for callers that know no tags.
+const OF_A_304: [http::HeaderName; 7] = [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY, LAST_MODIFIED];
+
+impl<C: Dials> Gateway<C> {
+    pub(super) fn give(
+        &self,
+        asked: &Asked,
+        reply: &Arc<Reply>,
+        told: Told,
+        now: Tick,
+        trail: &mut Trail,
+    ) -> Response<Body> {
+        let life = reply.life();
+        let age = life.age(now).as_secs();
+        let mut told = told;
+        if told.forwarded.is_none() || told.stored {
+            told.ttl = Some(life.lifetime.as_secs() as i64 - age as i64);
+        }
+        let mut response = shaped(&asked.method, &asked.head, reply);
+        // RFC 9111 §5.1: an age says that the partner was not asked for this request.
+        let shown = (told.forwarded.is_none() || told.collapsed || age > 0).then_some(age);
+        self.signature.tell(response.headers_mut(), &told, shown, &trail.request_id);
+        trail.age = Some(age);
+        note(trail, &told);
+        response
+    }
+
+    /// What was just fetched, for the one who asked.
+    pub(super) fn give_kept(&self, asked: &Asked, kept: Kept, trail: &mut Trail) -> Response<Body> {
+        let mut response = self.give(asked, &kept.reply, kept.told, self.clock.tick(), trail);
+        response.headers_mut().extend(kept.withheld.iter().map(|(name, value)| (name.clone(), value.clone())));
+        response
+    }
+
+    /// An answer that passes through.
+    pub(super) fn hand_on(&self, mut response: Response<Body>, told: Told, trail: &mut Trail) -> Response<Body> {
+        self.signature.tell(response.headers_mut(), &told, None, &trail.request_id);
+        note(trail, &told);
+        response
+    }
+}
+
+fn shaped(method: &Method, asked: &HeaderMap, reply: &Reply) -> Response<Body> {
+    let body = reply.body();
+    let mut head = reply.head();
+    let shape = match *method {
+        Method::GET | Method::HEAD => conditions::shape(method, asked, reply),
+        _ => Shape::Whole,
+    };
+    let (status, body) = match shape {
+        Shape::Whole => (reply.status(), body),
+        Shape::NotModified => {
+            let mut kept = HeaderMap::with_capacity(12);
+            for name in &OF_A_304 {
+                kept.extend(head.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+            }
+            head = kept;
+            (StatusCode::NOT_MODIFIED, bytes::Bytes::new())
+        }
+        Shape::Part(range) => {
+            let last = range.end.saturating_sub(1);
+            place(&mut head, &format!("bytes {}-{last}/{}", range.start, body.len()));
+            (StatusCode::PARTIAL_CONTENT, body.slice(range))
+        }
+        Shape::Unsatisfiable => {
+            place(&mut head, &format!("bytes */{}", body.len()));
+            (StatusCode::RANGE_NOT_SATISFIABLE, bytes::Bytes::new())
+        }
+    };
+    let bare = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    if method == Method::HEAD && !bare {
+        head.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    let body = if method == Method::HEAD { Body::empty() } else { Body::full(body) };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = head;
+    response
+}
+
+fn place(head: &mut HeaderMap, range: &str) {
+    if let Ok(range) = HeaderValue::from_str(range) {
+        head.insert(CONTENT_RANGE, range);
+    }
+}
+
+fn note(trail: &mut Trail, told: &Told) {
+    trail.outcome = match told.forwarded {
+        None if told.detail.is_some() => Outcome::Stale,
+        None => Outcome::Hit,
+        Some(_) if told.collapsed => Outcome::Collapsed,
+        Some((Why::Bypass | Why::Method, _)) => Outcome::Pass,
+        Some((_, Some(StatusCode::NOT_MODIFIED))) if told.stored => Outcome::Revalidated,
+        Some(_) => Outcome::Miss,
+    };
+    trail.cause = told.detail.map_or("", crate::cache::standard::Detail::word);
+}

@@ -1,0 +1,151 @@
+//! What becomes of an answer?
+//! Given an errand and the head that came, stores what may be stored and hands the rest through.
+//! Never keeps an answer whose body did not come whole.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+
+use crate::cache::Key;
+use crate::cache::standard::validation::Told as HeadTold;
+use crate::cache::standard::{Detail, Reply, storing, validation};
+use crate::clock::{Now, Tick};
+use crate::upstream::Failed;
+
+use super::super::refusal::{Fault, Refusal};
+use super::super::respond::{Body, Told};
+use super::super::{Dials, Gateway};
+use super::errand::{Arrived, Brought, Errand};
+use super::{Asked, Kept};
+
+impl<C: Dials> Gateway<C> {
+    /// A 304 to our own question.
+    pub(super) fn confirmed(&self, errand: &Errand, meant: &Arc<Reply>, arrived: &Arrived) -> Brought {
+        let (key, sent) = (&errand.asked.key, &errand.asked.head);
+        let mut told = errand.told(StatusCode::NOT_MODIFIED);
+        let (reply, taken_back) = validation::freshened(meant, &arrived.head, sent, arrived.exchange);
+        let reply = Arc::new(reply);
+        if taken_back.is_some() {
+            self.store.invalidate(key, arrived.exchange.came.tick);
+        } else {
+            told.stored = self.store.keep_reply(key, sent, &reply, arrived.known);
+        }
+        told.detail = taken_back.or((!told.stored).then_some(Detail::Superseded));
+        Brought::Kept(Kept { reply, withheld: HeaderMap::new(), told, took: arrived.took() })
+    }
+
+    /// Stores an answer if it may be, and hands it through if not.
+    pub(super) async fn take(&self, errand: &Errand, arrived: Arrived, deadline: Tick) -> Result<Brought, Refusal> {
+        let asked = &errand.asked;
+        let mut told = errand.told(arrived.status);
+        if asked.method == Method::HEAD {
+            self.take_head(errand, &arrived);
+            return Ok(self.through(arrived, Bytes::new(), told));
+        }
+        let judged = storing::judge(&asked.method, &errand.asked.head, arrived.status, &arrived.head, arrived.exchange);
+        match judged {
+            Ok(storable) => self.keep(asked, arrived, storable, told, deadline).await,
+            Err(why) => {
+                told.detail = Some(why);
+                let of_the_request = matches!(why, Detail::RequestNoStore | Detail::Authorization | Detail::Partial);
+                if !of_the_request && arrived.status != StatusCode::NOT_MODIFIED {
+                    self.store.remember_unstored(&asked.key, arrived.exchange.came);
+                }
+                // A newer answer is there, even if it may not be held: the old one is not fresh any more.
+                if let Some(old) = errand.old.as_ref().filter(|_| arrived.status.is_success()) {
+                    self.outdate(&asked.key, old, arrived.exchange.came, arrived.known);
+                }
+                Ok(self.through(arrived, Bytes::new(), told))
+            }
+        }
+    }
+
+    pub(super) async fn keep(
+        &self,
+        asked: &Asked,
+        arrived: Arrived,
+        storable: storing::Storable,
+        mut told: Told,
+        deadline: Tick,
+    ) -> Result<Brought, Refusal> {
+        let took = arrived.took();
+        let Arrived { status, head, incoming, permit, exchange, known } = arrived;
+        let gathered = self.clock.until(deadline, gather(incoming, self.store.max_object())).await;
+        let body = match gathered.map_err(|_| Refusal::Deadline)?? {
+            Gathered::Whole(body) => body,
+            Gathered::Over(before, incoming) => {
+                told.detail = Some(Detail::TooLarge);
+                self.store.remember_unstored(&asked.key, exchange.came);
+                let arrived = Arrived { status, head, incoming, permit, exchange, known };
+                return Ok(self.through(arrived, before, told));
+            }
+        };
+        drop(permit);
+        let withheld = head
+            .iter()
+            .filter(|(name, _)| storable.withheld.contains(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let head = storing::stored_head(&head, &storable.withheld, exchange);
+        let reply = Arc::new(Reply::new(status, &head, body, storable.life, storable.selection));
+        told.stored = self.store.keep_reply(&asked.key, &asked.head, &reply, known);
+        told.detail = (!told.stored).then_some(Detail::Superseded);
+        Ok(Brought::Kept(Kept { reply, withheld, told, took }))
+    }
+
+    /// What a HEAD says of a stored GET (RFC 9111 §4.3.5).
+    fn take_head(&self, errand: &Errand, arrived: &Arrived) {
+        let Some(old) = &errand.old else { return };
+        let (sent, exchange) = (&errand.asked.head, arrived.exchange);
+        let key = &errand.asked.key;
+        match validation::after_head(old, arrived.status, &arrived.head, sent, exchange) {
+            Some(HeadTold::Updated(new) | HeadTold::Outdated(new)) => {
+                self.store.replace_reply(key, old, &Arc::new(*new), arrived.known);
+            }
+            None => {}
+        }
+    }
+
+    fn outdate(&self, key: &Key, old: &Arc<Reply>, now: Now, known: Tick) {
+        let ended = old.with(&old.head(), old.life().ended(now.tick), old.selection().clone());
+        self.store.replace_reply(key, old, &Arc::new(ended), known);
+    }
+
+    pub(super) fn through(&self, arrived: Arrived, before: Bytes, told: Told) -> Brought {
+        let took = arrived.took();
+        let Arrived { status, head, incoming, permit, .. } = arrived;
+        let body = Body::stream_after(before, incoming, permit, self.clock, self.settings.flight_timeout);
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = head;
+        Brought::Through { response, told, took }
+    }
+}
+
+enum Gathered {
+    Whole(Bytes),
+    /// More than is stored: what was read, and the rest.
+    Over(Bytes, Incoming),
+}
+
+/// Reads a body up to `most` bytes.
+async fn gather(mut incoming: Incoming, most: usize) -> Result<Gathered, Refusal> {
+    if incoming.size_hint().lower() > most as u64 {
+        return Ok(Gathered::Over(Bytes::new(), incoming));
+    }
+    let mut body = BytesMut::new();
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|_| Refusal::from(Fault::Failed(Failed::Broken)))?;
+        if let Ok(part) = frame.into_data() {
+            body.extend_from_slice(&part);
+        }
+        if body.len() > most {
+            return Ok(Gathered::Over(body.freeze(), incoming));
+        }
+    }
+    // Copied to its exact size, so that what is weighed is what is held.
+    Ok(Gathered::Whole(Bytes::copy_from_slice(&body)))
+}

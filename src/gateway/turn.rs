@@ -1,0 +1,159 @@
+//! When may a call to the partner start, and what does its outcome mean for the next?
+//! Given who asks, waits for the budget and hands back the permit; given an outcome, tells the budget.
+//! Never waits beyond the deadline it was given.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::budget::lanes::{Lane, Who};
+use crate::budget::{Asked, Asker, Later, Permit, Verdict, gate, signal};
+use crate::cache::Key;
+use crate::clock::Tick;
+use crate::flight::Obligation;
+use crate::token::Caller;
+use crate::upstream::Failed;
+use crate::upstream::credential::Shown;
+
+use super::refusal::{Fault, Refusal};
+use super::{Dials, Gateway};
+
+/// For a call that nobody else can join.
+pub(super) const NO_FLIGHT: Option<&Obligation<Key, ()>> = None;
+
+/// Numbers for names and keys, the same throughout a process.
+fn number_of(what: impl Hash) -> u64 {
+    ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(what)
+}
+
+/// A caller as the budget's queue knows it.
+pub(super) fn who(caller: &Caller) -> Who {
+    number_of(caller.name())
+}
+
+/// A resource as the gate knows it.
+pub(super) fn resource(key: &Key) -> u64 {
+    number_of(key)
+}
+
+/// The same for a target that is passed through.
+pub(super) fn target(target: &str) -> u64 {
+    number_of(target)
+}
+
+/// How urgent a lane is, as a flight knows it.
+pub(super) fn urgency(lane: Lane) -> u8 {
+    lane as u8
+}
+
+fn lane(urgency: u8) -> Lane {
+    match urgency {
+        0 => Lane::Interactive,
+        1 => Lane::Batch,
+        _ => Lane::Refresh,
+    }
+}
+
+impl<C: Dials> Gateway<C> {
+    /// Waits for a place in the budget, but not beyond `max_wait` or `deadline`; a flight that more urgent callers join moves up.
+    pub(super) async fn permit<V>(
+        &self,
+        asker: Asker,
+        deadline: Tick,
+        flight: Option<&Obligation<Key, V>>,
+    ) -> Result<Permit, Refusal> {
+        let now = self.clock.tick();
+        let mut ticket = match self.budget.ask(asker, now) {
+            Asked::Permit(permit) => return Ok(permit),
+            Asked::Closed { until, why } => return Err(closed(until, now, why)),
+            Asked::Queued(ticket) => ticket,
+        };
+        let deadline = deadline.min(ticket.deadline());
+        loop {
+            let now = self.clock.tick();
+            let at = match ticket.claim(now) {
+                Ok(permit) => return Ok(permit),
+                Err(Later::Closed { until, why }) => return Err(closed(until, now, why)),
+                Err(Later::At(at)) => at.min(deadline),
+                Err(Later::Woken) => deadline,
+            };
+            if now >= deadline {
+                return Err(Refusal::Busy { retry: self.budget.opens(now).since(now) });
+            }
+            let raised = async {
+                match flight {
+                    Some(flight) => flight.raised().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.clock.until(at, ticket.woken()) => {}
+                urgency = raised => ticket.raise(lane(urgency), asker.who),
+            }
+        }
+    }
+
+    /// Tells the budget what became of a call; hands back until when the partner wants to be left alone, if it said so.
+    pub(super) fn report(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
+        match answer {
+            Ok((status, _)) if status.is_server_error() => self.report_as(permit, answer, Verdict::Failed),
+            _ => self.report_as(permit, answer, Verdict::Answered),
+        }
+    }
+
+    /// The same where an answer says nothing about the partner's health, whatever its status.
+    pub(super) fn report_any(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
+        self.report_as(permit, answer, Verdict::Answered)
+    }
+
+    /// The partner refused the key that was shown: whether another is worth a call now.
+    pub(super) async fn key_refused(&self, permit: &mut Permit, shown: Shown) -> bool {
+        let credential = Arc::clone(self.upstream.credential());
+        // The files are read again: not on a worker.
+        let another = tokio::task::spawn_blocking(move || (credential.refused(&shown), shown.slot())).await;
+        let (another, slot) = another.unwrap_or((false, 0));
+        let verdict = if another { Verdict::Answered } else { Verdict::KeyRefused };
+        permit.settle(verdict, self.clock.tick(), dice());
+        match another {
+            true => tracing::warn!(slot, "the partner refused a key; another is tried"),
+            false => {
+                tracing::error!(
+                    slot,
+                    "the partner refused every key; put a good one where upstream.api_key_file points"
+                );
+            }
+        }
+        another
+    }
+
+    fn report_as(&self, permit: &mut Permit, answer: Heard<'_>, answered: Verdict) -> Option<Tick> {
+        let now = self.clock.now();
+        let told = answer.ok().and_then(|(status, head)| signal::pause_until(status, head, now));
+        let verdict = match (told, answer) {
+            (Some(until), _) => Verdict::Told(until),
+            (None, Ok(_)) => answered,
+            (None, Err(Failed::TooLarge | Failed::RequestTooLarge)) => Verdict::Answered,
+            (None, Err(_)) => Verdict::Failed,
+        };
+        permit.settle(verdict, now.tick, dice());
+        told
+    }
+}
+
+/// What came of a call: a status and a head, or nothing.
+type Heard<'a> = Result<(StatusCode, &'a HeaderMap), Failed>;
+
+/// Any number.
+pub(super) fn dice() -> u32 {
+    let mut dice = [0; 4];
+    let _ = getrandom::fill(&mut dice);
+    u32::from_le_bytes(dice)
+}
+
+fn closed(until: Tick, now: Tick, why: gate::Why) -> Refusal {
+    match why {
+        gate::Why::Told | gate::Why::Failing => Refusal::Closed { retry: until.since(now) },
+        gate::Why::Key => Fault::Key.into(),
+    }
+}

@@ -1,0 +1,102 @@
+//! What may one caller still do?
+//! Given its limits and `now`, books requests, places and calls, or hands back when to come back.
+//! Never books a request that it refuses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use parking_lot::Mutex;
+
+use crate::clock::Tick;
+use crate::gcra::Arrivals;
+
+use super::{ComeBack, Limit, Limits, Refused, Told, told};
+
+/// When a place may be free is not known; nobody is told to come back sooner than in a second anyway.
+const PLACE_FREE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) caller: Arc<str>,
+    limits: Limits,
+    /// `RateLimit-Policy`, which stays the same.
+    policy: HeaderValue,
+    /// Shared with the account that takes this one's place.
+    spent: Arc<Mutex<Spent>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Spent {
+    pub(super) requests: Arrivals,
+    pub(super) upstream: Arrivals,
+    pub(super) under_way: u32,
+    refused: [u64; Limit::ALL.len()],
+}
+
+impl Spent {
+    fn refuse(&mut self, limit: Limit, at: Tick) -> ComeBack {
+        if let Some(times) = self.refused.get_mut(limit as usize) {
+            *times += 1;
+        }
+        ComeBack { limit, at }
+    }
+}
+
+impl Account {
+    /// An account; what was spent in one `before`, under the same name, is spent here.
+    pub(super) fn open(caller: Arc<str>, limits: Limits, before: Option<&Self>) -> Self {
+        let spent = before.map(|before| Arc::clone(&before.spent)).unwrap_or_default();
+        Self { caller, limits, policy: told::policy(&limits), spent }
+    }
+
+    /// One more request.
+    pub(super) fn enter(&self, now: Tick) -> Result<(), ComeBack> {
+        let mut spent = self.spent.lock();
+        if self.limits.concurrent.is_some_and(|most| spent.under_way >= most) {
+            let at = self.next_request(&spent, now).max(now.plus(PLACE_FREE));
+            return Err(spent.refuse(Limit::Concurrent, at));
+        }
+        match spent.requests.admit(self.limits.requests, now) {
+            Ok(requests) => spent.requests = requests,
+            Err(back) => return Err(spent.refuse(Limit::Requests, back.at)),
+        }
+        spent.under_way += 1;
+        Ok(())
+    }
+
+    /// One request less under way.
+    pub(super) fn leave(&self) {
+        let mut spent = self.spent.lock();
+        spent.under_way = spent.under_way.saturating_sub(1);
+    }
+
+    /// One more call to the partner.
+    pub(super) fn start(&self, now: Tick) -> Result<(), ComeBack> {
+        let mut spent = self.spent.lock();
+        match spent.upstream.admit(self.limits.upstream, now) {
+            Ok(upstream) => spent.upstream = upstream,
+            Err(back) => {
+                let at = self.next_request(&spent, now).max(back.at);
+                return Err(spent.refuse(Limit::Upstream, at));
+            }
+        }
+        Ok(())
+    }
+
+    /// When one more request would be let in: whoever is sent away for another reason need not come back before.
+    fn next_request(&self, spent: &Spent, now: Tick) -> Tick {
+        spent.requests.admit(self.limits.requests, now).map_or_else(|back| back.at, |_| now)
+    }
+
+    /// How the caller stands.
+    pub(super) fn tell(&self, now: Tick) -> Told {
+        let spent = self.spent.lock();
+        Told { policy: self.policy.clone(), standing: told::standing(&self.limits, &spent, now) }
+    }
+
+    /// How often each limit refused.
+    pub(super) fn refused(&self) -> Refused {
+        Refused { caller: Arc::clone(&self.caller), times: self.spent.lock().refused }
+    }
+}

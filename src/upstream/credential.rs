@@ -1,0 +1,261 @@
+//! Which key is the partner shown?
+//! Given where the keys lie, hands back the one to show now, and after a refusal another, if there is one worth trying.
+//! Never prints a key, and never drops a good one because a file cannot be read or holds nonsense.
+
+use std::path::PathBuf;
+
+use http::HeaderValue;
+use parking_lot::Mutex;
+
+use crate::secret::Secret;
+
+/// Where a key lies.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// In a file, read again when it changes or its key is refused.
+    File(PathBuf),
+    /// It was given at the start and stays.
+    Fixed(Secret),
+}
+
+/// A key that no request could be made with.
+#[derive(Debug, thiserror::Error)]
+pub enum BadKey {
+    /// The file cannot be read.
+    #[error("{0}: {1}")]
+    Unreadable(PathBuf, std::io::Error),
+    /// Its text is no header's value.
+    #[error("{0}: the partner's key must be printable ASCII on one line, and not empty")]
+    Unfit(PathBuf),
+    /// The same of a key that was given.
+    #[error("the partner's key must be printable ASCII on one line, and not empty")]
+    UnfitText,
+}
+
+/// The keys, in the order in which they are tried.
+#[derive(Debug)]
+pub struct Credential {
+    slots: Mutex<Vec<Slot>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    source: Source,
+    value: Option<HeaderValue>,
+    /// Whether the partner refused this very value.
+    refused: bool,
+}
+
+/// A key as it was shown.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    slot: usize,
+    value: HeaderValue,
+}
+
+impl Shown {
+    /// For the header; marked as sensitive.
+    pub fn value(&self) -> &HeaderValue {
+        &self.value
+    }
+
+    /// Which slot it lay in, counted from 0.
+    pub fn slot(&self) -> usize {
+        self.slot
+    }
+}
+
+/// What became of reading the files again.
+#[derive(Debug, Default)]
+pub struct Reread {
+    /// Whether a key is there that was not there before.
+    pub changed: bool,
+    /// Files that hold no key now; what they held last is kept.
+    pub faults: Vec<BadKey>,
+}
+
+impl Credential {
+    /// Reads all keys. The first must be there; a further one may follow later.
+    ///
+    /// # Errors
+    /// [`BadKey`] of the first.
+    pub fn new(sources: Vec<Source>) -> Result<Self, BadKey> {
+        let mut slots = Vec::with_capacity(sources.len());
+        for (nth, source) in sources.into_iter().enumerate() {
+            let value = match read(&source) {
+                Err(bad) if nth == 0 => return Err(bad),
+                read => read.ok(),
+            };
+            slots.push(Slot { source, value, refused: false });
+        }
+        Ok(Self { slots: Mutex::new(slots) })
+    }
+
+    /// The key to show now: the first that was not refused, or the first at all, so that its time may come again.
+    pub fn show(&self) -> Option<Shown> {
+        show(&self.slots.lock(), true)
+    }
+
+    /// The partner refused this one: reads the files again and hands back whether another is worth showing now.
+    pub fn refused(&self, shown: &Shown) -> bool {
+        {
+            let mut slots = self.slots.lock();
+            if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
+                slot.refused = true;
+            }
+        }
+        self.reread();
+        show(&self.slots.lock(), false).is_some()
+    }
+
+    /// The partner took this one: an earlier refusal of it was a mistake.
+    pub fn taken(&self, shown: &Shown) {
+        let mut slots = self.slots.lock();
+        if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
+            slot.refused = false;
+        }
+    }
+
+    /// Reads the files again. Blocks for as long as the disk takes.
+    pub fn reread(&self) -> Reread {
+        // Read without the lock: a slow disk keeps no request waiting.
+        let sources: Vec<Source> = self.slots.lock().iter().map(|slot| slot.source.clone()).collect();
+        let read: Vec<_> = sources.iter().map(read).collect();
+        let mut found = Reread::default();
+        for (nth, (slot, read)) in self.slots.lock().iter_mut().zip(read).enumerate() {
+            match read {
+                Ok(value) if slot.value.as_ref() != Some(&value) => {
+                    (slot.value, slot.refused, found.changed) = (Some(value), false, true);
+                }
+                Ok(_) => {}
+                // A second key that was never there is no fault: it comes when it is time.
+                Err(BadKey::Unreadable(..)) if nth > 0 && slot.value.is_none() => {}
+                Err(bad) => found.faults.push(bad),
+            }
+        }
+        found
+    }
+
+    /// Keys that are there, and how many of them the partner refused.
+    pub fn figures(&self) -> (usize, usize) {
+        let slots = self.slots.lock();
+        let there = slots.iter().filter(|slot| slot.value.is_some()).count();
+        (there, slots.iter().filter(|slot| slot.refused).count())
+    }
+}
+
+fn show(slots: &[Slot], even_refused: bool) -> Option<Shown> {
+    let place = |(slot, it): (usize, &Slot)| it.value.clone().map(|value| Shown { slot, value });
+    let fine = slots.iter().enumerate().filter(|(_, slot)| !slot.refused).find_map(place);
+    fine.or_else(|| slots.iter().enumerate().find_map(place).filter(|_| even_refused))
+}
+
+fn read(source: &Source) -> Result<HeaderValue, BadKey> {
+    let (text, unfit) = match source {
+        Source::Fixed(secret) => (secret.clone(), BadKey::UnfitText),
+        Source::File(path) => match std::fs::read_to_string(path) {
+            Ok(text) => (Secret::new(text), BadKey::Unfit(path.clone())),
+            Err(error) => return Err(BadKey::Unreadable(path.clone(), error)),
+        },
+    };
+    // Editors and `echo` end a file with a newline.
+    let text = text.reveal().trim_end_matches(['\r', '\n']);
+    match HeaderValue::from_str(text) {
+        Ok(mut value) if !text.trim().is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+            value.set_sensitive(true);
+            Ok(value)
+        }
+        _ => Err(unfit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new(first: &str) -> Self {
+            let files = Self(tempfile::tempdir().unwrap());
+            files.put("one", first);
+            files
+        }
+
+        fn put(&self, name: &str, text: &str) {
+            std::fs::write(self.0.path().join(name), text).unwrap();
+        }
+
+        fn credential(&self) -> Credential {
+            let file = |name| Source::File(self.0.path().join(name));
+            Credential::new(vec![file("one"), file("two")]).unwrap()
+        }
+    }
+
+    fn shown(credential: &Credential) -> (usize, String) {
+        let shown = credential.show().unwrap();
+        (shown.slot(), shown.value().to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_newline_at_the_end_is_not_the_keys_and_what_cannot_be_a_header_is_refused() {
+        let files = Files::new("key-1\r\n");
+        assert_eq!(shown(&files.credential()), (0, "key-1".to_owned()));
+        for bad in ["", "\n", "  ", "two\nlines", "\u{e9}"] {
+            assert!(Credential::new(vec![Source::Fixed(Secret::new(bad.to_owned()))]).is_err(), "{bad:?}");
+        }
+        let gone = Credential::new(vec![Source::File(files.0.path().join("gone"))]);
+        assert!(matches!(gone, Err(BadKey::Unreadable(..))));
+    }
+
+    #[test]
+    fn after_a_refusal_the_changed_file_counts_and_then_the_other_slot() {
+        let files = Files::new("old");
+        let credential = files.credential();
+        let old = credential.show().unwrap();
+        files.put("one", "new");
+        assert!(credential.refused(&old));
+        assert_eq!(shown(&credential), (0, "new".to_owned()));
+        let new = credential.show().unwrap();
+        assert!(!credential.refused(&new), "nothing else is there");
+        assert_eq!(shown(&credential), (0, "new".to_owned()), "the first is tried again when the gate opens");
+        files.put("two", "next\n");
+        assert!(credential.reread().changed);
+        assert_eq!(shown(&credential), (1, "next".to_owned()));
+        assert_eq!(credential.figures(), (2, 1));
+        credential.taken(&new);
+        assert_eq!(shown(&credential), (0, "new".to_owned()));
+    }
+
+    #[test]
+    fn a_refusal_of_a_key_that_was_replaced_meanwhile_says_nothing_of_the_new_one() {
+        let files = Files::new("old");
+        let credential = files.credential();
+        let old = credential.show().unwrap();
+        files.put("one", "new");
+        credential.reread();
+        assert!(credential.refused(&old));
+        assert_eq!(credential.figures(), (1, 0));
+    }
+
+    #[test]
+    fn a_file_that_vanishes_or_holds_nonsense_leaves_the_last_good_key() {
+        let files = Files::new("good");
+        let credential = files.credential();
+        for bad in ["", "two\nlines"] {
+            files.put("one", bad);
+            let reread = credential.reread();
+            assert!(!reread.changed && reread.faults.len() == 1);
+            assert_eq!(shown(&credential), (0, "good".to_owned()));
+        }
+        std::fs::remove_file(files.0.path().join("one")).unwrap();
+        assert_eq!(credential.reread().faults.len(), 1);
+        assert_eq!(shown(&credential), (0, "good".to_owned()));
+    }
+
+    #[test]
+    fn printing_a_credential_shows_no_key() {
+        let files = Files::new("swordfish");
+        assert!(!format!("{:?} {:?}", files.credential(), files.credential().show()).contains("swordfish"));
+    }
+}

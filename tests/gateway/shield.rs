@@ -1,0 +1,211 @@
+//! Is the partner left alone when it should be?
+//! Given partners that limit, fail and refuse keys, holds the gateway to the fewest calls and callers to answers.
+//! Never counts by eye: what must not reach the partner is looked for in its own record.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Answer, CLIENTS, Caller, Gate, Gateway, Partner, READING, Reply, Setup, wait_for};
+
+const GOOD: &str = r#"{"client":{}}"#;
+const MANY: usize = 40;
+
+fn client(nth: usize) -> String {
+    format!("{CLIENTS}client-{nth}/")
+}
+
+fn limited(seconds: u64) -> Reply {
+    Reply::status(429).header("retry-after", &seconds.to_string())
+}
+
+fn everywhere(partner: &Partner, reply: &Reply) {
+    (0..MANY).for_each(|nth| partner.answers(&client(nth), [reply.clone()]));
+}
+
+/// Every client asked for once, all at the same time.
+fn rush(gateway: &Gateway, token: &str) -> Vec<Answer> {
+    let callers: Vec<Caller> = (0..MANY).map(|nth| gateway.call(token, &client(nth))).collect();
+    callers.into_iter().map(|caller| gateway.seen(caller.hear(false))).collect()
+}
+
+/// A gateway that holds every client, stale.
+fn stale(partner: &Partner) -> (Gateway, String) {
+    everywhere(partner, &Reply::json(GOOD));
+    let setup = Setup::before(partner)
+        .set("upstream.budget.max_in_flight", 8)
+        .set("routes.client.ttl", "300ms")
+        .set("routes.client.stale_while_revalidate", "1h");
+    let gateway = setup.start();
+    let token = gateway.token(&READING);
+    assert!(rush(&gateway, &token).iter().all(|answer| answer.status == 200));
+    std::thread::sleep(Duration::from_millis(350));
+    (gateway, token)
+}
+
+/// nginx in its stale mode sent 449 requests in 5 s, for one key, to a partner that had answered 429 with `Retry-After: 30`.
+#[test]
+fn a_limited_partner_is_left_alone_while_stale_answers_are_given_and_one_probe_ends_it() {
+    let partner = Partner::listen();
+    let (gateway, token) = stale(&partner);
+    everywhere(&partner, &limited(2));
+    let before = partner.count();
+    let told = Instant::now();
+    while told.elapsed() < Duration::from_millis(1_500) {
+        let answers = rush(&gateway, &token);
+        assert!(
+            answers.iter().all(|answer| answer.status == 200 && answer.text() == GOOD),
+            "an error reached a caller"
+        );
+    }
+    assert!(partner.count() - before <= 8, "{} calls to a partner that said stop", partner.count() - before);
+    let last = partner.calls().last().unwrap().at;
+
+    let gate = Gate::default();
+    everywhere(&partner, &Reply::json(GOOD).behind(&gate));
+    let closed = partner.count();
+    let probe = wait_for("the probe", || {
+        rush(&gateway, &token);
+        (partner.count() > closed).then(|| partner.calls().last().unwrap().at)
+    });
+    assert!(probe - last >= Duration::from_millis(1_900), "back after {:?}", probe - last);
+    rush(&gateway, &token);
+    assert_eq!(partner.count(), closed + 1, "a second call while the probe is under way");
+    gate.open();
+    wait_for("all to be fresh again", || {
+        rush(&gateway, &token);
+        let fetched: std::collections::HashSet<_> =
+            partner.calls().iter().skip(closed).map(|call| call.target.clone()).collect();
+        (fetched.len() == MANY).then_some(())
+    });
+}
+
+#[test]
+fn a_429_to_the_probe_closes_again() {
+    let partner = Partner::listen();
+    let (gateway, token) = stale(&partner);
+    everywhere(&partner, &limited(1));
+    let before = partner.count();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(3_500) {
+        assert!(rush(&gateway, &token).iter().all(|answer| answer.status == 200));
+    }
+    let calls = partner.calls();
+    let calls = &calls[before..];
+    // The first closes the gate; what was under way then may still arrive. After that one call each second.
+    let after = calls.iter().filter(|call| call.at - calls[0].at > Duration::from_millis(500)).count();
+    assert!((2..=4).contains(&after), "{after} probes in 3 s");
+}
+
+#[test]
+fn who_has_nothing_stored_is_told_how_long_the_partner_asked_for() {
+    let partner = Partner::listen();
+    partner.answers(CLIENTS, [limited(30)]);
+    let gateway = Setup::before(&partner).start();
+    let token = gateway.token(&READING);
+    for _ in 0..3 {
+        let answer = gateway.read(&token, CLIENTS);
+        assert_eq!(answer.status, 503);
+        let told: u64 = answer.told("retry-after").parse().unwrap();
+        assert!((28..=30).contains(&told), "{told}");
+    }
+    assert_eq!(partner.count(), 1);
+}
+
+#[test]
+fn a_limit_of_which_nothing_is_left_closes_before_the_partner_has_to_refuse() {
+    let partner = Partner::listen();
+    let spent = Reply::json(r#"{"clients":[]}"#).header("ratelimit", "\"default\";r=0;t=40");
+    partner.answers(CLIENTS, [spent]);
+    let gateway = Setup::before(&partner).start();
+    let token = gateway.token(&READING);
+    gateway.gives(&token, CLIENTS);
+    assert_eq!(gateway.read(&token, &client(1)).status, 503);
+    assert_eq!(gateway.outcome(&gateway.gives(&token, CLIENTS)), "hit");
+    assert_eq!(partner.count(), 1);
+    assert!(gateway.metrics().contains(r#"reseller_gateway_partner_gate_closed{why="told"} 1"#));
+}
+
+#[test]
+fn a_partner_that_fails_over_several_resources_is_given_a_pause_and_one_broken_resource_is_not() {
+    let partner = Partner::listen();
+    everywhere(&partner, &Reply::status(500));
+    let setup = Setup::before(&partner)
+        .set("upstream.breaker.failures", 3)
+        .set("upstream.breaker.cool_down", "1s")
+        .set("upstream.breaker.cool_down_max", "1s");
+    let gateway = setup.start();
+    let token = gateway.token(&READING);
+    for _ in 0..5 {
+        assert_eq!(gateway.read(&token, &client(0)).status, 502);
+    }
+    assert_eq!(partner.count(), 5, "one resource closed the gate");
+    assert_eq!(gateway.read(&token, &client(1)).status, 502);
+    assert_eq!(gateway.read(&token, &client(2)).status, 502);
+    let answer = gateway.read(&token, &client(3));
+    assert_eq!((answer.status, answer.told("retry-after").as_str()), (503, "1"));
+    assert_eq!(partner.count(), 7);
+    everywhere(&partner, &Reply::json(GOOD));
+    wait_for("the partner to be tried again", || (gateway.read(&token, &client(3)).status == 200).then_some(()));
+    assert_eq!(gateway.read(&token, &client(4)).status, 200);
+}
+
+fn keys_shown(partner: &Partner) -> Vec<String> {
+    partner.calls().iter().map(|call| call.header("x-reseller-api-key").unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn with_two_slots_a_refused_key_costs_no_caller_an_error() {
+    let partner = Partner::listen();
+    partner.answers(CLIENTS, [Reply::status(401), Reply::json(r#"{"clients":[]}"#)]);
+    let gateway = Setup::before(&partner).set("upstream.api_key_file_next", "next.key").start();
+    gateway.write("next.key", "the-next-key\n");
+    let token = gateway.token(&READING);
+    gateway.keep_secret("the-next-key");
+    gateway.gives(&token, CLIENTS);
+    partner.answers(&client(1), [Reply::json(GOOD)]);
+    gateway.gives(&token, &client(1));
+    let shown = keys_shown(&partner);
+    assert_ne!(shown[0], "the-next-key");
+    assert_eq!(shown[1..], ["the-next-key", "the-next-key"]);
+}
+
+/// A dead credential flooded a partner with refused calls (vault#25712).
+#[test]
+fn a_key_that_is_refused_is_not_shown_again_and_again_and_a_new_file_is_used_at_once() {
+    let partner = Partner::listen();
+    everywhere(&partner, &Reply::status(401));
+    let gateway = Setup::before(&partner).set("upstream.breaker.cool_down", "30s").start();
+    let token = gateway.token(&READING);
+    for nth in 0..10 {
+        let answer = gateway.read(&token, &client(nth));
+        assert_eq!(
+            (answer.status, answer.json()["type"].as_str().unwrap()),
+            (502, "urn:reseller-gateway:problem:partner-key")
+        );
+    }
+    assert_eq!(partner.count(), 1, "a refused key was shown again");
+    assert!(gateway.metrics().contains("reseller_gateway_partner_keys_refused 1"));
+    everywhere(&partner, &Reply::json(GOOD));
+    gateway.write("partner.key", "the-new-key\n");
+    gateway.keep_secret("the-new-key");
+    wait_for("the new key", || (gateway.read(&token, &client(0)).status == 200).then_some(()));
+    assert_eq!(keys_shown(&partner).last().unwrap(), "the-new-key");
+    assert!(gateway.metrics().contains("reseller_gateway_partner_keys_refused 0"));
+}
+
+#[test]
+fn a_key_file_that_is_replaced_is_used_without_a_restart_and_nonsense_in_it_is_not() {
+    let partner = Partner::listen();
+    everywhere(&partner, &Reply::json(GOOD));
+    let gateway = Setup::before(&partner).start();
+    let token = gateway.token(&READING);
+    gateway.write("partner.key", "two\nlines\n");
+    wait_for("a warning", || gateway.program.err().contains("the last good key is kept").then_some(()));
+    gateway.gives(&token, &client(0));
+    gateway.write("partner.key", "the-new-key");
+    gateway.keep_secret("the-new-key");
+    wait_for("word of the new key", || gateway.program.err().contains("a new key").then_some(()));
+    gateway.gives(&token, &client(1));
+    let shown = keys_shown(&partner);
+    assert_ne!(shown[0], "the-new-key");
+    assert_eq!(shown[1], "the-new-key");
+}
