@@ -12,6 +12,8 @@ mod purge;
 
 mod reply;
 
+mod tokens;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,6 +24,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use crate::authority::Authority;
 use crate::budget::gate::Why;
 use crate::gateway::{Dials, Gateway};
 use crate::listen::Door;
@@ -33,6 +36,7 @@ pub use guard::Own;
 /// The health listener's door.
 pub struct Health<C> {
     gateway: Arc<Gateway<C>>,
+    authority: Arc<Authority>,
     ready: Arc<AtomicBool>,
     connections: Arc<AtomicUsize>,
 }
@@ -40,14 +44,19 @@ pub struct Health<C> {
 impl<C> Clone for Health<C> {
     fn clone(&self) -> Self {
         let (gateway, ready) = (Arc::clone(&self.gateway), Arc::clone(&self.ready));
-        Self { gateway, ready, connections: Arc::clone(&self.connections) }
+        Self { gateway, authority: Arc::clone(&self.authority), ready, connections: Arc::clone(&self.connections) }
     }
 }
 
 impl<C: Dials> Health<C> {
     /// Speaks for this house; `ready` and `connections` are kept by whoever serves it.
-    pub fn new(gateway: Arc<Gateway<C>>, ready: Arc<AtomicBool>, connections: Arc<AtomicUsize>) -> Self {
-        Self { gateway, ready, connections }
+    pub fn new(
+        gateway: Arc<Gateway<C>>,
+        authority: Arc<Authority>,
+        ready: Arc<AtomicBool>,
+        connections: Arc<AtomicUsize>,
+    ) -> Self {
+        Self { gateway, authority, ready, connections }
     }
 
     fn ready(&self) -> (StatusCode, String) {
@@ -78,6 +87,7 @@ impl<C: Dials> Health<C> {
             keys: self.gateway.upstream.credential().figures(),
             flights: self.gateway.flights.count(),
             connections: self.connections.load(Ordering::Relaxed),
+            tokens: self.authority.figures(),
             refused: self.gateway.turns.refused(),
             strangers: self.gateway.strangers.figures(),
         })

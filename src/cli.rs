@@ -6,7 +6,11 @@ mod cache;
 
 mod demo;
 
+mod keys;
+
 mod running;
+
+mod token;
 
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -26,9 +30,6 @@ use crate::gcra::Rate;
 use crate::listen::{self, Address, Limits, Listener, Socket};
 use crate::secret::Secret;
 use crate::simulator::{self, Behaviour, Fault, Simulator};
-use crate::token::bounds::{Bound, Bounds};
-use crate::token::scope::ScopeNames;
-use crate::token::{Tokens, Wish};
 
 /// A caching reverse proxy and token authority in front of a reseller Account API.
 #[derive(Debug, Parser)]
@@ -48,9 +49,12 @@ enum Command {
     Check(Configured),
     /// Run a simulated partner (the Account API), in memory, for development and tests.
     Simulate(Simulate),
-    /// Make tokens for callers.
+    /// Issue, list, inspect and revoke tokens; make secrets for callers.
     #[command(subcommand)]
-    Token(TokenCommand),
+    Token(token::TokenCommand),
+    /// List and rotate the keys that sign tokens.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Look into the memory of a running gateway.
     #[command(subcommand)]
     Cache(cache::CacheCommand),
@@ -124,30 +128,6 @@ const ORDERS: &str = r#"Orders while it runs (GET shows, DELETE restores): PUT /
 POST /_simulator/behaviour '{"latency": "1s", "faults": [{"route": "clients", "status": 503}]}'
 What was called, by route, status and key: GET /_simulator/stats; from zero: POST /_simulator/reset"#;
 
-#[derive(Debug, Subcommand)]
-enum TokenCommand {
-    /// Make a token for a caller and print it alone on standard output.
-    Issue {
-        #[command(flatten)]
-        configured: Configured,
-        /// The caller, by its name in the configuration.
-        #[arg(long, value_name = "NAME")]
-        caller: String,
-        /// A scope of the caller's; repeat for more. Without it: all but `write`, `cache:refresh` and `gateway:admin`.
-        #[arg(long = "scope", value_name = "SCOPE")]
-        scopes: Vec<String>,
-        /// Narrow it to a client, by its id; repeat for more. Without it: the caller's clients.
-        #[arg(long = "client", value_name = "ID")]
-        clients: Vec<String>,
-        /// Narrow it to a provider, by its id; repeat for more. Without it: the caller's providers.
-        #[arg(long = "provider", value_name = "ID")]
-        providers: Vec<String>,
-        /// For how long (for example 30m), at most `tokens.max_ttl`. Without it: the caller's `token_ttl`.
-        #[arg(long, value_name = "TIME", value_parser = duration)]
-        ttl: Option<Duration>,
-    },
-}
-
 fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
     Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
@@ -168,12 +148,8 @@ pub fn run() -> ExitCode {
         Command::Demo => in_runtime(demo::demo()),
         Command::Check(configured) => configured.load().and_then(|config| check(&config)),
         Command::Simulate(settings) => in_runtime(simulate(settings)),
-        Command::Token(TokenCommand::Issue { configured, caller, scopes, clients, providers, ttl }) => {
-            configured.load().and_then(|config| {
-                let bounds = Bounds { clients: narrowed_to(&clients)?, providers: narrowed_to(&providers)? };
-                issue(&config, caller, scopes, bounds, ttl)
-            })
-        }
+        Command::Token(command) => in_runtime(token::run(command)),
+        Command::Keys(command) => keys::run(command),
         Command::Cache(command) => in_runtime(cache::run(command)),
         Command::Healthcheck { address } => in_runtime(healthcheck(address)),
         Command::Completions { shell } => {
@@ -232,12 +208,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             "state.dir is empty: signing keys live in memory, tokens end with the process, and no command can reach the admin listener"
         );
     }
-    let ring = boot::ring(config.tokens.keys_dir.as_deref())?;
+    let ring = boot::ring(&config.tokens)?;
     let house = boot::build(&config, ring, Clock::real())?;
     let public = config.listeners.iter().map(|listener| bind(listener.address)).collect::<anyhow::Result<Vec<_>>>()?;
     let health = bind(config.health.listen)?;
     let admin = bind_admin(&config.admin.listen)?;
-    let serving = boot::serve(house, &config, public, health, admin)?;
+    let authority = boot::authority(&config, Arc::clone(&house.tokens), house.clock).await?;
+    let serving = boot::serve(house, authority, &config, public, health, admin)?;
     for listener in &config.listeners {
         tracing::info!(address = %listener.address, upstream = %config.upstream.url, "serving");
     }
@@ -275,6 +252,13 @@ fn start_log(config: &Config) {
     let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
 }
 
+/// Lets a command that works on the ledger itself say on standard error what it did.
+fn log_audit() {
+    let filter = tracing_subscriber::EnvFilter::new("off,audit=info");
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = log.with_ansi(false).with_target(false).try_init();
+}
+
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listen::bind(address).with_context(|| format!("cannot listen on {address}; is another gateway running there?"))
 }
@@ -298,39 +282,6 @@ fn check(config: &Config) -> anyhow::Result<()> {
     }
     write!(std::io::stdout(), "{}\n{}", config.render(), forecast.table())?;
     Ok(())
-}
-
-/// The set that flags name; none is all.
-fn narrowed_to(ids: &[String]) -> anyhow::Result<Bound> {
-    if ids.is_empty() { Ok(Bound::All) } else { Ok(Bound::of(ids)?) }
-}
-
-fn issue(
-    config: &Config,
-    caller: String,
-    scopes: Vec<String>,
-    bounds: Bounds,
-    ttl: Option<Duration>,
-) -> anyhow::Result<()> {
-    let Some(folder) = config.tokens.keys_dir.as_deref() else {
-        bail!(
-            "state.dir is empty, so the signing keys are in the memory of the running gateway alone; set state.dir to issue tokens here"
-        )
-    };
-    let policy = config.callers.iter().find(|policy| policy.name == caller);
-    let ttl = ttl.or(policy.map(|policy| policy.token_ttl)).unwrap_or(config.tokens.default_ttl);
-    if ttl.is_zero() || ttl > config.tokens.max_ttl {
-        bail!("--ttl must be above 0 and at most tokens.max_ttl, {} s", config.tokens.max_ttl.as_secs());
-    }
-    let wish = Wish { caller, scopes, bounds, ttl };
-    let token = tokens(config, boot::ring(Some(folder))?)?.issue(&wish, Clock::real().now())?;
-    writeln!(std::io::stdout(), "{token}")?;
-    Ok(())
-}
-
-fn tokens(config: &Config, ring: crate::token::ring::Ring) -> anyhow::Result<Tokens> {
-    let scopes = config.callers.iter().flat_map(|caller| caller.scopes.iter().map(String::as_str));
-    Ok(Tokens::new(boot::token_settings(config), Arc::new(ring), Arc::new(ScopeNames::new(scopes)?)))
 }
 
 async fn simulate(settings: Simulate) -> anyhow::Result<()> {

@@ -2,6 +2,8 @@
 //! Given a request, hands back an answer or a refusal, and a trail of what happened.
 //! Never touches moka, hyper's client, files or clocks of its own: it asks the rooms, in the order `lib.rs` has them.
 
+mod beside;
+
 mod door;
 
 mod fetch;
@@ -77,7 +79,7 @@ pub struct Settings {
 /// The house, joined.
 pub struct Gateway<C> {
     /// Who asks?
-    pub tokens: Tokens,
+    pub tokens: Arc<Tokens>,
     /// Is it their turn?
     pub turns: Turns,
     /// Whose tokens turned out bad lately?

@@ -11,6 +11,9 @@
 //! - *Time is handed in.* Freshness, quotas and pauses are arithmetic over `now`; only `clock` reads a clock.
 //! - *A worker is a single-threaded runtime.* Connections stay on the thread that accepted them, and all workers accept from
 //!   one socket, so a second gateway on the same port is refused. Refused: `SO_REUSEPORT`, which lets it in.
+//! - *A revocation moves an epoch.* A remembered token is as good as its epoch: one atomic load on the hit path, and every
+//!   request sent after a revocation's answer is judged anew. The ledger answers once the flush is done, in batches of one
+//!   thread. Refused: lifetimes of a cache of rights, within which a revoked token goes on.
 //! - *Flights run in their own tasks.* A caller that hangs up changes nothing for those who wait with it.
 
 // ground: what every room may stand on
@@ -52,6 +55,8 @@ pub mod trail;
 pub mod gateway;
 
 // the doors
+
+pub mod authority;
 
 pub mod admin;
 

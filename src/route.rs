@@ -154,6 +154,8 @@ pub enum NoSuchRoute {
 pub struct Routes {
     routes: Vec<Route>,
     extra: matchit::Router<RouteIndex>,
+    /// Of the extra routes, in their order.
+    templates: Vec<String>,
 }
 
 /// A template that cannot be added.
@@ -168,11 +170,18 @@ impl Routes {
     /// [`BadTemplate`] for a template that does not parse or overlaps.
     pub fn new(built_in: Vec<Route>, extra: Vec<(String, Route)>) -> Result<Self, BadTemplate> {
         let (mut routes, mut router) = (built_in, matchit::Router::new());
+        let mut templates = Vec::new();
         for (template, route) in extra {
-            router.insert(template.clone(), routes.len()).map_err(|_| BadTemplate(template))?;
+            router.insert(template.clone(), routes.len()).map_err(|_| BadTemplate(template.clone()))?;
+            templates.push(template);
             routes.push(route);
         }
-        Ok(Self { routes, extra: router })
+        Ok(Self { routes, extra: router, templates })
+    }
+
+    /// The path of an extra route, as the configuration has it.
+    pub fn template_of(&self, index: RouteIndex) -> Option<&str> {
+        self.templates.get(index.checked_sub(OTHER + 1)?).map(String::as_str)
     }
 
     /// All routes in their order.

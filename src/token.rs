@@ -10,6 +10,8 @@ pub mod claims;
 
 pub mod ring;
 
+pub mod revoked;
+
 pub mod verify;
 
 pub mod operator;
@@ -18,6 +20,7 @@ mod remembered;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
@@ -27,6 +30,7 @@ use crate::clock::Now;
 use bounds::Bounds;
 use claims::Claims;
 use remembered::Remembered;
+use revoked::Revoked;
 use ring::Ring;
 use scope::{ScopeNames, Scopes};
 
@@ -76,9 +80,13 @@ pub enum Priority {
 pub struct Caller {
     name: Arc<str>,
     jti: Box<str>,
+    kid: Box<str>,
     scopes: Scopes,
     bounds: Bounds,
+    issued: u64,
     expires: u64,
+    /// The epoch of revocations at which it was last found good.
+    checked: AtomicU64,
     seat: Seat,
 }
 
@@ -108,6 +116,16 @@ impl Caller {
     /// Its effective scopes.
     pub fn scopes(&self) -> Scopes {
         self.scopes
+    }
+
+    /// When its token was issued, seconds since 1970.
+    pub fn issued(&self) -> u64 {
+        self.issued
+    }
+
+    /// When its token ends, seconds since 1970.
+    pub fn expires(&self) -> u64 {
+        self.expires
     }
 
     /// Its position among [`Settings::callers`]: rooms that keep something for each caller find it without hashing a name.
@@ -145,6 +163,9 @@ pub enum Unidentified {
     /// Its time is over.
     #[error("expired token")]
     Expired,
+    /// It was taken back, by its id or with all of its caller's.
+    #[error("revoked token")]
+    Revoked,
     /// Its caller is not in the configuration any more.
     #[error("caller no longer configured")]
     UnknownCaller,
@@ -164,6 +185,7 @@ pub struct Tokens {
     ring: Arc<Ring>,
     names: Arc<ScopeNames>,
     policies: HashMap<String, Allowed>,
+    revoked: Arc<Revoked>,
     seen: Remembered,
 }
 
@@ -181,7 +203,23 @@ impl Tokens {
                 (policy.name.clone(), Allowed { name, scopes, bounds: policy.bounds.clone(), seat })
             })
             .collect();
-        Self { settings, ring, names, policies, seen: Remembered::new() }
+        Self { settings, ring, names, policies, revoked: Arc::default(), seen: Remembered::new() }
+    }
+
+    /// The same door, with what another one knows of revocations: for a house that takes another's place.
+    #[must_use]
+    pub fn sharing(self, revoked: Arc<Revoked>) -> Self {
+        Self { revoked, ..self }
+    }
+
+    /// What was taken back.
+    pub fn revoked(&self) -> &Arc<Revoked> {
+        &self.revoked
+    }
+
+    /// The keys.
+    pub fn ring(&self) -> &Arc<Ring> {
+        &self.ring
     }
 
     /// Who sent these headers? A token seen before costs no signature; its expiry is judged every time.
@@ -189,7 +227,15 @@ impl Tokens {
     /// # Errors
     /// [`Unidentified`]; nothing is remembered of a token that fails.
     pub fn identify(&self, headers: &HeaderMap, now: Now) -> Result<Arc<Caller>, Unidentified> {
-        match self.recall(headers, now)? {
+        self.identify_token(self.presented(headers)?, now)
+    }
+
+    /// Whose token is this? The same as [`Tokens::identify`], where the token came in another way.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn identify_token(&self, token: &[u8], now: Now) -> Result<Arc<Caller>, Unidentified> {
+        match self.recall_token(token, now)? {
             Recalled::Caller(caller) => Ok(caller),
             Recalled::Unseen(token) => self.examine(token, now),
         }
@@ -200,22 +246,45 @@ impl Tokens {
     /// # Errors
     /// [`Unidentified`] as far as it shows without a signature.
     pub fn recall<'a>(&self, headers: &'a HeaderMap, now: Now) -> Result<Recalled<'a>, Unidentified> {
-        let token = self.presented(headers)?;
-        match self.seen.find(token) {
-            Some(caller) if now.unix() >= caller.expires => Err(Unidentified::Expired),
-            Some(caller) => Ok(Recalled::Caller(caller)),
-            None => Ok(Recalled::Unseen(token)),
-        }
+        self.recall_token(self.presented(headers)?, now)
     }
 
-    /// The second half: checks the signature, and remembers the token if all is well.
+    fn recall_token<'a>(&self, token: &'a [u8], now: Now) -> Result<Recalled<'a>, Unidentified> {
+        let Some(caller) = self.seen.find(token) else { return Ok(Recalled::Unseen(token)) };
+        if now.unix() >= caller.expires {
+            return Err(Unidentified::Expired);
+        }
+        if caller.checked.load(Ordering::Relaxed) != self.revoked.epoch() {
+            self.judge(&caller, now)?;
+        }
+        Ok(Recalled::Caller(caller))
+    }
+
+    /// The second half: checks the signature and what was taken back, and remembers the token if all is well.
     ///
     /// # Errors
     /// [`Unidentified`].
     pub fn examine(&self, token: &[u8], now: Now) -> Result<Arc<Caller>, Unidentified> {
         let caller = Arc::new(self.verify(token, now)?);
+        self.judge(&caller, now)?;
         self.seen.keep(token, Arc::clone(&caller), now.unix());
         Ok(caller)
+    }
+
+    /// Whether a token whose signature was found good still stands. The epoch is read first: a revocation that comes
+    /// meanwhile moves it, and the token is judged once more.
+    #[cold]
+    fn judge(&self, caller: &Caller, now: Now) -> Result<(), Unidentified> {
+        let epoch = self.revoked.epoch();
+        if self.revoked.refuses(&caller.name, &caller.jti, caller.issued) {
+            return Err(Unidentified::Revoked);
+        }
+        if self.ring.find(&caller.kid).is_none() {
+            return Err(Unidentified::Bad("key id"));
+        }
+        self.revoked.note_use(&caller.jti, now.unix());
+        caller.checked.store(epoch, Ordering::Relaxed);
+        Ok(())
     }
 
     fn presented<'a>(&self, headers: &'a HeaderMap) -> Result<&'a [u8], Unidentified> {
@@ -232,14 +301,13 @@ impl Tokens {
         }
         match found {
             None | Some(b"") => Err(Unidentified::Missing),
-            Some(token) if token.len() > LONGEST => Err(Unidentified::Bad("too long")),
             Some(token) => Ok(token),
         }
     }
 
     fn verify(&self, token: &[u8], now: Now) -> Result<Caller, Unidentified> {
         let token = std::str::from_utf8(token).map_err(|_| Unidentified::Bad("not text"))?;
-        let claims = verify::verify(token, &self.ring, &self.settings.issuer, &self.settings.audience, now)?;
+        let (claims, kid) = verify::verify(token, &self.ring, &self.settings.issuer, &self.settings.audience, now)?;
         let allowed = self.policies.get(&claims.client_id).ok_or(Unidentified::UnknownCaller)?;
         let bounds = match &claims.authorization_details {
             None => allowed.bounds.clone(),
@@ -252,7 +320,10 @@ impl Tokens {
             scopes: self.names.set_of(claims.scope.split(' ')).intersect(allowed.scopes),
             bounds,
             jti: claims.jti.into_boxed_str(),
+            kid: kid.into_boxed_str(),
+            issued: claims.iat,
             expires: claims.exp,
+            checked: AtomicU64::new(0),
             seat: allowed.seat,
         })
     }
@@ -261,7 +332,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`NotIssued`], naming what would have to change.
-    pub fn issue(&self, wish: &Wish, now: Now) -> Result<String, NotIssued> {
+    pub fn issue(&self, wish: &Wish, now: Now) -> Result<Issued, NotIssued> {
         let policy = self.settings.callers.iter().find(|policy| policy.name == wish.caller);
         let policy = policy.ok_or_else(|| NotIssued::UnknownCaller(wish.caller.clone(), self.caller_names()))?;
         let scopes = match wish.scopes.as_slice() {
@@ -280,20 +351,46 @@ impl Tokens {
                 return Err(NotIssued::Beyond(kind, beyond.to_owned(), policy.name.clone()));
             }
         }
-        let narrower = wish.bounds.intersect(&policy.bounds) != policy.bounds;
+        let audience = match scopes.iter().any(|scope| scope == scope::ADMIN) {
+            false => self.settings.audience.as_str(),
+            true if scopes.len() == 1 && wish.bounds.are_all() => operator::AUDIENCE,
+            true => return Err(NotIssued::AdminAlone),
+        };
+        // All of a caller's tokens may have been taken back in this very second; a new one is of the next.
+        let issued = now.unix().max(self.revoked.earliest(&policy.name));
         let claims = Claims {
             iss: self.settings.issuer.clone(),
             sub: policy.name.clone(),
-            aud: self.settings.audience.clone(),
+            aud: audience.to_owned(),
             exp: now.unix().saturating_add(wish.ttl.as_secs()),
-            iat: now.unix(),
+            iat: issued,
             jti: claims::new_id()?,
             client_id: policy.name.clone(),
             scope: scopes.join(" "),
-            authorization_details: narrower.then(|| wish.bounds.details()),
+            // Also where they are the policy's own today: it may be widened, and the token was not asked to follow.
+            authorization_details: (!wish.bounds.are_all()).then(|| wish.bounds.details()),
         };
+        let kid = self.ring.signer(issued).ok_or(ring::RingError::Signature)?.kid.clone();
         let token = self.ring.sign(&claims)?;
-        if token.len() > LONGEST { Err(NotIssued::TooLong) } else { Ok(token) }
+        if token.len() > LONGEST { Err(NotIssued::TooLong) } else { Ok(Issued { token, kid, claims }) }
+    }
+
+    /// What these tokens say of themselves.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Every scope that some caller may have.
+    pub fn all_scopes(&self) -> Vec<String> {
+        let all = self.settings.callers.iter().flat_map(|policy| policy.scopes.iter().cloned());
+        all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The names in a set of scopes.
+    pub fn names_in(&self, scopes: Scopes) -> Vec<String> {
+        let mut names: Vec<String> = self.names.names_in(scopes).map(str::to_owned).collect();
+        names.sort_unstable();
+        names
     }
 
     fn caller_names(&self) -> String {
@@ -315,6 +412,22 @@ pub struct Wish {
     pub ttl: std::time::Duration,
 }
 
+/// A token that was just made.
+pub struct Issued {
+    /// The token itself.
+    pub token: String,
+    /// The id of the key that signed it.
+    pub kid: String,
+    /// What it says.
+    pub claims: Claims,
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued").field("kid", &self.kid).field("claims", &self.claims).finish_non_exhaustive()
+    }
+}
+
 /// Why no token was made.
 #[derive(Debug, thiserror::Error)]
 pub enum NotIssued {
@@ -324,6 +437,11 @@ pub enum NotIssued {
     /// A scope goes beyond the caller's policy.
     #[error("the scope {0:?} is not among those of {1:?}, which are: {2}")]
     Wider(String, String, String),
+    /// A token opens either the admin listener or the public one.
+    #[error(
+        "gateway:admin stands alone, without other scopes, clients or providers: its token opens the admin listener and nothing else"
+    )]
+    AdminAlone,
     /// An object is outside the caller's bounds: its kind, it, the caller.
     #[error("the {0} {1:?} is not among those of {2:?}; its [[callers]] table says which are")]
     Beyond(&'static str, String, String),

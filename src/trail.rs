@@ -32,14 +32,16 @@ pub enum Outcome {
     Revalidated,
     /// Through, without the store.
     Pass,
+    /// By the gateway itself: a token, metadata, keys.
+    Own,
     /// Not.
     Refused,
 }
 
 impl Outcome {
     /// All of them, in the order of their metrics.
-    pub const ALL: [Self; 7] =
-        [Self::Hit, Self::Stale, Self::Miss, Self::Collapsed, Self::Revalidated, Self::Pass, Self::Refused];
+    pub const ALL: [Self; 8] =
+        [Self::Hit, Self::Stale, Self::Miss, Self::Collapsed, Self::Revalidated, Self::Pass, Self::Own, Self::Refused];
 
     /// The fixed word.
     pub const fn word(self) -> &'static str {
@@ -50,6 +52,7 @@ impl Outcome {
             Self::Collapsed => "collapsed",
             Self::Revalidated => "revalidated",
             Self::Pass => "pass",
+            Self::Own => "own",
             Self::Refused => "refused",
         }
     }

@@ -40,7 +40,7 @@ pub(crate) fn house() -> Arc<House> {
     let config = config::load(given).unwrap();
     let dialer = dial::dialer(None, config.upstream.connect_timeout).unwrap();
     let key = Source::Fixed(Secret::new("key".to_owned()));
-    boot::join(&config, boot::ring(None).unwrap(), vec![key], dialer, Clock::real()).unwrap()
+    boot::join(&config, boot::ring(&config.tokens).unwrap(), vec![key], dialer, Clock::real()).unwrap()
 }
 
 /// What the caller wishes for.
@@ -55,7 +55,7 @@ pub(crate) fn wish() -> Wish {
 
 /// A request's headers with a token of their own.
 pub(crate) fn headers(house: &House) -> HeaderMap {
-    let token = house.tokens.issue(&wish(), house.clock.now()).unwrap();
+    let token = house.tokens.issue(&wish(), house.clock.now()).unwrap().token;
     let mut headers = HeaderMap::new();
     headers.insert("host", HeaderValue::from_static("127.0.0.1:8080"));
     headers.insert("accept", HeaderValue::from_static("application/json"));

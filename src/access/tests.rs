@@ -77,7 +77,7 @@ impl Rooms {
         };
         // Issued when the policy was wide, used when it is narrow: what counts is what is in both.
         let wide = Tokens::new(settings(Bounds::default()), Arc::clone(&ring), Arc::clone(&self.names));
-        let token = wide.issue(&wish, NOW).unwrap();
+        let token = wide.issue(&wish, NOW).unwrap().token;
         let door = Tokens::new(settings(bounds(policy)), ring, Arc::clone(&self.names));
         let mut headers = HeaderMap::new();
         headers.insert("x-reseller-api-key", HeaderValue::from_str(&token).unwrap());

@@ -16,13 +16,14 @@ use serde_json::json;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
+use crate::authority::Authority;
 use crate::gateway::{Dials, Gateway};
 use crate::listen::Door;
 use crate::token::operator::Operator;
 
 use super::guard::{self, Own};
 use super::reply::{Refused, Reply, response};
-use super::{cache, purge};
+use super::{cache, purge, tokens};
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
@@ -46,8 +47,8 @@ pub struct Admin {
 
 impl Admin {
     /// Administers this house under these names.
-    pub fn new<C: Dials>(gateway: Arc<Gateway<C>>, own: Own) -> Self {
-        let desk = Arc::new(Desk { gateway, own });
+    pub fn new<C: Dials>(gateway: Arc<Gateway<C>>, authority: Arc<Authority>, own: Own) -> Self {
+        let desk = Arc::new(Desk { gateway, authority, own });
         let work = service_fn(move |asked| {
             let desk = Arc::clone(&desk);
             async move { Ok::<_, Infallible>(desk.serve(asked).await) }
@@ -79,6 +80,7 @@ impl Door for Admin {
 
 struct Desk<C> {
     gateway: Arc<Gateway<C>>,
+    authority: Arc<Authority>,
     own: Own,
 }
 
@@ -127,12 +129,15 @@ impl<C: Dials> Desk<C> {
                 only(&parts.method, &Method::POST, "POST")?;
                 purge::purge(&self.gateway, &body).await
             }
+            path if tokens::is_for(path) => {
+                tokens::answer(&self.authority, &parts.method, &parts.uri, &body, operator.name()).await
+            }
             _ => Err(Refused::Path),
         }
     }
 }
 
-fn only(method: &Method, wanted: &Method, name: &'static str) -> Result<(), Refused> {
+pub(super) fn only(method: &Method, wanted: &Method, name: &'static str) -> Result<(), Refused> {
     if method == wanted { Ok(()) } else { Err(Refused::Method(name)) }
 }
 

@@ -36,6 +36,10 @@ pub(super) enum Refused {
     Unidentified(Unidentified),
     /// Nothing is there.
     Path,
+    /// Nothing of this name is there.
+    Unknown(String),
+    /// The ledger cannot be read or written.
+    Ledger,
     /// The path has other methods: these.
     Method(&'static str),
     /// The body or the query does not say what to do.
@@ -63,6 +67,8 @@ impl Refused {
             Self::Unidentified(Unidentified::Ambiguous) => "two-tokens",
             Self::Unidentified(_) => "token-bad",
             Self::Path => "no-such-path",
+            Self::Unknown(_) => "unknown",
+            Self::Ledger => "ledger",
             Self::Method(_) => "method",
             Self::Malformed(_) => "malformed",
             Self::TooLarge => "body-too-large",
@@ -75,10 +81,10 @@ impl Refused {
             Self::Origin | Self::Host => StatusCode::FORBIDDEN,
             Self::Unidentified(Unidentified::Ambiguous) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Unidentified(_) => StatusCode::UNAUTHORIZED,
-            Self::Path => StatusCode::NOT_FOUND,
+            Self::Path | Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Ledger => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -100,6 +106,8 @@ impl Refused {
                     .into(),
             ),
             Self::Path => ("Nothing is there", "The README lists what is below /admin/v1/.".into()),
+            Self::Unknown(why) => ("Nothing of this name is there", why.clone().into()),
+            Self::Ledger => ("The ledger failed", "It was not done, or not noted; the log says why.".into()),
             Self::Method(allowed) => ("Method not allowed", format!("Use {allowed}.").into()),
             Self::Malformed(why) => ("The request cannot be understood", why.clone().into()),
             Self::TooLarge => ("The request body is too large", "Send at most 64 KiB.".into()),

@@ -2,7 +2,6 @@
 //! Given a configuration and the partner's key, hands back the joined house.
 //! Never keeps the configuration: each room has what is its own.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -60,11 +59,7 @@ pub fn join<C: Dials>(
     connector: C,
     clock: Clock,
 ) -> anyhow::Result<Arc<Gateway<C>>> {
-    let all = || config.routes.iter().chain(config.extra_routes.iter().map(|extra| &extra.route));
-    let names = Arc::new(ScopeNames::new(all().map(|route| route.scope.as_str()))?);
-    let routes = config.routes.iter().map(|route| room_route(route, &names)).collect::<anyhow::Result<_>>()?;
-    let extra = config.extra_routes.iter().map(|extra| Ok((extra.path.clone(), room_route(&extra.route, &names)?)));
-    let routes = Routes::new(routes, extra.collect::<anyhow::Result<_>>()?)?;
+    let Table { names, routes, rules } = table(config)?;
     let name = config.server.name.clone().map_or_else(random_name, Ok)?;
     let authority = config.upstream.url.authority().cloned().context("upstream.url has no host")?;
     let scheme = config.upstream.url.scheme().cloned().unwrap_or(Scheme::HTTPS);
@@ -82,12 +77,12 @@ pub fn join<C: Dials>(
     let mut start = [0; 8];
     getrandom::fill(&mut start).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
     Ok(Arc::new(Gateway {
-        tokens: Tokens::new(token_settings(config), Arc::new(ring), Arc::clone(&names)),
+        tokens: Arc::new(tokens(config, ring, names)),
         turns: Turns::new(
             config.callers.iter().map(|caller| (caller.name.clone(), caller.limits.as_ref().map(limits))),
         ),
         strangers: Arc::default(),
-        rules: Rules::new(&names),
+        rules,
         store: Store::new(cache::Settings {
             max_bytes: config.cache.max_bytes.unwrap_or_else(memory::store_bytes),
             max_object: bounded(config.cache.max_object),
@@ -131,19 +126,48 @@ pub fn join<C: Dials>(
     }))
 }
 
+/// What is asked for, and what it takes.
+pub struct Table {
+    /// The scopes there are.
+    pub names: Arc<ScopeNames>,
+    /// The routes.
+    pub routes: Routes,
+    /// The decisions over both.
+    pub rules: Rules,
+}
+
+/// The routes of a configuration with their scopes.
+///
+/// # Errors
+/// Settings that a room refuses.
+pub fn table(config: &Config) -> anyhow::Result<Table> {
+    let all = || config.routes.iter().chain(config.extra_routes.iter().map(|extra| &extra.route));
+    let names = Arc::new(ScopeNames::new(all().map(|route| route.scope.as_str()))?);
+    let routes = config.routes.iter().map(|route| room_route(route, &names)).collect::<anyhow::Result<_>>()?;
+    let extra = config.extra_routes.iter().map(|extra| Ok((extra.path.clone(), room_route(&extra.route, &names)?)));
+    let routes = Routes::new(routes, extra.collect::<anyhow::Result<_>>()?)?;
+    Ok(Table { rules: Rules::new(&names), names, routes })
+}
+
+/// The door for these callers.
+pub fn tokens(config: &Config, ring: Ring, names: Arc<ScopeNames>) -> Tokens {
+    Tokens::new(token_settings(config), Arc::new(ring), names)
+}
+
 /// The signing keys: a folder's, or one in memory where no state is kept.
 ///
 /// # Errors
 /// What is wrong with the folder.
-pub fn ring(keys_dir: Option<&Path>) -> anyhow::Result<Ring> {
-    match keys_dir {
-        Some(folder) => Ring::open(folder).context("tokens.keys_dir"),
+pub fn ring(tokens: &config::Tokens) -> anyhow::Result<Ring> {
+    let notice = tokens.key_notice;
+    match tokens.keys_dir.as_deref() {
+        Some(folder) => Ring::open(folder, notice).context("tokens.keys_dir"),
         None => Ring::in_memory().context("signing key"),
     }
 }
 
 /// What the configuration says of callers and tokens.
-pub(crate) fn token_settings(config: &Config) -> token::Settings {
+fn token_settings(config: &Config) -> token::Settings {
     let policy = |caller: &crate::config::Caller| Policy {
         name: caller.name.clone(),
         scopes: caller.scopes.clone(),

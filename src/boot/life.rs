@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health, Own};
+use crate::authority::{self, Authority};
 use crate::config::Config;
 use crate::gateway::respond::Body;
 use crate::listen::{Address, Door, Limits, Listener, Socket};
@@ -29,24 +30,38 @@ const IDLE: Duration = Duration::from_secs(75);
 /// Between two looks at the key files.
 const KEY_WATCH: Duration = Duration::from_secs(1);
 
+/// The public door: the authority's paths, and the path itself for all others.
 #[derive(Clone)]
-struct Public(Arc<House>);
+struct Public {
+    house: Arc<House>,
+    authority: Arc<Authority>,
+}
 
 impl Door for Public {
     type Body = Body;
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        self.0.serve(request, peer).await
+        if !authority::is_for(request.uri().path()) {
+            return self.house.serve(request, peer).await;
+        }
+        let (routes, rules) = (&self.house.routes, &self.house.rules);
+        let work = async |request| {
+            let answered = self.authority.answer(request, peer, routes, rules).await;
+            (answered.response, answered.caller, answered.cause)
+        };
+        self.house.beside(request, peer, work).await
     }
 
     fn head_too_large(&self, peer: SocketAddr) -> Bytes {
-        self.0.head_too_large(peer)
+        self.house.head_too_large(peer)
     }
 }
 
 /// A house being served.
 pub struct Serving {
     house: Arc<House>,
+    authority: Arc<Authority>,
+    upkeep: tokio::task::JoinHandle<()>,
     ready: Arc<AtomicBool>,
     closed: CancellationToken,
     workers: Vec<(std::thread::JoinHandle<()>, oneshot::Receiver<()>)>,
@@ -75,6 +90,7 @@ pub enum Ended {
 /// When threads or runtimes cannot be made.
 pub fn serve(
     house: Arc<House>,
+    authority: Arc<Authority>,
     config: &Config,
     public: Vec<TcpListener>,
     health: TcpListener,
@@ -93,18 +109,19 @@ pub fn serve(
         count => count,
     };
     let mut workers = Vec::with_capacity(count);
+    let public_door = Public { house: Arc::clone(&house), authority: Arc::clone(&authority) };
     for nth in 0..count {
         let sockets = public.iter().map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>().context("listeners")?;
-        let listener = Listener::new(Public(Arc::clone(&house)), limits, house.clock, Arc::clone(&open));
+        let listener = Listener::new(public_door.clone(), limits, house.clock, Arc::clone(&open));
         workers.push(worker(nth, listener, sockets, closed.clone(), Arc::clone(&house))?);
     }
     let ready = Arc::new(AtomicBool::new(true));
-    let door = Health::new(Arc::clone(&house), Arc::clone(&ready), open);
+    let door = Health::new(Arc::clone(&house), Arc::clone(&authority), Arc::clone(&ready), open);
     let listener = Listener::new(door, Limits { connections: 256, ..limits }, house.clock, Arc::default());
     tokio::spawn(watch_keys(Arc::clone(&house)));
     let health = apart("health", listener, health, CancellationToken::new());
     let admin_closed = CancellationToken::new();
-    let door = Admin::new(Arc::clone(&house), own_names(config));
+    let door = Admin::new(Arc::clone(&house), Arc::clone(&authority), own_names(config));
     let listener = Listener::new(door, Limits { connections: 64, ..limits }, house.clock, Arc::default());
     let admin = apart("admin", listener, admin, admin_closed.clone());
     let admin_file = match &config.admin.listen {
@@ -112,7 +129,21 @@ pub fn serve(
         Address::Tcp(_) => None,
     };
     let (drain_delay, grace) = (config.server.drain_delay, config.server.shutdown_grace);
-    Ok(Serving { house, ready, closed, workers, health, admin, admin_closed, admin_file, drain_delay, grace })
+    let upkeep = tokio::spawn(Arc::clone(&authority).keep_up(super::authority::upkeep(config)));
+    Ok(Serving {
+        house,
+        authority,
+        upkeep,
+        ready,
+        closed,
+        workers,
+        health,
+        admin,
+        admin_closed,
+        admin_file,
+        drain_delay,
+        grace,
+    })
 }
 
 /// Serves a door on the calling runtime, apart from the workers: it answers while they are busy.
@@ -218,6 +249,8 @@ impl Serving {
             ended = Ended::CutOff;
         }
         self.health.abort();
+        self.upkeep.abort();
+        let _ = clock.until(until, self.authority.note()).await;
         self.house.ledger.lines.flush();
         ended
     }

@@ -455,7 +455,7 @@ fn asker() -> Asker {
         bounds: Bounds::default(),
         ttl: Duration::from_secs(60),
     };
-    let token = tokens.issue(&wish, now(0)).unwrap();
+    let token = tokens.issue(&wish, now(0)).unwrap().token;
     let headers = head(&[(http::header::AUTHORIZATION, &format!("Bearer {token}"))]);
     let caller = tokens.identify(&headers, now(0)).unwrap();
     Asker { caller, routes: Routes::new(built_in, extra.collect()).unwrap(), rules: Rules::new(&names) }

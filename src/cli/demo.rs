@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::authority::Authority;
+use crate::authority::ledger::How;
 use crate::boot::{self, House};
 use crate::clock::Clock;
 use crate::config::{self, Given};
 use crate::listen;
 use crate::secret::Secret;
 use crate::simulator::{self, Sample, Simulator};
-use crate::token::Wish;
 use crate::token::bounds::Bounds;
 use crate::upstream::credential::Source;
 
@@ -81,9 +82,10 @@ pub(super) async fn demo() -> anyhow::Result<()> {
     );
     let config = config::load(Given { file: None, text: Some(text), environment: Vec::new(), flags: Vec::new() })?;
     let dialer = crate::dial::dialer(None, config.upstream.connect_timeout)?;
-    let house = boot::join(&config, boot::ring(None)?, vec![Source::Fixed(key)], dialer, clock)?;
-    let page = page(&house, &config, &sample, clock)?;
-    let serving = boot::serve(Arc::clone(&house), &config, vec![public], health, admin.into())?;
+    let house = boot::join(&config, boot::ring(&config.tokens)?, vec![Source::Fixed(key)], dialer, clock)?;
+    let authority = boot::authority(&config, Arc::clone(&house.tokens), clock).await?;
+    let page = page(&authority, &config, &sample).await?;
+    let serving = boot::serve(Arc::clone(&house), authority, &config, vec![public], health, admin.into())?;
     write!(anstream::stdout(), "{page}")?;
     tokio::select! {
         ended = boot::until_signal() => drop(ended?),
@@ -110,7 +112,7 @@ fn demo_key() -> anyhow::Result<Secret> {
     Ok(Secret::new(data_encoding::HEXLOWER.encode(&bits)))
 }
 
-fn page(house: &House, config: &config::Config, sample: &Sample, clock: Clock) -> anyhow::Result<String> {
+async fn page(authority: &Authority, config: &config::Config, sample: &Sample) -> anyhow::Result<String> {
     let (bold, dim, off) = (anstyle::Style::new().bold(), anstyle::Style::new().dimmed(), anstyle::Reset);
     let mut page = String::new();
     let gateway = &config.server.public_url;
@@ -121,13 +123,8 @@ fn page(house: &House, config: &config::Config, sample: &Sample, clock: Clock) -
     writeln!(page, "  health    http://{}  {dim}/livez /readyz /metrics{off}\n", config.health.listen)?;
     writeln!(page, "{bold}Four callers{off}  {dim}paste these first{off}\n")?;
     for (variable, caller, may) in CALLERS {
-        let wish = Wish {
-            caller: caller.to_owned(),
-            scopes: Vec::new(),
-            bounds: Bounds::default(),
-            ttl: config.tokens.max_ttl.min(Duration::from_secs(3600)),
-        };
-        let token = house.tokens.issue(&wish, clock.now())?;
+        let ttl = config.tokens.max_ttl.min(Duration::from_secs(3600));
+        let token = authority.issue_for(caller, Vec::new(), Bounds::default(), Some(ttl), How::Command).await?.token;
         writeln!(page, "{dim}# {caller}: {may}{off}\nexport {variable}={token}")?;
     }
     let client = &sample.client;

@@ -119,11 +119,11 @@ impl<'c> Running<'c> {
 
 fn mint(config: &Config, clock: Clock) -> anyhow::Result<String> {
     let folder = config.tokens.keys_dir.as_deref().context(IN_MEMORY)?;
-    let ring = Ring::read(folder).context("tokens.keys_dir")?;
+    let ring = Ring::read(folder, config.tokens.key_notice).context("tokens.keys_dir")?;
     Ok(operator::mint(&ring, &config.server.public_url, &user(), clock.now())?)
 }
 
 /// How the audit log calls whoever runs the command: the number of the machine's user.
-fn user() -> String {
+pub(super) fn user() -> String {
     std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |process| format!("uid-{}", process.uid()))
 }

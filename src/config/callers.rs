@@ -33,6 +33,10 @@ pub struct Tokens {
     pub max_ttl: Duration,
     /// Whether a token may come in `X-Reseller-Api-Key`.
     pub accept_api_key_header: bool,
+    /// How old the newest signing key may get before another is made; zero: as old as it will.
+    pub key_max_age: Duration,
+    /// How long a new key is published before it signs.
+    pub key_notice: Duration,
 }
 
 impl Tokens {
@@ -51,6 +55,8 @@ impl Tokens {
             default_ttl: t.get("default_ttl", words::some_time).unwrap_or(HOUR.min(max_ttl)),
             max_ttl,
             accept_api_key_header: t.get("accept_api_key_header", words::truth).unwrap_or(true),
+            key_max_age: t.get("key_max_age", words::duration).unwrap_or(2160 * HOUR),
+            key_notice: t.get("key_notice", words::duration).unwrap_or(HOUR / 6),
         };
         t.finish();
         tokens
@@ -63,6 +69,8 @@ impl Tokens {
         page.time("default_ttl", self.default_ttl);
         page.time("max_ttl", self.max_ttl);
         page.line("accept_api_key_header", self.accept_api_key_header);
+        page.time("key_max_age", self.key_max_age);
+        page.time("key_notice", self.key_notice);
     }
 }
 
@@ -123,9 +131,14 @@ impl Trust {
 fn https(value: &Value) -> Result<String, String> {
     let text = words::filled(value)?;
     let uri = text.parse::<http::Uri>().ok();
-    uri.filter(|uri| uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty()))
+    let safe = |uri: &http::Uri| {
+        let host = uri.host().unwrap_or_default();
+        let scheme = uri.scheme_str().unwrap_or_default();
+        !host.is_empty() && (scheme == "https" || (scheme == "http" && words::is_loopback(host)))
+    };
+    uri.filter(safe)
         .map(|_| text)
-        .ok_or_else(|| "an address that starts with https:// is wanted".to_owned())
+        .ok_or_else(|| "an address that starts with https:// is wanted; http:// only on loopback".to_owned())
 }
 
 /// One `[[callers]]`: an internal application and its rights.

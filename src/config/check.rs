@@ -12,6 +12,7 @@ use super::routes::{Projection, ROUTE_NAMES, Route, RouteMode};
 use super::words::{is_loopback, nearest};
 use crate::access::PROVIDER_QUERY;
 use crate::account_api::Endpoint;
+use crate::authority;
 use crate::listen::Address;
 use crate::token::operator;
 
@@ -25,6 +26,7 @@ pub(super) fn all(config: &Config, notes: &Notes) {
     routes(config, notes);
     scopes(config, notes);
     lifetimes(config, notes);
+    proofs(config, notes);
     lists_of_providers(config, notes);
     for (index, caller) in config.callers.iter().enumerate() {
         let earlier = config.callers.iter().take(index).position(|other| other.name == caller.name);
@@ -196,6 +198,9 @@ fn lifetimes(config: &Config, notes: &Notes) {
     if tokens.audience == operator::AUDIENCE {
         notes.fault("tokens.audience", "this is the audience of admin tokens, which must not open the public door");
     }
+    if !tokens.key_max_age.is_zero() && tokens.key_max_age <= tokens.key_notice {
+        notes.fault("tokens.key_max_age", "not longer than tokens.key_notice, so that no key would ever sign for long");
+    }
     if tokens.default_ttl > tokens.max_ttl {
         notes.fault("tokens.default_ttl", "longer than tokens.max_ttl");
     }
@@ -207,5 +212,44 @@ fn lifetimes(config: &Config, notes: &Notes) {
     let breaker = &config.upstream.breaker;
     if breaker.cool_down > breaker.cool_down_max {
         notes.fault("upstream.breaker.cool_down", "longer than cool_down_max");
+    }
+}
+
+/// How callers prove themselves: each proof stands for one of them, and can be checked.
+fn proofs(config: &Config, notes: &Notes) {
+    for (index, trust) in config.trust.iter().enumerate() {
+        let twice = config.trust.iter().take(index).any(|other| other.issuer == trust.issuer);
+        if twice && !trust.issuer.is_empty() {
+            notes.fault(&format!("trust[{index}].issuer"), "another [[trust]] has the same issuer");
+        }
+        if trust.issuer == config.server.public_url {
+            notes
+                .fault(&format!("trust[{index}].issuer"), "this is server.public_url; its tokens are exchanged anyway");
+        }
+    }
+    let mut secrets = BTreeMap::new();
+    let mut subjects = BTreeMap::new();
+    for (index, caller) in config.callers.iter().enumerate() {
+        let key = format!("callers[{index}].secrets");
+        if caller.secrets.len() > authority::MOST_SECRETS {
+            notes.fault(&key, format!("at most {} secrets; take old ones out", authority::MOST_SECRETS));
+        }
+        for digest in &caller.secrets {
+            if secrets.insert(digest.0, index).is_some_and(|other| other != index) {
+                notes.fault(&key, "another caller has the same secret; `token secret` makes one for each");
+            }
+        }
+        for (at, subject) in caller.subjects.iter().enumerate() {
+            let key = format!("callers[{index}].subjects[{at}]");
+            if subject.issuer.is_empty() || subject.sub.is_empty() {
+                continue;
+            }
+            if !config.trust.iter().any(|trust| trust.issuer == subject.issuer) {
+                notes.fault(&key, "no [[trust]] has this issuer");
+            }
+            if subjects.insert((&subject.issuer, &subject.sub), index).is_some() {
+                notes.fault(&key, "the same subject stands for a caller already");
+            }
+        }
     }
 }

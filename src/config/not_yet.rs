@@ -38,13 +38,4 @@ pub(super) fn warn(config: &Config, notes: &Notes) {
     for (key, _) in set.iter().filter(|(_, set)| *set) {
         notes.warn(key, NO_EFFECT);
     }
-    for index in 0..config.trust.len() {
-        notes.warn(&format!("trust[{index}]"), NO_EFFECT);
-    }
-    for (index, caller) in config.callers.iter().enumerate() {
-        let set = [("secrets", !caller.secrets.is_empty()), ("subjects", !caller.subjects.is_empty())];
-        for (key, _) in set.iter().filter(|(_, set)| *set) {
-            notes.warn(&format!("callers[{index}].{key}"), NO_EFFECT);
-        }
-    }
 }

@@ -244,6 +244,7 @@ fn a_rendered_configuration_reads_as_the_same() {
     let extra = "[[extra_routes]]\nname = \"v2\"\npath = \"/v2/{*rest}\"\nttl = \"1h30m\"\nforward_headers = [\"Accept-Language\"]\n\
                  [upstream.budget]\nrate = \"0.1234/s\"\nmax_wait = \"250ms\"\n[cache]\nmax_object = 1025\nmax_bytes = \"2GiB\"\n\
                  [[trust]]\nissuer = \"a \\\"b\\\" \\\\c\"\njwks_file = \"/keys\"\n\
+                 [[trust]]\nissuer = \"i\"\njwks_url = \"http://localhost:1/keys\"\nca_file = \"c\"\naudience = \"us\"\n\
                  [[callers]]\nname = \"b\"\nscopes = [\"write\"]\nclients = [\"*\"]\nproviders = [\"*\"]\n\
                  subjects = [{ issuer = \"i\", sub = \"s\" }]\npriority = \"batch\"\n\
                  [admin]\nlisten = \"unix:/run/a b\"\nallow_clear_text = true\n";
@@ -259,7 +260,9 @@ fn a_rendered_configuration_reads_as_the_same() {
 #[test]
 fn secrets_are_hidden_wherever_a_configuration_shows() {
     let digest = "ab".repeat(32);
-    let caller = format!("name = \"b\"\nclients = [\"*\"]\nproviders = [\"*\"]\nsecrets = [\"sha256:{digest}\"]");
+    let caller = format!(
+        "name = \"b\"\nclients = [\"*\"]\nproviders = [\"*\"]\nsecrets = [\"sha256:{digest}\"]\npriority = \"batch\""
+    );
     let config = loaded(&format!("{LEAST}[[callers]]\n{caller}"));
     assert_eq!(config.callers[0].secrets, [SecretDigest([0xab; 32])]);
     assert!(config.render().contains("secrets = [\"(hidden)\"]"), "{}", config.render());
@@ -272,17 +275,12 @@ fn secrets_are_hidden_wherever_a_configuration_shows() {
 fn settings_without_effect_are_warnings_with_their_place() {
     let text = format!(
         "{LEAST}[routes.other]\nttl = \"7s\"\nforward_headers = [\"accept\"]\n\
-         [telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\ntrace_sample = 1\n[[trust]]\nissuer = \"i\"\njwks_file = \"k\"\n"
+         [telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\ntrace_sample = 1\n"
     );
     let warnings = loaded(&text).warnings;
     let keys: BTreeSet<_> = warnings.iter().map(|warning| warning.key.as_str()).collect();
-    let expected = [
-        "routes.other.forward_headers",
-        "routes.other.ttl",
-        "telemetry.otlp_endpoint",
-        "telemetry.trace_sample",
-        "trust[0]",
-    ];
+    let expected =
+        ["routes.other.forward_headers", "routes.other.ttl", "telemetry.otlp_endpoint", "telemetry.trace_sample"];
     assert_eq!(keys, BTreeSet::from(expected));
     assert!(warnings.iter().any(|warning| warning.to_string().starts_with("gateway.toml:5:7: routes.other.ttl")));
 }

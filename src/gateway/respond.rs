@@ -124,7 +124,7 @@ impl Signature {
     }
 
     /// The common headers, put into the request's own map so that the hit path allocates none.
-    fn sign(&self, headers: &mut HeaderMap, id: &RequestId) {
+    pub(super) fn sign(&self, headers: &mut HeaderMap, id: &RequestId) {
         headers.append(VIA, self.via.clone());
         if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
             headers.insert(REQUEST_ID, id);

@@ -57,7 +57,10 @@ impl Tokens {
             return Err(Unidentified::Bad("too long"));
         }
         let token = std::str::from_utf8(token).map_err(|_| Unidentified::Bad("not text"))?;
-        let claims = verify::verify(token, &self.ring, &self.settings.issuer, AUDIENCE, now)?;
+        let (claims, _) = verify::verify(token, &self.ring, &self.settings.issuer, AUDIENCE, now)?;
+        if self.revoked.refuses(&claims.client_id, &claims.jti, claims.iat) {
+            return Err(Unidentified::Revoked);
+        }
         if claims.authorization_details.is_some() {
             return Err(Unidentified::Bad("bounds"));
         }
@@ -193,7 +196,7 @@ mod tests {
             bounds: Bounds::default(),
             ttl: Duration::from_secs(60),
         };
-        let public = bearing(&door.issue(&wish, at(NOON)).unwrap());
+        let public = bearing(&door.issue(&wish, at(NOON)).unwrap().token);
         assert!(door.identify(&public, at(NOON)).is_ok());
         assert_eq!(door.identify_operator(&public, at(NOON)).unwrap_err(), Unidentified::Bad("audience"));
     }

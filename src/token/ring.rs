@@ -1,29 +1,41 @@
 //! Which keys sign and verify our tokens?
 //! Given a folder, hands back its Ed25519 keys, making the first one; or one key in memory.
-//! Never prints a key, and never lets others on the machine read one it writes.
+//! Never prints a key, and never signs with one that others may not have heard of yet.
 
-use std::collections::HashMap;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+mod folder;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
-use rustls_pki_types::PrivatePkcs8KeyDer;
-use rustls_pki_types::pem::PemObject;
+use parking_lot::RwLock;
 
 use super::claims::Claims;
 
 /// The `typ` of our tokens (RFC 9068 §2.1).
 pub(super) const TYPE: &str = "at+jwt";
 
-/// The keys.
+/// One key.
+pub struct Held {
+    /// Its id: the JWK thumbprint of RFC 7638.
+    pub kid: String,
+    /// When it was made, seconds since 1970; 0 of a key that lives in memory.
+    pub made: u64,
+    /// The public half as a JWK has it (RFC 8037 §2).
+    pub x: String,
+    pub(super) verifying: DecodingKey,
+    pub(super) signing: EncodingKey,
+}
+
+/// The keys, oldest first. Re-read while the gateway runs, so that a rotation needs no restart.
 pub struct Ring {
-    pub(super) signing: (String, EncodingKey),
-    verifying: HashMap<String, DecodingKey>,
+    folder: Option<PathBuf>,
+    notice: Duration,
+    held: RwLock<Arc<[Arc<Held>]>>,
 }
 
 /// Why there are no keys, or none that can sign.
@@ -38,6 +50,9 @@ pub enum RingError {
     /// Others on the machine can read a key.
     #[error("{0}: readable by everybody; run `chmod 600` on it")]
     Open(PathBuf),
+    /// Every key was taken away.
+    #[error("{0}: no key is left there; those of before are used on")]
+    Emptied(PathBuf),
     /// No gateway has made a key there yet.
     #[error("{0}: no signing key is there yet; a gateway makes it at its first start")]
     Empty(PathBuf),
@@ -55,58 +70,145 @@ impl Ring {
     /// # Errors
     /// [`RingError::Random`].
     pub fn in_memory() -> Result<Self, RingError> {
-        Ok(Self::of(vec![Ed25519KeyPair::generate().map_err(|_| RingError::Random)?]))
+        let key = Ed25519KeyPair::generate().map_err(|_| RingError::Random)?;
+        Ok(Self { folder: None, notice: Duration::ZERO, held: RwLock::new([held(0, &key)?].into()) })
     }
 
-    /// The keys of a folder, one `<kid>.pem` each; the first is made if there is none. The newest file signs.
+    /// The keys of a folder, one `<kid>.pem` each; the first is made if there is none. A further one signs once it has
+    /// been there for `notice`, so that whoever verifies by our JWKS has heard of it by then.
     ///
     /// # Errors
     /// [`RingError`] names the file at fault.
-    pub fn open(folder: &Path) -> Result<Self, RingError> {
-        let mut keys = read_folder(folder)?;
+    pub fn open(folder: &Path, notice: Duration) -> Result<Self, RingError> {
+        let mut keys = folder::read(folder)?;
         if keys.is_empty() {
-            make_first(folder)?;
-            keys = read_folder(folder)?;
+            folder::make(folder)?;
+            keys = folder::read(folder)?;
         }
-        Ok(Self::of(keys))
+        Ok(Self { folder: Some(folder.to_owned()), notice, held: RwLock::new(all_held(keys)?) })
     }
 
     /// The keys of a folder as a running gateway made them; nothing is made or written.
     ///
     /// # Errors
     /// [`RingError`] names the file at fault, or says that there is no key yet.
-    pub fn read(folder: &Path) -> Result<Self, RingError> {
-        let keys = read_folder(folder)?;
-        if keys.is_empty() { Err(RingError::Empty(folder.to_owned())) } else { Ok(Self::of(keys)) }
+    pub fn read(folder: &Path, notice: Duration) -> Result<Self, RingError> {
+        let keys = folder::read(folder)?;
+        if keys.is_empty() {
+            return Err(RingError::Empty(folder.to_owned()));
+        }
+        Ok(Self { folder: Some(folder.to_owned()), notice, held: RwLock::new(all_held(keys)?) })
     }
 
+    #[cfg(test)]
     pub(super) fn of(keys: Vec<Ed25519KeyPair>) -> Self {
-        let mut ring = Self { signing: (String::new(), EncodingKey::from_ed_der(&[])), verifying: HashMap::new() };
-        for key in keys {
-            let kid = key_id(&key);
-            ring.verifying.insert(kid.clone(), DecodingKey::from_ed_der(key.public_key().as_ref()));
-            if let Ok(der) = key.to_pkcs8v1() {
-                ring.signing = (kid, EncodingKey::from_ed_der(der.as_ref()));
-            }
-        }
-        ring
+        let keys = keys.into_iter().map(|key| (0, key)).collect();
+        Self { folder: None, notice: Duration::ZERO, held: RwLock::new(all_held(keys).unwrap()) }
+    }
+
+    /// All keys, oldest first.
+    pub fn keys(&self) -> Arc<[Arc<Held>]> {
+        Arc::clone(&self.held.read())
     }
 
     /// The key with this id.
-    pub(super) fn find(&self, kid: &str) -> Option<&DecodingKey> {
-        self.verifying.get(kid)
+    pub(super) fn find(&self, kid: &str) -> Option<Arc<Held>> {
+        self.held.read().iter().find(|key| key.kid == kid).cloned()
     }
 
-    /// Signs with the newest key.
+    /// The key that signs at `unix` seconds: the newest that was there long enough, else the oldest.
+    pub fn signer(&self, unix: u64) -> Option<Arc<Held>> {
+        let keys = self.held.read();
+        let known = |key: &&Arc<Held>| self.signs_from(key) <= unix;
+        keys.iter().rev().find(known).or_else(|| keys.first()).cloned()
+    }
+
+    /// Signs with the key of the moment at which the token is issued.
     ///
     /// # Errors
     /// [`RingError::Signature`].
     pub fn sign(&self, claims: &Claims) -> Result<String, RingError> {
+        let key = self.signer(claims.iat).ok_or(RingError::Signature)?;
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TYPE.to_owned());
-        header.kid = Some(self.signing.0.clone());
-        jsonwebtoken::encode(&header, claims, &self.signing.1).map_err(|_| RingError::Signature)
+        header.kid = Some(key.kid.clone());
+        jsonwebtoken::encode(&header, claims, &key.signing).map_err(|_| RingError::Signature)
     }
+
+    /// Reads the folder again; whether its keys are others now.
+    ///
+    /// # Errors
+    /// [`RingError`]; the keys of before are kept.
+    pub fn refresh(&self) -> Result<bool, RingError> {
+        let Some(folder) = &self.folder else { return Ok(false) };
+        let keys = all_held(folder::read(folder)?)?;
+        if keys.is_empty() {
+            return Err(RingError::Emptied(folder.clone()));
+        }
+        let mut held = self.held.write();
+        let same = held.iter().map(|key| (&key.kid, key.made)).eq(keys.iter().map(|key| (&key.kid, key.made)));
+        if !same {
+            *held = keys;
+        }
+        Ok(!same)
+    }
+
+    /// Makes a new key in the folder and hands back its id; it signs after the notice. In memory there is one for good.
+    ///
+    /// # Errors
+    /// [`RingError`].
+    pub fn rotate(&self) -> Result<Option<String>, RingError> {
+        let Some(folder) = &self.folder else { return Ok(None) };
+        let made = folder::make(folder)?;
+        self.refresh()?;
+        Ok(Some(made))
+    }
+
+    /// Whether the newest key is older than `most` at `unix` seconds.
+    pub fn is_due(&self, unix: u64, most: Duration) -> bool {
+        let newest = self.held.read().last().map_or(0, |key| key.made);
+        self.folder.is_some() && newest.saturating_add(most.as_secs()) <= unix
+    }
+
+    /// Keys that sign no more, each with the second since when.
+    pub fn superseded(&self, unix: u64) -> Vec<(String, u64)> {
+        let keys = self.held.read();
+        let pairs = keys.iter().zip(keys.iter().skip(1));
+        let since = pairs.map(|(old, next)| (old.kid.clone(), self.signs_from(next)));
+        since.filter(|(_, since)| *since <= unix).collect()
+    }
+
+    /// Takes keys away for good: what they signed verifies no more.
+    ///
+    /// # Errors
+    /// [`RingError`].
+    pub fn remove(&self, kids: &[String]) -> Result<(), RingError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        for kid in kids {
+            folder::remove(folder, kid)?;
+        }
+        self.refresh().map(drop)
+    }
+
+    fn signs_from(&self, key: &Held) -> u64 {
+        key.made.saturating_add(self.notice.as_secs())
+    }
+}
+
+fn all_held(keys: Vec<(u64, Ed25519KeyPair)>) -> Result<Arc<[Arc<Held>]>, RingError> {
+    keys.iter().map(|(made, key)| held(*made, key)).collect()
+}
+
+fn held(made: u64, key: &Ed25519KeyPair) -> Result<Arc<Held>, RingError> {
+    let der = key.to_pkcs8v1().map_err(|_| RingError::Signature)?;
+    let public = key.public_key().as_ref();
+    Ok(Arc::new(Held {
+        kid: key_id(key),
+        made,
+        x: BASE64URL_NOPAD.encode(public),
+        verifying: DecodingKey::from_ed_der(public),
+        signing: EncodingKey::from_ed_der(der.as_ref()),
+    }))
 }
 
 /// The key's JWK thumbprint (RFC 7638 §3; the members of RFC 8037 §2).
@@ -114,51 +216,4 @@ fn key_id(key: &Ed25519KeyPair) -> String {
     let x = BASE64URL_NOPAD.encode(key.public_key().as_ref());
     let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
     BASE64URL_NOPAD.encode(digest(&SHA256, jwk.as_bytes()).as_ref())
-}
-
-/// The folder's keys, oldest first; a folder that is not there has none.
-fn read_folder(folder: &Path) -> Result<Vec<Ed25519KeyPair>, RingError> {
-    let fault = |path: &Path| {
-        let path = path.to_owned();
-        move |error| RingError::File(path, error)
-    };
-    let listing = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(fault(folder))?,
-    };
-    let mut found = Vec::new();
-    for file in listing {
-        let path = file.map_err(fault(folder))?.path();
-        if path.extension().is_none_or(|ending| ending != "pem") {
-            continue;
-        }
-        let about = std::fs::metadata(&path).map_err(fault(&path))?;
-        if about.permissions().mode() & 0o007 != 0 {
-            return Err(RingError::Open(path));
-        }
-        let made = about.modified().map_err(fault(&path))?;
-        let der = PrivatePkcs8KeyDer::from_pem_file(&path).map_err(|_| RingError::NotAKey(path.clone()))?;
-        let key = Ed25519KeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| RingError::NotAKey(path.clone()))?;
-        found.push((made, path, key));
-    }
-    found.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    Ok(found.into_iter().map(|(_, _, key)| key).collect())
-}
-
-/// Writes a new key beside its final name and links it there, so that a reader never sees half of one.
-fn make_first(folder: &Path) -> Result<(), RingError> {
-    let key = Ed25519KeyPair::generate().map_err(|_| RingError::Random)?;
-    let der = key.to_pkcs8v1().map_err(|_| RingError::Random)?;
-    let body = data_encoding::BASE64.encode(der.as_ref());
-    let pem = zeroize::Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"));
-    let path = folder.join(format!("{}.pem", key_id(&key)));
-    let draft = path.with_extension("new");
-    let write = || {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(pem.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&draft, &path)
-    };
-    write().map_err(|error| RingError::File(path.clone(), error))
 }

@@ -18,7 +18,7 @@ pub const ADMIN: &str = "gateway:admin";
 const ASKED_FOR: [&str; 3] = [WRITE, REFRESH, ADMIN];
 
 /// Whether a token asked for without scopes gets this one.
-pub(super) fn is_given_unasked(scope: &str) -> bool {
+pub fn is_given_unasked(scope: &str) -> bool {
     !ASKED_FOR.contains(&scope)
 }
 

@@ -60,7 +60,7 @@ fn ring() -> Arc<Ring> {
 fn issued(door: &Tokens, scopes: &[&str]) -> String {
     let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
     let wish = Wish { caller: "billing".to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(3600) };
-    door.issue(&wish, at(NOON)).unwrap()
+    door.issue(&wish, at(NOON)).unwrap().token
 }
 
 fn authorized(token: &str) -> HeaderMap {
@@ -93,7 +93,8 @@ fn good() -> (Value, Value) {
 fn forged(ring: &Ring, header: &Value, claims: &Value) -> String {
     let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let message = format!("{}.{}", part(header), part(claims));
-    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &ring.signing.1, Algorithm::EdDSA).unwrap();
+    let signature =
+        jsonwebtoken::crypto::sign(message.as_bytes(), &ring.signer(NOON).unwrap().signing, Algorithm::EdDSA).unwrap();
     format!("{message}.{signature}")
 }
 
@@ -129,7 +130,7 @@ fn a_token_bent_in_one_place_is_refused_for_that_place() {
     let ring = ring();
     let door = door(&ring);
     let (mut header, claims) = good();
-    header["kid"] = json!(ring.signing.0);
+    header["kid"] = json!(ring.signer(NOON).unwrap().kid);
     assert_eq!(identified(&door, &forged(&ring, &header, &claims)).unwrap().name(), "billing");
     for (row, bend, refusal) in rows {
         let (mut header, mut claims) = (header.clone(), claims.clone());
@@ -142,7 +143,7 @@ fn a_token_bent_in_one_place_is_refused_for_that_place() {
 fn another_machines_clock_may_be_a_minute_ahead() {
     let ring = ring();
     let (mut header, mut claims) = good();
-    header["kid"] = json!(ring.signing.0);
+    header["kid"] = json!(ring.signer(NOON).unwrap().kid);
     claims["iat"] = json!(NOON + 60);
     assert!(identified(&door(&ring), &forged(&ring, &header, &claims)).is_ok());
 }
@@ -151,7 +152,7 @@ fn another_machines_clock_may_be_a_minute_ahead() {
 fn a_token_not_signed_by_our_key_is_refused() {
     let ring = ring();
     let door = door(&ring);
-    let kid = ring.signing.0.clone();
+    let kid = ring.signer(NOON).unwrap().kid.clone();
     let (_, claims) = good();
     let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
 
@@ -169,7 +170,7 @@ fn a_token_not_signed_by_our_key_is_refused() {
     let confusing = Ring::of(vec![key]);
     let mut header = Header::new(Algorithm::HS256);
     header.typ = Some("at+jwt".to_owned());
-    header.kid = Some(confusing.signing.0.clone());
+    header.kid = Some(confusing.signer(NOON).unwrap().kid.clone());
     let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&public)).unwrap();
     let open = Tokens::new(settings(), Arc::new(confusing), names());
     assert_eq!(identified(&open, &token).unwrap_err(), Unidentified::Bad("algorithm"));
@@ -288,9 +289,12 @@ fn more_tokens_than_are_remembered_are_still_told_apart() {
         Arc::new(Caller {
             name,
             jti: "j".into(),
+            kid: "k".into(),
             scopes: Scopes::default(),
             bounds: Bounds::default(),
+            issued: 0,
             expires: u64::from(nth),
+            checked: AtomicU64::new(0),
             seat: Seat::default(),
         })
     };
@@ -332,6 +336,7 @@ fn only_what_the_policy_allows_is_issued() {
             &Wish { caller: caller.to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(60) },
             at(NOON),
         )
+        .map(|issued| issued.token)
     };
     assert!(matches!(issue("nobody", &[]), Err(NotIssued::UnknownCaller(name, _)) if name == "nobody"));
     assert!(matches!(issue("support", &["clients:read", WRITE]), Err(NotIssued::Wider(scope, ..)) if scope == WRITE));
@@ -355,7 +360,7 @@ fn without_scopes_asked_the_reading_ones_are_given() {
 fn a_lifetime_beyond_the_end_of_time_stops_there() {
     let door = door(&ring());
     let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), bounds: Bounds::default(), ttl: Duration::MAX };
-    let token = door.issue(&wish, at(NOON)).unwrap();
+    let token = door.issue(&wish, at(NOON)).unwrap().token;
     assert!(identified(&door, &token).is_ok());
 }
 
@@ -363,15 +368,15 @@ fn a_lifetime_beyond_the_end_of_time_stops_there() {
 fn the_first_start_makes_one_key_that_only_its_owner_reads() {
     let around = tempfile::tempdir().unwrap();
     let folder = around.path().join("state/keys");
-    let first = Arc::new(Ring::open(&folder).unwrap());
+    let first = Arc::new(Ring::open(&folder, Duration::ZERO).unwrap());
     let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
-    assert_eq!(files, [folder.join(format!("{}.pem", first.signing.0))]);
+    assert_eq!(files, [folder.join(format!("{}.pem", first.signer(NOON).unwrap().kid))]);
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&files[0]), 0o600);
     assert_eq!(mode(&folder), 0o700);
 
     let token = issued(&door(&first), &[]);
-    let second = Arc::new(Ring::open(&folder).unwrap());
+    let second = Arc::new(Ring::open(&folder, Duration::ZERO).unwrap());
     assert_eq!(identified(&door(&second), &token).unwrap().name(), "billing");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 }
@@ -379,27 +384,27 @@ fn the_first_start_makes_one_key_that_only_its_owner_reads() {
 #[test]
 fn a_key_of_before_still_verifies_beside_a_newer_one() {
     let around = tempfile::tempdir().unwrap();
-    let first = Arc::new(Ring::open(around.path()).unwrap());
+    let first = Arc::new(Ring::open(around.path(), Duration::ZERO).unwrap());
     let token = issued(&door(&first), &[]);
     let elsewhere = tempfile::tempdir().unwrap();
-    let newer = Ring::open(elsewhere.path()).unwrap().signing.0;
+    let newer = Ring::open(elsewhere.path(), Duration::ZERO).unwrap().signer(NOON).unwrap().kid.clone();
     let file = format!("{newer}.pem");
     std::fs::copy(elsewhere.path().join(&file), around.path().join(&file)).unwrap();
-    let both = Arc::new(Ring::open(around.path()).unwrap());
+    let both = Arc::new(Ring::open(around.path(), Duration::ZERO).unwrap());
     assert!(identified(&door(&both), &token).is_ok());
-    assert_eq!(both.signing.0, newer, "the newest signs");
+    assert_eq!(both.signer(NOON).unwrap().kid, newer, "the newest signs");
 }
 
 #[test]
 fn a_key_that_others_can_read_is_refused() {
     let around = tempfile::tempdir().unwrap();
-    let ring = Ring::open(around.path()).unwrap();
-    let path = around.path().join(format!("{}.pem", ring.signing.0));
+    let ring = Ring::open(around.path(), Duration::ZERO).unwrap();
+    let path = around.path().join(format!("{}.pem", ring.signer(NOON).unwrap().kid));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o604)).unwrap();
-    assert!(matches!(Ring::open(around.path()), Err(ring::RingError::Open(file)) if file == path));
+    assert!(matches!(Ring::open(around.path(), Duration::ZERO), Err(ring::RingError::Open(file)) if file == path));
     // Kubernetes mounts secrets readable by a group.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(Ring::open(around.path()).is_ok());
+    assert!(Ring::open(around.path(), Duration::ZERO).is_ok());
 }
 
 #[test]
@@ -409,7 +414,7 @@ fn a_file_that_is_no_key_is_refused_by_its_path() {
     for text in ["not a key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let fault = Ring::open(around.path()).err().unwrap();
+        let fault = Ring::open(around.path(), Duration::ZERO).err().unwrap();
         assert!(fault.to_string().contains("note.pem"), "{fault}");
         assert!(matches!(fault, ring::RingError::NotAKey(file) if file == path));
     }
@@ -418,11 +423,11 @@ fn a_file_that_is_no_key_is_refused_by_its_path() {
 #[test]
 fn no_output_shows_a_token_or_a_key() {
     let around = tempfile::tempdir().unwrap();
-    let ring = Arc::new(Ring::open(around.path()).unwrap());
+    let ring = Arc::new(Ring::open(around.path(), Duration::ZERO).unwrap());
     let door = door(&ring);
     let token = issued(&door, &[]);
-    let pem = std::fs::read_to_string(around.path().join(format!("{}.pem", ring.signing.0))).unwrap();
-    let key = pem.lines().nth(1).unwrap();
+    let pem = std::fs::read_to_string(around.path().join(format!("{}.pem", ring.signer(NOON).unwrap().kid))).unwrap();
+    let key = pem.lines().nth(2).unwrap();
     let caller = identified(&door, &token).unwrap();
     let broken = identified(&door, &token[..token.len() - 4]).unwrap_err();
     let wish = Wish {
@@ -436,6 +441,178 @@ fn no_output_shows_a_token_or_a_key() {
     for secret in token.split('.').chain([key]) {
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+fn revoking(ring: &Arc<Ring>) -> (Tokens, String) {
+    let door = door(ring);
+    let token = issued(&door, &[]);
+    assert!(identified(&door, &token).is_ok());
+    (door, token)
+}
+
+#[test]
+fn a_remembered_token_that_is_revoked_is_refused_from_the_next_request_on() {
+    let (door, token) = revoking(&ring());
+    let other = issued(&door, &[]);
+    let caller = identified(&door, &token).unwrap();
+    door.revoked().revoke([(caller.jti(), caller.expires())]);
+    assert_eq!(identified(&door, &token).unwrap_err(), Unidentified::Revoked);
+    assert_eq!(identified(&door, &token).unwrap_err(), Unidentified::Revoked, "and stays so");
+    assert!(identified(&door, &other).is_ok());
+}
+
+#[test]
+fn a_revoked_token_is_refused_where_it_was_never_seen() {
+    let ring = ring();
+    let (door, token) = revoking(&ring);
+    let caller = identified(&door, &token).unwrap();
+    let elsewhere = self::door(&ring).sharing(Arc::clone(door.revoked()));
+    door.revoked().revoke([(caller.jti(), caller.expires())]);
+    assert_eq!(identified(&elsewhere, &token).unwrap_err(), Unidentified::Revoked);
+}
+
+#[test]
+fn revoking_a_caller_ends_every_token_until_then_and_none_after() {
+    let (door, token) = revoking(&ring());
+    door.revoked().revoke_caller("billing", NOON);
+    assert_eq!(identified(&door, &token).unwrap_err(), Unidentified::Revoked);
+    // Issued in the very second of the revocation, it still is a token of after.
+    let fresh = issued(&door, &[]);
+    assert!(identified(&door, &fresh).is_ok());
+    door.revoked().revoke_caller("billing", NOON - 100);
+    assert_eq!(identified(&door, &token).unwrap_err(), Unidentified::Revoked, "an earlier moment takes nothing back");
+}
+
+#[test]
+fn a_tombstone_stays_until_the_token_would_have_expired() {
+    let (door, token) = revoking(&ring());
+    let caller = identified(&door, &token).unwrap();
+    door.revoked().revoke([(caller.jti(), caller.expires())]);
+    door.revoked().forget_expired(caller.expires());
+    assert_eq!(identified(&door, &token).unwrap_err(), Unidentified::Revoked);
+    door.revoked().forget_expired(caller.expires() + 1);
+    assert_eq!(door.revoked().count(), 0);
+}
+
+#[test]
+fn use_is_noted_once_per_epoch() {
+    let (door, token) = revoking(&ring());
+    assert_eq!(door.revoked().take_used().len(), 1);
+    assert!(identified(&door, &token).is_ok());
+    assert_eq!(door.revoked().take_used(), []);
+    door.revoked().advance();
+    assert!(identified(&door, &token).is_ok());
+    let [(jti, at)] = <[_; 1]>::try_from(door.revoked().take_used()).unwrap();
+    assert_eq!((&*jti, at), (identified(&door, &token).unwrap().jti(), NOON));
+}
+
+#[test]
+fn a_new_key_is_shown_before_it_signs_and_the_old_one_verifies_on() {
+    let around = tempfile::tempdir().unwrap();
+    let ring = Arc::new(Ring::open(around.path(), Duration::from_secs(600)).unwrap());
+    let first = ring.keys()[0].kid.clone();
+    let made = ring.keys()[0].made;
+    assert_eq!(ring.signer(made).unwrap().kid, first, "the only key signs at once");
+    let second = ring.rotate().unwrap().unwrap();
+    let made = ring.keys()[1].made;
+    assert_eq!(ring.keys().len(), 2);
+    assert_eq!(ring.signer(made + 599).unwrap().kid, first);
+    assert_eq!(ring.signer(made + 600).unwrap().kid, second);
+    assert_eq!(ring.superseded(made + 599), []);
+    assert_eq!(ring.superseded(made + 600), [(first.clone(), made + 600)]);
+    assert!(!ring.is_due(made + 99, Duration::from_secs(100)) && ring.is_due(made + 100, Duration::from_secs(100)));
+}
+
+#[test]
+fn a_key_that_was_rotated_out_verifies_nothing_not_even_what_is_remembered() {
+    let around = tempfile::tempdir().unwrap();
+    let ring = Arc::new(Ring::open(around.path(), Duration::ZERO).unwrap());
+    let (door, token) = revoking(&ring);
+    let first = ring.keys()[0].kid.clone();
+    // Another process rotates; the running one reads the folder again.
+    let other = Ring::open(around.path(), Duration::ZERO).unwrap();
+    other.rotate().unwrap();
+    assert!(ring.refresh().unwrap() && !ring.refresh().unwrap());
+    assert!(identified(&door, &token).is_ok());
+    other.remove(std::slice::from_ref(&first)).unwrap();
+    assert!(ring.refresh().unwrap());
+    door.revoked().advance();
+    assert_eq!(identified(&door, &token).unwrap_err(), Unidentified::Bad("key id"));
+    let fresh = self::door(&ring);
+    assert_eq!(identified(&fresh, &token).unwrap_err(), Unidentified::Bad("key id"));
+    assert!(identified(&fresh, &issued(&fresh, &[])).is_ok());
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_any_more_leaves_the_keys_of_before() {
+    let around = tempfile::tempdir().unwrap();
+    let ring = Arc::new(Ring::open(around.path(), Duration::ZERO).unwrap());
+    let (door, token) = revoking(&ring);
+    std::fs::write(around.path().join("half.pem"), "-----BEGIN PRIV").unwrap();
+    assert!(ring.refresh().is_err());
+    std::fs::remove_dir_all(around.path()).unwrap();
+    assert!(matches!(ring.refresh(), Err(ring::RingError::Emptied(_))));
+    assert!(identified(&door, &token).is_ok());
+}
+
+#[test]
+fn a_key_says_itself_when_it_was_made() {
+    let around = tempfile::tempdir().unwrap();
+    let made = Ring::open(around.path(), Duration::ZERO).unwrap().keys()[0].made;
+    let path = std::fs::read_dir(around.path()).unwrap().next().unwrap().unwrap().path();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(Ring::open(around.path(), Duration::ZERO).unwrap().keys()[0].made, made);
+    // One that an operator made by other means has its file's time.
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.lines().skip(1).collect::<Vec<_>>().join("\n")).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(Ring::open(around.path(), Duration::ZERO).unwrap().keys()[0].made, 0);
+}
+
+#[test]
+fn a_token_that_fits_into_no_header_is_not_issued() {
+    let scopes: Vec<String> = (0..60).map(|nth| format!("{}:{nth:03}", "a".repeat(60))).collect();
+    let many = Settings { callers: vec![Policy { scopes, ..settings().callers.remove(0) }], ..settings() };
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    let door = Tokens::new(many, ring(), names());
+    let wish = Wish {
+        caller: "billing".to_owned(),
+        scopes: Vec::new(),
+        bounds: Bounds::default(),
+        ttl: Duration::from_secs(60),
+    };
+    assert!(matches!(door.issue(&wish, at(NOON)), Err(NotIssued::TooLong)));
+}
+
+#[test]
+fn a_token_opens_one_of_the_doors() {
+    let both = Settings {
+        callers: vec![Policy {
+            name: "ops".to_owned(),
+            scopes: vec!["clients:read".to_owned(), scope::ADMIN.to_owned()],
+            bounds: Bounds::default(),
+            priority: Priority::default(),
+        }],
+        ..settings()
+    };
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    let door = Tokens::new(both, ring(), names());
+    let issue = |scopes: &[&str]| {
+        let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        door.issue(
+            &Wish { caller: "ops".to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(60) },
+            at(NOON),
+        )
+    };
+    assert_eq!(issue(&[]).unwrap().claims.aud, AUDIENCE);
+    assert_eq!(issue(&[scope::ADMIN]).unwrap().claims.aud, operator::AUDIENCE);
+    assert!(matches!(issue(&[scope::ADMIN, "clients:read"]), Err(NotIssued::AdminAlone)));
+    let admin = authorized(&issue(&[scope::ADMIN]).unwrap().token);
+    assert_eq!(door.identify(&admin, at(NOON)).unwrap_err(), Unidentified::Bad("audience"));
+    assert_eq!(door.identify_operator(&admin, at(NOON)).unwrap().name(), "ops");
+    door.revoked().revoke_caller("ops", NOON);
+    assert_eq!(door.identify_operator(&admin, at(NOON)).unwrap_err(), Unidentified::Revoked);
 }
 
 #[test]
@@ -464,7 +641,7 @@ fn a_caller_has_the_place_and_the_priority_of_its_policy() {
             bounds: Bounds::default(),
             ttl: Duration::from_secs(60),
         };
-        let caller = identified(&door, &door.issue(&wish, at(NOON)).unwrap()).unwrap();
+        let caller = identified(&door, &door.issue(&wish, at(NOON)).unwrap().token).unwrap();
         (caller.place(), caller.priority())
     };
     assert_eq!(seat("billing"), (0, Priority::Interactive));

@@ -13,11 +13,17 @@ use super::{LONGEST, Unidentified};
 /// How far ahead of ours another machine's clock may be, in seconds.
 const SKEW: u64 = 60;
 
-/// Checks form, type, key, signature, issuer, audience and times (RFC 9068 §4).
+/// Checks form, type, key, signature, issuer, audience and times (RFC 9068 §4); hands back the claims and the key's id.
 ///
 /// # Errors
 /// [`Unidentified`] with the first fault.
-pub fn verify(token: &str, ring: &Ring, issuer: &str, audience: &str, now: Now) -> Result<Claims, Unidentified> {
+pub fn verify(
+    token: &str,
+    ring: &Ring,
+    issuer: &str,
+    audience: &str,
+    now: Now,
+) -> Result<(Claims, String), Unidentified> {
     if token.len() > LONGEST {
         return Err(Unidentified::Bad("too long"));
     }
@@ -33,8 +39,9 @@ pub fn verify(token: &str, ring: &Ring, issuer: &str, audience: &str, now: Now) 
         return Err(Unidentified::Bad("critical extension"));
     }
     let key = header.kid.as_deref().and_then(|kid| ring.find(kid)).ok_or(Unidentified::Bad("key id"))?;
-    let claims =
-        jsonwebtoken::decode::<Claims>(token, key, &rules()).map_err(|_| Unidentified::Bad("signature"))?.claims;
+    let claims = jsonwebtoken::decode::<Claims>(token, &key.verifying, &rules())
+        .map_err(|_| Unidentified::Bad("signature"))?
+        .claims;
     if claims.iss != issuer {
         return Err(Unidentified::Bad("issuer"));
     }
@@ -47,7 +54,7 @@ pub fn verify(token: &str, ring: &Ring, issuer: &str, audience: &str, now: Now) 
     if now.unix() >= claims.exp {
         return Err(Unidentified::Expired);
     }
-    Ok(claims)
+    Ok((claims, key.kid.clone()))
 }
 
 /// The library's own checks of times and audience read the machine's clock and have leeways: off.

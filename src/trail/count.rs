@@ -67,10 +67,27 @@ pub struct Gauges {
     pub flights: usize,
     /// Connections open.
     pub connections: usize,
+    /// Tokens.
+    pub tokens: TokenFigures,
     /// Callers' own limits.
     pub refused: Vec<Refused>,
     /// Bad tokens.
     pub strangers: strangers::Figures,
+}
+
+/// What became of tokens since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokenFigures {
+    /// Issued.
+    pub issued: u64,
+    /// Asked for, and refused.
+    pub refused: u64,
+    /// Revocations, of one token or of all of a caller's.
+    pub revoked: u64,
+    /// Ids that are refused until they expire.
+    pub tombstones: usize,
+    /// The age of the key that signs, in seconds; `None` of one that lives in memory.
+    pub key_age: Option<u64>,
 }
 
 /// What the demo's live line shows.
@@ -121,7 +138,7 @@ impl Counts {
         }
         let histogram = match trail.outcome {
             Outcome::Hit | Outcome::Stale => &row.from_memory,
-            Outcome::Refused => return,
+            Outcome::Own | Outcome::Refused => return,
             _ => &row.from_partner,
         };
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -243,6 +260,14 @@ impl Counts {
         counter(out, "log_lines_dropped_total", "Access log lines that found no room.", dropped)?;
         gauge(out, "cache_entries", "Entries held.", entries)?;
         gauge(out, "cache_bytes", "Bytes the entries are weighed at.", bytes)?;
+        let tokens = &gauges.tokens;
+        counter(out, "tokens_issued_total", "Tokens issued.", tokens.issued)?;
+        counter(out, "tokens_refused_total", "Requests for a token that were refused.", tokens.refused)?;
+        counter(out, "tokens_revoked_total", "Revocations, of one token or of all of a caller's.", tokens.revoked)?;
+        gauge(out, "tokens_revoked_alive", "Revoked tokens that have not expired yet.", tokens.tombstones)?;
+        if let Some(age) = tokens.key_age {
+            gauge(out, "signing_key_age_seconds", "Age of the key that signs tokens.", age)?;
+        }
         gauge(out, "flights", "Fetches under way.", gauges.flights)?;
         gauge(out, "connections", "Connections of callers.", gauges.connections)?;
         gauge(out, "partner_calls_in_flight", "Calls to the partner under way.", budget.in_flight)?;

@@ -171,7 +171,7 @@ fn a_command_says_why_no_gateway_can_be_asked() {
     refused(with(format!("{config}\n[state]\ndir = \"\"\n[tokens]\nmax_ttl = \"1h\"\n")), "set state.dir");
     refused(with(format!("{config}\n[state]\ndir = \"other\"\n")), "no signing key is there yet");
     let foreign = gateway.file("foreign");
-    let made = reseller_gateway::token::ring::Ring::open(&foreign.join("keys"));
+    let made = reseller_gateway::token::ring::Ring::open(&foreign.join("keys"), Duration::ZERO);
     assert!(made.is_ok());
     refused(with(format!("{config}\n[state]\ndir = \"foreign\"\n")), "does not take tokens of these keys");
     signal(&gateway.program, "INT");

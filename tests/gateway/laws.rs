@@ -71,7 +71,7 @@ fn rooms() -> Rooms {
         bounds: Bounds::default(),
         ttl: Duration::from_secs(60),
     };
-    let token = tokens.issue(&wish, NOW).unwrap();
+    let token = tokens.issue(&wish, NOW).unwrap().token;
     let mut headers = HeaderMap::new();
     headers.insert("x-reseller-api-key", HeaderValue::from_str(&token).unwrap());
     let caller = tokens.identify(&headers, NOW).unwrap();

@@ -39,6 +39,14 @@ mod check;
 
 mod laws;
 
+mod authority;
+
+mod exchange;
+
+mod ledger;
+
+mod oauth;
+
 mod views;
 
 mod http_cache;

@@ -285,7 +285,7 @@ fn trace_never_reaches_the_partner() {
 }
 
 /// A certificate authority in PEM, and a server's settings with a certificate of its.
-fn authority() -> (String, Arc<rustls::ServerConfig>) {
+pub(crate) fn authority() -> (String, Arc<rustls::ServerConfig>) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -6,11 +6,14 @@ mod partner;
 
 mod gateway;
 
+mod issuer;
+
 mod wire;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use gateway::{Gateway, Program, Setup, free_port, program, signal};
+pub(crate) use gateway::{Gateway, Program, Setup, encoded, free_port, program, signal};
+pub(crate) use issuer::{Issuer, unix};
 pub(crate) use partner::{Gate, Partner, Reply};
 pub(crate) use wire::{Answer, Caller, ask, ask_as};
 

@@ -159,6 +159,7 @@ fn unidentified(why: Unidentified) -> Problem {
             "Send a token as Authorization: Bearer or in X-Reseller-Api-Key; `reseller-gateway token issue` makes one.",
         ),
         Unidentified::Expired => ("token-expired", "The token has expired", "Get a new token."),
+        Unidentified::Revoked => ("token-revoked", "The token was revoked", "Get a new token."),
         Unidentified::Ambiguous | Unidentified::Bad(_) | Unidentified::UnknownCaller => {
             ("token-bad", "The token is not valid here", "Get a token from this gateway, for a caller that it knows.")
         }

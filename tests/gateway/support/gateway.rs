@@ -64,6 +64,7 @@ impl Program {
         Self { child, out, err }
     }
 
+    /// The process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -115,6 +116,8 @@ pub(crate) struct Setup {
     table: Table,
     key: String,
     admin: Option<String>,
+    /// Whether `server.public_url` is where it really listens.
+    own_url: bool,
 }
 
 impl Setup {
@@ -146,7 +149,7 @@ impl Setup {
             providers = ["*"]
         "#;
         let table = text.parse().unwrap();
-        Self { table, key: format!("{REAL_KEY}\n"), admin: None }.set("upstream.url", url)
+        Self { table, key: format!("{REAL_KEY}\n"), admin: None, own_url: false }.set("upstream.url", url)
     }
 
     /// Sets a dotted key.
@@ -164,9 +167,27 @@ impl Setup {
         self
     }
 
+    /// Makes its own address the issuer of its tokens, as strict clients want it.
+    pub(crate) fn issuing_as_itself(mut self) -> Self {
+        self.own_url = true;
+        self
+    }
+
     /// Puts the admin listener there, in place of a free port.
     pub(crate) fn admin_at(mut self, listen: &str) -> Self {
         self.admin = Some(listen.to_owned());
+        self
+    }
+
+    /// Adds a caller with all clients and providers; `more` is TOML.
+    pub(crate) fn caller(mut self, name: &str, scopes: &[&str], more: &str) -> Self {
+        let mut caller: Table = more.parse().unwrap();
+        caller.insert("name".to_owned(), name.into());
+        let list = |items: &[&str]| Value::from(items.iter().map(|item| Value::from(*item)).collect::<Vec<_>>());
+        caller.insert("scopes".to_owned(), list(scopes));
+        caller.insert("clients".to_owned(), list(&["*"]));
+        caller.insert("providers".to_owned(), list(&["*"]));
+        self.table["callers"].as_array_mut().unwrap().push(Value::Table(caller));
         self
     }
 
@@ -186,18 +207,28 @@ impl Setup {
                 [free_port(), free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             let listener = Table::from_iter([("address".to_owned(), Value::from(public.to_string()))]);
             setup = setup.set("listeners", vec![listener]).set("health.listen", health.to_string());
+            if setup.own_url {
+                setup = setup.set("server.public_url", format!("http://{public}"));
+            }
             let listen = setup.admin.clone().unwrap_or_else(|| admin.to_string());
             setup = setup.set("admin.listen", listen);
             std::fs::write(folder.path().join("gateway.toml"), setup.table.to_string()).unwrap();
             let config = folder.path().join("gateway.toml");
             let mut program = Program::start(program().arg("serve").arg("--config").arg(&config));
             if is_ready(&mut program, health) {
-                return Gateway { program, folder, address: public, health, admin, secrets: Mutex::default() };
+                let table = setup.table;
+                return Gateway { program, folder, table, address: public, health, admin, secrets: Mutex::default() };
             }
             assert!(program.err().contains("cannot listen"), "does not start: {}", program.err());
         }
         panic!("no free ports");
     }
+}
+
+/// As in a form.
+pub(crate) fn encoded(value: &str) -> String {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    value.bytes().map(|byte| if safe(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn is_ready(program: &mut Program, health: SocketAddr) -> bool {
@@ -214,6 +245,8 @@ fn is_ready(program: &mut Program, health: SocketAddr) -> bool {
 pub(crate) struct Gateway {
     pub(crate) program: Program,
     folder: TempDir,
+    /// Its configuration, for the next start.
+    pub(crate) table: Table,
     pub(crate) address: SocketAddr,
     pub(crate) health: SocketAddr,
     /// Its admin listener, unless that is a Unix socket.
@@ -231,6 +264,48 @@ impl Gateway {
         self.folder.path().join("gateway.toml")
     }
 
+    /// Kills it without a word, as a machine that loses power does.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.program.child.kill();
+        let _ = self.program.child.wait();
+    }
+
+    /// Starts it again in its folder and on its ports, with the configuration as it is now.
+    pub(crate) fn start_again(&mut self) {
+        self.kill();
+        std::fs::write(self.config(), self.table.to_string()).unwrap();
+        self.program = Program::start(program().arg("serve").arg("--config").arg(self.config()));
+        assert!(is_ready(&mut self.program, self.health), "does not start again: {}", self.program.err());
+    }
+
+    /// The same, where no file may grow beyond `most` bytes: a disk that is full.
+    pub(crate) fn start_again_with_files_of(&mut self, most: u64) {
+        self.kill();
+        let line = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$@\"", most / 1024);
+        let mut command = Command::new("bash");
+        command.args(["-c", &line, "limited", env!("CARGO_BIN_EXE_reseller-gateway"), "serve", "--config"]);
+        command.arg(self.config()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.program = Program::start(&mut command);
+        assert!(is_ready(&mut self.program, self.health), "does not start again: {}", self.program.err());
+    }
+
+    /// A form sent with a POST.
+    pub(crate) fn post(&self, target: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
+        let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
+        all.extend_from_slice(headers);
+        wire::ask(self.address, "POST", target, &all, body.join("&").as_bytes())
+    }
+
+    /// A token for a caller's secret, as `client_credentials` gives it.
+    pub(crate) fn granted(&self, name: &str, secret: &str, scope: &str) -> String {
+        let form =
+            [("grant_type", "client_credentials"), ("client_id", name), ("client_secret", secret), ("scope", scope)];
+        let answer = self.post("/oauth/token", &[], &form);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        self.keep_secret(answer.json()["access_token"].as_str().unwrap())
+    }
+
     /// Where its signing keys lie.
     pub(crate) fn keys(&self) -> PathBuf {
         self.folder.path().join("state/keys")
@@ -246,7 +321,7 @@ impl Gateway {
     /// An admin token, made from its signing keys as the commands make theirs.
     pub(crate) fn admin_token(&self) -> String {
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        let ring = Ring::read(&self.keys()).unwrap();
+        let ring = Ring::read(&self.keys(), Duration::from_secs(600)).unwrap();
         let token = operator::mint(&ring, "http://127.0.0.1:8080", "test", Clock::real().now()).unwrap();
         self.keep_secret(&token)
     }

@@ -1,0 +1,193 @@
+//! Who gets a token, and who loses one?
+//! Given requests for `/oauth/*`, `/.well-known/*` and `/-/me`, issues, exchanges, explains and takes back tokens.
+//! Never keeps a token or a secret; what it answers about revocations is on disk by then.
+
+pub mod ledger;
+
+pub mod rights;
+
+pub mod secret;
+
+pub mod trust;
+
+mod desk;
+
+mod door;
+
+mod exchange;
+
+mod form;
+
+mod grant;
+
+mod own;
+
+mod proof;
+
+mod published;
+
+mod refused;
+
+mod upkeep;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{Clock, Now};
+use crate::token::{Issued, NotIssued, Tokens, Wish};
+use crate::trail::count::TokenFigures;
+
+use ledger::{Broken, Changed, How, Ledger, Row};
+use proof::{Failures, Proofs};
+use trust::Trusted;
+
+pub use desk::Undone;
+pub use door::is_for;
+pub use proof::MOST_SECRETS;
+pub use upkeep::Upkeep;
+
+/// What the authority goes by.
+#[derive(Clone)]
+pub struct Settings {
+    /// The callers and how they prove themselves.
+    pub members: Vec<Member>,
+    /// Issuers whose tokens are exchanged.
+    pub trust: Vec<trust::Settings>,
+    /// How long a token may last.
+    pub max_ttl: Duration,
+    /// For a request, its body included.
+    pub patience: Duration,
+}
+
+/// One caller. It cannot be printed: digests of secrets are in it.
+#[derive(Clone)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// How long its tokens last where nothing else is said.
+    pub ttl: Duration,
+    /// Digests of its secrets.
+    pub secrets: Vec<secret::Digest>,
+    /// Foreign identities that prove it: issuer and subject.
+    pub subjects: Vec<(String, String)>,
+}
+
+/// The authority.
+pub struct Authority {
+    tokens: Arc<Tokens>,
+    ledger: Ledger,
+    clock: Clock,
+    proofs: Proofs,
+    failures: Failures,
+    subjects: HashMap<(String, String), String>,
+    ttls: HashMap<String, Duration>,
+    trusted: Vec<Trusted>,
+    max_ttl: Duration,
+    patience: Duration,
+    figures: Figures,
+}
+
+/// What was done, as it is counted.
+#[derive(Debug, Default)]
+struct Figures {
+    issued: AtomicU64,
+    refused: AtomicU64,
+    revoked: AtomicU64,
+}
+
+/// Why a token that may be issued was not.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    /// It may not.
+    #[error(transparent)]
+    NotIssued(#[from] NotIssued),
+    /// It could not be noted.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// It was exchanged from one that was revoked meanwhile.
+    #[error("the token it comes from was revoked")]
+    ParentRevoked,
+    /// The caller has too many.
+    #[error("the caller has 100,000 living tokens; it has to use each until it expires, or its token_ttl is too long")]
+    Full,
+}
+
+impl Authority {
+    /// An authority over these tokens and this ledger.
+    pub fn new(settings: Settings, tokens: Arc<Tokens>, ledger: Ledger, clock: Clock) -> Self {
+        let members = settings.members;
+        let of = |member: &Member| (member.name.clone(), member.secrets.clone());
+        let subjects = members.iter().flat_map(|member| {
+            member.subjects.iter().map(|subject| (subject.clone(), member.name.clone())).collect::<Vec<_>>()
+        });
+        Self {
+            proofs: Proofs::new(members.iter().map(of)),
+            subjects: subjects.collect(),
+            ttls: members.iter().map(|member| (member.name.clone(), member.ttl)).collect(),
+            trusted: settings.trust.into_iter().map(Trusted::new).collect(),
+            max_ttl: settings.max_ttl,
+            patience: settings.patience,
+            failures: Failures::default(),
+            figures: Figures::default(),
+            tokens,
+            ledger,
+            clock,
+        }
+    }
+
+    /// What was done since the start, and what is so now.
+    pub fn figures(&self) -> TokenFigures {
+        let now = self.clock.now().unix();
+        let key = self.tokens.ring().signer(now);
+        TokenFigures {
+            issued: self.figures.issued.load(Ordering::Relaxed),
+            refused: self.figures.refused.load(Ordering::Relaxed),
+            revoked: self.figures.revoked.load(Ordering::Relaxed),
+            tombstones: self.tokens.revoked().count(),
+            key_age: key.filter(|key| key.made > 0).map(|key| now.saturating_sub(key.made)),
+        }
+    }
+
+    /// Makes a token, notes it, and leaves an audit line. Nothing is handed out that is not in the ledger.
+    async fn issue(&self, wish: &Wish, how: How, now: Now) -> Result<Issued, Failed> {
+        let issued = self.tokens.issue(wish, now)?;
+        let claims = &issued.claims;
+        let row = Row {
+            caller: claims.client_id.clone(),
+            scope: claims.scope.clone(),
+            bounds: claims.authorization_details.clone(),
+            issued: claims.iat,
+            expires: claims.exp,
+            kid: issued.kid.clone(),
+            how: how.clone(),
+            last_used: None,
+        };
+        match self.ledger.issue(claims.jti.clone(), row).await? {
+            Changed::Done => {}
+            Changed::ParentRevoked => return Err(Failed::ParentRevoked),
+            Changed::Full => return Err(Failed::Full),
+        }
+        self.figures.issued.fetch_add(1, Ordering::Relaxed);
+        let how = serde_json::to_string(&how).unwrap_or_default();
+        let (caller, jti, scope, expires) = (&claims.client_id, &claims.jti, &claims.scope, claims.exp);
+        tracing::info!(target: "audit", %caller, %jti, %scope, expires, %how, "audit: token issued");
+        Ok(issued)
+    }
+
+    /// Takes a token and what was exchanged from it back: at once in memory, then on disk; how many.
+    async fn revoke(&self, jti: &str, expires: u64, actor: &str) -> Result<usize, Broken> {
+        let revoked = self.tokens.revoked();
+        revoked.revoke([(jti, expires)]);
+        let taken = self.ledger.revoke(jti.to_owned(), expires).await?.0;
+        revoked.revoke(taken.iter().map(|(jti, expires)| (jti.as_str(), *expires)));
+        self.figures.revoked.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(target: "audit", actor, jti, with_its_own = taken.len(), "audit: token revoked");
+        Ok(taken.len())
+    }
+
+    fn ttl_of(&self, caller: &str) -> Duration {
+        self.ttls.get(caller).copied().unwrap_or(self.max_ttl).min(self.max_ttl)
+    }
+}

@@ -1,0 +1,146 @@
+//! Which of the authority's doors is asked for?
+//! Given a request for `/oauth/*`, `/.well-known/*` or `/-/me`, hands back an answer, and an audit line of what was refused.
+//! Never takes parameters from a query, where logs would keep them, and never reads more than 16 KiB.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use crate::access::Rules;
+use crate::clock::Now;
+use crate::route::Routes;
+use crate::token::{Caller, Unidentified};
+
+use super::Authority;
+use super::form::Form;
+use super::grant::Asked;
+use super::published;
+use super::refused::{self, Refused};
+use super::rights;
+
+/// No form is larger.
+const BODY: usize = 16 << 10;
+
+/// Whether a path is the authority's. One look at its second byte turns away what the partner's API is asked.
+pub fn is_for(path: &str) -> bool {
+    matches!(path.as_bytes().get(1), Some(b'o' | b'.' | b'-'))
+        && (path.starts_with("/oauth/") || path.starts_with("/.well-known/") || path.starts_with("/-/"))
+}
+
+/// An answer, who got it, and the word for the log if it is a refusal.
+pub struct Answered {
+    /// The response.
+    pub response: Response<Bytes>,
+    /// The caller, where a token showed who it is.
+    pub caller: Option<Arc<Caller>>,
+    /// Why it was refused; empty if it was not.
+    pub cause: &'static str,
+}
+
+impl Authority {
+    /// Answers one request.
+    pub async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        routes: &Routes,
+        rules: &Rules,
+    ) -> Answered {
+        let now = self.clock.now();
+        let (parts, body) = request.into_parts();
+        let mut caller = None;
+        let until = now.tick.plus(self.patience);
+        let work = self.lead(&parts, body, peer, now, (routes, rules), &mut caller);
+        let found = self.clock.until(until, work).await;
+        let found = found.unwrap_or(Err(Refused::Unavailable("it took too long; nothing was handed out")));
+        match found {
+            Ok(response) => Answered { response, caller, cause: "" },
+            Err(refused) => {
+                let cause = refused.word();
+                if parts.uri.path() == "/oauth/token" {
+                    self.figures.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                // Whoever is told to wait was written down often enough.
+                if parts.uri.path().starts_with("/oauth/") && !matches!(refused, Refused::TooOften(_)) {
+                    let path = parts.uri.path().get(..64).unwrap_or(parts.uri.path());
+                    tracing::warn!(target: "audit", %peer, path, refused = cause, "audit: refused");
+                }
+                Answered { response: refused.response(), caller, cause }
+            }
+        }
+    }
+
+    async fn lead(
+        &self,
+        parts: &Parts,
+        body: Incoming,
+        peer: SocketAddr,
+        now: Now,
+        (routes, rules): (&Routes, &Rules),
+        caller: &mut Option<Arc<Caller>>,
+    ) -> Result<Response<Bytes>, Refused> {
+        match parts.uri.path() {
+            "/oauth/token" => self.grant(&self.asked(parts, body, peer, now).await?).await,
+            "/oauth/introspect" => self.introspect(&self.asked(parts, body, peer, now).await?),
+            "/oauth/revoke" => self.revoke_own(&self.asked(parts, body, peer, now).await?).await,
+            "/.well-known/oauth-authorization-server" => {
+                reads(parts)?;
+                let scopes = self.tokens.all_scopes();
+                Ok(refused::public(published::metadata(&self.tokens.settings().issuer, &scopes)))
+            }
+            "/.well-known/jwks.json" => {
+                reads(parts)?;
+                Ok(refused::public(published::jwks(self.tokens.ring())))
+            }
+            "/-/me" => {
+                reads(parts)?;
+                let found = self.tokens.identify(&parts.headers, now).map_err(|why| match why {
+                    Unidentified::Ambiguous => Refused::Request("two different tokens are sent"),
+                    why => Refused::Bearer(why),
+                })?;
+                let found = caller.insert(found);
+                Ok(refused::secret(rights::of(found, &self.tokens, routes, rules)))
+            }
+            _ => Err(Refused::Path),
+        }
+    }
+
+    /// The form of a POST.
+    async fn asked<'a>(
+        &self,
+        parts: &'a Parts,
+        body: Incoming,
+        peer: SocketAddr,
+        now: Now,
+    ) -> Result<Asked<'a>, Refused> {
+        if parts.method != Method::POST {
+            return Err(Refused::Method("POST"));
+        }
+        if parts.uri.query().is_some() {
+            return Err(Refused::Request("parameters are sent in the body, not in the query"));
+        }
+        let media = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default().trim();
+        if !media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return Err(Refused::Request("the body is sent as application/x-www-form-urlencoded"));
+        }
+        let body = Limited::new(body, BODY).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
+            true => Refused::TooLarge,
+            false => Refused::Request("the body broke off"),
+        })?;
+        let form = Form::parse(&body.to_bytes())?;
+        Ok(Asked { headers: &parts.headers, form, source: peer.ip(), now })
+    }
+}
+
+fn reads(parts: &Parts) -> Result<(), Refused> {
+    let known = parts.method == Method::GET || parts.method == Method::HEAD;
+    if known { Ok(()) } else { Err(Refused::Method("GET, HEAD")) }
+}

@@ -1,0 +1,148 @@
+//! Which token is asked for?
+//! Given a form at the token endpoint, hands back a token for whoever proved to be a caller (RFC 6749 §4.4).
+//! Never gives more than was asked for, nor anything that the caller's policy lacks.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Response};
+use serde_json::json;
+
+use crate::clock::Now;
+use crate::token::bounds::Bounds;
+use crate::token::{Issued, NotIssued, Wish};
+
+use super::form::{self, Form, Unreadable};
+use super::ledger::How;
+use super::published::{CLIENT_CREDENTIALS, EXCHANGE};
+use super::refused::{self, Refused};
+use super::{Authority, Failed};
+
+/// What was asked, and from where.
+pub(super) struct Asked<'a> {
+    pub(super) headers: &'a HeaderMap,
+    pub(super) form: Form,
+    pub(super) source: IpAddr,
+    pub(super) now: Now,
+}
+
+/// The scopes in a `scope` parameter (RFC 6749 §3.3).
+pub(super) fn scopes_in(form: &Form) -> Vec<String> {
+    let asked = form.one("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
+    let mut scopes: Vec<String> = Vec::new();
+    for scope in asked {
+        if !scopes.iter().any(|known| known == scope) {
+            scopes.push(scope.to_owned());
+        }
+    }
+    scopes
+}
+
+impl Authority {
+    /// `POST /oauth/token`.
+    pub(super) async fn grant(&self, asked: &Asked<'_>) -> Result<Response<Bytes>, Refused> {
+        let kind = asked.form.one("grant_type").ok_or(Refused::Request("grant_type is missing"))?;
+        self.is_for_us(&asked.form)?;
+        // Bounds cannot be held yet, so a wish for them may not be passed over.
+        if asked.form.one("authorization_details").is_some() {
+            return Err(Refused::Details("this version grants no bounds; leave authorization_details out"));
+        }
+        match kind {
+            CLIENT_CREDENTIALS => {
+                let caller = self.prove(asked)?.ok_or(Refused::Client)?;
+                let ttl = self.ttl_of(&caller);
+                let (scopes, bounds) = (scopes_in(&asked.form), Bounds::default());
+                let wish = Wish { caller: caller.to_string(), scopes, bounds, ttl };
+                let issued = self.issue(&wish, How::Secret, asked.now).await?;
+                Ok(refused::secret(answer(&issued, asked.now)))
+            }
+            EXCHANGE => self.exchange(asked).await,
+            _ => Err(Refused::GrantType),
+        }
+    }
+
+    /// The caller that the request's secret proves; `None` where it shows none.
+    pub(super) fn prove(&self, asked: &Asked<'_>) -> Result<Option<Arc<str>>, Refused> {
+        let mut sent = asked.headers.get_all(AUTHORIZATION).iter();
+        let basic = match (sent.next(), sent.next()) {
+            (None, _) => None,
+            (Some(_), Some(_)) => return Err(Refused::Request("there are two Authorization headers")),
+            (Some(value), None) => form::basic(value.as_bytes()).transpose()?,
+        };
+        let told = (asked.form.one("client_id"), asked.form.one("client_secret"));
+        let caller = match (&basic, told) {
+            // RFC 6749 §2.3: one method at a time.
+            (Some(_), (_, Some(_))) => return Err(Refused::Request("the secret is sent in two ways")),
+            (Some((name, _)), (Some(told), None)) if name.as_str() != told => {
+                return Err(Refused::Request("client_id names another caller than the Basic credentials"));
+            }
+            (Some((name, secret)), _) => self.proofs.caller(name, secret),
+            (None, (Some(name), Some(secret))) => self.proofs.caller(name, secret),
+            (None, (_, None)) => return Ok(None),
+            (None, (None, Some(_))) => return Err(Refused::Request("client_id is missing")),
+        };
+        match caller {
+            Some(caller) => Ok(Some(caller)),
+            None => Err(self.failed(asked, Refused::Client)),
+        }
+    }
+
+    /// Counts a failure of the source; too many are told to wait.
+    pub(super) fn failed(&self, asked: &Asked<'_>, refused: Refused) -> Refused {
+        match self.failures.count(asked.source, asked.now.tick) {
+            Ok(()) => refused,
+            Err(later) => Refused::TooOften(later.at.since(asked.now.tick)),
+        }
+    }
+
+    fn is_for_us(&self, form: &Form) -> Result<(), Refused> {
+        let settings = self.tokens.settings();
+        let ours = |named: &str| named == settings.audience || named.trim_end_matches('/') == settings.issuer;
+        let all = form.every("audience").chain(form.every("resource")).all(ours);
+        if all { Ok(()) } else { Err(Refused::Target) }
+    }
+}
+
+/// The successful answer of RFC 6749 §5.1.
+pub(super) fn answer(issued: &Issued, now: Now) -> serde_json::Value {
+    json!({
+        "access_token": issued.token,
+        "token_type": "Bearer",
+        "expires_in": issued.claims.exp.saturating_sub(now.unix()),
+        "scope": issued.claims.scope,
+    })
+}
+
+impl From<Unreadable> for Refused {
+    fn from(Unreadable(why): Unreadable) -> Self {
+        Self::Request(why)
+    }
+}
+
+impl From<Failed> for Refused {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::NotIssued(NotIssued::Wider(..)) => Self::Scope("a scope is not among those of the caller"),
+            Failed::NotIssued(NotIssued::Beyond(..)) => {
+                Self::Details("a client or provider is not among those of the caller")
+            }
+            Failed::NotIssued(NotIssued::AdminAlone) => {
+                Self::Scope("gateway:admin is asked for alone: its token is of another audience")
+            }
+            Failed::NotIssued(NotIssued::TooLong) => Self::Request("the token would be longer than 4 KiB"),
+            Failed::NotIssued(NotIssued::UnknownCaller(..)) => Self::Client,
+            Failed::NotIssued(NotIssued::Unsigned(error)) => {
+                tracing::error!(%error, "a token could not be signed");
+                Self::Unavailable("the token could not be signed")
+            }
+            Failed::Broken(broken) => broken.into(),
+            Failed::ParentRevoked => Self::Request("the subject token cannot be exchanged"),
+            Failed::Full => {
+                tracing::error!("a caller has 100,000 living tokens; it gets no more until some expire");
+                Self::Unavailable("the caller has too many living tokens; use each until it expires")
+            }
+        }
+    }
+}

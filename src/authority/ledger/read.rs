@@ -1,0 +1,85 @@
+//! What does the ledger say?
+//! Given an id, a caller or nothing, hands back rows as of the last change.
+//! Never waits for a writer; each call blocks on the disk, so none is for the threads that serve.
+
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
+
+use super::rows::{self, CALLERS, Listed, REVOKED, Row, Seen, TOKENS};
+use super::{Broken, Ledger, Standing};
+
+impl Ledger {
+    fn reading(&self) -> Result<ReadTransaction, Broken> {
+        let database = self.place.database.read();
+        Ok(database.as_ref().ok_or_else(Broken::closed)?.begin_read()?)
+    }
+
+    /// What was taken back, for the path. Blocks.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn standing(&self) -> Result<Standing, Broken> {
+        let reading = self.reading()?;
+        let mut standing = Standing::default();
+        for row in reading.open_table(REVOKED)?.iter()? {
+            let (jti, expires) = row?;
+            standing.tokens.push((jti.value().to_owned(), expires.value()));
+        }
+        for row in reading.open_table(CALLERS)?.iter()? {
+            let (name, seen) = row?;
+            let seen: Seen = rows::read(seen.value())?;
+            standing.callers.extend(seen.nothing_until.map(|last| (name.value().to_owned(), last)));
+        }
+        Ok(standing)
+    }
+
+    /// One token's row. Blocks.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn find(&self, jti: &str) -> Result<Option<Listed>, Broken> {
+        let reading = self.reading()?;
+        let Some(row) = reading.open_table(TOKENS)?.get(jti)? else { return Ok(None) };
+        let row = rows::read(row.value())?;
+        let revoked = reading.open_table(REVOKED)?.get(jti)?.is_some();
+        Ok(Some(Listed { jti: jti.to_owned(), revoked, row }))
+    }
+
+    /// At most `most` rows after `after` in the order of ids, of one caller or of all. Blocks.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn list(&self, caller: Option<&str>, after: Option<&str>, most: usize) -> Result<Vec<Listed>, Broken> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let reading = self.reading()?;
+        let revoked = reading.open_table(REVOKED)?;
+        let from = after.map_or(Unbounded, Excluded);
+        let mut found = Vec::new();
+        for row in reading.open_table(TOKENS)?.range::<&str>((from, Unbounded))? {
+            if found.len() == most {
+                break;
+            }
+            let (jti, row) = row?;
+            let row: Row = rows::read(row.value())?;
+            if caller.is_none_or(|caller| row.caller == caller) {
+                let revoked = revoked.get(jti.value())?.is_some();
+                found.push(Listed { jti: jti.value().to_owned(), revoked, row });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a token that this key signed lives beyond `unix` seconds. Blocks.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn needs_key(&self, kid: &str, unix: u64) -> Result<bool, Broken> {
+        let reading = self.reading()?;
+        for row in reading.open_table(TOKENS)?.iter()? {
+            let row: Row = rows::read(row?.1.value())?;
+            if row.kid == kid && row.expires > unix {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,76 @@
+//! What is with a token of one's own?
+//! Given a caller's proof and a token, hands back what it is good for (RFC 7662), or takes it back (RFC 7009).
+//! Never says anything of another's token: it looks like none at all.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use http::header::AUTHORIZATION;
+use serde_json::{Value, json};
+
+use crate::token::{Caller, Unidentified};
+
+use super::Authority;
+use super::grant::Asked;
+use super::refused::{self, Refused};
+
+impl Authority {
+    /// `POST /oauth/introspect`.
+    pub(super) fn introspect(&self, asked: &Asked<'_>) -> Result<Response<Bytes>, Refused> {
+        let asker = self.asker(asked)?;
+        let token = asked.form.one("token").ok_or(Refused::Request("token is missing"))?;
+        let found = self.tokens.identify_token(token.as_bytes(), asked.now);
+        let body = match found {
+            Ok(caller) if caller.name() == &*asker => self.active(&caller),
+            _ => json!({"active": false}),
+        };
+        Ok(refused::secret(body))
+    }
+
+    /// `POST /oauth/revoke`: 200 whether or not there was anything to take back (RFC 7009 §2.2).
+    pub(super) async fn revoke_own(&self, asked: &Asked<'_>) -> Result<Response<Bytes>, Refused> {
+        let asker = self.asker(asked)?;
+        let token = asked.form.one("token").ok_or(Refused::Request("token is missing"))?;
+        let found = self.tokens.identify_token(token.as_bytes(), asked.now);
+        if let Ok(caller) = found
+            && caller.name() == &*asker
+        {
+            self.revoke(caller.jti(), caller.expires(), &asker).await?;
+        }
+        Ok(refused::secret(json!({})))
+    }
+
+    /// Whoever asks, by secret or by a token of its own.
+    fn asker(&self, asked: &Asked<'_>) -> Result<Arc<str>, Refused> {
+        if let Some(caller) = self.prove(asked)? {
+            return Ok(caller);
+        }
+        if !asked.headers.contains_key(AUTHORIZATION) {
+            return Err(Refused::Client);
+        }
+        let found = self.tokens.identify(asked.headers, asked.now);
+        found.map(|caller| Arc::from(caller.name())).map_err(|why| match why {
+            Unidentified::Ambiguous => Refused::Request("two different tokens are sent"),
+            Unidentified::Missing => Refused::Client,
+            why => self.failed(asked, Refused::Bearer(why)),
+        })
+    }
+
+    /// RFC 7662 §2.2, with the effective scopes.
+    fn active(&self, caller: &Caller) -> Value {
+        let settings = self.tokens.settings();
+        json!({
+            "active": true,
+            "scope": self.tokens.names_in(caller.scopes()).join(" "),
+            "client_id": caller.name(),
+            "sub": caller.name(),
+            "token_type": "Bearer",
+            "iss": settings.issuer,
+            "aud": settings.audience,
+            "iat": caller.issued(),
+            "exp": caller.expires(),
+            "jti": caller.jti(),
+        })
+    }
+}

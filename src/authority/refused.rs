@@ -1,0 +1,143 @@
+//! In which ways does the authority say no?
+//! Given a reason, hands back the error that RFC 6749 §5.2 and its relatives name, as an HTTP response.
+//! Never says which part of a credential was wrong, and never repeats what was sent.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::token::Unidentified;
+
+/// Every way to say no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The request says what it may not, or not what it must.
+    Request(&'static str),
+    /// Too much of it.
+    TooLarge,
+    /// Nobody proved to be a caller.
+    Client,
+    /// The same, too often from one source.
+    TooOften(Duration),
+    /// No such grant.
+    GrantType,
+    /// A scope that the caller, or the token it came with, does not have.
+    Scope(&'static str),
+    /// Not for this audience.
+    Target,
+    /// Bounds that cannot be granted.
+    Details(&'static str),
+    /// A bearer token where one is wanted.
+    Bearer(Unidentified),
+    /// Ledger or issuer are out of reach.
+    Unavailable(&'static str),
+    /// The path has this method alone.
+    Method(&'static str),
+    /// Nothing is there.
+    Path,
+}
+
+impl Refused {
+    /// The fixed word for logs.
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Request(_) | Self::TooLarge => "invalid_request",
+            Self::Client => "invalid_client",
+            Self::TooOften(_) => "too_many_failures",
+            Self::GrantType => "unsupported_grant_type",
+            Self::Scope(_) => "invalid_scope",
+            Self::Target => "invalid_target",
+            Self::Details(_) => "invalid_authorization_details",
+            Self::Bearer(_) => "invalid_token",
+            Self::Unavailable(_) => "temporarily_unavailable",
+            Self::Method(_) => "method",
+            Self::Path => "no_such_path",
+        }
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Request(_) | Self::GrantType | Self::Scope(_) | Self::Target | Self::Details(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Client | Self::Bearer(_) => StatusCode::UNAUTHORIZED,
+            Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Path => StatusCode::NOT_FOUND,
+        }
+    }
+
+    fn description(&self) -> &'static str {
+        match self {
+            Self::Request(why) | Self::Scope(why) | Self::Unavailable(why) | Self::Details(why) => why,
+            Self::TooLarge => "the body has more than 16 KiB",
+            Self::Client => "the caller is unknown or its secret is wrong; `token secret` makes secrets",
+            Self::TooOften(_) => "too many failures from this address; come back after Retry-After",
+            Self::GrantType => "client_credentials and urn:ietf:params:oauth:grant-type:token-exchange are granted",
+            Self::Target => "audience and resource may only name this gateway",
+            Self::Bearer(Unidentified::Missing) => "a token is wanted, as Authorization: Bearer",
+            Self::Bearer(Unidentified::Expired) => "the token has expired",
+            Self::Bearer(Unidentified::Revoked) => "the token was revoked",
+            Self::Bearer(_) => "the token is not valid here",
+            Self::Method(_) => "the path has another method",
+            Self::Path => "nothing is there; /.well-known/oauth-authorization-server lists what is",
+        }
+    }
+
+    /// The error as JSON, never to be stored.
+    pub(super) fn response(&self) -> Response<Bytes> {
+        let body = json!({"error": self.word(), "error_description": self.description()});
+        let mut response = secret(body);
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        match self {
+            Self::Client => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"reseller-gateway\""));
+            }
+            Self::Bearer(Unidentified::Missing) => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"reseller-gateway\""));
+            }
+            Self::Bearer(_) => {
+                const INVALID: &str = "Bearer realm=\"reseller-gateway\", error=\"invalid_token\"";
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(INVALID));
+            }
+            // Rounded up: who comes back when told to is not sent away again.
+            Self::TooOften(wait) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_nanos().div_ceil(1_000_000_000) as u64));
+            }
+            Self::Unavailable(_) => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("5"))),
+            Self::Method(allowed) => drop(headers.insert(ALLOW, HeaderValue::from_static(allowed))),
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<super::ledger::Broken> for Refused {
+    fn from(broken: super::ledger::Broken) -> Self {
+        tracing::error!(%broken, "the ledger failed");
+        Self::Unavailable("the ledger cannot be read or written now")
+    }
+}
+
+/// JSON that nobody may store (RFC 6749 §5.1).
+pub(super) fn secret(body: Value) -> Response<Bytes> {
+    let mut response = public(body);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// JSON that may be kept for a few minutes.
+pub(super) fn public(body: Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    response
+}

@@ -1,0 +1,245 @@
+//! Which tokens are there?
+//! Given the configuration, issues, lists, inspects and revokes: through a running gateway, or in the ledger where none runs.
+//! Never prints a token but the one it was asked to make.
+
+mod inspect;
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::authority::ledger::{How, Listed};
+use crate::authority::{Authority, secret};
+use crate::boot;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::token::bounds::{Bound, Bounds};
+
+use super::running::{self, Running};
+use super::{Configured, duration};
+
+/// `token …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token for a caller and print it alone on standard output.
+    Issue {
+        #[command(flatten)]
+        configured: Configured,
+        /// The caller, by its name in the configuration.
+        #[arg(long, value_name = "NAME")]
+        caller: String,
+        /// A scope of the caller's; repeat for more. Without it: all but `write`, `cache:refresh` and `gateway:admin`.
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+        /// Narrow it to a client, by its id; repeat for more. Without it: the caller's clients.
+        #[arg(long = "client", value_name = "ID")]
+        clients: Vec<String>,
+        /// Narrow it to a provider, by its id; repeat for more. Without it: the caller's providers.
+        #[arg(long = "provider", value_name = "ID")]
+        providers: Vec<String>,
+        /// For how long (for example 30m), at most `tokens.max_ttl`. Without it: the caller's `token_ttl`.
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        ttl: Option<Duration>,
+    },
+    /// List the tokens that were issued: ids, never the tokens themselves.
+    List {
+        #[command(flatten)]
+        configured: Configured,
+        /// Of this caller alone.
+        #[arg(long, value_name = "NAME")]
+        caller: Option<String>,
+        /// Print JSON, as it also does where the output is no terminal.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Explain a token, without asking a running gateway: signature, times, scopes, and the routes that it opens.
+    Inspect {
+        #[command(flatten)]
+        configured: Configured,
+        /// The token; without it, standard input is read, which keeps it out of the shell's history.
+        token: Option<String>,
+        /// Print JSON, as it also does where the output is no terminal.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take back one token and what was exchanged from it, or all that a caller was given until now.
+    Revoke {
+        #[command(flatten)]
+        configured: Configured,
+        /// The token's id (`jti`), as `token list` and the access log show it.
+        #[arg(required_unless_present = "caller", conflicts_with = "caller", allow_hyphen_values = true)]
+        jti: Option<String>,
+        /// All tokens of this caller.
+        #[arg(long, value_name = "NAME")]
+        caller: Option<String>,
+    },
+    /// Make a secret for a caller: the secret itself, and the form in which the configuration holds it.
+    Secret,
+}
+
+/// Where the ledger is: with a running gateway, or here.
+enum Desk<'c> {
+    Running(Running<'c>),
+    Here(Arc<Authority>),
+}
+
+impl<'c> Desk<'c> {
+    async fn find(config: &'c Config) -> anyhow::Result<Self> {
+        if config.tokens.keys_dir.is_none() {
+            bail!(
+                "state.dir is empty, so the signing keys are in the memory of the running gateway alone; set state.dir to issue tokens here"
+            );
+        }
+        if let Some(running) = Running::find(config).await? {
+            return Ok(Self::Running(running));
+        }
+        super::log_audit();
+        let table = boot::table(config)?;
+        let tokens = boot::tokens(config, boot::ring(&config.tokens)?, table.names);
+        Ok(Self::Here(boot::opened(config, Arc::new(tokens), Clock::real()).await?))
+    }
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// What the gateway or the ledger refused, with what to do.
+pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
+    match command {
+        TokenCommand::Issue { configured, caller, scopes, clients, providers, ttl } => {
+            let config = configured.load()?;
+            let bounds = Bounds { clients: narrowed_to(&clients)?, providers: narrowed_to(&providers)? };
+            issue(&config, &caller, scopes, bounds, ttl).await
+        }
+        TokenCommand::List { configured, caller, json } => list(&configured.load()?, caller, json).await,
+        TokenCommand::Inspect { configured, token, json } => inspect::run(&configured.load()?, token, json).await,
+        TokenCommand::Revoke { configured, jti, caller } => revoke(&configured.load()?, jti, caller).await,
+        TokenCommand::Secret => {
+            let fresh = secret::fresh()?;
+            let (secret, stored) = (fresh.secret.as_str(), fresh.stored);
+            writeln!(std::io::stdout(), "secret  {secret}\nstored  {stored}")?;
+            writeln!(
+                anstream::stderr(),
+                "give the first to the caller; put the second into `secrets` of its [[callers]]"
+            )?;
+            Ok(())
+        }
+    }
+}
+
+/// The set that flags name; none is all.
+fn narrowed_to(ids: &[String]) -> anyhow::Result<Bound> {
+    if ids.is_empty() { Ok(Bound::All) } else { Ok(Bound::of(ids)?) }
+}
+
+async fn issue(
+    config: &Config,
+    caller: &str,
+    scopes: Vec<String>,
+    bounds: Bounds,
+    ttl: Option<Duration>,
+) -> anyhow::Result<()> {
+    let token = match Desk::find(config).await? {
+        Desk::Running(running) => {
+            let wish = json!({
+                "caller": caller,
+                "scopes": scopes,
+                "clients": bounds.clients.names(),
+                "providers": bounds.providers.names(),
+                "ttl_seconds": ttl.map(|ttl| ttl.as_secs()),
+            });
+            let said = running.ask(Method::POST, "tokens", Some(&wish)).await?;
+            said.get("token").and_then(Value::as_str).context("the gateway's answer has no token")?.to_owned()
+        }
+        Desk::Here(authority) => authority.issue_for(caller, scopes, bounds, ttl, How::Command).await?.token,
+    };
+    writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}
+
+async fn list(config: &Config, caller: Option<String>, json: bool) -> anyhow::Result<()> {
+    let mut rows: Vec<Listed> = Vec::new();
+    let mut desk = Desk::find(config).await?;
+    loop {
+        let after = rows.last().map(|row| row.jti.clone());
+        let (page, next) = page(desk, config, caller.as_deref(), after).await?;
+        let last = page.len() < PAGE;
+        rows.extend(page);
+        if last {
+            break;
+        }
+        desk = next;
+    }
+    rows.sort_by(|a, b| (a.row.issued, &a.jti).cmp(&(b.row.issued, &b.jti)));
+    let mut out = std::io::stdout();
+    if json || !out.is_terminal() {
+        writeln!(out, "{:#}", json!(rows))?;
+        return Ok(());
+    }
+    for Listed { jti, revoked, row } in &rows {
+        let state = if *revoked { "revoked" } else { "" };
+        let used = row.last_used.map_or_else(|| "never used".to_owned(), |at| format!("used {}", stamp(at)));
+        writeln!(out, "{jti}  {}  until {}  {used}  {}  {state}", row.caller, stamp(row.expires), row.scope)?;
+    }
+    Ok(())
+}
+
+const PAGE: usize = 1000;
+
+/// One page, and where the next one is had: a connection answers once, the ledger stays open.
+async fn page<'c>(
+    desk: Desk<'c>,
+    config: &'c Config,
+    caller: Option<&str>,
+    after: Option<String>,
+) -> anyhow::Result<(Vec<Listed>, Desk<'c>)> {
+    match desk {
+        Desk::Running(running) => {
+            let mut target = format!("tokens?limit={PAGE}");
+            for (name, value) in [("caller", caller), ("after", after.as_deref())] {
+                target += &value.map(|value| format!("&{name}={value}")).unwrap_or_default();
+            }
+            let mut said = running.ask(Method::GET, &target, None).await?;
+            let rows = said.get_mut("tokens").map(Value::take).unwrap_or_default();
+            let rows = serde_json::from_value(rows).context("the gateway's answer has no list")?;
+            Ok((rows, Desk::Running(Running::expect(config).await?)))
+        }
+        Desk::Here(authority) => {
+            let rows = authority.list(caller.map(str::to_owned), after, PAGE).await?;
+            Ok((rows, Desk::Here(authority)))
+        }
+    }
+}
+
+async fn revoke(config: &Config, jti: Option<String>, caller: Option<String>) -> anyhow::Result<()> {
+    let actor = &format!("local:{}", running::user());
+    let told = match (Desk::find(config).await?, jti, caller) {
+        (Desk::Running(running), Some(jti), _) => {
+            let said = running.ask(Method::DELETE, &format!("tokens/{jti}"), None).await?;
+            format!("revoked: {}", said.get("revoked").cloned().unwrap_or_default())
+        }
+        (Desk::Running(running), None, Some(caller)) => {
+            running.ask(Method::DELETE, &format!("callers/{caller}/tokens"), None).await?;
+            format!("revoked: every token of {caller}")
+        }
+        (Desk::Here(authority), Some(jti), _) => format!("revoked: {}", authority.revoke_one(&jti, actor).await?),
+        (Desk::Here(authority), None, Some(caller)) => {
+            authority.revoke_all(&caller, actor).await?;
+            format!("revoked: every token of {caller}")
+        }
+        (_, None, None) => bail!("name a token by its id, or a caller with --caller"),
+    };
+    writeln!(anstream::stderr(), "{told}")?;
+    Ok(())
+}
+
+/// Seconds since 1970, for people.
+fn stamp(unix: u64) -> String {
+    let at = i64::try_from(unix).ok().and_then(|unix| jiff::Timestamp::from_second(unix).ok());
+    at.map_or_else(|| unix.to_string(), |at| at.to_string())
+}

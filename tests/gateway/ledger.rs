@@ -1,0 +1,275 @@
+//! Does a revocation hold whatever happens?
+//! Given the real binary under load, killed again and again, damaged and restored, claims what is refused afterwards.
+//! Never trusts what was not answered: only answers bind.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::authority::{partner, two_callers};
+use crate::support::{CLIENTS, Gateway, Setup, free_port, program, wait_for};
+
+fn try_grant(gateway: &Gateway, secret: &str) -> Option<String> {
+    let form = [("grant_type", "client_credentials"), ("client_id", "billing"), ("client_secret", secret)];
+    let answer = gateway.post("/oauth/token", &[], &form);
+    (answer.status == 200 && answer.whole).then(|| answer.json()["access_token"].as_str().unwrap().to_owned())
+}
+
+fn revoke(gateway: &Gateway, token: &str) -> bool {
+    let bearer = format!("Bearer {token}");
+    let answer = gateway.post("/oauth/revoke", &[("authorization", &bearer)], &[("token", token)]);
+    answer.status == 200 && answer.whole
+}
+
+#[test]
+fn what_was_answered_survives_being_killed_at_any_instant() {
+    let partner = partner();
+    let (mut gateway, billing, _) = two_callers(&partner);
+    let mut good: Vec<String> = Vec::new();
+    let mut taken: Vec<String> = Vec::new();
+    for round in 0..12_u64 {
+        let (issued, revoked) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let unsure = Mutex::new(Vec::new());
+        let over = AtomicBool::new(false);
+        let id = gateway.program.id();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let Some(token) = try_listening(|| try_grant(&gateway, &billing)) else { continue };
+                        let Some(other) = try_listening(|| try_grant(&gateway, &billing)) else {
+                            issued.lock().unwrap().push(token);
+                            continue;
+                        };
+                        issued.lock().unwrap().push(token);
+                        match try_listening(|| revoke(&gateway, &other).then_some(())) {
+                            Some(()) => revoked.lock().unwrap().push(other),
+                            // It may have been noted, and may not: only an answer binds.
+                            None => unsure.lock().unwrap().push(other),
+                        }
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(20 + 37 * round % 180));
+            let killed = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).status();
+            assert!(killed.unwrap().success());
+            over.store(true, Ordering::Relaxed);
+        });
+        good.extend(issued.into_inner().unwrap());
+        taken.extend(revoked.into_inner().unwrap());
+        gateway.start_again();
+        for token in good.iter().rev().take(20) {
+            gateway.gives(token, "/-/me");
+        }
+        for token in taken.iter().rev().take(20) {
+            assert_eq!(gateway.read(token, "/-/me").status, 401, "round {round}");
+        }
+    }
+    assert!(good.len() > 5 && taken.len() > 5, "{} good, {} taken back", good.len(), taken.len());
+    let listed = gateway.command(&["token", "list", "--caller", "billing"]);
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&listed.stdout).unwrap();
+    assert!(rows.len() >= good.len() + taken.len(), "{} rows", rows.len());
+    for token in &taken {
+        assert_eq!(gateway.read(token, "/-/me").status, 401);
+    }
+}
+
+/// A connection that is refused or cut is no answer.
+fn try_listening<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok().flatten()
+}
+
+#[test]
+fn no_request_sent_after_a_revocations_answer_is_served_under_load() {
+    let partner = partner();
+    let (gateway, billing, _) = two_callers(&partner);
+    gateway.gives(&gateway.granted("billing", &billing, ""), CLIENTS);
+    for _ in 0..10 {
+        let token = gateway.granted("billing", &billing, "");
+        let (answered, served, late) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let mut refused = 0;
+                    while refused < 20 {
+                        // Read before the request is sent: what is sent after the answer has to be refused.
+                        let after = answered.load(Ordering::SeqCst);
+                        match gateway.read(&token, CLIENTS).status {
+                            200 if after => drop(late.fetch_add(1, Ordering::Relaxed)),
+                            200 => drop(served.fetch_add(1, Ordering::Relaxed)),
+                            401 => refused += 1,
+                            other => panic!("{other}"),
+                        }
+                    }
+                });
+            }
+            wait_for("requests under way", || (served.load(Ordering::Relaxed) > 20).then_some(()));
+            assert!(revoke(&gateway, &token));
+            answered.store(true, Ordering::SeqCst);
+        });
+        assert_eq!(late.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[test]
+fn a_caller_that_was_deleted_and_added_again_does_not_revive_its_tokens() {
+    let partner = partner();
+    let (mut gateway, _, support) = two_callers(&partner);
+    let token = gateway.granted("support", &support, "");
+    gateway.gives(&token, CLIENTS);
+    let removed = gateway.table["callers"].as_array_mut().unwrap().pop().unwrap();
+    assert_eq!(removed["name"].as_str(), Some("support"));
+    gateway.start_again();
+    assert_eq!(gateway.read(&token, CLIENTS).status, 401);
+    let told = gateway.program.err();
+    assert!(told.contains("audit: a caller is configured no more"), "{told}");
+    gateway.table["callers"].as_array_mut().unwrap().push(removed);
+    gateway.start_again();
+    let refused = gateway.read(&token, CLIENTS);
+    assert_eq!((refused.status, refused.json()["title"].as_str()), (401, Some("The token was revoked")));
+    gateway.gives(&gateway.granted("support", &support, ""), CLIENTS);
+}
+
+#[test]
+fn a_narrowed_caller_has_narrower_tokens_from_the_start_on() {
+    let partner = partner();
+    let (mut gateway, billing, _) = two_callers(&partner);
+    let token = gateway.granted("billing", &billing, "clients:read resources:read");
+    gateway.gives(&token, CLIENTS);
+    gateway.table["callers"][1]["scopes"] = toml::Value::from(vec!["resources:read"]);
+    gateway.start_again();
+    assert_eq!(gateway.read(&token, CLIENTS).status, 403);
+    let me = gateway.gives(&token, "/-/me").json();
+    assert_eq!(me["scopes"], serde_json::json!(["resources:read"]));
+}
+
+#[test]
+fn a_ledger_that_cannot_be_read_stops_the_start_and_says_what_to_do() {
+    let partner = partner();
+    let (mut gateway, billing, _) = two_callers(&partner);
+    let token = gateway.granted("billing", &billing, "");
+    gateway.kill();
+    let path = gateway.file("state/ledger.redb");
+    let good = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &good[..good.len() / 3]).unwrap();
+    let refused = gateway.command(&["serve"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("ledger.redb: damaged") && told.contains("restore it from a backup"), "{told}");
+    assert!(told.contains("keys rotate --drop-old"), "{told}");
+    std::fs::write(&path, &good).unwrap();
+    gateway.start_again();
+    gateway.gives(&token, CLIENTS);
+    // A second gateway on the same state is refused before it can do harm.
+    let copy = gateway.file("second.toml");
+    let mut table = gateway.table.clone();
+    for (section, key) in [("health", "listen"), ("admin", "listen")] {
+        table[section][key] = format!("127.0.0.1:{}", free_port()).into();
+    }
+    table["listeners"][0]["address"] = format!("127.0.0.1:{}", free_port()).into();
+    std::fs::write(&copy, table.to_string()).unwrap();
+    let second = program().args(["serve", "--config"]).arg(&copy).output().unwrap();
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(told.contains("a gateway is running on this state.dir"), "{told}");
+}
+
+#[test]
+fn without_state_tokens_end_with_the_process_and_last_an_hour_at_most() {
+    let partner = partner();
+    let (secret, stored) = crate::authority::secret();
+    let mut gateway = Setup::before(&partner)
+        .set("state.dir", "")
+        .caller("billing", &["clients:read"], &format!("secrets = [{stored:?}]"))
+        .start();
+    assert!(gateway.program.err().contains("state.dir is empty"), "{}", gateway.program.err());
+    let token = gateway.granted("billing", &secret, "");
+    let other = gateway.granted("billing", &secret, "");
+    assert!(revoke(&gateway, &other));
+    assert_eq!(gateway.read(&other, CLIENTS).status, 401);
+    gateway.gives(&token, CLIENTS);
+    assert!(!gateway.file("state").exists());
+    gateway.start_again();
+    assert_eq!(gateway.read(&token, CLIENTS).status, 401);
+    gateway.table.insert("tokens".to_owned(), toml::Value::Table("max_ttl = \"2h\"".parse().unwrap()));
+    std::fs::write(gateway.file("gateway.toml"), gateway.table.to_string()).unwrap();
+    let refused = gateway.command(&["check"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("at most 1h"), "{refused:?}");
+}
+
+#[test]
+fn a_rotation_is_noticed_while_running_and_shown_before_it_signs() {
+    let partner = partner();
+    let (gateway, billing, _) = two_callers(&partner);
+    let token = gateway.granted("billing", &billing, "");
+    let kids = |gateway: &Gateway| {
+        let keys = gateway.get("/.well-known/jwks.json", &[]).json()["keys"].as_array().unwrap().clone();
+        keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = kids(&gateway);
+    let rotated = gateway.command(&["keys", "rotate"]);
+    let kid = String::from_utf8(rotated.stdout).unwrap().trim().to_owned();
+    wait_for("the new key", || (kids(&gateway) == [first[0].clone(), kid.clone()]).then_some(()));
+    let listed = String::from_utf8(gateway.command(&["keys", "list"]).stdout).unwrap();
+    assert!(listed.contains("signs\n") && listed.contains("is published\n"), "{listed}");
+    let header = |token: &str| {
+        let text = data_encoding::BASE64URL_NOPAD.decode(token.split('.').next().unwrap().as_bytes()).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&text).unwrap()["kid"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        header(&gateway.granted("billing", &billing, "")),
+        first[0],
+        "not yet known to all, so it signs nothing"
+    );
+    gateway.gives(&token, CLIENTS);
+
+    // A key that got out goes at once, and all that it signed with it, remembered or not.
+    let dropped = gateway.command(&["keys", "rotate", "--drop-old"]);
+    let last = String::from_utf8(dropped.stdout).unwrap().trim().to_owned();
+    wait_for("the old keys to go", || (kids(&gateway) == [last.clone()]).then_some(()));
+    assert_eq!(gateway.read(&token, CLIENTS).status, 401);
+    let fresh = gateway.granted("billing", &billing, "");
+    assert_eq!(header(&fresh), last);
+    gateway.gives(&fresh, CLIENTS);
+}
+
+#[test]
+fn a_key_that_is_too_old_is_followed_by_another() {
+    let partner = partner();
+    let gateway = Setup::before(&partner).set("tokens.key_max_age", "3s").set("tokens.key_notice", "1s").start();
+    let keys = || gateway.get("/.well-known/jwks.json", &[]).json()["keys"].as_array().unwrap().len();
+    assert_eq!(keys(), 1);
+    wait_for("a rotation by age", || (keys() == 2).then_some(()));
+    assert!(gateway.program.err().contains("audit: a signing key was made, by age"), "{}", gateway.program.err());
+}
+
+#[test]
+fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
+    let partner = partner();
+    let (mut gateway, billing, _) = two_callers(&partner);
+    let (kept, stolen) = (gateway.granted("billing", &billing, ""), gateway.granted("billing", &billing, ""));
+    gateway.kill();
+    let size = std::fs::metadata(gateway.file("state/ledger.redb")).unwrap().len();
+    gateway.start_again_with_files_of(size + (48 << 10));
+    let form = [("grant_type", "client_credentials"), ("client_id", "billing"), ("client_secret", &*billing)];
+    // Until the file has to grow, it goes well.
+    let refused = wait_for("the disk to be full", || {
+        Some(gateway.post("/oauth/token", &[], &form)).filter(|answer| answer.status != 200)
+    });
+    assert_eq!((refused.status, refused.json()["error"].as_str()), (503, Some("temporarily_unavailable")));
+    gateway.gives(&kept, CLIENTS);
+    // A revocation that cannot be noted is not answered as done, and yet is in force as long as this process lives.
+    let bearer = format!("Bearer {stolen}");
+    let revoked = gateway.post("/oauth/revoke", &[("authorization", &bearer)], &[("token", &stolen)]);
+    assert_eq!(revoked.status, 503, "{revoked:?}");
+    assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
+    assert!(gateway.program.err().contains("the ledger cannot be written"), "{}", gateway.program.err());
+    gateway.gives(&kept, CLIENTS);
+    // With room again it goes on by itself.
+    let process = gateway.program.id().to_string();
+    let limit = std::process::Command::new("prlimit").args(["--pid", &process, "--fsize=unlimited"]).status();
+    assert!(limit.unwrap().success());
+    wait_for("tokens again", || (gateway.post("/oauth/token", &[], &form).status == 200).then_some(()));
+    assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
+    gateway.start_again();
+    gateway.gives(&kept, CLIENTS);
+}
