@@ -48,6 +48,6 @@ impl<C: Dials> Gateway<C> {
         } else {
             Body::full(bytes)
         };
-        Response::from_parts(head, body.ending(end))
+        Response::from_parts(head, body.ending(Box::new(end)))
     }
 }
