@@ -261,9 +261,9 @@ fn a_rendered_configuration_reads_as_the_same() {
 fn secrets_are_hidden_wherever_a_configuration_shows() {
     let digest = "ab".repeat(32);
     let caller = format!(
-        "name = \"b\"\nclients = [\"*\"]\nproviders = [\"*\"]\nsecrets = [\"sha256:{digest}\"]\npriority = \"batch\""
+        "name = \"b\"\nscopes = [\"clients:read\"]\nclients = [\"*\"]\nproviders = [\"p\"]\nsecrets = [\"sha256:{digest}\"]"
     );
-    let config = loaded(&format!("{LEAST}[[callers]]\n{caller}"));
+    let config = loaded(&format!("{LEAST}[routes.clients]\nquery = []\n[[callers]]\n{caller}"));
     assert_eq!(config.callers[0].secrets, [SecretDigest([0xab; 32])]);
     assert!(config.render().contains("secrets = [\"(hidden)\"]"), "{}", config.render());
     for shown in [config.render(), format!("{config:?}"), config.warnings[0].to_string()] {
