@@ -83,7 +83,7 @@ pub(super) async fn demo() -> anyhow::Result<()> {
     let dialer = crate::dial::dialer(None, config.upstream.connect_timeout)?;
     let house = boot::join(&config, boot::ring(None)?, vec![Source::Fixed(key)], dialer, clock)?;
     let page = page(&house, &config, &sample, clock)?;
-    let serving = boot::serve(Arc::clone(&house), &config, vec![public], health, admin.into())?;
+    let serving = boot::serve(Arc::clone(&house), &config, vec![public.into()], health, admin.into())?;
     write!(anstream::stdout(), "{page}")?;
     tokio::select! {
         ended = boot::until_signal() => drop(ended?),

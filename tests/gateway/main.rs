@@ -45,4 +45,6 @@ mod http_cache;
 
 mod quota;
 
+mod ambient;
+
 mod house;

@@ -115,6 +115,7 @@ pub(crate) struct Setup {
     table: Table,
     key: String,
     admin: Option<String>,
+    doors: Vec<Table>,
 }
 
 impl Setup {
@@ -146,7 +147,7 @@ impl Setup {
             providers = ["*"]
         "#;
         let table = text.parse().unwrap();
-        Self { table, key: format!("{REAL_KEY}\n"), admin: None }.set("upstream.url", url)
+        Self { table, key: format!("{REAL_KEY}\n"), admin: None, doors: vec![Table::new()] }.set("upstream.url", url)
     }
 
     /// Sets a dotted key.
@@ -170,6 +171,18 @@ impl Setup {
         self
     }
 
+    /// Further settings of the public listener, beside its address.
+    pub(crate) fn door(mut self, settings: &str) -> Self {
+        self.doors[0] = settings.parse().unwrap();
+        self
+    }
+
+    /// One more public listener, with these settings.
+    pub(crate) fn one_more_door(mut self, settings: &str) -> Self {
+        self.doors.push(settings.parse().unwrap());
+        self
+    }
+
     /// The text of the key's file.
     pub(crate) fn key_file(mut self, text: &str) -> Self {
         text.clone_into(&mut self.key);
@@ -184,8 +197,9 @@ impl Setup {
         for _ in 0..3 {
             let [public, health, admin] =
                 [free_port(), free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            let listener = Table::from_iter([("address".to_owned(), Value::from(public.to_string()))]);
-            setup = setup.set("listeners", vec![listener]).set("health.listen", health.to_string());
+            setup.doors[0].insert("address".to_owned(), Value::from(public.to_string()));
+            let doors = setup.doors.clone();
+            setup = setup.set("listeners", doors).set("health.listen", health.to_string());
             let listen = setup.admin.clone().unwrap_or_else(|| admin.to_string());
             setup = setup.set("admin.listen", listen);
             std::fs::write(folder.path().join("gateway.toml"), setup.table.to_string()).unwrap();
