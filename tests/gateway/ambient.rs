@@ -141,21 +141,21 @@ fn only_the_listener_that_names_it_has_an_ambient_caller() {
 #[test]
 fn an_ambient_caller_keeps_its_limits_and_its_bounds() {
     let partner = Partner::listen();
-    partner.answers("/reseller/account/v1/clients/c1/", [Reply::json(r#"{"id":"c1"}"#)]);
+    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let callers: Table = "[[callers]]\nname = \"app\"\nscopes = [\"clients:read\", \"pii:read\"]\nclients = [\"c1\"]\n\
                           providers = [\"*\"]\n[callers.limits]\nrequests = \"1/m\"\nburst = 3"
         .parse()
         .unwrap();
     let gateway = Setup::before(&partner).set("callers", callers["callers"].clone()).door("ambient = \"app\"").start();
-    let own = ask(&gateway, "GET", "/reseller/account/v1/clients/c1/", &[], b"");
+    let own = ask(&gateway, "GET", CLIENTS, &[], b"");
     assert_eq!(own.status, 200, "{own:?}");
     assert_eq!(own.told("ratelimit-policy"), r#""requests";q=3;w=180"#);
     let foreign = ask(&gateway, "GET", "/reseller/account/v1/clients/c2/", &[], b"");
     assert_eq!((foreign.status, slug(&foreign).as_str()), (403, "bounds"));
     // With a token or without, it is one caller with one account.
     let token = gateway.token(&["clients:read"]);
-    gateway.gives(&token, "/reseller/account/v1/clients/c1/");
-    let beyond = ask(&gateway, "GET", "/reseller/account/v1/clients/c1/", &[], b"");
+    gateway.gives(&token, CLIENTS);
+    let beyond = ask(&gateway, "GET", CLIENTS, &[], b"");
     assert_eq!((beyond.status, slug(&beyond).as_str()), (429, "caller-requests"));
     assert_eq!(gateway.line_of(&beyond)["jti"], "ambient");
     assert_eq!(partner.count(), 1);
