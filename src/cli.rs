@@ -210,9 +210,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     let ring = boot::ring(&config.tokens)?;
     let house = boot::build(&config, ring, Clock::real())?;
-    let public = config.listeners.iter().map(|listener| bind(listener.address)).collect::<anyhow::Result<Vec<_>>>()?;
+    let public = config
+        .listeners
+        .iter()
+        .map(|listener| bind_at(&listener.address, listener.unix_mode))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let health = bind(config.health.listen)?;
-    let admin = bind_admin(&config.admin.listen)?;
+    let admin = bind_at(&config.admin.listen, 0o600)?;
     let authority = boot::authority(&config, Arc::clone(&house.tokens), house.clock).await?;
     let serving = boot::serve(house, authority, &config, public, health, admin)?;
     for listener in &config.listeners {
@@ -263,10 +267,10 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listen::bind(address).with_context(|| format!("cannot listen on {address}; is another gateway running there?"))
 }
 
-fn bind_admin(address: &Address) -> anyhow::Result<Socket> {
+fn bind_at(address: &Address, unix_mode: u32) -> anyhow::Result<Socket> {
     match address {
         Address::Tcp(address) => bind(*address).map(Socket::Tcp),
-        Address::Unix(path) => listen::bind_unix(path, 0o600).map(Socket::Unix).with_context(|| {
+        Address::Unix(path) => listen::bind_unix(path, unix_mode).map(Socket::Unix).with_context(|| {
             format!("cannot listen on {address}: another gateway, a file that is no socket, or no right to write there")
         }),
     }

@@ -2,6 +2,10 @@
 //! Given a request, hands back an answer or a refusal, and a trail of what happened.
 //! Never touches moka, hyper's client, files or clocks of its own: it asks the rooms, in the order `lib.rs` has them.
 
+mod ambient;
+
+pub use ambient::Ambient;
+
 mod beside;
 
 mod door;
@@ -141,8 +145,13 @@ pub trait Dials: Connect + Clone + Send + Sync + 'static {}
 impl<C: Connect + Clone + Send + Sync + 'static> Dials for C {}
 
 impl<C: Dials> Gateway<C> {
-    /// Answers one request; a refusal is an answer too.
-    pub async fn serve(self: &Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    /// Answers one request; a refusal is an answer too. `ambient` is what its listener says of requests without a token.
+    pub async fn serve(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        ambient: Option<&Ambient>,
+    ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let now = self.clock.now();
         let method = parts.method.clone();
@@ -155,7 +164,7 @@ impl<C: Dials> Gateway<C> {
         let mut end = Box::new(End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail });
         // What stands there if the caller leaves meanwhile, and this with it.
         (end.trail.status, end.trail.cause) = (caller_left(), CALLER_LEFT);
-        let answered = self.answer((&mut parts, asks), body, now, &mut end.trail).await;
+        let answered = self.answer((&mut parts, asks), body, ambient, now, &mut end.trail).await;
         let trail = &mut end.trail;
         if trail.cause == CALLER_LEFT {
             trail.cause = "";
@@ -187,11 +196,12 @@ impl<C: Dials> Gateway<C> {
         self: &Arc<Self>,
         (parts, asks): (&mut Parts, Asks),
         body: Incoming,
+        ambient: Option<&Ambient>,
         mut now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let target = Target::parse(&parts.uri)?;
-        let caller = self.identify(&parts.headers, trail.peer.ip(), now)?;
+        let caller = self.identify(parts, trail.peer.ip(), ambient, now)?;
         trail.caller = Some(Arc::clone(&caller));
         trail.turn = Some(self.turns.admit(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?);
         let grant = match self.resolve(caller, &target, &parts.method, trail)? {

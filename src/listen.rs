@@ -2,6 +2,8 @@
 //! Given an address and something that answers, hands back a bound socket whose connections are served within limits.
 //! Never looks at a path or a token; generic over the connection, so that tests use pipes.
 
+mod host;
+
 mod pace;
 
 mod socket;
@@ -29,7 +31,8 @@ use crate::clock::Clock;
 use pace::{Paced, Paces, Wish};
 use socket::Accepting;
 
-pub use socket::{Address, ON_THIS_MACHINE, Socket, bind, bind_unix};
+pub use host::Host;
+pub use socket::{Address, ON_THIS_MACHINE, Peer, Socket, bind, bind_unix};
 
 /// What is answered behind the socket. One copy serves one connection.
 pub trait Door: Clone + Send + Sync + 'static {

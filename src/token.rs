@@ -16,6 +16,8 @@ pub mod verify;
 
 pub mod operator;
 
+pub mod ambient;
+
 mod remembered;
 
 use std::collections::HashMap;
@@ -103,7 +105,7 @@ impl Caller {
         &self.name
     }
 
-    /// The id of the token it came with (RFC 7519 §4.1.7).
+    /// The id of the token it came with (RFC 7519 §4.1.7), or [`ambient::ID`].
     pub fn jti(&self) -> &str {
         &self.jti
     }
@@ -177,6 +179,8 @@ struct Allowed {
     scopes: Scopes,
     bounds: Bounds,
     seat: Seat,
+    /// Who it is without a token.
+    ambient: Arc<Caller>,
 }
 
 /// The door: knows the keys, the callers and the tokens seen lately.
@@ -198,9 +202,20 @@ impl Tokens {
             .enumerate()
             .map(|(place, policy)| {
                 let scopes = names.set_of(policy.scopes.iter().map(String::as_str));
-                let name = Arc::from(policy.name.as_str());
+                let name: Arc<str> = Arc::from(policy.name.as_str());
                 let seat = Seat { place, priority: policy.priority };
-                (policy.name.clone(), Allowed { name, scopes, bounds: policy.bounds.clone(), seat })
+                let ambient = Arc::new(Caller {
+                    name: Arc::clone(&name),
+                    jti: ambient::ID.into(),
+                    scopes: ambient::scopes_of(policy, &names),
+                    bounds: policy.bounds.clone(),
+                    expires: u64::MAX,
+                    kid: Box::default(),
+                    issued: u64::MAX,
+                    checked: AtomicU64::new(0),
+                    seat,
+                });
+                (policy.name.clone(), Allowed { name, scopes, bounds: policy.bounds.clone(), seat, ambient })
             })
             .collect();
         Self { settings, ring, names, policies, revoked: Arc::default(), seen: Remembered::new() }

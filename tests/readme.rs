@@ -88,7 +88,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let place = Self { folder, ports, background: Vec::new() };
         std::fs::create_dir(place.path().join("config")).unwrap();
-        for name in ["local.toml", "shared.toml", "reference.toml"] {
+        for name in ["local.toml", "shared.toml", "sidecar.toml", "reference.toml"] {
             let text = std::fs::read_to_string(Path::new("config").join(name)).unwrap();
             std::fs::write(place.path().join("config").join(name), place.moved(&text)).unwrap();
         }

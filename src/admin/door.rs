@@ -18,7 +18,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::authority::Authority;
 use crate::gateway::{Dials, Gateway};
-use crate::listen::Door;
+use crate::listen::{Door, Peer};
 use crate::token::operator::Operator;
 
 use super::guard::{self, Own};
@@ -66,7 +66,7 @@ impl Door for Admin {
         let answered = tokio::spawn(self.limited.clone().oneshot((request, peer))).await;
         // The only errors there are come from the limits.
         answered.unwrap_or_else(|error| Err(error.into())).unwrap_or_else(|error| {
-            tracing::warn!(target: "audit", %peer, refused = %error, "audit: administration refused");
+            tracing::warn!(target: "audit", peer = %Peer(peer), refused = %error, "audit: administration refused");
             response(Err(Refused::Busy))
         })
     }
@@ -94,11 +94,11 @@ impl<C: Dials> Desk<C> {
         let (method, path) = (parts.method.as_str(), shortened(parts.uri.path()));
         match &result {
             Ok(reply) => {
-                tracing::info!(target: "audit", actor, jti, %peer, method, path, done = reply.done, "audit: administration");
+                tracing::info!(target: "audit", actor, jti, peer = %Peer(peer), method, path, done = reply.done, "audit: administration");
             }
             Err(refused) => {
                 let refused = refused.word();
-                tracing::warn!(target: "audit", actor, jti, %peer, method, path, refused, "audit: administration refused");
+                tracing::warn!(target: "audit", actor, jti, peer = %Peer(peer), method, path, refused, "audit: administration refused");
             }
         }
         response(result)

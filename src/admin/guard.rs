@@ -2,11 +2,13 @@
 //! Given its head, hands back nothing, or why it looks like a web page's doing.
 //! Never looks at a token: whoever is led here by a browser is refused before that.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
 use http::uri::{Authority, Uri};
+
+use crate::listen::Host;
 
 use super::reply::Refused;
 
@@ -35,23 +37,11 @@ pub(super) fn check(own: &Own, uri: &Uri, headers: &HeaderMap) -> Result<(), Ref
 
 impl Own {
     fn is(&self, named: &Authority) -> bool {
-        let host = named.host();
-        // Nothing else may stand there: no user, and nothing behind a bracket.
-        let whole = named.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        if named.as_str() != whole {
-            return false;
-        }
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let address = match bare {
-            Some(inside) => inside.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-            None => host.parse::<IpAddr>().ok(),
-        };
-        match address {
-            Some(ip) => ip.is_loopback() || self.address.is_some_and(|own| own.is_unspecified() || own == ip),
-            None => {
-                let public = self.public.as_deref();
-                host.eq_ignore_ascii_case("localhost") || public.is_some_and(|name| name.eq_ignore_ascii_case(host))
-            }
+        match Host::of(named) {
+            Some((host, _)) if host.is_local() => true,
+            Some((Host::Address(ip), _)) => self.address.is_some_and(|own| own.is_unspecified() || own == ip),
+            Some((Host::Name(name), _)) => self.public.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name)),
+            None => false,
         }
     }
 }

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health, Own};
 use crate::authority::{self, Authority};
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::gateway::Ambient;
 use crate::gateway::respond::Body;
 use crate::listen::{Address, Door, Limits, Listener, Socket};
 
@@ -35,6 +36,7 @@ const KEY_WATCH: Duration = Duration::from_secs(1);
 struct Public {
     house: Arc<House>,
     authority: Arc<Authority>,
+    ambient: Option<Arc<Ambient>>,
 }
 
 impl Door for Public {
@@ -42,7 +44,7 @@ impl Door for Public {
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         if !authority::is_for(request.uri().path()) {
-            return self.house.serve(request, peer).await;
+            return self.house.serve(request, peer, self.ambient.as_deref()).await;
         }
         let (routes, rules) = (&self.house.routes, &self.house.rules);
         let work = async |request| {
@@ -69,7 +71,9 @@ pub struct Serving {
     admin: tokio::task::JoinHandle<()>,
     /// Closes the admin door, last of those that change anything.
     admin_closed: CancellationToken,
-    /// The file of its Unix socket.
+    /// The files of the public Unix sockets.
+    public_files: Vec<PathBuf>,
+    /// The file of the admin door's Unix socket.
     admin_file: Option<PathBuf>,
     drain_delay: Duration,
     grace: Duration,
@@ -92,7 +96,7 @@ pub fn serve(
     house: Arc<House>,
     authority: Arc<Authority>,
     config: &Config,
-    public: Vec<TcpListener>,
+    public: Vec<Socket>,
     health: TcpListener,
     admin: Socket,
 ) -> anyhow::Result<Serving> {
@@ -108,12 +112,17 @@ pub fn serve(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     };
+    let ambient = ambient_callers(config, &public)?;
     let mut workers = Vec::with_capacity(count);
-    let public_door = Public { house: Arc::clone(&house), authority: Arc::clone(&authority) };
     for nth in 0..count {
-        let sockets = public.iter().map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>().context("listeners")?;
-        let listener = Listener::new(public_door.clone(), limits, house.clock, Arc::clone(&open));
-        workers.push(worker(nth, listener, sockets, closed.clone(), Arc::clone(&house))?);
+        let mut served = Vec::with_capacity(public.len());
+        for (socket, ambient) in public.iter().zip(&ambient) {
+            let door =
+                Public { house: Arc::clone(&house), authority: Arc::clone(&authority), ambient: ambient.clone() };
+            let listener = Listener::new(door, limits, house.clock, Arc::clone(&open));
+            served.push((listener, socket.try_clone().context("listeners")?));
+        }
+        workers.push(worker(nth, served, closed.clone(), Arc::clone(&house))?);
     }
     let ready = Arc::new(AtomicBool::new(true));
     let door = Health::new(Arc::clone(&house), Arc::clone(&authority), Arc::clone(&ready), open);
@@ -124,10 +133,8 @@ pub fn serve(
     let door = Admin::new(Arc::clone(&house), Arc::clone(&authority), own_names(config));
     let listener = Listener::new(door, Limits { connections: 64, ..limits }, house.clock, Arc::default());
     let admin = apart("admin", listener, admin, admin_closed.clone());
-    let admin_file = match &config.admin.listen {
-        Address::Unix(path) => Some(path.clone()),
-        Address::Tcp(_) => None,
-    };
+    let admin_file = unix_file(&config.admin.listen);
+    let public_files = config.listeners.iter().filter_map(|listener| unix_file(&listener.address)).collect();
     let (drain_delay, grace) = (config.server.drain_delay, config.server.shutdown_grace);
     let upkeep = tokio::spawn(Arc::clone(&authority).keep_up(super::authority::upkeep(config)));
     Ok(Serving {
@@ -140,6 +147,7 @@ pub fn serve(
         health,
         admin,
         admin_closed,
+        public_files,
         admin_file,
         drain_delay,
         grace,
@@ -158,6 +166,32 @@ fn apart<D: Door>(
             tracing::error!(%error, listener = name, "a listener failed");
         }
     })
+}
+
+/// What each public listener says of requests without a token, by the port that it really has.
+fn ambient_callers(config: &Config, public: &[Socket]) -> anyhow::Result<Vec<Option<Arc<Ambient>>>> {
+    let of = |(listener, socket): (&config::Listener, &Socket)| {
+        let port = match socket {
+            Socket::Tcp(socket) => Some(socket.local_addr().context("listeners")?.port()),
+            Socket::Unix(_) => None,
+        };
+        Ok(listener.ambient.clone().map(|caller| Arc::new(Ambient::new(caller, port))))
+    };
+    config.listeners.iter().zip(public).map(of).collect()
+}
+
+fn unix_file(address: &Address) -> Option<PathBuf> {
+    match address {
+        Address::Unix(path) => Some(path.clone()),
+        Address::Tcp(_) => None,
+    }
+}
+
+/// Removes the files of sockets, before these are closed: after that another gateway may have put its own there.
+fn remove(files: impl IntoIterator<Item = PathBuf>) {
+    for file in files {
+        let _ = std::fs::remove_file(file);
+    }
 }
 
 /// Under which names the admin door may be called.
@@ -195,8 +229,7 @@ type Worker = (std::thread::JoinHandle<()>, oneshot::Receiver<()>);
 
 fn worker(
     nth: usize,
-    listener: Listener<Public>,
-    sockets: Vec<TcpListener>,
+    doors: Vec<(Listener<Public>, Socket)>,
     closed: CancellationToken,
     house: Arc<House>,
 ) -> anyhow::Result<Worker> {
@@ -205,8 +238,8 @@ fn worker(
     let work = move || {
         runtime.block_on(async {
             let mut served = tokio::task::JoinSet::new();
-            for socket in sockets {
-                let (listener, closed) = (listener.clone(), closed.clone());
+            for (listener, socket) in doors {
+                let closed = closed.clone();
                 served.spawn(async move { listener.serve(socket, closed).await });
             }
             while let Some(ended) = served.join_next().await {
@@ -233,6 +266,7 @@ impl Serving {
         if patiently {
             clock.sleep_until(clock.tick().plus(self.drain_delay).min(until)).await;
         }
+        remove(self.public_files);
         self.closed.cancel();
         let mut ended = Ended::Clean;
         for (_, worker) in self.workers {
@@ -240,10 +274,7 @@ impl Serving {
                 ended = Ended::CutOff;
             }
         }
-        // Before the socket is closed: after that another gateway may have put its own there.
-        if let Some(path) = self.admin_file {
-            let _ = std::fs::remove_file(path);
-        }
+        remove(self.admin_file);
         self.admin_closed.cancel();
         if clock.until(until, self.admin).await.is_err() {
             ended = Ended::CutOff;

@@ -3,7 +3,6 @@
 //! Never looks at the machine: no file is opened, no name resolved.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use super::Config;
 use super::callers::LONGEST_WITHOUT_STATE;
@@ -23,6 +22,7 @@ const SPECIAL_SCOPES: [&str; 4] = ["pii:read", "write", "cache:refresh", "gatewa
 pub(super) fn all(config: &Config, notes: &Notes) {
     clear_text(config, notes);
     same_address_twice(config, notes);
+    ambient(config, notes);
     routes(config, notes);
     scopes(config, notes);
     lifetimes(config, notes);
@@ -50,8 +50,7 @@ fn is_one_of_the_seven(key: &str) -> bool {
 
 fn clear_text(config: &Config, notes: &Notes) {
     for (index, listener) in config.listeners.iter().enumerate() {
-        let local = listener.address.ip().is_loopback();
-        if !local && listener.tls.is_none() && !listener.allow_clear_text {
+        if !listener.address.is_local() && listener.tls.is_none() && !listener.allow_clear_text {
             let reason = "clear text off loopback; set allow_clear_text = true where something in front speaks TLS";
             notes.fault(&format!("listeners[{index}].address"), reason);
         }
@@ -69,16 +68,15 @@ fn clear_text(config: &Config, notes: &Notes) {
 
 fn same_address_twice(config: &Config, notes: &Notes) {
     let listeners = config.listeners.iter().enumerate();
-    let mut doors: Vec<(String, SocketAddr)> =
-        listeners.map(|(index, listener)| (format!("listeners[{index}].address"), listener.address)).collect();
-    doors.push(("health.listen".to_owned(), config.health.listen));
-    if let Address::Tcp(address) = config.admin.listen {
-        doors.push(("admin.listen".to_owned(), address));
-    }
-    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    let mut doors: Vec<(String, Address)> =
+        listeners.map(|(index, listener)| (format!("listeners[{index}].address"), listener.address.clone())).collect();
+    doors.push(("health.listen".to_owned(), Address::Tcp(config.health.listen)));
+    doors.push(("admin.listen".to_owned(), config.admin.listen.clone()));
+    let mut taken: BTreeMap<Address, String> = BTreeMap::new();
     for (key, address) in doors {
         // Port 0 is a free port of the system's choice: never the same twice.
-        if address.port() == 0 || notes.is_faulty(&key) {
+        let any = matches!(address, Address::Tcp(address) if address.port() == 0);
+        if any || notes.is_faulty(&key) {
             continue;
         }
         match taken.get(&address) {
@@ -90,6 +88,22 @@ fn same_address_twice(config: &Config, notes: &Notes) {
     }
     if config.listeners.is_empty() && !notes.is_faulty_within("listeners") {
         notes.fault("listeners", "at least one public listener is wanted");
+    }
+}
+
+/// Rights without a token are for this machine alone, and for a caller that there is.
+fn ambient(config: &Config, notes: &Notes) {
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let Some(name) = &listener.ambient else { continue };
+        let key = format!("listeners[{index}].ambient");
+        if !listener.address.is_local() {
+            let reason = "requests without a token have rights here, so others must not reach it; listen on a loopback address or a Unix socket";
+            notes.fault(&key, reason);
+        } else if !config.callers.iter().any(|caller| caller.name == *name) && !notes.is_faulty_within("callers") {
+            let names = config.callers.iter().map(|caller| caller.name.as_str());
+            let hint = nearest(name, names).map(|near| format!("; did you mean `{near}`?"));
+            notes.fault(&key, format!("no [[callers]] table has this name{}", hint.unwrap_or_default()));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::notes::Notes;
 use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
@@ -17,6 +18,9 @@ use crate::listen::Address;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+
+/// Longer paths do not fit into the system's socket addresses (108 bytes, one of them the end).
+const UNIX_PATH: usize = 107;
 
 /// `[server]`: what holds for every connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,7 +111,7 @@ fn public_url(value: &Value) -> Result<String, String> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Permissions of a Unix socket, as `chmod` counts them.
     pub unix_mode: u32,
     /// Whether clear text may be spoken off loopback (something in front of it speaks TLS).
@@ -131,7 +135,13 @@ pub struct Tls {
 
 impl Default for Listener {
     fn default() -> Self {
-        Self { address: loopback(8080), unix_mode: 0o600, allow_clear_text: false, ambient: None, tls: None }
+        Self {
+            address: Address::Tcp(loopback(8080)),
+            unix_mode: 0o600,
+            allow_clear_text: false,
+            ambient: None,
+            tls: None,
+        }
     }
 }
 
@@ -146,7 +156,7 @@ impl Listener {
     fn read(mut t: Table<'_>) -> Self {
         let d = Self::default();
         let listener = Self {
-            address: t.get("address", words::address).unwrap_or(d.address),
+            address: t.get("address", place(t.notes)).unwrap_or(d.address),
             unix_mode: t.get("unix_mode", unix_mode).unwrap_or(d.unix_mode),
             allow_clear_text: t.get("allow_clear_text", words::truth).unwrap_or(d.allow_clear_text),
             ambient: t.get("ambient", words::optional).flatten(),
@@ -215,14 +225,8 @@ impl Default for Admin {
 impl Admin {
     pub(super) fn read(mut t: Table<'_>) -> Self {
         let d = Self::default();
-        let notes = t.notes;
-        let listen = |value: &Value| match words::text(value)?.strip_prefix("unix:") {
-            Some("") => Err("a Unix socket is written as \"unix:/path\"".to_owned()),
-            Some(path) => Ok(Address::Unix(notes.resolve(path))),
-            None => words::address(value).map(Address::Tcp),
-        };
         let admin = Self {
-            listen: t.get("listen", listen).unwrap_or(d.listen),
+            listen: t.get("listen", place(t.notes)).unwrap_or(d.listen),
             allow_clear_text: t.get("allow_clear_text", words::truth).unwrap_or(d.allow_clear_text),
         };
         t.finish();
@@ -233,6 +237,21 @@ impl Admin {
         page.head("[admin]");
         page.line("listen", self.listen.to_string());
         page.line("allow_clear_text", self.allow_clear_text);
+    }
+}
+
+/// An IP address and a port, or the path of a Unix socket.
+fn place(notes: &Notes) -> impl Fn(&Value) -> Result<Address, String> {
+    move |value| match words::text(value)?.strip_prefix("unix:") {
+        Some("") => Err("a Unix socket is written as \"unix:/path\"".to_owned()),
+        Some(path) => {
+            let path = notes.resolve(path);
+            if path.as_os_str().len() > UNIX_PATH {
+                return Err(format!("a Unix socket's whole path has at most {UNIX_PATH} bytes; choose a shorter one"));
+            }
+            Ok(Address::Unix(path))
+        }
+        None => words::address(value).map(Address::Tcp),
     }
 }
 

@@ -7,10 +7,6 @@ use super::inside::Telemetry;
 use super::notes::Notes;
 use super::partner::UpstreamKind;
 
-/// Why no address is a Unix socket's.
-pub(super) const UNIX_ADDRESS: &str =
-    "a Unix socket is available for admin.listen only in this version; use a loopback address";
-
 const NO_EFFECT: &str = "has no effect in this version";
 
 /// Settings that must not be ignored, since something would be less safe than the file says.
@@ -22,7 +18,6 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
     };
     for (index, listener) in config.listeners.iter().enumerate() {
         no(listener.tls.is_some(), format!("listeners[{index}].tls"), "TLS on a listener");
-        no(listener.ambient.is_some(), format!("listeners[{index}].ambient"), "an ambient caller");
     }
     let upstream = &config.upstream;
     no(upstream.kind == UpstreamKind::Hub, "upstream.kind".to_owned(), "a hub as upstream");

@@ -17,6 +17,7 @@ const LEAST: &str = "[upstream]\nurl = \"https://partner.example\"\napi_key_file
 const REFERENCE: &str = include_str!("../../config/reference.toml");
 const LOCAL: &str = include_str!("../../config/local.toml");
 const SHARED: &str = include_str!("../../config/shared.toml");
+const SIDECAR: &str = include_str!("../../config/sidecar.toml");
 
 fn given(text: &str) -> Given {
     Given { text: Some(text.to_owned()), ..Given::default() }
@@ -90,8 +91,8 @@ fn the_settings_shown_in_comments_read_well_or_are_not_yet_available() {
 }
 
 #[test]
-fn local_and_shared_load_without_fault_or_warning() {
-    for text in [LOCAL, SHARED] {
+fn the_examples_load_without_fault_or_warning() {
+    for text in [LOCAL, SHARED, SIDECAR] {
         assert_eq!(loaded(text).warnings, []);
     }
     assert_eq!(loaded(LOCAL).upstream.url, "http://127.0.0.1:9534/");
@@ -232,6 +233,21 @@ fn the_admin_door_is_an_address_or_a_unix_socket() {
 }
 
 #[test]
+fn a_listener_is_an_address_or_a_unix_socket_whose_path_the_system_can_hold() {
+    let at = |address: &str| {
+        let text = format!("{LEAST}[[listeners]]\naddress = {address:?}");
+        load(Given { file: Some("/etc/gateway/gateway.toml".into()), ..given(&text) })
+    };
+    let of = |address: &str| at(address).unwrap_or_else(|faults| panic!("{faults}")).listeners[0].address.to_string();
+    assert_eq!(of("localhost:1"), "127.0.0.1:1");
+    assert_eq!(of("unix:run/public"), "unix:/etc/gateway/run/public");
+    let longest = format!("unix:/{}", "a".repeat(106));
+    assert_eq!(of(&longest), longest);
+    let faults = at(&format!("{longest}a")).unwrap_err().to_string();
+    assert!(faults.contains("at most 107 bytes"), "{faults}");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_a_fault() {
     let folder = tempfile::tempdir().unwrap();
     let file = Some(folder.path().join("absent.toml"));
@@ -247,8 +263,9 @@ fn a_rendered_configuration_reads_as_the_same() {
                  [[trust]]\nissuer = \"i\"\njwks_url = \"http://localhost:1/keys\"\nca_file = \"c\"\naudience = \"us\"\n\
                  [[callers]]\nname = \"b\"\nscopes = [\"write\"]\nclients = [\"*\"]\nproviders = [\"*\"]\n\
                  subjects = [{ issuer = \"i\", sub = \"s\" }]\npriority = \"batch\"\n\
+                 [[listeners]]\naddress = \"unix:/run/public\"\nunix_mode = \"0660\"\nambient = \"b\"\n\
                  [admin]\nlisten = \"unix:/run/a b\"\nallow_clear_text = true\n";
-    for text in [LEAST, LOCAL, SHARED, REFERENCE, &format!("{LEAST}{extra}")] {
+    for text in [LEAST, LOCAL, SHARED, SIDECAR, REFERENCE, &format!("{LEAST}{extra}")] {
         let mut before = loaded(text);
         let mut after = loaded(&before.render());
         before.warnings.clear();

@@ -11,7 +11,6 @@ use http::Uri;
 use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 
-use super::not_yet;
 use super::tree::Value;
 use crate::gcra::Rate;
 
@@ -142,9 +141,6 @@ pub(super) fn rate(value: &Value) -> Result<Rate, String> {
 /// An address of this machine to listen on.
 pub(super) fn address(value: &Value) -> Result<SocketAddr, String> {
     let text = text(value)?;
-    if text.starts_with("unix:") {
-        return Err(not_yet::UNIX_ADDRESS.to_owned());
-    }
     let text = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
         None => text,

@@ -8,24 +8,38 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::HeaderName;
+use http::request::Parts;
 
 use crate::clock::{Now, Tick};
 use crate::quota::Limit;
-use crate::token::{Caller, Recalled};
+use crate::token::ambient::shows_nothing;
+use crate::token::{Caller, Recalled, Unidentified};
 use crate::trail::Trail;
 
 use super::refusal::Refusal;
-use super::{Dials, Gateway};
+use super::{Ambient, Dials, Gateway};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STANDING: HeaderName = HeaderName::from_static("ratelimit");
 
 impl<C: Dials> Gateway<C> {
     /// The caller behind a token. One that is not remembered costs a signature, and a bad one its peer's patience.
-    pub(super) fn identify(&self, headers: &HeaderMap, peer: IpAddr, now: Now) -> Result<Arc<Caller>, Refusal> {
-        match self.tokens.recall(headers, now)? {
-            Recalled::Caller(caller) => Ok(caller),
-            Recalled::Unseen(token) => self.examine(token, peer, now),
+    /// Without any token it is the listener's ambient caller, if it has one.
+    pub(super) fn identify(
+        &self,
+        parts: &Parts,
+        peer: IpAddr,
+        ambient: Option<&Ambient>,
+        now: Now,
+    ) -> Result<Arc<Caller>, Refusal> {
+        match (self.tokens.recall(&parts.headers, now), ambient) {
+            (Ok(Recalled::Caller(caller)), _) => Ok(caller),
+            (Ok(Recalled::Unseen(token)), _) => self.examine(token, peer, now),
+            (Err(Unidentified::Missing), Some(ambient)) if shows_nothing(&parts.headers) => {
+                ambient.judge(&parts.uri, &parts.headers)?;
+                Ok(self.tokens.ambient(ambient.caller())?)
+            }
+            (Err(why), _) => Err(why.into()),
         }
     }
 

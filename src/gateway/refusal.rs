@@ -24,6 +24,8 @@ pub enum Refusal {
     Ambiguous,
     /// No caller.
     Unidentified(Unidentified),
+    /// No token, on a listener with an ambient caller, and it may not be a program of this machine that asks.
+    Ambient,
     /// A token that nobody has seen, of a peer that sent too many bad ones.
     BadTokens {
         /// When the next one is examined.

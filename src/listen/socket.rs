@@ -12,6 +12,17 @@ use std::path::{Path, PathBuf};
 /// Who comes through a Unix socket: this machine, without a port.
 pub const ON_THIS_MACHINE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+/// Who connected, as logs call them: an address and a port, or `unix`.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No TCP connection comes from port 0.
+        if self.0 == ON_THIS_MACHINE { f.write_str("unix") } else { self.0.fmt(f) }
+    }
+}
+
 /// An address of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Address {
@@ -47,6 +58,19 @@ pub enum Socket {
     Tcp(std::net::TcpListener),
     /// Of a path; its file is removed by whoever bound it.
     Unix(std::os::unix::net::UnixListener),
+}
+
+impl Socket {
+    /// The same socket once more, for one more worker.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+        }
+    }
 }
 
 impl From<std::net::TcpListener> for Socket {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::listen::Peer;
+
 use super::count::Counts;
 use super::{Outcome, Trail};
 
@@ -125,7 +127,7 @@ fn json(out: &mut String, trail: &Trail, took: Duration, counts: &Counts) -> std
     write!(
         out,
         r#"{{"time":"{time:.3}","peer":"{}","method":"{}","route":"{}""#,
-        trail.peer,
+        Peer(trail.peer),
         trail.method,
         counts.route(trail.route)
     )?;

@@ -152,6 +152,8 @@ fn commands_prove_themselves_by_the_keys_over_tcp_and_unix_sockets() {
         assert!(output.status.success(), "{}", said(&output));
         let stats: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(stats["entries"], 0, "{stats}");
+        let peer = if listen.is_some() { r#""peer":"unix""# } else { r#""peer":"127.0.0.1:"# };
+        wait_for("the audit line", || gateway.program.err().contains(peer).then_some(()));
     }
 }
 

@@ -53,4 +53,6 @@ mod http_cache;
 
 mod quota;
 
+mod ambient;
+
 mod house;

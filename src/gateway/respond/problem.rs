@@ -37,6 +37,12 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "Send one token, as Authorization: Bearer or in X-Reseller-Api-Key.".into(),
         ),
         Refusal::Unidentified(why) => return unidentified(*why),
+        Refusal::Ambient => (
+            StatusCode::FORBIDDEN,
+            "ambient",
+            "Not without a token",
+            "Without a token, only programs on this machine are answered here: the Host is localhost or a loopback address with this listener's port, and nothing is a web page's (Origin, Sec-Fetch-Site) or a proxy's (Forwarded, X-Forwarded-*, X-Real-IP, Via). Send a token, or ask directly.".into(),
+        ),
         Refusal::BadTokens { .. } => (
             StatusCode::TOO_MANY_REQUESTS,
             "bad-tokens",

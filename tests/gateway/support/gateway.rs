@@ -118,6 +118,7 @@ pub(crate) struct Setup {
     admin: Option<String>,
     /// Whether `server.public_url` is where it really listens.
     own_url: bool,
+    doors: Vec<Table>,
 }
 
 impl Setup {
@@ -149,7 +150,8 @@ impl Setup {
             providers = ["*"]
         "#;
         let table = text.parse().unwrap();
-        Self { table, key: format!("{REAL_KEY}\n"), admin: None, own_url: false }.set("upstream.url", url)
+        Self { table, key: format!("{REAL_KEY}\n"), admin: None, own_url: false, doors: vec![Table::new()] }
+            .set("upstream.url", url)
     }
 
     /// Sets a dotted key.
@@ -191,6 +193,18 @@ impl Setup {
         self
     }
 
+    /// Further settings of the public listener, beside its address.
+    pub(crate) fn door(mut self, settings: &str) -> Self {
+        self.doors[0] = settings.parse().unwrap();
+        self
+    }
+
+    /// One more public listener, with these settings.
+    pub(crate) fn one_more_door(mut self, settings: &str) -> Self {
+        self.doors.push(settings.parse().unwrap());
+        self
+    }
+
     /// The text of the key's file.
     pub(crate) fn key_file(mut self, text: &str) -> Self {
         text.clone_into(&mut self.key);
@@ -205,8 +219,9 @@ impl Setup {
         for _ in 0..3 {
             let [public, health, admin] =
                 [free_port(), free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            let listener = Table::from_iter([("address".to_owned(), Value::from(public.to_string()))]);
-            setup = setup.set("listeners", vec![listener]).set("health.listen", health.to_string());
+            setup.doors[0].insert("address".to_owned(), Value::from(public.to_string()));
+            let doors = setup.doors.clone();
+            setup = setup.set("listeners", doors).set("health.listen", health.to_string());
             if setup.own_url {
                 setup = setup.set("server.public_url", format!("http://{public}"));
             }
