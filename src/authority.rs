@@ -44,7 +44,7 @@ use proof::{Failures, Proofs};
 use trust::Trusted;
 
 pub use desk::Undone;
-pub use door::is_for;
+pub use door::{Rooms, is_for};
 pub use proof::MOST_SECRETS;
 pub use upkeep::Upkeep;
 

@@ -385,9 +385,10 @@ impl Tokens {
             // Also where they are the policy's own today: it may be widened, and the token was not asked to follow.
             authorization_details: (!wish.bounds.are_all()).then(|| wish.bounds.details()),
         };
+        let bounds = wish.bounds.intersect(&policy.bounds);
         let kid = self.ring.signer(issued).ok_or(ring::RingError::Signature)?.kid.clone();
         let token = self.ring.sign(&claims)?;
-        if token.len() > LONGEST { Err(NotIssued::TooLong) } else { Ok(Issued { token, kid, claims }) }
+        if token.len() > LONGEST { Err(NotIssued::TooLong) } else { Ok(Issued { token, kid, bounds, claims }) }
     }
 
     /// What these tokens say of themselves.
@@ -433,6 +434,8 @@ pub struct Issued {
     pub token: String,
     /// The id of the key that signed it.
     pub kid: String,
+    /// What it reaches, by it and by its caller's policy of now.
+    pub bounds: Bounds,
     /// What it says.
     pub claims: Claims,
 }

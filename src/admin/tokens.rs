@@ -85,7 +85,7 @@ async fn issue(authority: &Authority, body: &[u8], actor: &str) -> Result<Reply,
         "jti": claims.jti,
         "caller": claims.client_id,
         "scope": claims.scope,
-        "authorization_details": claims.authorization_details,
+        "authorization_details": issued.bounds.details(),
         "expires": claims.exp,
     });
     Ok(Reply { body, done })

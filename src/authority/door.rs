@@ -9,14 +9,17 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::access::Rules;
 use crate::clock::Now;
+use crate::gcra::ComeBack;
+use crate::quota::Turns;
+use crate::quota::strangers::Strangers;
 use crate::route::Routes;
-use crate::token::{Caller, Unidentified};
+use crate::token::{Caller, Recalled, Unidentified};
 
 use super::Authority;
 use super::form::Form;
@@ -34,6 +37,19 @@ pub fn is_for(path: &str) -> bool {
         && (path.starts_with("/oauth/") || path.starts_with("/.well-known/") || path.starts_with("/-/"))
 }
 
+/// The rooms that `/-/me` looks into.
+#[derive(Clone, Copy)]
+pub struct Rooms<'h> {
+    /// What there is.
+    pub routes: &'h Routes,
+    /// Who may have it.
+    pub rules: &'h Rules,
+    /// What callers have left of their limits.
+    pub turns: &'h Turns,
+    /// Whose tokens turned out bad lately.
+    pub strangers: &'h Strangers,
+}
+
 /// An answer, who got it, and the word for the log if it is a refusal.
 pub struct Answered {
     /// The response.
@@ -46,18 +62,12 @@ pub struct Answered {
 
 impl Authority {
     /// Answers one request.
-    pub async fn answer(
-        &self,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-        routes: &Routes,
-        rules: &Rules,
-    ) -> Answered {
+    pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, rooms: Rooms<'_>) -> Answered {
         let now = self.clock.now();
         let (parts, body) = request.into_parts();
         let mut caller = None;
         let until = now.tick.plus(self.patience);
-        let work = self.lead(&parts, body, peer, now, (routes, rules), &mut caller);
+        let work = self.lead(&parts, body, peer, now, rooms, &mut caller);
         let found = self.clock.until(until, work).await;
         let found = found.unwrap_or(Err(Refused::Unavailable("it took too long; nothing was handed out")));
         match found {
@@ -83,7 +93,7 @@ impl Authority {
         body: Incoming,
         peer: SocketAddr,
         now: Now,
-        (routes, rules): (&Routes, &Rules),
+        rooms: Rooms<'_>,
         caller: &mut Option<Arc<Caller>>,
     ) -> Result<Response<Bytes>, Refused> {
         match parts.uri.path() {
@@ -101,14 +111,42 @@ impl Authority {
             }
             "/-/me" => {
                 reads(parts)?;
-                let found = self.tokens.identify(&parts.headers, now).map_err(|why| match why {
-                    Unidentified::Ambiguous => Refused::Request("two different tokens are sent"),
-                    why => Refused::Bearer(why),
-                })?;
-                let found = caller.insert(found);
-                Ok(refused::secret(rights::of(found, &self.tokens, routes, rules)))
+                let found = caller.insert(self.holder(&parts.headers, peer, now, rooms.strangers)?);
+                let mut said = rights::of(found, &self.tokens, rooms.routes, rooms.rules);
+                // Told in the words that every answer of the partner's API has in its head.
+                if let Some(told) = rooms.turns.tell(found, || now.tick)
+                    && let Some(members) = said.as_object_mut()
+                {
+                    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+                    members.insert("ratelimit_policy".to_owned(), text(&told.policy).into());
+                    members.insert("ratelimit".to_owned(), text(&told.standing).into());
+                }
+                Ok(refused::secret(said))
             }
             _ => Err(Refused::Path),
+        }
+    }
+
+    /// Whose token is in these headers? A bad one costs its peer's patience, as it does at the partner's paths.
+    fn holder(
+        &self,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+        now: Now,
+        strangers: &Strangers,
+    ) -> Result<Arc<Caller>, Refused> {
+        let refused = |why| match why {
+            Unidentified::Ambiguous => Refused::Request("two different tokens are sent"),
+            why => Refused::Bearer(why),
+        };
+        match self.tokens.recall(headers, now).map_err(refused)? {
+            Recalled::Caller(caller) => Ok(caller),
+            Recalled::Unseen(token) => {
+                let waits = |back: ComeBack| Refused::TooOften(back.at.since(now.tick));
+                strangers.may_try(peer.ip(), now.tick).map_err(waits)?;
+                let found = self.tokens.examine(token, now);
+                found.inspect_err(|_| strangers.failed(peer.ip(), now.tick)).map_err(refused)
+            }
         }
     }
 

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::json;
 
-use crate::token::bounds::Bounds;
+use crate::token::bounds::{Bound, Bounds};
 use crate::token::scope::is_given_unasked;
 use crate::token::{LONGEST, Wish};
 
 use super::Authority;
-use super::grant::{Asked, answer, scopes_in};
+use super::grant::{Asked, answer, bounds_in, scopes_in};
 use super::ledger::How;
 use super::refused::{self, Refused};
 use super::trust::Untrusted;
@@ -54,7 +54,7 @@ impl Authority {
             return Err(Refused::Request("client_id is not the caller that the subject token stands for"));
         }
         let issued = self.issue(&worth.wish, worth.how, asked.now).await?;
-        let mut said = answer(&issued, asked.now);
+        let mut said = answer(&issued, asked);
         if let Some(members) = said.as_object_mut() {
             members.insert("issued_token_type".to_owned(), json!(ACCESS_TOKEN));
         }
@@ -79,7 +79,7 @@ impl Authority {
         let wish = Wish {
             caller: caller.name().to_owned(),
             scopes,
-            bounds: caller.bounds().clone(),
+            bounds: within(caller.bounds(), &bounds_in(&asked.form)?)?,
             ttl: left.min(self.ttl_of(caller.name())),
         };
         Ok(Worth { wish, how: How::Exchange { from: caller.jti().to_owned() } })
@@ -105,9 +105,18 @@ impl Authority {
         let wish = Wish {
             caller: caller.clone(),
             scopes: scopes_in(&asked.form),
-            bounds: Bounds::default(),
+            bounds: bounds_in(&asked.form)?,
             ttl: self.ttl_of(caller),
         };
         Ok(Worth { wish, how: How::Subject { issuer, sub } })
     }
+}
+
+/// What is asked, inside what the subject token has; who asks for nothing gets that.
+fn within(has: &Bounds, asked: &Bounds) -> Result<Bounds, Refused> {
+    let beyond = |has: &Bound, asked: &Bound| !asked.is_all() && has.beyond(asked).is_some();
+    if beyond(&has.clients, &asked.clients) || beyond(&has.providers, &asked.providers) {
+        return Err(Refused::Details("a client or provider is not among those of the subject token"));
+    }
+    Ok(asked.intersect(has))
 }

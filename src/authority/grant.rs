@@ -20,6 +20,9 @@ use super::published::{CLIENT_CREDENTIALS, EXCHANGE};
 use super::refused::{self, Refused};
 use super::{Authority, Failed};
 
+/// The parameter and the member of RFC 9396.
+const DETAILS: &str = "authorization_details";
+
 /// What was asked, and from where.
 pub(super) struct Asked<'a> {
     pub(super) headers: &'a HeaderMap,
@@ -40,23 +43,27 @@ pub(super) fn scopes_in(form: &Form) -> Vec<String> {
     scopes
 }
 
+/// The bounds that `authorization_details` name (RFC 9396 §2); without it all, which is the caller's own.
+pub(super) fn bounds_in(form: &Form) -> Result<Bounds, Refused> {
+    let Some(text) = form.one(DETAILS) else { return Ok(Bounds::default()) };
+    serde_json::from_str(text).map_err(|_| {
+        Refused::Details("authorization_details is a list of one object: type account-api, with lists of ids in clients and providers")
+    })
+}
+
 impl Authority {
     /// `POST /oauth/token`.
     pub(super) async fn grant(&self, asked: &Asked<'_>) -> Result<Response<Bytes>, Refused> {
         let kind = asked.form.one("grant_type").ok_or(Refused::Request("grant_type is missing"))?;
         self.is_for_us(&asked.form)?;
-        // Bounds cannot be held yet, so a wish for them may not be passed over.
-        if asked.form.one("authorization_details").is_some() {
-            return Err(Refused::Details("this version grants no bounds; leave authorization_details out"));
-        }
         match kind {
             CLIENT_CREDENTIALS => {
                 let caller = self.prove(asked)?.ok_or(Refused::Client)?;
                 let ttl = self.ttl_of(&caller);
-                let (scopes, bounds) = (scopes_in(&asked.form), Bounds::default());
+                let (scopes, bounds) = (scopes_in(&asked.form), bounds_in(&asked.form)?);
                 let wish = Wish { caller: caller.to_string(), scopes, bounds, ttl };
                 let issued = self.issue(&wish, How::Secret, asked.now).await?;
-                Ok(refused::secret(answer(&issued, asked.now)))
+                Ok(refused::secret(answer(&issued, asked)))
             }
             EXCHANGE => self.exchange(asked).await,
             _ => Err(Refused::GrantType),
@@ -105,14 +112,25 @@ impl Authority {
     }
 }
 
-/// The successful answer of RFC 6749 §5.1.
-pub(super) fn answer(issued: &Issued, now: Now) -> serde_json::Value {
-    json!({
+/// The successful answer of RFC 6749 §5.1; of the bounds it says what was granted (RFC 9396 §7).
+pub(super) fn answer(issued: &Issued, asked: &Asked<'_>) -> serde_json::Value {
+    let mut said = json!({
         "access_token": issued.token,
         "token_type": "Bearer",
-        "expires_in": issued.claims.exp.saturating_sub(now.unix()),
+        "expires_in": issued.claims.exp.saturating_sub(asked.now.unix()),
         "scope": issued.claims.scope,
-    })
+    });
+    if asked.form.one(DETAILS).is_some() || !issued.bounds.are_all() {
+        tell_bounds(&mut said, &issued.bounds);
+    }
+    said
+}
+
+/// Adds bounds to an object under the name that RFC 9396 gives them.
+pub(super) fn tell_bounds(said: &mut serde_json::Value, bounds: &Bounds) {
+    if let Some(members) = said.as_object_mut() {
+        members.insert(DETAILS.to_owned(), bounds.details());
+    }
 }
 
 impl From<Unreadable> for Refused {

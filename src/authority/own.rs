@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::token::{Caller, Unidentified};
 
 use super::Authority;
-use super::grant::Asked;
+use super::grant::{Asked, tell_bounds};
 use super::refused::{self, Refused};
 
 impl Authority {
@@ -57,10 +57,10 @@ impl Authority {
         })
     }
 
-    /// RFC 7662 §2.2, with the effective scopes.
+    /// RFC 7662 §2.2, with the effective scopes and bounds.
     fn active(&self, caller: &Caller) -> Value {
         let settings = self.tokens.settings();
-        json!({
+        let mut said = json!({
             "active": true,
             "scope": self.tokens.names_in(caller.scopes()).join(" "),
             "client_id": caller.name(),
@@ -71,6 +71,10 @@ impl Authority {
             "iat": caller.issued(),
             "exp": caller.expires(),
             "jti": caller.jti(),
-        })
+        });
+        if !caller.bounds().are_all() {
+            tell_bounds(&mut said, caller.bounds());
+        }
+        said
     }
 }

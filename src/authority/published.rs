@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::token::bounds;
 use crate::token::ring::Ring;
 
 /// The grants of RFC 6749 §4.4 and RFC 8693.
@@ -20,6 +21,7 @@ pub(super) fn metadata(issuer: &str, scopes: &[String]) -> Value {
         "introspection_endpoint": format!("{issuer}/oauth/introspect"),
         "revocation_endpoint": format!("{issuer}/oauth/revoke"),
         "scopes_supported": scopes,
+        "authorization_details_types_supported": [bounds::TYPE],
         // Required, and empty: there is no authorization endpoint.
         "response_types_supported": [],
         "grant_types_supported": [CLIENT_CREDENTIALS, EXCHANGE],

@@ -32,6 +32,7 @@ pub fn of(caller: &Arc<Caller>, tokens: &Tokens, routes: &Routes, rules: &Rules)
         "issued_at": stamp(caller.issued()),
         "expires_at": stamp(caller.expires()),
         "scopes": tokens.names_in(caller.scopes()),
+        "authorization_details": caller.bounds().details(),
         "routes": listed.collect::<Vec<_>>(),
     })
 }

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health, Own};
-use crate::authority::{self, Authority};
+use crate::authority::{self, Authority, Rooms};
 use crate::config::{self, Config};
 use crate::gateway::Ambient;
 use crate::gateway::respond::Body;
@@ -46,9 +46,11 @@ impl Door for Public {
         if !authority::is_for(request.uri().path()) {
             return self.house.serve(request, peer, self.ambient.as_deref()).await;
         }
-        let (routes, rules) = (&self.house.routes, &self.house.rules);
+        let house = &self.house;
+        let rooms =
+            Rooms { routes: &house.routes, rules: &house.rules, turns: &house.turns, strangers: &house.strangers };
         let work = async |request| {
-            let answered = self.authority.answer(request, peer, routes, rules).await;
+            let answered = self.authority.answer(request, peer, rooms).await;
             (answered.response, answered.caller, answered.cause)
         };
         self.house.beside(request, peer, work).await

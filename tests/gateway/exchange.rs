@@ -9,12 +9,12 @@ use crate::authority::{partner, secret, two_callers};
 use crate::support::{Answer, CLIENTS, Gateway, Issuer, Partner, Reply, Setup, unix, wait_for};
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
+pub(crate) const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const CLUSTER: &str = "https://kubernetes.default.svc";
 const SUBJECT: &str = "system:serviceaccount:billing:api";
 
-fn exchange(gateway: &Gateway, token: &str, kind: &str, more: &[(&str, &str)]) -> Answer {
+pub(crate) fn exchange(gateway: &Gateway, token: &str, kind: &str, more: &[(&str, &str)]) -> Answer {
     let mut form = vec![("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", kind)];
     form.extend_from_slice(more);
     gateway.post("/oauth/token", &[], &form)

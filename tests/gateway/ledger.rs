@@ -70,7 +70,8 @@ fn what_was_answered_survives_being_killed_at_any_instant() {
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&listed.stdout).unwrap();
     assert!(rows.len() >= good.len() + taken.len(), "{} rows", rows.len());
     for token in &taken {
-        assert_eq!(gateway.read(token, "/-/me").status, 401);
+        // So many bad ones from one address are not even looked at any more.
+        assert!(matches!(gateway.read(token, "/-/me").status, 401 | 429));
     }
 }
 

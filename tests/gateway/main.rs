@@ -43,6 +43,8 @@ mod authority;
 
 mod exchange;
 
+mod details;
+
 mod ledger;
 
 mod oauth;

@@ -11,7 +11,7 @@ const MINE: &str = "024c2b6d-cbb8-4056-9d3f-8055fa86659c";
 const WITHOUT_PERSONAL: [&str; 5] = ["clients:read", "providers:read", "projects:read", "resources:read", "other:read"];
 
 /// A partner with the documents of client `c1`, who has project `j1` on provider `p1` and `j2` on `p2`.
-fn partner() -> Partner {
+pub(crate) fn partner() -> Partner {
     let partner = Partner::listen();
     let client = |id: &str| {
         json!({"id": id, "email": format!("{id}@example.org"), "projects": ["j1"], "default_project_id": "j1",
@@ -32,7 +32,7 @@ fn partner() -> Partner {
     partner
 }
 
-fn of(client: &str, rest: &str) -> String {
+pub(crate) fn of(client: &str, rest: &str) -> String {
     format!("{CLIENTS}{client}/{rest}")
 }
 

@@ -13,6 +13,7 @@ use crate::authority::rights;
 use crate::boot;
 use crate::clock::{Clock, Now};
 use crate::config::Config;
+use crate::token::bounds::Bounds;
 use crate::token::ring::Ring;
 use crate::token::{LONGEST, Tokens, Unidentified};
 
@@ -99,10 +100,11 @@ fn page(told: &Value) -> String {
     let time = |pointer: &str| told.pointer(pointer).and_then(Value::as_u64).map_or_else(|| "-".to_owned(), stamp);
     let verdict = if told.get("good") == Some(&Value::Bool(true)) { "good".to_owned() } else { text("/why") };
     let mut page = format!(
-        "token     {verdict}\ncaller    {}\nid        {}\nscopes    {}\nissued    {} by {}\nexpires   {}\nfor       {}\nkey       {}\nledger    {}\n",
+        "token     {verdict}\ncaller    {}\nid        {}\nscopes    {}\nbounds    {}\nissued    {} by {}\nexpires   {}\nfor       {}\nkey       {}\nledger    {}\n",
         text("/claims/client_id"),
         text("/claims/jti"),
         text("/claims/scope"),
+        bounds(told),
         time("/claims/iat"),
         text("/claims/iss"),
         time("/claims/exp"),
@@ -117,4 +119,17 @@ fn page(told: &Value) -> String {
         page += &format!("{state}    {}{}\n", said("path"), missing.unwrap_or_default());
     }
     page
+}
+
+/// What it reaches by today's policy; of a token that does not hold, what it says itself.
+fn bounds(told: &Value) -> String {
+    let said = told.pointer("/opens/authorization_details").or_else(|| told.pointer("/claims/authorization_details"));
+    match said.map(Bounds::of_details) {
+        None => "those of its caller".to_owned(),
+        Some(Err(error)) => error.to_string(),
+        Some(Ok(bounds)) if bounds.are_all() => "none".to_owned(),
+        Some(Ok(bounds)) => {
+            format!("clients {}; providers {}", bounds.clients.names().join(" "), bounds.providers.names().join(" "))
+        }
+    }
 }

@@ -181,14 +181,14 @@ impl Setup {
         self
     }
 
-    /// Adds a caller with all clients and providers; `more` is TOML.
+    /// Adds a caller, with all clients and providers where `more`, which is TOML, does not say which.
     pub(crate) fn caller(mut self, name: &str, scopes: &[&str], more: &str) -> Self {
         let mut caller: Table = more.parse().unwrap();
         caller.insert("name".to_owned(), name.into());
         let list = |items: &[&str]| Value::from(items.iter().map(|item| Value::from(*item)).collect::<Vec<_>>());
         caller.insert("scopes".to_owned(), list(scopes));
-        caller.insert("clients".to_owned(), list(&["*"]));
-        caller.insert("providers".to_owned(), list(&["*"]));
+        caller.entry("clients").or_insert_with(|| list(&["*"]));
+        caller.entry("providers").or_insert_with(|| list(&["*"]));
         self.table["callers"].as_array_mut().unwrap().push(Value::Table(caller));
         self
     }
