@@ -22,6 +22,8 @@ mod settle;
 
 mod standard;
 
+pub mod trial;
+
 mod turn;
 
 mod wishes;
