@@ -50,20 +50,13 @@ pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
     let (mut known, mut stopped, mut routes) = (Known::default(), None, Vec::new());
     for endpoint in Endpoint::ALL {
         let came = match (&stopped, known.target(endpoint)) {
-            (Some(_), _) => Came::NotAsked { why: "the call before it ended the probe".to_owned() },
+            (Some(_), _) => Came::NotAsked { why: "the probe had ended by then".to_owned() },
             (None, Err(missing)) => Came::NotAsked { why: missing.to_owned() },
             (None, Ok(target)) => match ask(&house, &target).await {
-                Ok(trial) => {
-                    let document = serde_json::from_slice(&trial.body).ok();
-                    if let Some(document) = document.as_ref().filter(|_| trial.status.is_success()) {
-                        known.learn(endpoint, document);
-                    }
-                    Came::Answer(Box::new(answered(&house, endpoint, &trial, document.as_ref())))
-                }
+                Ok(trial) => Came::Answer(Box::new(answered(&house, endpoint, &trial, &mut known))),
                 Err(refusal) => {
-                    let why = fate::refused(&refusal);
                     stopped = ends_it(config, &refusal).await;
-                    Came::Failed { why: stopped.clone().unwrap_or(why) }
+                    failed(&refusal, stopped.as_ref())
                 }
             },
         };
@@ -91,11 +84,19 @@ async fn ask(house: &House, target: &str) -> Result<Trial, Refusal> {
         match house.try_out(target).await {
             Err(Refusal::Busy { retry } | Refusal::Closed { retry }) if clock.tick().plus(retry) < end => {
                 let pause = retry.max(Duration::from_millis(10));
-                let _ = writeln!(std::io::stderr(), "waiting {} s for the next call", pause.as_secs() + 1);
+                let _ = writeln!(std::io::stderr(), "waiting {} s for the next call", fate::seconds(pause));
                 clock.sleep_until(clock.tick().plus(pause)).await;
             }
             other => return other,
         }
+    }
+}
+
+fn failed(refusal: &Refusal, ended: Option<&String>) -> Came {
+    let why = ended.cloned().unwrap_or_else(|| fate::refused(refusal));
+    match refusal {
+        Refusal::Closed { .. } | Refusal::Busy { .. } => Came::NotAsked { why },
+        _ => Came::Failed { why },
     }
 }
 
@@ -137,13 +138,17 @@ async fn why_no_connection(config: &Config) -> String {
     words.join(": ").replace(char::is_control, " ")
 }
 
-fn answered(house: &House, endpoint: Endpoint, trial: &Trial, document: Option<&Value>) -> Answered {
+fn answered(house: &House, endpoint: Endpoint, trial: &Trial, known: &mut Known) -> Answered {
     let success = trial.status.is_success();
+    let document: Option<Value> = serde_json::from_slice(&trial.body).ok().filter(|_| success);
+    if let Some(document) = &document {
+        known.learn(endpoint, document);
+    }
     let lens = Lens { hides_personal: false, hides_projects: false, clients: Bound::All, providers: Bound::All };
-    let differences = document.filter(|_| success).map(|it| shape::differences(endpoint, it)).unwrap_or_default();
+    let differences = document.as_ref().map(|it| shape::differences(endpoint, it)).unwrap_or_default();
     let shaped = success && view::project(endpoint, &lens, &house.allow, &trial.body).is_ok();
     let given = matches!(trial.fate, Fate::Stored(..) | Fate::NotStored(_) | Fate::Standard);
-    let shape = match (success, document, shaped) {
+    let shape = match (success, &document, shaped) {
         (false, ..) => "no document",
         (true, None, _) => "not JSON, or cut off",
         (true, Some(_), true) if differences.is_empty() => "as documented",

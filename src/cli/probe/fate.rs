@@ -42,7 +42,7 @@ fn stored(life: &Life, winner: Winner) -> String {
     let behind = if life.ask_first { Duration::ZERO } else { life.stale_while_revalidate };
     for (window, when) in [(behind, "while it is refreshed"), (life.stale_if_error, "when the partner fails")] {
         if !window.is_zero() {
-            text += &format!("; then stale for {} {when}", time_text(window));
+            text += &format!("; up to {} longer {when}", time_text(window));
         }
     }
     text
@@ -80,11 +80,16 @@ pub(super) fn refused(refusal: &Refusal) -> String {
         Refusal::Partner(Fault::Failed(failed)) => failed.to_string(),
         Refusal::Deadline => "no whole answer within upstream.timeout".to_owned(),
         Refusal::Closed { retry } => {
-            format!("the partner wants to be left alone for {}s; until then nobody asks", retry.as_secs())
+            format!("the partner wants to be left alone for {}s; until then nobody asks", seconds(*retry))
         }
         Refusal::Busy { retry } => {
-            format!("upstream.budget has no room for another {}s", retry.as_secs())
+            format!("upstream.budget has no room for another {}s", seconds(*retry))
         }
         other => format!("the gateway refuses it ({other:?})"),
     }
+}
+
+/// Rounded up: whoever comes back then does not come too early.
+pub(super) fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

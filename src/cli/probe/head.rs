@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use http::header::{AGE, CACHE_CONTROL, DATE, ETAG, EXPIRES, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY};
+use http::header::{AGE, CACHE_CONTROL, ETAG, EXPIRES, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderName};
 
 use crate::upstream::credential::Shown;
 
 /// `Location` is here because a redirect is the other reason why nothing is stored.
-const CACHING: [HeaderName; 8] = [CACHE_CONTROL, EXPIRES, DATE, AGE, ETAG, LAST_MODIFIED, VARY, LOCATION];
+const CACHING: [HeaderName; 7] = [CACHE_CONTROL, EXPIRES, AGE, ETAG, LAST_MODIFIED, VARY, LOCATION];
 
 /// How names of limits begin.
 const LIMITS: [&str; 3] = ["ratelimit", "x-ratelimit", "x-rate-limit"];
