@@ -15,7 +15,7 @@ mod told;
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
@@ -30,6 +30,7 @@ use crate::dial::dialer;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::gateway::trial::{Fate, Trial};
 use crate::token::bounds::Bound;
+use crate::token::ring::Ring;
 use crate::upstream::Failed;
 use crate::view;
 
@@ -46,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// # Errors
 /// When the partner cannot be asked, refuses the key, or is not understood on some route.
 pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
-    let house = boot::build(config, boot::ring(None)?, Clock::real())?;
+    let house = boot::build(config, Ring::in_memory().context("signing key")?, Clock::real())?;
     let (mut known, mut stopped, mut routes) = (Known::default(), None, Vec::new());
     for endpoint in Endpoint::ALL {
         let came = match (&stopped, known.target(endpoint)) {
