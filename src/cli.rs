@@ -8,6 +8,8 @@ mod demo;
 
 mod keys;
 
+mod probe;
+
 mod running;
 
 mod token;
@@ -45,8 +47,18 @@ enum Command {
     Serve(Configured),
     /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in memory.
     Demo,
-    /// Check the configuration, print the settings that result and the partner calls they can cost; asks nobody.
-    Check(Configured),
+    /// Check the configuration, print the settings that result and the partner calls they can cost; asks nobody without --probe.
+    Check {
+        #[command(flatten)]
+        configured: Configured,
+        /// Ask the partner once per route, and report shapes, caching headers, limits, and what the gateway would do.
+        /// Exits with 1 unless all seven are understood.
+        #[arg(long)]
+        probe: bool,
+        /// Print the report of --probe as JSON, and nothing else.
+        #[arg(long, requires = "probe")]
+        json: bool,
+    },
     /// Run a simulated partner (the Account API), in memory, for development and tests.
     Simulate(Simulate),
     /// Issue, list, inspect and revoke tokens; make secrets for callers.
@@ -146,7 +158,10 @@ pub fn run() -> ExitCode {
     let ended = match arguments.command {
         Command::Serve(configured) => configured.load().and_then(|config| in_runtime(serve(config))),
         Command::Demo => in_runtime(demo::demo()),
-        Command::Check(configured) => configured.load().and_then(|config| check(&config)),
+        Command::Check { configured, probe, json } => configured.load().and_then(|config| {
+            check(&config, !json)?;
+            if probe { in_runtime(probe::probe(&config, json)) } else { Ok(()) }
+        }),
         Command::Simulate(settings) => in_runtime(simulate(settings)),
         Command::Token(command) => in_runtime(token::run(command)),
         Command::Keys(command) => keys::run(command),
@@ -276,7 +291,7 @@ fn bind_at(address: &Address, unix_mode: u32) -> anyhow::Result<Socket> {
     }
 }
 
-fn check(config: &Config) -> anyhow::Result<()> {
+fn check(config: &Config, prints: bool) -> anyhow::Result<()> {
     for warning in &config.warnings {
         writeln!(anstream::stderr(), "warning: {warning}")?;
     }
@@ -284,7 +299,9 @@ fn check(config: &Config) -> anyhow::Result<()> {
     if let Some(warning) = forecast.warning() {
         writeln!(anstream::stderr(), "warning: {warning}")?;
     }
-    write!(std::io::stdout(), "{}\n{}", config.render(), forecast.table())?;
+    if prints {
+        write!(std::io::stdout(), "{}\n{}", config.render(), forecast.table())?;
+    }
     Ok(())
 }
 

@@ -33,6 +33,7 @@ pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
 
 use self::notes::Notes;
 use self::page::Page;
+pub(crate) use self::page::time_text;
 use self::table::Table;
 use self::tree::{Place, Tree};
 use crate::secret::Secret;

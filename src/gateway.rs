@@ -28,6 +28,8 @@ mod settle;
 
 mod standard;
 
+pub mod trial;
+
 mod turn;
 
 mod wishes;

@@ -74,7 +74,7 @@ impl Page {
 }
 
 /// A time as the configuration writes it.
-pub(super) fn time_text(time: Duration) -> String {
+pub(crate) fn time_text(time: Duration) -> String {
     let days = time.as_secs() / 86_400;
     if days > 1 && time == Duration::from_secs(days * 86_400) {
         return format!("{days}d");

@@ -385,6 +385,19 @@ impl<C: Dials> Gateway<C> {
         self.settings.backoff.saturating_mul(1 << attempt.min(8)).mul_f64(share)
     }
 
+    /// What becomes of an answer that nobody waits for, where nothing was held before.
+    pub(super) fn take_in_alone(
+        &self,
+        (route, key, asker): (RouteIndex, Option<Key>, Asker),
+        fetched: Fetched,
+        told: Option<Tick>,
+        asked: Tick,
+    ) -> Result<Landed, Refusal> {
+        let (wish, cause) = (Wish::default(), Cause::Miss);
+        let plan = Plan { route, key, wish, cause, asker, held: None, held_at: asked };
+        self.take_in(&plan, fetched, told, asked)
+    }
+
     /// Judges an answer and stores it if it may be.
     fn take_in(&self, plan: &Plan, fetched: Fetched, told: Option<Tick>, asked: Tick) -> Result<Landed, Refusal> {
         let now = self.clock.now();

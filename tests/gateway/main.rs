@@ -37,6 +37,8 @@ mod simulator;
 
 mod check;
 
+mod probe;
+
 mod laws;
 
 mod authority;

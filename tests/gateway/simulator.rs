@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, CLIENTS, Program, READING, Setup, ask, free_port, program, wait_for};
 
-const KEY: &str = "the-real-key-of-the-partner-4711";
+pub(crate) const KEY: &str = "the-real-key-of-the-partner-4711";
 
-struct Simulator {
-    program: Program,
-    address: SocketAddr,
+pub(crate) struct Simulator {
+    pub(crate) program: Program,
+    pub(crate) address: SocketAddr,
 }
 
 impl Simulator {
-    fn start(more: &[&str]) -> Self {
+    pub(crate) fn start(more: &[&str]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let mut command = program();
         command.args(["simulate", "--api-key", KEY, "--listen", &address.to_string()]);
@@ -26,14 +26,14 @@ impl Simulator {
         Self { program, address }
     }
 
-    fn order(&self, method: &str, path: &str, body: &Value) -> Value {
+    pub(crate) fn order(&self, method: &str, path: &str, body: &Value) -> Value {
         let target = format!("/_simulator/{path}");
         let answer = ask(self.address, method, &target, &[], body.to_string().as_bytes());
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
-    fn behave(&self, fault: &Value) {
+    pub(crate) fn behave(&self, fault: &Value) {
         self.order("POST", "behaviour", &json!({ "faults": [fault] }));
     }
 

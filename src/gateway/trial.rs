@@ -1,0 +1,156 @@
+//! What would the gateway make of the partner's answer?
+//! Given a target of the seven, asks for it once by the rooms of the path, and hands back the answer and what becomes of it.
+//! Never shows it to a caller, and never asks again where the path would retry: it is for who wants to know the partner.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Uri};
+
+use crate::budget::lanes::Lane;
+use crate::budget::{Asker, Cause};
+use crate::cache::policy::{Life, NotStored, judge};
+use crate::cache::{Key, key};
+use crate::clock::Tick;
+use crate::route::{Mode, Route, Target, Terms};
+use crate::upstream::{Fetched, Wish};
+
+use super::fetch::{Landed, MOST_KEYS};
+use super::refusal::{Fault, Refusal};
+use super::{Dials, Gateway, turn};
+
+/// One answer of the partner's.
+#[derive(Debug)]
+pub struct Trial {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its head.
+    pub head: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// Until its head came.
+    pub took: Duration,
+    /// Keys that were refused before one was taken.
+    pub keys_refused: u32,
+    /// What becomes of it.
+    pub fate: Fate,
+}
+
+/// What becomes of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is stored.
+    Stored(Life, Winner),
+    /// It is given to who asked, and not stored.
+    NotStored(NotStored),
+    /// It is no answer to anybody.
+    Refused(Refusal),
+    /// The route is in standard mode: the partner's head alone decides, request by request.
+    Standard,
+}
+
+/// Whose terms a lifetime comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Winner {
+    /// The partner's head.
+    Partner,
+    /// The route's, since the partner names none.
+    Route,
+    /// The route's, whatever the partner says: `override = true`.
+    Override,
+}
+
+impl<C: Dials> Gateway<C> {
+    /// Asks the partner once, or once per key if keys are refused, inside the budget.
+    ///
+    /// # Errors
+    /// Why there is no answer: no route, no place in the budget, no key that is taken, or the call failed.
+    pub async fn try_out(&self, target: &str) -> Result<Trial, Refusal> {
+        let uri: Uri = target.parse().map_err(|_| Refusal::NoSuchRoute)?;
+        let wanted = self.routes.find(&Method::GET, &Target::parse(&uri)?)?;
+        let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
+        let wish = Wish { target: key::target_of(wanted.resource(), route), ..Wish::default() };
+        let asker = Asker { lane: Lane::Interactive, who: 0, resource: turn::target(&wish.target) };
+        let mut keys_refused = 0;
+        loop {
+            let patience = self.settings.flight_timeout;
+            let mut permit = self.permit(asker, self.clock.tick().plus(patience), turn::NO_FLIGHT).await?;
+            let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
+            let asked = self.clock.tick();
+            self.ledger.counts.call(wanted.route(), Cause::Miss);
+            let fetched = self.upstream.ask(&permit, &shown, &wish, asked.plus(patience)).await;
+            if fetched.as_ref().is_ok_and(|fetched| fetched.status == StatusCode::UNAUTHORIZED) {
+                keys_refused += 1;
+                if !self.key_refused(&mut permit, shown).await || keys_refused >= MOST_KEYS {
+                    return Err(Fault::Key.into());
+                }
+                continue;
+            }
+            let told = self.report(&mut permit, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
+            drop(permit);
+            let fetched = fetched.map_err(Fault::Failed)?;
+            let (status, head, body) = (fetched.status, fetched.head.clone(), fetched.body.clone());
+            let took = fetched.came.since(asked);
+            let key = route.stored.then(|| Key::named(&wanted, route, &HeaderMap::new()));
+            let place = (wanted.route(), key, asker);
+            let fate = match route.mode {
+                Mode::Standard { .. } => Fate::Standard,
+                Mode::Api => self.fate(route, place, fetched, told, asked),
+            };
+            return Ok(Trial { status, head, body, took, keys_refused, fate });
+        }
+    }
+
+    fn fate(
+        &self,
+        route: &Route,
+        place: (usize, Option<Key>, Asker),
+        fetched: Fetched,
+        told: Option<Tick>,
+        asked: Tick,
+    ) -> Fate {
+        let (status, head, came) = (fetched.status, fetched.head.clone(), fetched.came);
+        match self.take_in_alone(place, fetched, told, asked) {
+            Ok(Landed::Answer { entry, stored: Ok(()), .. }) => {
+                let winner = winner(&route.terms, |terms| judge(terms, status, &head, asked, came));
+                Fate::Stored(entry.life(), winner)
+            }
+            Ok(Landed::Answer { stored: Err(why), .. }) => Fate::NotStored(why),
+            Ok(Landed::Refused(refusal)) | Err(refusal) => Fate::Refused(refusal),
+        }
+    }
+}
+
+/// Whose lifetime it is shows where another one of the route's changes it.
+fn winner(terms: &Terms, judged: impl Fn(&Terms) -> Result<Life, NotStored>) -> Winner {
+    let more = Duration::from_secs(1);
+    let longer = Terms { ttl: terms.ttl + more, negative_ttl: terms.negative_ttl + more, ..*terms };
+    let lifetime = |terms| judged(terms).map(|life| life.lifetime).ok();
+    match lifetime(terms) == lifetime(&longer) {
+        true => Winner::Partner,
+        false if terms.overrides => Winner::Override,
+        false => Winner::Route,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn won(cache_control: &'static str, overrides: bool) -> Winner {
+        let head = HeaderMap::from_iter([(http::header::CACHE_CONTROL, http::HeaderValue::from_static(cache_control))]);
+        let [ttl, none] = [Duration::from_secs(60), Duration::ZERO];
+        let (stale_while_revalidate, stale_if_error, negative_ttl) = (none, none, none);
+        let terms = Terms { ttl, stale_while_revalidate, stale_if_error, negative_ttl, overrides };
+        let now = Tick::from_nanos(0);
+        winner(&terms, |terms| judge(terms, StatusCode::OK, &head, now, now))
+    }
+
+    #[test]
+    fn the_partners_lifetime_wins_where_it_names_one_and_nothing_overrides_it() {
+        assert_eq!(won("max-age=60", false), Winner::Partner, "even if it is the same");
+        assert_eq!(won("no-cache", false), Winner::Partner);
+        assert_eq!(won("must-revalidate", false), Winner::Route);
+        assert_eq!(won("max-age=5, no-store", true), Winner::Override);
+    }
+}
