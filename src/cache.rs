@@ -169,7 +169,7 @@ impl Store {
         if !self.fits(&entry) {
             return Err(NotStored::TooLarge);
         }
-        let insert = || self.put(key.clone(), |_| Op::Put(Slot::Entry(entry)));
+        let insert = || self.slots.insert(key.clone(), Slot::Entry(entry));
         self.purges.unless_purged(&key, asked, insert).ok_or(NotStored::Purged)
     }
 
@@ -181,7 +181,7 @@ impl Store {
     /// Remembers that the partner does not want this stored. A good entry it had before stays away too: the partner took it back.
     pub fn remember_uncacheable(&self, key: Key, now: Now, asked: Tick) {
         let until = now.tick.plus(UNCACHEABLE);
-        let remember = || self.put(key.clone(), |_| Op::Put(Slot::Uncacheable { until }));
+        let remember = || self.slots.insert(key.clone(), Slot::Uncacheable { until });
         let _ = self.purges.unless_purged(&key, asked, remember);
     }
 
@@ -200,21 +200,20 @@ impl Store {
 
     /// Keeps a form of an entry beside it, if there is room, and counts its bytes while the entry is held.
     pub fn keep_face(&self, key: Key, entry: &Arc<Entry>, right: Right, coding: Coding, shown: &Shown) {
-        if entry.keep_face(right, coding, shown) {
-            // The store weighs what is put; put again, the same entry is weighed with its new form.
-            self.put(key, |slot| match slot {
+        if !entry.keep_face(right, coding, shown) {
+            return;
+        }
+        {
+            // Nothing is stored meanwhile, so that putting the entry again cannot bring it back over a newer one.
+            let _nobody_stores = self.purges.hold();
+            let _ = self.slots.entry(key).and_compute_with(|held| match held.map(moka::Entry::into_value) {
+                // The store weighs what is put; put again, the same entry is weighed with its new form.
                 Some(Slot::Entry(held)) if Arc::ptr_eq(&held, entry) => Op::Put(Slot::Entry(held)),
                 _ => Op::Nop,
             });
-            // Weighed now: moka 0.12 loses the difference of a change that still waits when its slot is removed.
-            self.slots.run_pending_tasks();
         }
-    }
-
-    /// Every change of a slot goes through here: changes of one key run one after the other, so that weighing an entry
-    /// again cannot bring it back over a newer one, or over its removal.
-    fn put(&self, key: Key, change: impl FnOnce(Option<Slot>) -> Op<Slot>) {
-        let _ = self.slots.entry(key).and_compute_with(|held| change(held.map(moka::Entry::into_value)));
+        // Weighed now: moka 0.12 loses the difference of a change that still waits when its slot is removed.
+        self.slots.run_pending_tasks();
     }
 
     /// Entries, bytes as weighed, evictions so far.

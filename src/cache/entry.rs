@@ -23,20 +23,21 @@ static KEPT: [HeaderName; PARTS] = [CONTENT_TYPE, CONTENT_LANGUAGE, DATE, LAST_M
 /// One stored answer, shared by all callers.
 ///
 /// In this order: what a hit writes comes first, beside the count of its holders that every hit writes anyway, so that the
-/// rest stays readable by all cores at once.
+/// rest stays readable by all cores at once. And without a gap: with the counts of its holders it fills 160 bytes, a size
+/// that the allocator has.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Entry {
     hits: AtomicU32,
     status: StatusCode,
     not_stored: Option<NotStored>,
+    /// Whether the partner said `no-transform`.
+    untouched: bool,
     block: Bytes,
     /// Where the body ends, then where each kept header ends.
     ends: [u32; 1 + PARTS],
     life: PackedLife,
     tag: Tag,
-    /// Whether the partner said `no-transform`.
-    untouched: bool,
     /// Nanoseconds until which no refresh is tried again.
     rest: AtomicU64,
     faces: Faces,

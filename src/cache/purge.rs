@@ -51,6 +51,11 @@ impl Purges {
         Some(store())
     }
 
+    /// Keeps everybody from storing for as long as what it hands back lives.
+    pub(super) fn hold(&self) -> impl Drop + '_ {
+        self.0.write()
+    }
+
     fn note(&self, which: &Which, at: Tick) {
         let mut noted = self.0.write();
         // Two purges at once may come here in the other order; the later moment holds for both.
@@ -80,7 +85,7 @@ impl Store {
     /// Whether there was an answer to give up.
     fn give_up(&self, key: &Key, how: How, now: Now) -> bool {
         // Nothing may be stored between the look and the replacement: what came meanwhile is newer.
-        let _nobody_stores = self.purges.0.write();
+        let _nobody_stores = self.purges.hold();
         let mut found = false;
         let _ = self.slots.entry_by_ref(key).and_compute_with(|held| match held.map(moka::Entry::into_value) {
             Some(slot) if how == How::Hard => {

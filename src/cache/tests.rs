@@ -375,6 +375,11 @@ fn many_threads_that_make_forms_at_once_lose_none_and_keep_no_more_than_there_is
 }
 
 #[test]
+fn an_entry_with_the_counts_of_its_holders_fills_a_size_that_the_allocator_has() {
+    assert_eq!(size_of::<Entry>() + 2 * size_of::<usize>(), 160);
+}
+
+#[test]
 fn forms_are_weighed_when_they_are_made_and_never_bring_an_entry_back() {
     static LONG: [u8; 5000] = [b'x'; 5000];
     let (store, key, old) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"), document(b"{}", ""));
