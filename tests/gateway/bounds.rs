@@ -151,3 +151,30 @@ fn a_flood_of_refreshes_is_bounded_and_all_are_answered_meanwhile() {
     gate.open();
     wait_for("the refreshes", || (figure(&gateway, "flights") == 0).then_some(()));
 }
+
+#[test]
+fn a_flood_of_variants_leaves_the_newest_of_them_and_memory_in_its_bounds() {
+    let partner = Partner::listen();
+    let target = "/reseller/account/v1/things";
+    let varied = Reply::status(200).header("cache-control", "max-age=600").header("vary", "x-kind");
+    partner.answers(target, [varied.body(vec![b'x'; 8 << 10])]);
+    let setup = Setup::before(&partner).set("routes.other.store", true).set("telemetry.access_log", "off");
+    let gateway = setup.start();
+    let token = gateway.token(&["other:read", "pii:read"]);
+    let bearer = format!("Bearer {token}");
+    let ask = |nth: usize| gateway.get(target, &[("authorization", &bearer), ("x-kind", &format!("kind-{nth}"))]);
+    (0..100).for_each(|nth| assert_eq!(ask(nth).status, 200));
+    let before = memory(&gateway);
+    // 3,000 of 8 KiB would be 24 MB.
+    (100..3_100).for_each(|nth| assert_eq!(ask(nth).status, 200));
+    let now = memory(&gateway);
+    assert!(now <= before + SLACK, "{before} bytes before, {now} after 3,000 variants");
+    assert!(figure(&gateway, "cache_bytes") <= 64 * (9 << 10) + 1024, "{}", figure(&gateway, "cache_bytes"));
+    let list = gateway.administer("GET", "/admin/v1/cache/list", "").json();
+    assert_eq!(list["entries"][0]["variants"], 64, "{list}");
+    let asked = partner.count();
+    assert_eq!(ask(3_099).status, 200);
+    assert_eq!(partner.count(), asked, "the newest is held");
+    ask(0);
+    assert_eq!(partner.count(), asked + 1, "the oldest gave way");
+}
