@@ -355,8 +355,8 @@ impl<C: Dials> Gateway<C> {
                 (keys, cause) = (keys + 1, Cause::Retry);
                 continue;
             }
-            self.upstream.credential().taken(&shown);
-            let told = self.report(&mut permit, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
+            let told =
+                self.report(&mut permit, &shown, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
             // Its place in flight is free while the answer is taken in, and during a pause before the next attempt.
             drop(permit);
             let outcome = match fetched {

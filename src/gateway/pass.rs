@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, LOCATION};
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
@@ -50,8 +50,8 @@ impl<C: Dials> Gateway<C> {
             self.key_refused(&mut permit, shown).await;
             return Err(Fault::Key.into());
         }
-        self.upstream.credential().taken(&shown);
-        let told = self.report(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
+        let told =
+            self.report(&mut permit, &shown, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
         let answer = answer.map_err(Fault::Failed)?;
         let status = answer.status();
         if let Some(until) = told.filter(|_| is_pause(status)) {
@@ -64,7 +64,7 @@ impl<C: Dials> Gateway<C> {
         }
         let (mut head, incoming) = answer.into_parts();
         strip_for_caller(&mut head.headers);
-        self.localise(&mut head.headers);
+        through::localise(&mut head.headers, &self.origin);
         trail.outcome = Outcome::Pass;
         let body = Body::stream(incoming, permit, self.clock, self.settings.flight_timeout);
         Ok(self.signature.passed(Response::from_parts(head, body), status, &trail.request_id))
@@ -92,14 +92,5 @@ impl<C: Dials> Gateway<C> {
         *request.method_mut() = parts.method.clone();
         *request.headers_mut() = std::mem::take(&mut parts.headers);
         Ok(request)
-    }
-
-    /// A `Location` at the partner becomes one at us.
-    fn localise(&self, headers: &mut http::HeaderMap) {
-        let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) else { return };
-        let local = location.strip_prefix(self.origin.as_str()).filter(|rest| rest.starts_with('/'));
-        if let Some(local) = local.and_then(|local| HeaderValue::from_str(local).ok()) {
-            headers.insert(LOCATION, local);
-        }
     }
 }

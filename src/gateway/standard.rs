@@ -137,7 +137,7 @@ impl<C: Dials> Gateway<C> {
             }
             let sent = self.outbound(parts, body)?;
             self.pay(trail, self.clock.tick())?;
-            return self.send_through(&asked, why, sent, route.stored, trail).await;
+            return self.send_through(asked, why, sent, route.stored, trail).await;
         }
         asked.head = std::mem::take(&mut parts.headers);
         self.from_memory(asked, now, trail).await
@@ -272,7 +272,9 @@ impl<C: Dials> Gateway<C> {
 
     /// Fetches a successor behind, unless somebody does.
     fn refresh(self: &Arc<Self>, asked: &Asked, reply: &Arc<Reply>, now: Now) {
-        if !reply.claim_refresh(now.tick, now.tick.plus(self.settings.flight_timeout)) {
+        // Asked first: who has claimed it and starts none would leave it without a successor for a while.
+        let full = self.standard_flights.count() >= REFRESHES;
+        if full || !reply.claim_refresh(now.tick, now.tick.plus(self.settings.flight_timeout)) {
             return;
         }
         let asker = Asker { lane: Lane::Refresh, who: 0, ..asked.asker };
@@ -280,9 +282,6 @@ impl<C: Dials> Gateway<C> {
         let mut errand = Errand::new(&asked, Held::Fits(Arc::clone(reply)), Why::Stale, Fallback::NONE);
         // A server error does not replace what is held.
         (errand.cause, errand.keeps_errors_out) = (Cause::Refresh, true);
-        if self.standard_flights.count() >= REFRESHES {
-            return;
-        }
         if let Joined::Fetch(obligation, _) = self.standard_flights.join(&errand.name(), turn::urgency(Lane::Refresh)) {
             let this = Arc::clone(self);
             self.tasks.spawn(async move { this.fly_standard(errand, Some(obligation)).await });

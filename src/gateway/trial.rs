@@ -86,7 +86,8 @@ impl<C: Dials> Gateway<C> {
                 }
                 continue;
             }
-            let told = self.report(&mut permit, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
+            let told =
+                self.report(&mut permit, &shown, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
             drop(permit);
             let fetched = fetched.map_err(Fault::Failed)?;
             let (status, head, body) = (fetched.status, fetched.head.clone(), fetched.body.clone());

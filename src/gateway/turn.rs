@@ -94,17 +94,18 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    /// Tells the budget what became of a call; hands back until when the partner wants to be left alone, if it said so.
-    pub(super) fn report(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
+    /// Tells the budget and the credential what became of a call; hands back until when the partner wants to be left
+    /// alone, if it said so.
+    pub(super) fn report(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>) -> Option<Tick> {
         match answer {
-            Ok((status, _)) if status.is_server_error() => self.report_as(permit, answer, Verdict::Failed),
-            _ => self.report_as(permit, answer, Verdict::Answered),
+            Ok((status, _)) if status.is_server_error() => self.report_as(permit, shown, answer, Verdict::Failed),
+            _ => self.report_as(permit, shown, answer, Verdict::Answered),
         }
     }
 
     /// The same where an answer says nothing about the partner's health, whatever its status.
-    pub(super) fn report_any(&self, permit: &mut Permit, answer: Heard<'_>) -> Option<Tick> {
-        self.report_as(permit, answer, Verdict::Answered)
+    pub(super) fn report_any(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>) -> Option<Tick> {
+        self.report_as(permit, shown, answer, Verdict::Answered)
     }
 
     /// The partner refused the key that was shown: whether another is worth a call now.
@@ -127,8 +128,12 @@ impl<C: Dials> Gateway<C> {
         another
     }
 
-    fn report_as(&self, permit: &mut Permit, answer: Heard<'_>, answered: Verdict) -> Option<Tick> {
+    fn report_as(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>, answered: Verdict) -> Option<Tick> {
         let now = self.clock.now();
+        // A partner that fails, or is too busy to look, has said nothing about the key.
+        if answer.is_ok_and(|(status, _)| !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS) {
+            self.upstream.credential().taken(shown);
+        }
         let told = answer.ok().and_then(|(status, head)| signal::pause_until(status, head, now));
         let verdict = match (told, answer) {
             (Some(until), _) => Verdict::Told(until),

@@ -36,6 +36,8 @@ pub enum BadKey {
 #[derive(Debug)]
 pub struct Credential {
     slots: Mutex<Vec<Slot>>,
+    /// One reads at a time: what was read earlier must not be put over what was read later.
+    reading: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -88,7 +90,7 @@ impl Credential {
             };
             slots.push(Slot { source, value, refused: false });
         }
-        Ok(Self { slots: Mutex::new(slots) })
+        Ok(Self { slots: Mutex::new(slots), reading: Mutex::default() })
     }
 
     /// The key to show now: the first that was not refused, or the first at all, so that its time may come again.
@@ -118,7 +120,8 @@ impl Credential {
 
     /// Reads the files again. Blocks for as long as the disk takes.
     pub fn reread(&self) -> Reread {
-        // Read without the lock: a slow disk keeps no request waiting.
+        let _alone = self.reading.lock();
+        // Read without the other lock: a slow disk keeps no request waiting.
         let sources: Vec<Source> = self.slots.lock().iter().map(|slot| slot.source.clone()).collect();
         let read: Vec<_> = sources.iter().map(read).collect();
         let mut found = Reread::default();

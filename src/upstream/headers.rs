@@ -20,6 +20,7 @@ fn is_hop_by_hop(name: &str) -> bool {
         "connection"
             | "keep-alive"
             | "proxy-authenticate"
+            | "proxy-authentication-info"
             | "proxy-authorization"
             | "proxy-connection"
             | "te"
@@ -30,7 +31,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// What says who a caller is, where it came from, or how its request is traced among us.
-fn is_of_the_caller(name: &str) -> bool {
+pub(super) fn is_of_the_caller(name: &str) -> bool {
     matches!(
         name,
         "authorization"
@@ -68,12 +69,12 @@ fn is_of_the_partner(name: &str) -> bool {
             | "access-control-expose-headers"
             | "access-control-max-age"
             | KEY_HEADER
-    ) || ["ratelimit", "x-ratelimit", "x-rate-limit"].iter().any(|start| name.starts_with(start))
+    ) || is_a_limit(name)
 }
 
-/// Of a request that is passed on.
-pub fn strip_for_partner(headers: &mut HeaderMap) {
-    strip(headers, is_of_the_caller);
+/// How much is left of the partner's limits, in every common spelling.
+pub(super) fn is_a_limit(name: &str) -> bool {
+    ["ratelimit", "x-ratelimit", "x-rate-limit"].iter().any(|start| name.starts_with(start))
 }
 
 /// Of an answer that is passed on.
@@ -87,7 +88,7 @@ pub(super) fn strip_connection(headers: &mut HeaderMap) {
 }
 
 /// Takes out what belongs to the connection, which may name more of it (RFC 9110 §7.6.1), and what `stays` with us.
-fn strip(headers: &mut HeaderMap, stays: fn(&str) -> bool) {
+pub(super) fn strip(headers: &mut HeaderMap, stays: impl Fn(&str) -> bool) {
     let named =
         headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
     let named = named.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());

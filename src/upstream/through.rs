@@ -2,7 +2,7 @@
 //! Given a head and a body, hands back the partner's answer as it comes.
 //! Never lets a token of ours, another of a caller's credentials, or a connection's own headers through.
 
-use http::header::{AUTHORIZATION, CONTENT_LOCATION, HeaderName, LINK, LOCATION, VIA};
+use http::header::{AUTHORIZATION, CONTENT_LOCATION, LINK, LOCATION, VIA};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
@@ -54,39 +54,37 @@ const OVERRIDES: [&str; 8] = [
 /// Makes a caller's head ready to go on: without a connection's own headers and without credentials, but for an
 /// `Authorization` of another scheme than Bearer where the route forwards those. A Bearer token is ours.
 pub fn make_ready(head: &mut HeaderMap, forward_authorization: bool) {
-    headers::strip_connection(head);
     let foreign = |value: &&HeaderValue| {
         let bytes = value.as_bytes().trim_ascii_start();
         let scheme = bytes.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
         !scheme.eq_ignore_ascii_case(b"bearer")
     };
     let kept: Vec<HeaderValue> = match forward_authorization {
-        true => head.get_all(AUTHORIZATION).iter().filter(foreign).cloned().collect(),
+        true => {
+            // What the connection names is its own, be it this.
+            headers::strip_connection(head);
+            head.get_all(AUTHORIZATION).iter().filter(foreign).cloned().collect()
+        }
         false => Vec::new(),
     };
-    headers::strip_for_partner(head);
-    let misleading =
-        |name: &&HeaderName| OVERRIDES.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-");
-    let misleading: Vec<HeaderName> = head.keys().filter(misleading).cloned().collect();
-    misleading.iter().for_each(|name| drop(head.remove(name)));
+    let misleads = |name: &str| OVERRIDES.contains(&name) || name.starts_with("x-forwarded-");
+    headers::strip(head, |name| headers::is_of_the_caller(name) || misleads(name));
     for value in kept {
         head.append(AUTHORIZATION, value);
     }
 }
 
-/// Takes out of an answer what the partner gave to the gateway's own key and not to any caller: a session that would open
+/// Takes out of an answer what belongs to the connection.
+pub fn strip_connection(head: &mut HeaderMap) {
+    headers::strip_connection(head);
+}
+
+/// The same, and what the partner gave to the gateway's own key and not to any caller: a session that would open
 /// the partner to whoever has it, and how much of its limits is left. Where callers bring credentials of their own
 /// (`forward_authorization`) these are theirs, and stay.
 pub fn strip_household(head: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = head
-        .keys()
-        .filter(|name| {
-            matches!(name.as_str(), "set-cookie" | "set-cookie2" | "www-authenticate")
-                || ["ratelimit", "x-ratelimit", "x-rate-limit"].iter().any(|start| name.as_str().starts_with(start))
-        })
-        .cloned()
-        .collect();
-    ours.iter().for_each(|name| drop(head.remove(name)));
+    let of_our_key = |name: &str| matches!(name, "set-cookie" | "set-cookie2" | "www-authenticate");
+    headers::strip(head, |name| of_our_key(name) || headers::is_a_limit(name));
 }
 
 /// Places at the partner become places at us (RFC 9110 §10.2.2, §8.7; RFC 8288 for `Link`).

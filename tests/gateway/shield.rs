@@ -192,6 +192,31 @@ fn a_key_that_is_refused_is_not_shown_again_and_again_and_a_new_file_is_used_at_
     assert!(gateway.metrics().contains("reseller_gateway_partner_keys_refused 0"));
 }
 
+/// A probe that found the partner failing cleared the alarm, although nothing had been said about the key.
+#[test]
+fn a_failing_partner_says_nothing_about_a_key_that_it_refused() {
+    let partner = Partner::listen();
+    everywhere(&partner, &Reply::status(401));
+    let setup = Setup::before(&partner).set("upstream.breaker.cool_down", "100ms");
+    let gateway = setup.set("upstream.breaker.cool_down_max", "100ms").start();
+    let token = gateway.token(&READING);
+    assert_eq!(gateway.read(&token, &client(0)).status, 502);
+    let refused = || gateway.metrics().contains("reseller_gateway_partner_keys_refused 1");
+    assert!(refused());
+    for failing in [Reply::status(500), Reply::json(GOOD).reset_at(3)] {
+        everywhere(&partner, &failing);
+        let before = partner.count();
+        wait_for("a probe", || {
+            gateway.read(&token, &client(1));
+            (partner.count() > before).then_some(())
+        });
+        assert!(refused(), "the alarm ended without a word of the partner's");
+    }
+    everywhere(&partner, &Reply::json(GOOD));
+    wait_for("the partner to take it", || (gateway.read(&token, &client(2)).status == 200).then_some(()));
+    assert!(!refused());
+}
+
 #[test]
 fn a_key_file_that_is_replaced_is_used_without_a_restart_and_nonsense_in_it_is_not() {
     let partner = Partner::listen();

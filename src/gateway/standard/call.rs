@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use crate::budget::{Cause, Permit};
 use crate::cache::Key;
 use crate::cache::standard::moments::Exchange;
-use crate::cache::standard::{storing, validation};
+use crate::cache::standard::validation;
 use crate::clock::Tick;
 use crate::dial::OutBody;
 use crate::flight::Obligation;
@@ -105,8 +105,11 @@ impl<C: Dials> Gateway<C> {
                 (keys, cause) = (keys + 1, Cause::Retry);
                 continue;
             }
-            self.upstream.credential().taken(&shown);
-            self.report_any(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
+            self.report_any(
+                &mut permit,
+                &shown,
+                answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why),
+            );
             let failed = match answer {
                 Ok(answer) => {
                     let exchange = Exchange { asked: sent, came: self.clock.now() };
@@ -140,9 +143,9 @@ impl<C: Dials> Gateway<C> {
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return Err(Fault::Key.into());
         }
-        storing::strip(&mut head);
-        if !forwards_authorization {
-            through::strip_household(&mut head);
+        match forwards_authorization {
+            true => through::strip_connection(&mut head),
+            false => through::strip_household(&mut head),
         }
         through::localise(&mut head, &self.origin);
         Ok(Arrived { status, head, incoming, permit, exchange, known: exchange.asked })

@@ -29,7 +29,7 @@ impl<C: Dials> Gateway<C> {
     /// A request that the store has no part in, or that changes what is stored.
     pub(super) async fn send_through(
         self: &Arc<Self>,
-        asked: &Asked,
+        mut asked: Asked,
         why: Why,
         request: Request<OutBody>,
         stored: bool,
@@ -43,13 +43,12 @@ impl<C: Dials> Gateway<C> {
         let sent = self.clock.tick();
         let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
         let answer = self.upstream.send_on(&permit, &shown, request, &asked.target, deadline).await;
-        if answer.as_ref().is_ok_and(|answer| is_about_our_key(answer, asked)) {
+        if answer.as_ref().is_ok_and(|answer| is_about_our_key(answer, &asked)) {
             // A body cannot be sent twice: the next request shows the other key.
             self.key_refused(&mut permit, shown).await;
             return Err(Fault::Key.into());
         }
-        self.upstream.credential().taken(&shown);
-        self.report_any(&mut permit, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
+        self.report_any(&mut permit, &shown, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
         let exchange = Exchange { asked: sent, came: self.clock.now() };
         trail.upstream = Some(exchange.came.tick.since(sent));
         let answer = answer.map_err(Fault::Failed)?;
@@ -65,7 +64,7 @@ impl<C: Dials> Gateway<C> {
         // This answer is of after the change.
         let arrived = Arrived { known: self.clock.tick(), ..arrived };
         let told = Told { forwarded: Some((why, Some(status))), ..Told::default() };
-        let asked = Asked { head: sent_head, ..asked.clone() };
+        asked.head = sent_head;
         match self.stored_for_get(&asked, arrived, told, stored, deadline).await? {
             Brought::Kept(kept) => Ok(self.give_kept(&asked, kept, trail)),
             Brought::Through { response, told, .. } => Ok(self.hand_on(response, told, trail)),
