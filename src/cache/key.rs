@@ -8,14 +8,18 @@ use http::{HeaderMap, Method};
 use smallvec::SmallVec;
 
 use crate::access::Grant;
-use crate::account_api::{Endpoint, PREFIX};
+use crate::account_api::{Endpoint, PREFIX, uuid_bits};
 use crate::route::{Match, Resource, Route, RouteIndex};
 
-/// The binary key of one representation: route, then every part with its length before it.
+/// The binary key of one representation: route, then every part with its length before it. What one UUID names fits in
+/// the key itself; a store of many entries is smaller by it, and a hit needs no memory of its own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(pub(super) Box<[u8]>);
+pub struct Key(pub(super) SmallVec<[u8; 24]>);
 
 type Parts = SmallVec<[u8; 128]>;
+
+/// Stands in place of a length: 16 bytes of a UUID follow. No identifier is so long.
+const UUID: u8 = 0x80;
 
 impl Key {
     /// The key of what this grant opens, or `None` where nothing is stored.
@@ -36,7 +40,7 @@ impl Key {
                 push(&mut parts, value.as_bytes());
             }
         }
-        Self(parts.as_slice().into())
+        Self(SmallVec::from_slice(&parts))
     }
 
     /// The key under which requests for this one that go out with the same head are one request.
@@ -52,7 +56,7 @@ impl Key {
             push(&mut parts, name.as_bytes());
             push(&mut parts, value);
         }
-        Self(parts.as_slice().into())
+        Self(SmallVec::from_slice(&parts))
     }
 
     /// Its length in bytes.
@@ -70,15 +74,30 @@ fn begin(parts: &mut Parts, route: RouteIndex, resource: &Resource) {
         Resource::Seven { ids, query, .. } => {
             parts.push(ids.len() as u8);
             for id in ids {
-                push(parts, id);
+                push_identifier(parts, id);
             }
             parts.push(query.len() as u8);
             for (name, value) in query {
                 parts.push(*name);
-                push(parts, value);
+                push_identifier(parts, value);
             }
         }
         Resource::Raw(target) => push(parts, target.as_bytes()),
+    }
+}
+
+/// A UUID by its bits, anything else by its text of at most 64 characters.
+#[inline]
+fn push_identifier(parts: &mut Parts, id: &[u8]) {
+    match uuid_bits(id) {
+        Some(bits) => {
+            parts.push(UUID);
+            parts.extend_from_slice(&bits);
+        }
+        None => {
+            parts.push(id.len() as u8);
+            parts.extend_from_slice(id);
+        }
     }
 }
 

@@ -4,10 +4,10 @@
 
 use smallvec::SmallVec;
 
-use crate::account_api::Endpoint;
+use crate::account_api::{Endpoint, uuid_text};
 use crate::route::{Resource, RouteIndex, Word, client_in};
 
-use super::{Key, Parts, begin};
+use super::{Key, Parts, UUID, begin};
 
 /// A key, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Which {
     pub fn resource(route: RouteIndex, resource: &Resource) -> Self {
         let mut parts = Parts::new();
         begin(&mut parts, route, resource);
-        Self::Resource(Key(parts.as_slice().into()))
+        Self::Resource(Key(SmallVec::from_slice(&parts)))
     }
 
     /// Whether this key is one of them.
@@ -104,8 +104,8 @@ impl<'a> Reader<'a> {
         if usize::from(self.byte()?) != wanted {
             return None;
         }
-        let ids = (0..wanted).map(|_| self.part().map(Word::from_slice)).collect::<Option<_>>()?;
-        let query = (0..self.byte()?).map(|_| Some((self.byte()?, Word::from_slice(self.part()?))));
+        let ids = (0..wanted).map(|_| self.identifier()).collect::<Option<_>>()?;
+        let query = (0..self.byte()?).map(|_| Some((self.byte()?, self.identifier()?)));
         let query = query.collect::<Option<SmallVec<_>>>()?;
         Some(Resource::Seven { endpoint, ids, query })
     }
@@ -127,6 +127,13 @@ impl<'a> Reader<'a> {
 
     fn byte(&mut self) -> Option<u8> {
         self.take(1)?.first().copied()
+    }
+
+    fn identifier(&mut self) -> Option<Word> {
+        match self.byte()? {
+            UUID => self.take(16)?.try_into().ok().map(|bits| Word::from_slice(&uuid_text(bits))),
+            length => self.take(length.into()).map(Word::from_slice),
+        }
     }
 
     fn number(&mut self) -> Option<usize> {

@@ -244,7 +244,7 @@ proptest! {
 
     #[test]
     fn bytes_that_are_no_key_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-        let key = Key(bytes.into_boxed_slice());
+        let key = Key(bytes.into());
         let _ = (key.stands_for(), client("c1").means(&key), Which::Route(0).means(&key));
     }
 }
