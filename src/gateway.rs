@@ -307,11 +307,10 @@ impl<C: Dials> Gateway<C> {
             }
         }
         trail.age = Some(age.as_secs());
-        let asked = std::mem::take(&mut parts.headers);
         self.signature.document(
             Document { entry, full, view, coding, age, came, asks },
             &parts.method,
-            asked,
+            &parts.headers,
             &trail.request_id,
         )
     }

@@ -220,9 +220,14 @@ impl Entry {
         }
     }
 
-    /// The kept headers besides the type: language, date, last modification.
+    /// When the partner sent it, as it said.
+    pub fn date(&self) -> Option<HeaderValue> {
+        self.value(2)
+    }
+
+    /// The kept headers besides type and date: language, last modification.
     pub fn kept(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        (1..4).filter_map(|nth| KEPT.get(nth).cloned().zip(self.value(nth)))
+        [1, 3].into_iter().filter_map(|nth| KEPT.get(nth).cloned().zip(self.value(nth)))
     }
 
     /// When the partner last modified it, as it said.

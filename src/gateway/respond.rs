@@ -104,6 +104,18 @@ pub struct Signature {
     pub via: HeaderValue,
     /// What begins the `Cache-Status` of a hit.
     hit: Box<[u8]>,
+    /// The head of a document without its values; a copy costs less than naming each field again.
+    frame: HeaderMap,
+}
+
+/// The fields of a document whose values differ, in the order in which they are given.
+const FRAME: [HeaderName; 7] = [ETAG, CACHE_CONTROL, AGE, CACHE_STATUS, REQUEST_ID, CONTENT_TYPE, DATE];
+
+fn frame(via: &HeaderValue) -> HeaderMap {
+    let mut frame: HeaderMap = FRAME.into_iter().map(|name| (name, HeaderValue::from_static(""))).collect();
+    frame.insert(VARY, VARY_OURS);
+    frame.insert(VIA, via.clone());
+    frame
 }
 
 impl Signature {
@@ -120,10 +132,11 @@ impl Signature {
         let name = if token { name.to_owned() } else { format!("{name:?}") };
         let hit = format!("{name}; hit; ttl=").into_bytes().into();
         // Made once and never freed, so that no answer counts its users in memory that all workers share.
-        Ok(Self { via: HeaderValue::from_static(via.leak()), name, hit })
+        let via = HeaderValue::from_static(via.leak());
+        Ok(Self { frame: frame(&via), via, name, hit })
     }
 
-    /// The common headers, put into the request's own map so that the hit path allocates none.
+    /// The common headers.
     pub(super) fn sign(&self, headers: &mut HeaderMap, id: &RequestId) {
         headers.append(VIA, self.via.clone());
         if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
@@ -139,42 +152,50 @@ impl Signature {
         &self,
         document: Document,
         method: &Method,
-        mut asked: HeaderMap,
+        asked: &HeaderMap,
         id: &RequestId,
     ) -> Result<Response<Body>, Refusal> {
         let Document { entry, full, view, coding, age, came, asks } = document;
         let (bytes, tag) = view.unwrap_or_else(|| (entry.body(), *entry.tag()));
         let condition = match asks.has(Kinds::CONDITION) {
-            true => condition(&asked, &tag, entry.modified().filter(|_| full), entry.status()),
+            true => condition(asked, &tag, entry.modified().filter(|_| full), entry.status()),
             false => Condition::None,
         };
         if condition == Condition::Fails {
             return Err(Refusal::Precondition);
         }
         let part = if condition == Condition::None && asks.has(Kinds::RANGE) {
-            part(&entry, full, method, &asked, (&bytes, &tag))?
+            part(&entry, full, method, asked, (&bytes, &tag))?
         } else {
             None
         };
-        asked.clear();
         let mut response = Response::new(Body::empty());
         *response.status_mut() = entry.status();
         let seconds = entry.life().lifetime.as_secs();
-        let headers = &mut asked;
-        headers.insert(ETAG, HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")));
-        headers.insert(VARY, VARY_OURS);
-        headers.insert(CACHE_CONTROL, cache_control(entry.not_stored().is_some() || entry.life().ask_first, seconds));
-        headers.insert(AGE, number(age.as_secs()));
-        headers.insert(CACHE_STATUS, self.status_of(&entry, age, came, full));
+        let mut headers = self.frame.clone();
+        let values = [
+            HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")),
+            cache_control(entry.not_stored().is_some() || entry.life().ask_first, seconds),
+            number(age.as_secs()),
+            self.status_of(&entry, age, came, full),
+            HeaderValue::from_bytes(id.as_bytes()).unwrap_or(HeaderValue::from_static("-")),
+            // The bytes of a view are ours, so their type is too.
+            entry.content_type().filter(|_| full).unwrap_or(JSON),
+        ];
+        // hyper dates what has no date.
+        let date = entry.date().filter(|_| full);
+        let undated = date.is_none();
+        headers.values_mut().zip(values.into_iter().chain(date)).for_each(|(place, value)| *place = value);
+        if undated {
+            headers.remove(DATE);
+        }
         if full {
             headers.extend(entry.kept());
         }
-        self.sign(headers, id);
         if condition == Condition::NotModified {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
+            headers.remove(CONTENT_TYPE);
         } else {
-            // The bytes of a view are ours, so their type is too.
-            headers.insert(CONTENT_TYPE, entry.content_type().filter(|_| full).unwrap_or(JSON));
             if coding == Coding::Gzip {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
@@ -188,7 +209,7 @@ impl Signature {
                 *response.body_mut() = Body::full(bytes);
             }
         }
-        *response.headers_mut() = asked;
+        *response.headers_mut() = headers;
         Ok(response)
     }
 
@@ -324,7 +345,7 @@ fn part(
     if entry.status() != StatusCode::OK {
         return Ok(None);
     }
-    let (modified, date) = (entry.validators().1, entry.kept().find(|(name, _)| *name == DATE).map(|(_, date)| date));
+    let (modified, date) = (entry.validators().1, entry.date());
     let known = Known { tag: Some(tag.text()), modified: modified.as_ref().filter(|_| full), date: date.as_ref() };
     let length = bytes.len() as u64;
     match range::wanted(method, asked, length, known) {

@@ -218,7 +218,7 @@ fn sent(
         came: Came::Hit,
         asks: Asks::of(&head(asked)),
     };
-    signature().document(document, method, head(asked), &RequestId::made(1))
+    signature().document(document, method, &head(asked), &RequestId::made(1))
 }
 
 #[test]
