@@ -27,6 +27,9 @@ use crate::dial::OutBody;
 
 use credential::{BadKey, Credential, Shown};
 
+/// Where the partner wants its key.
+const KEY: HeaderName = HeaderName::from_static(KEY_HEADER);
+
 const USER_AGENT_OURS: HeaderValue = HeaderValue::from_static(concat!("reseller-gateway/", env!("CARGO_PKG_VERSION")));
 
 /// Where the partner is and how it is asked.
@@ -134,7 +137,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, USER_AGENT_OURS);
         headers.insert(VIA, self.via.clone());
-        headers.insert(KEY_HEADER, shown.value().clone());
+        headers.insert(KEY, shown.value().clone());
         for (name, value) in &wish.headers {
             headers.append(name, value.clone());
         }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::clock::{Now, Tick};
 
@@ -38,17 +38,35 @@ fn retry_after(head: &HeaderMap, now: Now) -> Option<Duration> {
     }
 }
 
+/// What is left and when that is renewed, in the three common spellings.
+static PAIRS: [(HeaderName, HeaderName); 3] = [
+    (HeaderName::from_static("ratelimit-remaining"), HeaderName::from_static("ratelimit-reset")),
+    (HeaderName::from_static("x-ratelimit-remaining"), HeaderName::from_static("x-ratelimit-reset")),
+    (HeaderName::from_static("x-rate-limit-remaining"), HeaderName::from_static("x-rate-limit-reset")),
+];
+
 /// How long until a spent limit is renewed; the longest, where several are spent.
 fn nothing_left(head: &HeaderMap, now: Now) -> Option<Duration> {
-    let pairs = ["ratelimit", "x-ratelimit", "x-rate-limit"].into_iter().filter_map(|stem| {
-        let value = |end: &str| head.get(format!("{stem}-{end}"))?.to_str().ok().map(str::trim);
-        let left = seconds(value("remaining")?)?;
-        (left == Duration::ZERO).then(|| reset(value("reset")?, now)).flatten()
+    // Most answers say nothing of limits: one look at the names is all they cost.
+    if !head.keys().any(|name| is_a_limit(name.as_str())) {
+        return None;
+    }
+    let pairs = PAIRS.iter().filter_map(|(remaining, renewed)| {
+        let value = |name: &HeaderName| head.get(name)?.to_str().ok().map(str::trim);
+        let left = seconds(value(remaining)?)?;
+        (left == Duration::ZERO).then(|| reset(value(renewed)?, now)).flatten()
     });
     let lines = head.get_all("ratelimit").iter().filter_map(|line| line.to_str().ok());
     let lists = lines.flat_map(policies).filter_map(|(left, reset)| (left == 0).then_some(Duration::from_secs(reset)));
     pairs.chain(lists).filter(|pause| !pause.is_zero()).max()
 }
+
+/// Whether a header tells how much is left of the partner's limits, in every common spelling.
+pub fn is_a_limit(name: &str) -> bool {
+    name.strip_prefix("x-").unwrap_or(name).starts_with("rate") && LIMITS.iter().any(|start| name.starts_with(start))
+}
+
+const LIMITS: [&str; 3] = ["ratelimit", "x-ratelimit", "x-rate-limit"];
 
 /// What is left and the seconds until its renewal, of each item of a list (`"day";r=0;t=30`), or of the one dictionary
 /// (`limit=9, remaining=0, reset=30`).
@@ -84,8 +102,6 @@ fn seconds(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
 
     const NOW: Now = Now { tick: Tick::from_nanos(5_000_000_000), unix_ms: NOON_MS };

@@ -141,7 +141,9 @@ impl<C: Dials> Gateway<C> {
             (None, Err(Failed::TooLarge | Failed::RequestTooLarge)) => Verdict::Answered,
             (None, Err(_)) => Verdict::Failed,
         };
-        permit.settle(verdict, now.tick, dice());
+        // An answer starts no pause, and a throw of dice is a call to the system.
+        let dice = if verdict == Verdict::Answered { 0 } else { dice() };
+        permit.settle(verdict, now.tick, dice);
         told
     }
 }

@@ -7,6 +7,7 @@ use http::header::{self, HeaderName};
 use smallvec::SmallVec;
 
 use crate::account_api::KEY_HEADER;
+use crate::budget::signal::is_a_limit;
 
 /// A request body beyond the limit, as it shows up inside the client's error.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -70,11 +71,6 @@ fn is_of_the_partner(name: &str) -> bool {
             | "access-control-max-age"
             | KEY_HEADER
     ) || is_a_limit(name)
-}
-
-/// How much is left of the partner's limits, in every common spelling.
-pub(super) fn is_a_limit(name: &str) -> bool {
-    ["ratelimit", "x-ratelimit", "x-rate-limit"].iter().any(|start| name.starts_with(start))
 }
 
 /// Of an answer that is passed on.

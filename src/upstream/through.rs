@@ -7,13 +7,13 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
 
-use crate::account_api::KEY_HEADER;
 use crate::budget::Permit;
+use crate::budget::signal::is_a_limit;
 use crate::clock::Tick;
 use crate::dial::OutBody;
 
 use super::credential::Shown;
-use super::{Failed, Upstream, headers};
+use super::{Failed, KEY, Upstream, headers};
 
 impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     /// Sends a caller's request on, with our key; its head must have been made ready. The body of the answer is still to be read.
@@ -29,11 +29,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         deadline: Tick,
     ) -> Result<Response<Incoming>, Failed> {
         *request.uri_mut() = self.uri(target);
-        request.headers_mut().insert(KEY_HEADER, shown.value().clone());
+        request.headers_mut().insert(KEY, shown.value().clone());
         request.headers_mut().append(VIA, self.via.clone());
         let mut answer = self.clock.until(deadline, self.send(request)).await.unwrap_or(Err(Failed::Timeout))?;
         // A partner that echoes what it was sent would hand our key out.
-        answer.headers_mut().remove(KEY_HEADER);
+        answer.headers_mut().remove(KEY);
         Ok(answer)
     }
 }
@@ -84,7 +84,7 @@ pub fn strip_connection(head: &mut HeaderMap) {
 /// (`forward_authorization`) these are theirs, and stay.
 pub fn strip_household(head: &mut HeaderMap) {
     let of_our_key = |name: &str| matches!(name, "set-cookie" | "set-cookie2" | "www-authenticate");
-    headers::strip(head, |name| of_our_key(name) || headers::is_a_limit(name));
+    headers::strip(head, |name| of_our_key(name) || is_a_limit(name));
 }
 
 /// Places at the partner become places at us (RFC 9110 §10.2.2, §8.7; RFC 8288 for `Link`).
@@ -97,6 +97,9 @@ pub fn localise(head: &mut HeaderMap, origin: &str) {
         }
     }
     let links: Vec<HeaderValue> = head.get_all(LINK).iter().cloned().collect();
+    if links.is_empty() {
+        return;
+    }
     let ours = format!("<{origin}/");
     if links.iter().any(|link| link.to_str().is_ok_and(|link| link.contains(&ours))) {
         head.remove(LINK);

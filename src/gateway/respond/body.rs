@@ -45,7 +45,22 @@ struct Stream {
     permit: Option<Permit>,
     clock: Clock,
     patience: Duration,
-    stalled: Pin<Box<Sleep>>,
+    /// Set where the partner was waited for; most answers are here whole when they are begun.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stream {
+    /// The end of the partner's patience, if it does not move before.
+    fn later(&self) -> Sleep {
+        self.clock.sleep_until(self.clock.tick().plus(self.patience))
+    }
+
+    fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stalled.is_none() {
+            self.stalled = Some(Box::pin(self.later()));
+        }
+        self.stalled.as_mut().map_or(Poll::Pending, |stalled| stalled.as_mut().poll(cx))
+    }
 }
 
 /// The body of every response.
@@ -84,8 +99,7 @@ impl Body {
 
     /// The same, whose first bytes have been read already.
     pub fn stream_after(before: Bytes, incoming: Incoming, permit: Permit, clock: Clock, patience: Duration) -> Self {
-        let stalled = Box::pin(clock.sleep_until(clock.tick().plus(patience)));
-        let stream = Stream { before, incoming, permit: Some(permit), clock, patience, stalled };
+        let stream = Stream { before, incoming, permit: Some(permit), clock, patience, stalled: None };
         Self { what: What::Stream(Box::new(stream)), end: None }
     }
 
@@ -132,10 +146,12 @@ impl HttpBody for Body {
             What::Stream(stream) => {
                 let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
                 if polled.is_pending() {
-                    return stream.stalled.as_mut().poll(cx).map(|()| Some(Err(BrokeOff)));
+                    return stream.stalled(cx).map(|()| Some(Err(BrokeOff)));
                 }
-                let later = stream.clock.sleep_until(stream.clock.tick().plus(stream.patience));
-                stream.stalled.set(later);
+                if stream.stalled.is_some() {
+                    let later = stream.later();
+                    stream.stalled.as_mut().map(|stalled| stalled.set(later));
+                }
                 if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
                     stream.permit = None;
                 }

@@ -2,10 +2,9 @@
 //! Given what happened, writes its member of `Cache-Status` (RFC 9211) behind those of other caches.
 //! Never says more than closed words and numbers.
 
-use std::fmt::Write as _;
-
 use http::header::AGE;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use smallvec::SmallVec;
 
 use crate::cache::standard::{Detail, Why};
 use crate::trail::RequestId;
@@ -30,25 +29,29 @@ pub struct Told {
 impl Signature {
     /// Signs an answer of the standard mode; `age` in whole seconds replaces whatever it said of its age.
     pub fn tell(&self, headers: &mut HeaderMap, told: &Told, age: Option<u64>, id: &RequestId) {
-        let mut text = self.name.clone();
-        let _ = match told.forwarded {
-            None => write!(text, "; hit"),
-            Some((why, None)) => write!(text, "; fwd={}", why.word()),
-            Some((why, Some(status))) => write!(text, "; fwd={}; fwd-status={}", why.word(), status.as_u16()),
-        };
+        let mut text: SmallVec<[u8; 128]> = SmallVec::from_slice(self.name.as_bytes());
+        let mut digits = itoa::Buffer::new();
+        let mut say = |words: &[&str]| words.iter().for_each(|word| text.extend_from_slice(word.as_bytes()));
+        match told.forwarded {
+            None => say(&["; hit"]),
+            Some((why, None)) => say(&["; fwd=", why.word()]),
+            Some((why, Some(status))) => {
+                say(&["; fwd=", why.word(), "; fwd-status=", digits.format(status.as_u16())]);
+            }
+        }
         if told.stored {
-            text.push_str("; stored");
+            say(&["; stored"]);
         }
         if told.collapsed {
-            text.push_str("; collapsed");
+            say(&["; collapsed"]);
         }
         if let Some(ttl) = told.ttl {
-            let _ = write!(text, "; ttl={ttl}");
+            say(&["; ttl=", digits.format(ttl)]);
         }
         if let Some(detail) = told.detail {
-            let _ = write!(text, "; detail={}", detail.word());
+            say(&["; detail=", detail.word()]);
         }
-        if let Ok(text) = HeaderValue::from_str(&text) {
+        if let Ok(text) = HeaderValue::from_bytes(&text) {
             headers.append(CACHE_STATUS, text);
         }
         if let Some(age) = age {

@@ -81,10 +81,9 @@ impl<C: Dials> Gateway<C> {
         stored: bool,
         deadline: Tick,
     ) -> Result<Brought, Refusal> {
-        let said = Said::of(&arrived.head);
         let is_one = stored
             && asked.method == Method::POST
-            && storing::answers_a_get(&asked.target, arrived.status, &arrived.head, &said);
+            && storing::answers_a_get(&asked.target, arrived.status, &arrived.head, &Said::of(&arrived.head));
         let judged = is_one
             .then(|| storing::judge(&asked.method, &asked.head, arrived.status, &arrived.head, arrived.exchange).ok());
         match judged.flatten() {
