@@ -19,6 +19,8 @@ READY_LIMIT = 20
 KEY_ENV = "BENCH_PARTNER_KEY"
 SCOPES = ["clients:read", "projects:read", "providers:read", "resources:read", "pii:read", "other:read"]
 CALLERS = [f"caller-{number}" for number in range(10)]
+# Of the gateway alone: a caller without `pii:read`, whose token is bound to one client too.
+NARROWED = "narrowed"
 
 # Everything Varnish writes per request, so that it logs nothing while it is measured.
 VARNISH_SILENT = ",".join("-" + tag for tag in (
@@ -104,8 +106,8 @@ def bare(plan, server):
 
 def gateway(plan, server):
     callers = "\n".join(
-        f'[[callers]]\nname = "{name}"\nscopes = {SCOPES}\nclients = ["*"]\nproviders = ["*"]\ntoken_ttl = "12h"\n'
-        for name in CALLERS)
+        f'[[callers]]\nname = "{name}"\nscopes = {scopes}\nclients = ["*"]\nproviders = ["*"]\ntoken_ttl = "12h"\n'
+        for name, scopes in [*((name, SCOPES) for name in CALLERS), (NARROWED, ["clients:read"])])
     fill_in("gateway.toml", server.dir / "gateway.toml", dir=server.dir, port=server.port, partner=plan.partner_port,
             health=server.health_port, admin=server.admin_port, key_env=KEY_ENV, callers=callers,
             access_log="all" if plan.access_log else "off")
@@ -172,15 +174,15 @@ class Server:
 
     def mint_tokens(self):
         """One token per caller, from the gateway's own command."""
+        return [self.mint(caller) for caller in CALLERS]
+
+    def mint(self, caller, *bounds):
         argv = KINDS["gateway"](self.plan, self)
-        tokens = []
-        for caller in CALLERS:
-            issue = [argv[0], "token", "issue", "--config", argv[-1], "--caller", caller]
-            made = subprocess.run(issue, env=self.environment, capture_output=True, text=True, timeout=20)
-            if made.returncode != 0 or not made.stdout.strip():
-                raise RuntimeError(f"token issue for {caller} failed:\n{made.stderr[-2000:]}")
-            tokens.append(made.stdout.strip())
-        return tokens
+        issue = [argv[0], "token", "issue", "--config", argv[-1], "--caller", caller, *bounds]
+        made = subprocess.run(issue, env=self.environment, capture_output=True, text=True, timeout=20)
+        if made.returncode != 0 or not made.stdout.strip():
+            raise RuntimeError(f"token issue for {caller} failed:\n{made.stderr[-2000:]}")
+        return made.stdout.strip()
 
 
 def family(pid):

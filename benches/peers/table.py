@@ -31,7 +31,7 @@ def render(rows, order):
     lines = ["| scenario | server | median | ÷ nginx | ÷ bare | lowest–highest | p99 | server's core busy |",
              "|---|---|---:|---:|---:|---:|---:|---:|"]
     rates = {(row.scenario, row.server): row.rate for row in rows}
-    for row in sorted(rows, key=lambda row: (row.scenario, order.index(row.server))):
+    for row in sorted(rows, key=lambda row: (row.scenario, order.index(row.server.split(",")[0]))):
         ratios = (ratio(row.rate, rates.get((row.scenario, peer))) for peer in ("nginx", "bare"))
         cells = (f"({row.scenario}) {row.title}", row.server, row.figure, *ratios, *row.rest)
         lines.append(f"| {' | '.join(cells)} |")
