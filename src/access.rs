@@ -186,9 +186,9 @@ fn narrowed(caller: Arc<Caller>, wanted: Match, route: &Route, sees_personal: bo
         }
         _ => {}
     }
-    let lens = Lens::of(endpoint, sees_personal, bounds);
-    // Without bounds a document that holds nothing personal is not narrowed at all.
-    let sight = if bounds.are_all() && lens == Lens::default() { Sight::Full } else { Sight::Narrow(lens) };
+    let lens = Lens::of(endpoint, sees_personal, bounds, id(1));
+    // Narrowed also where nothing documented is hidden: what the partner adds may be personal.
+    let sight = Sight::Narrow(lens);
     if endpoint == Endpoint::ProjectResources && !bounds.providers.is_all() {
         let (list, project) = (wanted.projects(), ids.get(1).cloned());
         let (list, project) = list.zip(project).ok_or(Denied::Project)?;

@@ -56,7 +56,7 @@ use crate::clock::{Clock, Now};
 use crate::flight::Flights;
 use crate::quota::Turns;
 use crate::quota::strangers::Strangers;
-use crate::route::{Mode, Routes, Target};
+use crate::route::{Mode, Resource, Routes, Target};
 use crate::token::{Caller, Tokens};
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
 use crate::upstream::Upstream;
@@ -221,9 +221,9 @@ impl<C: Dials> Gateway<C> {
             return Box::pin(self.standard(&grant, parts, body, now, trail)).await;
         }
         let Some(key) = Key::of(&grant, route, &parts.headers) else {
-            return match grant.sight() {
-                Sight::Full => self.pass_through(&grant, parts, body, trail).await,
-                Sight::Narrow(_) => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
+            return match grant.wanted().resource() {
+                Resource::Raw(_) => self.pass_through(&grant, parts, body, trail).await,
+                Resource::Seven { .. } => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
             };
         };
         if asks.has(Kinds::ACCEPT) && !respond::accepts_json(&parts.headers) {

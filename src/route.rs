@@ -205,7 +205,7 @@ impl Routes {
         if method == Method::TRACE || method == Method::CONNECT {
             return Err(NoSuchRoute::Method(index).into());
         }
-        let documents = route.stored && route.mode == Mode::Api;
+        let documents = (route.stored || seven.is_some()) && route.mode == Mode::Api;
         if documents && method != Method::GET && method != Method::HEAD {
             return Err(NoSuchRoute::Method(index).into());
         }

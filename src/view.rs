@@ -118,16 +118,34 @@ fn member<'d>(row: &'d [u8], name: &str) -> Result<Option<Cow<'d, str>>, Broken>
 }
 
 /// Which member says whose a row of the top is, and whose are shown.
-type Whose<'l> = Option<(&'static str, &'l Bound)>;
+type Whose<'l> = Option<(&'static str, Inside<'l>)>;
+
+/// Whose rows are shown.
+#[derive(Clone, Copy)]
+enum Inside<'l> {
+    /// Those inside a bound.
+    Of(&'l Bound),
+    /// One alone.
+    One(&'l str),
+}
+
+impl Inside<'_> {
+    fn has(self, id: &str) -> bool {
+        match self {
+            Self::Of(bound) => bound.has(id),
+            Self::One(one) => crate::account_api::same(one, id),
+        }
+    }
+}
 
 fn whose(endpoint: Endpoint, lens: &Lens) -> Whose<'_> {
     let rows = match endpoint {
         Endpoint::Clients | Endpoint::Client => ("id", &lens.clients),
         Endpoint::ClientProviders | Endpoint::ClientResources | Endpoint::ProviderResources => ("id", &lens.providers),
         Endpoint::ClientProjects => ("provider", &lens.providers),
-        Endpoint::ProjectResources => return None,
+        Endpoint::ProjectResources => return lens.project.as_deref().map(|one| ("id", Inside::One(one))),
     };
-    Some(rows).filter(|(_, bound)| !bound.is_all())
+    Some(rows).filter(|(_, bound)| !bound.is_all()).map(|(name, bound)| (name, Inside::Of(bound)))
 }
 
 /// A view in the making.
@@ -167,9 +185,9 @@ impl View<'_> {
 
     /// One row of the top; `false` if it is outside the bounds. Whether it is well formed matters only if it is inside.
     fn row(&mut self, scan: &mut Scan<'_>, fields: &'static [Field], allow: &Allow) -> Result<bool, NotUnderstood> {
-        let Some((name, bound)) = self.whose else { return self.document(scan, fields, allow).map(|()| true) };
+        let Some((name, shown)) = self.whose else { return self.document(scan, fields, allow).map(|()| true) };
         let row = scan.value()?;
-        let inside = member(row, name)?.is_some_and(|id| bound.has(&id));
+        let inside = member(row, name)?.is_some_and(|id| shown.has(&id));
         if inside {
             self.document(&mut Scan::new(row), fields, allow)?;
         }

@@ -25,10 +25,12 @@ pub struct Lens {
     pub clients: Bound,
     /// Whose rows of providers are shown.
     pub providers: Bound,
+    /// The one project that may be shown, of a right to projects of some providers: another may be of another provider.
+    pub project: Option<String>,
 }
 
 impl Lens {
-    pub(super) fn of(endpoint: Endpoint, sees_personal: bool, bounds: &Bounds) -> Self {
+    pub(super) fn of(endpoint: Endpoint, sees_personal: bool, bounds: &Bounds, inner: Option<&str>) -> Self {
         let holds_clients = matches!(endpoint, Endpoint::Clients | Endpoint::Client);
         let (clients, providers) = match endpoint {
             _ if holds_clients => (bounds.clients.clone(), Bound::All),
@@ -36,7 +38,10 @@ impl Lens {
             _ => (Bound::All, bounds.providers.clone()),
         };
         let hides_personal = !sees_personal && endpoint.holds_personal_data();
-        Self { hides_personal, hides_projects: holds_clients && !bounds.providers.is_all(), clients, providers }
+        let placed = endpoint == Endpoint::ProjectResources && !bounds.providers.is_all();
+        let project = inner.filter(|_| placed).map(str::to_owned);
+        let hides_projects = holds_clients && !bounds.providers.is_all();
+        Self { hides_personal, hides_projects, clients, providers, project }
     }
 
     /// Whether this field is blanked, whatever it holds.
@@ -45,7 +50,7 @@ impl Lens {
     }
 }
 
-/// A sight as a value to compare and to keep answers under: equal where the same is seen.
+/// A sight as a value to compare and to keep answers under: equal where the same is seen of one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Right {
     narrow: bool,

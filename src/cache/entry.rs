@@ -169,6 +169,15 @@ impl Entry {
         fresh
     }
 
+    /// The same, where it has no life since it is not stored: its age counts from when it came.
+    #[must_use]
+    pub fn that_came(mut self, came: Tick) -> Self {
+        if self.not_stored.is_some() {
+            self.life.since = came;
+        }
+        self
+    }
+
     /// Takes over the full right's forms of another entry, if its body is the same: they would come out the same.
     ///
     /// Those of narrowed rights are made anew after every refresh: whether they were there would tell whether something

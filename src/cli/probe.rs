@@ -29,7 +29,6 @@ use crate::config::{ApiKey, Config};
 use crate::dial::dialer;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::gateway::trial::{Fate, Trial};
-use crate::token::bounds::Bound;
 use crate::token::ring::Ring;
 use crate::upstream::Failed;
 use crate::view;
@@ -145,7 +144,7 @@ fn answered(house: &House, endpoint: Endpoint, trial: &Trial, known: &mut Known)
     if let Some(document) = &document {
         known.learn(endpoint, document);
     }
-    let lens = Lens { hides_personal: false, hides_projects: false, clients: Bound::All, providers: Bound::All };
+    let lens = Lens::default();
     let differences = document.as_ref().map(|it| shape::differences(endpoint, it)).unwrap_or_default();
     let shaped = success && view::project(endpoint, &lens, &house.allow, &trial.body).is_ok();
     let given = matches!(trial.fate, Fate::Stored(..) | Fate::NotStored(_) | Fate::Standard);

@@ -423,7 +423,7 @@ impl<C: Dials> Gateway<C> {
             (status, Some(held)) => Entry::new(status, &head, &body, judge(status)).with_forms_of(held),
             (status, None) => Entry::new(status, &head, &body, judge(status)),
         };
-        let entry = Arc::new(entry);
+        let entry = Arc::new(entry.that_came(came));
         // A confirmation is as old as what it confirms.
         let as_of = if status == StatusCode::NOT_MODIFIED { plan.held_at } else { asked };
         let stored = match (entry.not_stored(), plan.key.clone()) {

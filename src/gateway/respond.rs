@@ -48,6 +48,8 @@ pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// The header that ties a caller's log to ours.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Of an answer that is the partner's own: who may have it was decided by these.
+const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key");
 const VARY_OURS: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key, Accept-Encoding");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -262,6 +264,7 @@ impl Signature {
         if let Ok(status) = HeaderValue::from_str(&status) {
             response.headers_mut().append(CACHE_STATUS, status);
         }
+        response.headers_mut().append(VARY, VARY_BY_TOKEN);
         self.sign(response.headers_mut(), id);
         response
     }

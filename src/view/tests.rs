@@ -332,6 +332,16 @@ impl Scribe<'_> {
     }
 }
 
+#[test]
+fn a_project_that_was_not_asked_for_is_not_shown_to_a_right_of_some_providers() {
+    let lens = Lens { project: Some("j1".to_owned()), ..Lens::default() };
+    let of = |id: &str| format!(r#"{{"project":{{"id":"{id}","name":"","resources":{{}}}}}}"#);
+    assert!(see(Endpoint::ProjectResources, &lens, &of("j1")).is_ok());
+    for other in [of("j2"), of("J1"), r#"{"project":{"name":"","resources":{}}}"#.to_owned()] {
+        assert!(see(Endpoint::ProjectResources, &lens, &other).is_err(), "{other}");
+    }
+}
+
 fn lens() -> impl Strategy<Value = (Endpoint, Lens)> {
     let set = prop_oneof![Just(Bound::All), Just(bound(&["mine"])), Just(bound(&["mine", "more"]))];
     (0..7_usize, any::<bool>(), any::<bool>(), set.clone(), set).prop_map(
@@ -340,7 +350,7 @@ fn lens() -> impl Strategy<Value = (Endpoint, Lens)> {
             let holds_clients = endpoint.holds_personal_data();
             let (clients, providers) = if holds_clients { (clients, Bound::All) } else { (Bound::All, providers) };
             let (hides_personal, hides_projects) = (personal && holds_clients, projects && holds_clients);
-            (endpoint, Lens { hides_personal, hides_projects, clients, providers })
+            (endpoint, Lens { hides_personal, hides_projects, clients, providers, project: None })
         },
     )
 }
@@ -352,6 +362,7 @@ fn through_both(one: &Lens, two: &Lens) -> Lens {
         hides_projects: one.hides_projects || two.hides_projects,
         clients: one.clients.intersect(&two.clients),
         providers: one.providers.intersect(&two.providers),
+        project: one.project.clone().or_else(|| two.project.clone()),
     }
 }
 

@@ -53,6 +53,8 @@ mod oauth;
 
 mod views;
 
+mod unstored;
+
 mod http_cache;
 
 mod quota;

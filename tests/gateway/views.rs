@@ -247,6 +247,12 @@ fn a_project_is_found_on_its_provider_through_the_cache_and_the_partner_s_failur
     let metrics = gateway.metrics();
     assert!(metrics.contains(r#"partner_calls_total{route="client_projects",cause="miss"} 1"#), "{metrics}");
 
+    // A document of another project may be one of another provider.
+    let other = r#"{"project":{"id":"j2","name":"","resources":{}}}"#;
+    partner.answers(&of("c8", "projects/"), [Reply::json(r#"{"projects":[{"id":"j3","provider":"p1"}]}"#)]);
+    partner.answers(&of("c8", "projects/j3/resources/"), [Reply::json(other)]);
+    refused(&gateway.read(&token, &of("c8", "projects/j3/resources/")), 502, "shape");
+
     // Who lacks projects:read learns nothing of the list itself.
     refused(&gateway.read(&token, &of("c1", "projects/")), 403, "scope");
     partner.answers(&of("c3", "projects/"), [Reply::status(404).body("no such client")]);

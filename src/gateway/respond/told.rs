@@ -2,14 +2,14 @@
 //! Given what happened, writes its member of `Cache-Status` (RFC 9211) behind those of other caches.
 //! Never says more than closed words and numbers.
 
-use http::header::AGE;
+use http::header::{AGE, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
 use crate::cache::standard::{Detail, Why};
 use crate::trail::RequestId;
 
-use super::{CACHE_STATUS, Signature, number};
+use super::{CACHE_STATUS, Signature, VARY_BY_TOKEN, number};
 
 /// What happened to a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,6 +54,8 @@ impl Signature {
         if let Ok(text) = HeaderValue::from_bytes(&text) {
             headers.append(CACHE_STATUS, text);
         }
+        // A cache before us that shares must not show to one what another's token opened (RFC 9111 §4.1).
+        headers.append(VARY, VARY_BY_TOKEN);
         if let Some(age) = age {
             headers.insert(AGE, number(age));
         }
