@@ -86,7 +86,7 @@ pub struct Authority {
     trusted: Vec<Trusted>,
     max_ttl: Duration,
     patience: Duration,
-    figures: Figures,
+    figures: Arc<Figures>,
 }
 
 /// What was done, as it is counted.
@@ -130,7 +130,7 @@ impl Authority {
             max_ttl: settings.max_ttl,
             patience: settings.patience,
             failures: Failures::default(),
-            figures: Figures::default(),
+            figures: Arc::default(),
             tokens,
             ledger,
             clock,
@@ -177,14 +177,21 @@ impl Authority {
     }
 
     /// Takes a token and what was exchanged from it back: at once in memory, then on disk; how many.
+    ///
+    /// In a task of its own: who hangs up, or runs out of time, between the two must not leave it half done.
     async fn revoke(&self, jti: &str, expires: u64, actor: &str) -> Result<usize, Broken> {
-        let revoked = self.tokens.revoked();
-        revoked.revoke([(jti, expires)]);
-        let taken = self.ledger.revoke(jti.to_owned(), expires).await?.0;
-        revoked.revoke(taken.iter().map(|(jti, expires)| (jti.as_str(), *expires)));
-        self.figures.revoked.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(target: "audit", actor, jti, with_its_own = taken.len(), "audit: token revoked");
-        Ok(taken.len())
+        let (tokens, ledger, figures) = (Arc::clone(&self.tokens), self.ledger.clone(), Arc::clone(&self.figures));
+        let (jti, actor) = (jti.to_owned(), actor.to_owned());
+        let work = async move {
+            let revoked = tokens.revoked();
+            revoked.revoke([(jti.as_str(), expires)]);
+            let taken = ledger.revoke(jti.clone(), expires).await?.0;
+            revoked.revoke(taken.iter().map(|(jti, expires)| (jti.as_str(), *expires)));
+            figures.revoked.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(target: "audit", actor, jti, with_its_own = taken.len(), "audit: token revoked");
+            Ok(taken.len())
+        };
+        tokio::spawn(work).await.unwrap_or_else(|_| Err(Broken::ended()))
     }
 
     fn ttl_of(&self, caller: &str) -> Duration {

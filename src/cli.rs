@@ -141,8 +141,7 @@ POST /_simulator/behaviour '{"latency": "1s", "faults": [{"route": "clients", "s
 What was called, by route, status and key: GET /_simulator/stats; from zero: POST /_simulator/reset"#;
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
-    Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
+    config::time(text)
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -30,6 +30,7 @@ pub use self::forecast::Forecast;
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};
 pub use self::partner::{ApiKey, Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
 pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
+pub use self::words::time;
 
 use self::notes::Notes;
 use self::page::Page;

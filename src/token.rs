@@ -354,6 +354,9 @@ impl Tokens {
             [] => policy.scopes.iter().filter(|scope| scope::is_given_unasked(scope)).cloned().collect(),
             asked => asked.to_vec(),
         };
+        if scopes.is_empty() {
+            return Err(NotIssued::Nothing(policy.name.clone(), policy.scopes.join(" ")));
+        }
         if let Some(wide) = scopes.iter().find(|scope| !policy.scopes.contains(scope)) {
             return Err(NotIssued::Wider(wide.clone(), policy.name.clone(), policy.scopes.join(" ")));
         }
@@ -455,6 +458,9 @@ pub enum NotIssued {
     /// A scope goes beyond the caller's policy.
     #[error("the scope {0:?} is not among those of {1:?}, which are: {2}")]
     Wider(String, String, String),
+    /// No scope was named, and the caller has none that is given without being named (RFC 6749 §3.3).
+    #[error("{0:?} has no scope that is given unless it is named; it may name: {1}")]
+    Nothing(String, String),
     /// A token opens either the admin listener or the public one.
     #[error(
         "gateway:admin stands alone, without other scopes, clients or providers: its token opens the admin listener and nothing else"

@@ -102,7 +102,8 @@ impl Authority {
         if !named && self.list(Some(caller.to_owned()), None, 1).await?.is_empty() {
             return Err(Undone::Unknown(format!("no caller is called {caller:?}, and no token was issued to one")));
         }
-        let now = self.clock.now().unix();
+        // A token that was issued since the last time, in the same second, is dated into the next.
+        let now = self.clock.now().unix().max(self.tokens.revoked().earliest(caller));
         self.tokens.revoked().revoke_caller(caller, now);
         self.ledger.revoke_caller(caller.to_owned(), now).await?;
         self.figures.revoked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -79,7 +79,8 @@ impl Authority {
                 }
                 // Whoever is told to wait was written down often enough.
                 if parts.uri.path().starts_with("/oauth/") && !matches!(refused, Refused::TooOften(_)) {
-                    let path = parts.uri.path().get(..64).unwrap_or(parts.uri.path());
+                    let path = parts.uri.path();
+                    let path = path.get(..path.floor_char_boundary(64)).unwrap_or_default();
                     tracing::warn!(target: "audit", %peer, path, refused = cause, "audit: refused");
                 }
                 Answered { response: refused.response(), caller, cause }

@@ -54,6 +54,11 @@ impl Authority {
             return Err(Refused::Request("client_id is not the caller that the subject token stands for"));
         }
         let issued = self.issue(&worth.wish, worth.how, asked.now).await?;
+        // All of the caller's may have been taken back while this one was made, and it is dated after that.
+        if kind == ACCESS_TOKEN && self.tokens.identify_token(token.as_bytes(), asked.now).is_err() {
+            self.revoke(&issued.claims.jti, issued.claims.exp, &issued.claims.client_id).await?;
+            return Err(Refused::Request("the subject token cannot be exchanged"));
+        }
         let mut said = answer(&issued, asked);
         if let Some(members) = said.as_object_mut() {
             members.insert("issued_token_type".to_owned(), json!(ACCESS_TOKEN));

@@ -143,6 +143,9 @@ impl From<Failed> for Refused {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::NotIssued(NotIssued::Wider(..)) => Self::Scope("a scope is not among those of the caller"),
+            Failed::NotIssued(NotIssued::Nothing(..)) => {
+                Self::Scope("the caller has no scope that is given without being named; name one")
+            }
             Failed::NotIssued(NotIssued::Beyond(..)) => {
                 Self::Details("a client or provider is not among those of the caller")
             }

@@ -22,8 +22,8 @@ pub(super) fn metadata(issuer: &str, scopes: &[String]) -> Value {
         "revocation_endpoint": format!("{issuer}/oauth/revoke"),
         "scopes_supported": scopes,
         "authorization_details_types_supported": [bounds::TYPE],
-        // Required, and empty: there is no authorization endpoint.
-        "response_types_supported": [],
+        // Required (RFC 8414 §2), and never an empty list (§3.2): without an authorization endpoint it is `none`.
+        "response_types_supported": ["none"],
         "grant_types_supported": [CLIENT_CREDENTIALS, EXCHANGE],
         "token_endpoint_auth_methods_supported": [proofs[0], proofs[1], "none"],
         "introspection_endpoint_auth_methods_supported": proofs,

@@ -163,6 +163,7 @@ async fn issue(
 }
 
 async fn list(config: &Config, caller: Option<String>, json: bool) -> anyhow::Result<()> {
+    caller.as_deref().map(|caller| plain("caller", caller)).transpose()?;
     let mut rows: Vec<Listed> = Vec::new();
     let mut desk = Desk::find(config).await?;
     loop {
@@ -216,7 +217,23 @@ async fn page<'c>(
     }
 }
 
+/// An id or a name as a path holds it. A whole token is not said again: it may be in somebody's terminal log.
+fn plain<'t>(kind: &str, text: &'t str) -> anyhow::Result<&'t str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    match text {
+        text if text.split('.').count() == 3 && text.len() > 100 => match inspect::id_in(text) {
+            Some(id) => bail!("this is a whole token; its id is {id}"),
+            None => bail!("this is no {kind}: it looks like a whole token"),
+        },
+        "" | "." | ".." => bail!("a {kind} is wanted; `token list` shows those there are"),
+        text if text.bytes().all(plain) => Ok(text),
+        text => bail!("no {kind} looks like {text:?}; `token list` shows those there are"),
+    }
+}
+
 async fn revoke(config: &Config, jti: Option<String>, caller: Option<String>) -> anyhow::Result<()> {
+    jti.as_deref().map(|jti| plain("token id", jti)).transpose()?;
+    caller.as_deref().map(|caller| plain("caller", caller)).transpose()?;
     let actor = &format!("local:{}", running::user());
     let told = match (Desk::find(config).await?, jti, caller) {
         (Desk::Running(running), Some(jti), _) => {

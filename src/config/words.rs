@@ -96,12 +96,20 @@ pub(super) fn share(value: &Value) -> Result<f64, String> {
 
 /// A time that may be nothing.
 pub(super) fn duration(value: &Value) -> Result<Duration, String> {
-    let time = text(value).ok().and_then(|text| {
+    time(&text(value).unwrap_or_default())
+}
+
+/// A time as files and flags write it.
+///
+/// # Errors
+/// How it is written.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let read = || {
         let span = SpanParser::new().parse_span(text.trim()).ok()?;
         let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
         Duration::try_from(signed).ok()
-    });
-    time.filter(|time| *time <= LONGEST).ok_or_else(|| {
+    };
+    read().filter(|time| *time <= LONGEST).ok_or_else(|| {
         "a time is written as \"250ms\", \"30s\", \"5m\", \"1h30m\" or \"30d\"; at most 400 days".to_owned()
     })
 }

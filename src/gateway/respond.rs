@@ -49,7 +49,7 @@ pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Of an answer that is the partner's own: who may have it was decided by these.
-const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key");
+pub(super) const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key");
 const VARY_OURS: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key, Accept-Encoding");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");

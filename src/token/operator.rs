@@ -57,6 +57,15 @@ impl Tokens {
             return Err(Unidentified::Bad("too long"));
         }
         let token = std::str::from_utf8(token).map_err(|_| Unidentified::Bad("not text"))?;
+        let claims = self.administrates(token, now)?;
+        Ok(Operator { name: claims.client_id.into_boxed_str(), jti: claims.jti.into_boxed_str() })
+    }
+
+    /// What a token says that opens the admin door now.
+    ///
+    /// # Errors
+    /// [`Unidentified`].
+    pub fn administrates(&self, token: &str, now: Now) -> Result<Claims, Unidentified> {
         let (claims, _) = verify::verify(token, &self.ring, &self.settings.issuer, AUDIENCE, now)?;
         if self.revoked.refuses(&claims.client_id, &claims.jti, claims.iat) {
             return Err(Unidentified::Revoked);
@@ -74,7 +83,20 @@ impl Tokens {
                 return Err(Unidentified::Bad("scope"));
             }
         }
-        Ok(Operator { name: claims.client_id.into_boxed_str(), jti: claims.jti.into_boxed_str() })
+        Ok(claims)
+    }
+
+    /// What a token says that was made here and has not ended, for whichever door, and whether or not it was taken back.
+    ///
+    /// # Errors
+    /// [`Unidentified`].
+    pub fn made(&self, token: &str, now: Now) -> Result<Claims, Unidentified> {
+        let of = |audience| verify::verify(token, &self.ring, &self.settings.issuer, audience, now);
+        let found = match of(&self.settings.audience) {
+            Err(Unidentified::Bad("audience")) => of(AUDIENCE),
+            found => found,
+        };
+        found.map(|(claims, _)| claims)
     }
 }
 

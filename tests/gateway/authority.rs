@@ -204,15 +204,35 @@ fn an_admin_token_is_of_another_door() {
     assert_eq!(gateway.read(&admin, CLIENTS).status, 401);
     assert_eq!(gateway.read(&admin, "/-/me").status, 401);
     let own = basic("billing", &billing);
-    let seen = gateway.post("/oauth/introspect", &[("authorization", &own)], &[("token", &admin)]);
-    assert_eq!(seen.text(), r#"{"active":false}"#);
+    let introspect = || gateway.post("/oauth/introspect", &[("authorization", &own)], &[("token", &admin)]).json();
+    let seen = introspect();
+    assert_eq!((seen["active"].as_bool(), seen["aud"].as_str()), (Some(true), Some("gateway-admin")), "{seen}");
+    assert_eq!(seen["scope"], "gateway:admin");
     let listed = ask_as("localhost", gateway.admin, "GET", "/admin/v1/tokens", &[("authorization", &bearer)], b"");
     assert_eq!(listed.status, 200, "{listed:?}");
     let jti = listed.json()["tokens"][0]["jti"].as_str().unwrap().to_owned();
     // Revoked like any other, it opens its own door no more either.
     assert_eq!(gateway.administer("DELETE", &format!("/admin/v1/tokens/{jti}"), "").status, 200);
-    let refused = ask_as("localhost", gateway.admin, "GET", "/admin/v1/", &[("authorization", &bearer)], b"");
-    assert_eq!(refused.status, 401, "{refused:?}");
+    let opens = |bearer: &str| {
+        ask_as("localhost", gateway.admin, "GET", "/admin/v1/", &[("authorization", bearer)], b"").status
+    };
+    assert_eq!(opens(&bearer), 401);
+    assert_eq!(introspect()["active"], false);
+    // So it does where its holder gives it back.
+    let another = gateway.granted("billing", &billing, "gateway:admin");
+    let bearer = format!("Bearer {another}");
+    assert_eq!(opens(&bearer), 200);
+    let revoked = gateway.post("/oauth/revoke", &[("authorization", &own)], &[("token", &another)]);
+    assert_eq!((revoked.status, opens(&bearer)), (200, 401));
+}
+
+#[test]
+fn a_caller_with_nothing_to_read_is_given_no_empty_token() {
+    let partner = partner();
+    let (secret, stored) = secret();
+    let setup = Setup::before(&partner).caller("writer", &["write"], &format!("secrets = [{stored:?}]"));
+    let answer = setup.start().post(TOKEN, &[], &[CC, ("client_id", "writer"), ("client_secret", &secret)]);
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("invalid_scope")), "{answer:?}");
 }
 
 #[test]
@@ -224,6 +244,9 @@ fn everybody_may_read_metadata_and_keys_and_nothing_private_is_in_them() {
     let said = metadata.json();
     assert_eq!(said["issuer"], "http://127.0.0.1:8080");
     assert_eq!(said["token_endpoint"], "http://127.0.0.1:8080/oauth/token");
+    for (name, value) in said.as_object().unwrap() {
+        assert_ne!(value.as_array().map(Vec::len), Some(0), "RFC 8414 §3.2: {name}");
+    }
     assert!(said["scopes_supported"].as_array().unwrap().contains(&"clients:read".into()));
     let jwks = gateway.get("/.well-known/jwks.json", &[]);
     let keys = jwks.json()["keys"].as_array().unwrap().clone();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::authority::{partner, two_callers};
-use crate::support::{CLIENTS, Gateway, Setup, free_port, program, wait_for};
+use crate::support::{CLIENTS, Caller, Gateway, Setup, free_port, program, request, wait_for};
 
 fn try_grant(gateway: &Gateway, secret: &str) -> Option<String> {
     let form = [("grant_type", "client_credentials"), ("client_id", "billing"), ("client_secret", secret)];
@@ -262,6 +262,9 @@ fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
     let bearer = format!("Bearer {stolen}");
     let revoked = gateway.post("/oauth/revoke", &[("authorization", &bearer)], &[("token", &stolen)]);
     assert_eq!(revoked.status, 503, "{revoked:?}");
+    // Asked once more, it is still not on disk, although memory knows of it.
+    let own = [("client_id", "billing"), ("client_secret", &*billing), ("token", &*stolen)];
+    assert_eq!(gateway.post("/oauth/revoke", &[], &own).status, 503);
     assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
     assert!(gateway.program.err().contains("the ledger cannot be written"), "{}", gateway.program.err());
     gateway.gives(&kept, CLIENTS);
@@ -271,6 +274,45 @@ fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
     assert!(limit.unwrap().success());
     wait_for("tokens again", || (gateway.post("/oauth/token", &[], &form).status == 200).then_some(()));
     assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
+    assert_eq!(gateway.post("/oauth/revoke", &[], &own).status, 200);
     gateway.start_again();
     gateway.gives(&kept, CLIENTS);
+    assert_eq!(gateway.read(&stolen, CLIENTS).status, 401, "what was answered is on disk");
+}
+
+/// Who hung up in the middle of a revocation left what was exchanged from the token alive, and the next try was told all is well.
+#[test]
+fn a_revocation_that_nobody_waits_for_takes_what_was_exchanged_too() {
+    const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+    const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
+    let partner = partner();
+    let (gateway, billing, _) = two_callers(&partner);
+    for round in 0..20 {
+        let token = gateway.granted("billing", &billing, "clients:read");
+        let form = [("grant_type", EXCHANGE), ("subject_token", &*token), ("subject_token_type", ACCESS)];
+        let child = gateway.post("/oauth/token", &[], &form).json()["access_token"].as_str().unwrap().to_owned();
+        gateway.gives(&child, CLIENTS);
+        let body = format!("client_id=billing&client_secret={billing}&token={token}");
+        let media = ("content-type", "application/x-www-form-urlencoded");
+        let mut caller = Caller::connect(gateway.address);
+        caller.say(request("POST", "/oauth/revoke", &[media], body.as_bytes()));
+        // Some leave before it is read, some while the ledger writes.
+        (0..round * 40).for_each(|_| std::thread::yield_now());
+        caller.vanish();
+        let own = [("client_id", "billing"), ("client_secret", &*billing), ("token", &*token)];
+        assert_eq!(gateway.post("/oauth/revoke", &[], &own).status, 200);
+        assert_eq!(gateway.read(&child, CLIENTS).status, 401, "round {round}");
+    }
+}
+
+/// The second of two within one second was dated before the tokens issued between them.
+#[test]
+fn a_callers_tokens_are_taken_back_twice_in_a_second() {
+    let partner = partner();
+    let (gateway, billing, _) = two_callers(&partner);
+    for _ in 0..3 {
+        let token = gateway.granted("billing", &billing, "clients:read");
+        assert_eq!(gateway.administer("DELETE", "/admin/v1/callers/billing/tokens", "").status, 200);
+        assert_eq!(gateway.read(&token, CLIENTS).status, 401);
+    }
 }

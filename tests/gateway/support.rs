@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub(crate) use gateway::{Gateway, Program, Setup, encoded, free_port, program, signal};
 pub(crate) use issuer::{Issuer, unix};
 pub(crate) use partner::{Gate, Partner, Reply};
-pub(crate) use wire::{Answer, Caller, ask, ask_as, ask_at};
+pub(crate) use wire::{Answer, Caller, ask, ask_as, ask_at, request};
 
 /// Every scope a caller can read with.
 pub(crate) const READING: [&str; 6] =

@@ -15,7 +15,7 @@ use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::token::bounds::Bounds;
 use crate::token::ring::Ring;
-use crate::token::{LONGEST, Tokens, Unidentified};
+use crate::token::{LONGEST, Tokens, Unidentified, operator};
 
 use super::stamp;
 
@@ -28,7 +28,10 @@ pub(super) async fn run(config: &Config, token: Option<String>, json: bool) -> a
             text
         }
     };
-    let told = explained(config, token.trim()).await?;
+    let token = token.trim();
+    // As it stands in a header.
+    let token = token.strip_prefix("Authorization:").unwrap_or(token).trim_start();
+    let told = explained(config, token.strip_prefix("Bearer ").unwrap_or(token).trim_start()).await?;
     let mut out = std::io::stdout();
     if json || !out.is_terminal() {
         writeln!(out, "{told:#}")?;
@@ -80,9 +83,18 @@ fn explain(why: Unidentified, claims: &Value) -> String {
     match why {
         Unidentified::UnknownCaller => format!("{why}: {named:?} is not in this file"),
         Unidentified::Bad("key id") => format!("{why}: no key of tokens.keys_dir signed it"),
+        Unidentified::Bad("audience") if claims.get("aud").and_then(Value::as_str) == Some(operator::AUDIENCE) => {
+            "it opens the admin listener alone, not the public one".to_owned()
+        }
         Unidentified::Bad("issuer") => format!("{why}: it is not server.public_url of this file"),
         why => why.to_string(),
     }
+}
+
+/// The id that a token says it has.
+pub(super) fn id_in(token: &str) -> Option<String> {
+    let claims = part(token.split('.').nth(1)?)?;
+    claims.get("jti")?.as_str().map(str::to_owned)
 }
 
 fn part(text: &str) -> Option<Value> {

@@ -54,8 +54,11 @@ impl Signature {
         if let Ok(text) = HeaderValue::from_bytes(&text) {
             headers.append(CACHE_STATUS, text);
         }
-        // A cache before us that shares must not show to one what another's token opened (RFC 9111 §4.1).
-        headers.append(VARY, VARY_BY_TOKEN);
+        // A cache before us that shares must not show to one what another's token opened (RFC 9111 §4.1). Of an answer
+        // that may be stored here, what the partner itself says of it stands.
+        if !headers.contains_key(VARY) {
+            headers.insert(VARY, VARY_BY_TOKEN);
+        }
         if let Some(age) = age {
             headers.insert(AGE, number(age));
         }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::VARY;
 use http::{HeaderMap, Method, Request, Response};
 
 use crate::budget::Cause;
@@ -18,7 +19,7 @@ use crate::route::Target;
 use crate::trail::Trail;
 
 use super::super::refusal::{Fault, Refusal};
-use super::super::respond::{Body, Told};
+use super::super::respond::{Body, Told, VARY_BY_TOKEN};
 use super::super::turn::NO_FLIGHT;
 use super::super::{Dials, Gateway};
 use super::Asked;
@@ -60,7 +61,10 @@ impl<C: Dials> Gateway<C> {
             let places = invalidation::also_changed(&self.origin, &asked.target, head);
             places.iter().for_each(|place| self.forget(place, now));
         }
-        let arrived = self.arrived(answer, permit, exchange, asked.forwards_authorization)?;
+        let mut arrived = self.arrived(answer, permit, exchange, asked.forwards_authorization)?;
+        if !stored {
+            arrived.head.append(VARY, VARY_BY_TOKEN);
+        }
         // This answer is of after the change.
         let arrived = Arrived { known: self.clock.tick(), ..arrived };
         let told = Told { forwarded: Some((why, Some(status))), ..Told::default() };
