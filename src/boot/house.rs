@@ -225,6 +225,7 @@ fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Resul
         ignore_query: route.ignore_query.clone(),
         forward_headers: forward.collect::<Result<_, _>>().context("forward_headers")?,
         open_to_narrowed: route.projection == Projection::NoneNeeded,
+        edition: 0,
     })
 }
 
