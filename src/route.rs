@@ -206,11 +206,7 @@ impl Routes {
     ///
     /// # Errors
     /// [`NoMoreEditions`].
-    pub fn following(
-        mut self,
-        before: &Self,
-        means_another: impl Fn(&Route) -> bool,
-    ) -> Result<Self, NoMoreEditions> {
+    pub fn following(mut self, before: &Self, means_another: impl Fn(&Route) -> bool) -> Result<Self, NoMoreEditions> {
         self.edition = before.edition;
         let next = before.edition.saturating_add(1);
         for index in 0..self.routes.len() {
