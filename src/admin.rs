@@ -10,6 +10,8 @@ mod guard;
 
 mod purge;
 
+mod reload;
+
 mod reply;
 
 mod tokens;
@@ -24,72 +26,74 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::authority::Authority;
 use crate::budget::gate::Why;
-use crate::gateway::{Dials, Gateway};
+use crate::estate::InForce;
+use crate::gateway::Dials;
 use crate::listen::Door;
 use crate::trail::count::Gauges;
 
 pub use door::Admin;
-pub use guard::Own;
 
 /// The health listener's door.
 pub struct Health<C> {
-    gateway: Arc<Gateway<C>>,
-    authority: Arc<Authority>,
+    in_force: Arc<InForce<C>>,
     ready: Arc<AtomicBool>,
     connections: Arc<AtomicUsize>,
 }
 
 impl<C> Clone for Health<C> {
     fn clone(&self) -> Self {
-        let (gateway, ready) = (Arc::clone(&self.gateway), Arc::clone(&self.ready));
-        Self { gateway, authority: Arc::clone(&self.authority), ready, connections: Arc::clone(&self.connections) }
+        let (in_force, ready) = (Arc::clone(&self.in_force), Arc::clone(&self.ready));
+        Self { in_force, ready, connections: Arc::clone(&self.connections) }
     }
 }
 
 impl<C: Dials> Health<C> {
-    /// Speaks for this house; `ready` and `connections` are kept by whoever serves it.
-    pub fn new(
-        gateway: Arc<Gateway<C>>,
-        authority: Arc<Authority>,
-        ready: Arc<AtomicBool>,
-        connections: Arc<AtomicUsize>,
-    ) -> Self {
-        Self { gateway, authority, ready, connections }
+    /// Speaks for the house in force; `ready` and `connections` are kept by whoever serves it.
+    pub fn new(in_force: Arc<InForce<C>>, ready: Arc<AtomicBool>, connections: Arc<AtomicUsize>) -> Self {
+        Self { in_force, ready, connections }
     }
 
     fn ready(&self) -> (StatusCode, String) {
-        let now = self.gateway.clock.tick();
-        let closed = self.gateway.budget.figures(now).closed;
-        match (self.ready.load(Ordering::Relaxed), closed) {
-            (false, _) => (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned()),
-            (true, None) => (StatusCode::OK, r#"{"status":"ready"}"#.to_owned()),
-            (true, Some((until, why))) => {
-                let seconds = until.since(now).as_secs_f64().ceil();
-                let why = match why {
-                    Why::Told => format!("the partner asked to be left alone; the next call may try in {seconds} s"),
-                    Why::Failing => format!("the partner fails; the next call may try in {seconds} s"),
-                    Why::Key => format!("the partner refuses our key; the next call may try in {seconds} s"),
-                };
-                (StatusCode::OK, serde_json::json!({"status": "degraded", "why": [why]}).to_string())
-            }
+        if !self.ready.load(Ordering::Relaxed) {
+            return (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned());
         }
+        let why: Vec<String> = self.closed().into_iter().chain(self.in_force.why_refused()).collect();
+        if why.is_empty() {
+            return (StatusCode::OK, r#"{"status":"ready"}"#.to_owned());
+        }
+        (StatusCode::OK, serde_json::json!({"status": "degraded", "why": why}).to_string())
+    }
+
+    /// Why the partner may not be asked now.
+    fn closed(&self) -> Option<String> {
+        let gateway = &self.in_force.now().gateway;
+        let now = gateway.clock.tick();
+        let (until, why) = gateway.budget.figures(now).closed?;
+        let seconds = until.since(now).as_secs_f64().ceil();
+        Some(match why {
+            Why::Told => format!("the partner asked to be left alone; the next call may try in {seconds} s"),
+            Why::Failing => format!("the partner fails; the next call may try in {seconds} s"),
+            Why::Key => format!("the partner refuses our key; the next call may try in {seconds} s"),
+        })
     }
 
     fn metrics(&self) -> String {
-        let now = self.gateway.clock.tick();
-        let budget = self.gateway.budget.figures(now);
-        self.gateway.ledger.counts.text(&Gauges {
-            store: self.gateway.store.figures(),
+        let house = self.in_force.now();
+        let gateway = &house.gateway;
+        let now = gateway.clock.tick();
+        let budget = gateway.budget.figures(now);
+        gateway.ledger.counts.text(&Gauges {
+            store: gateway.store.figures(),
             budget,
             closed_for: budget.closed.map_or(0.0, |(until, _)| until.since(now).as_secs_f64()),
-            keys: self.gateway.upstream.credential().figures(),
-            flights: self.gateway.flights.count(),
+            keys: gateway.upstream.credential().figures(),
+            flights: gateway.flights.count(),
             connections: self.connections.load(Ordering::Relaxed),
-            tokens: self.authority.figures(),
-            refused: self.gateway.turns.refused(),
-            strangers: self.gateway.strangers.figures(),
+            tokens: house.authority.figures(),
+            refused: gateway.turns.refused(),
+            strangers: gateway.strangers.figures(),
+            reloads: self.in_force.figures(),
         })
     }
 }

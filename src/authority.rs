@@ -46,7 +46,7 @@ use trust::Trusted;
 pub use desk::Undone;
 pub use door::{Rooms, is_for};
 pub use proof::MOST_SECRETS;
-pub use upkeep::Upkeep;
+pub use upkeep::keep_up;
 
 /// What the authority goes by.
 #[derive(Clone)]
@@ -57,6 +57,8 @@ pub struct Settings {
     pub trust: Vec<trust::Settings>,
     /// How long a token may last.
     pub max_ttl: Duration,
+    /// How old the newest signing key may get; zero: as old as it will.
+    pub key_max_age: Duration,
     /// For a request, its body included.
     pub patience: Duration,
 }
@@ -80,13 +82,16 @@ pub struct Authority {
     ledger: Ledger,
     clock: Clock,
     proofs: Proofs,
-    failures: Failures,
+    failures: Arc<Failures>,
     subjects: HashMap<(String, String), String>,
     ttls: HashMap<String, Duration>,
-    trusted: Vec<Trusted>,
+    trusted: Vec<Arc<Trusted>>,
     max_ttl: Duration,
+    key_max_age: Duration,
     patience: Duration,
     figures: Arc<Figures>,
+    /// How often each caller had left the configuration when this one began.
+    departures: HashMap<String, u64>,
 }
 
 /// What was done, as it is counted.
@@ -112,6 +117,9 @@ pub(crate) enum Failed {
     /// The caller has too many.
     #[error("the caller has 100,000 living tokens; it has to use each until it expires, or its token_ttl is too long")]
     Full,
+    /// The caller is not in the configuration that came into force meanwhile.
+    #[error("the caller was taken out of the configuration")]
+    Left,
 }
 
 impl Authority {
@@ -126,15 +134,30 @@ impl Authority {
             proofs: Proofs::new(members.iter().map(of)),
             subjects: subjects.collect(),
             ttls: members.iter().map(|member| (member.name.clone(), member.ttl)).collect(),
-            trusted: settings.trust.into_iter().map(Trusted::new).collect(),
+            trusted: settings.trust.into_iter().map(|trust| Arc::new(Trusted::new(trust))).collect(),
             max_ttl: settings.max_ttl,
+            key_max_age: settings.key_max_age,
             patience: settings.patience,
-            failures: Failures::default(),
+            failures: Arc::default(),
             figures: Arc::default(),
+            departures: ledger.departures(),
             tokens,
             ledger,
             clock,
         }
+    }
+
+    /// The authority of a house that takes this one's place: other callers, the same ledger and figures, what is known of
+    /// sources that fail, and the keys of issuers that are trusted as before.
+    #[must_use]
+    pub fn renewed(&self, settings: Settings, tokens: Arc<Tokens>) -> Self {
+        let mut fresh = Self::new(settings, tokens, self.ledger.clone(), self.clock);
+        for trusted in &mut fresh.trusted {
+            if let Some(same) = self.trusted.iter().find(|other| other.is_for(trusted)) {
+                *trusted = Arc::clone(same);
+            }
+        }
+        Self { failures: Arc::clone(&self.failures), figures: Arc::clone(&self.figures), ..fresh }
     }
 
     /// What was done since the start, and what is so now.
@@ -164,10 +187,12 @@ impl Authority {
             how: how.clone(),
             last_used: None,
         };
-        match self.ledger.issue(claims.jti.clone(), row).await? {
+        let departures = self.departures.get(&claims.client_id).copied().unwrap_or_default();
+        match self.ledger.issue(claims.jti.clone(), row, departures).await? {
             Changed::Done => {}
             Changed::ParentRevoked => return Err(Failed::ParentRevoked),
             Changed::Full => return Err(Failed::Full),
+            Changed::Left => return Err(Failed::Left),
         }
         self.figures.issued.fetch_add(1, Ordering::Relaxed);
         let how = serde_json::to_string(&how).unwrap_or_default();

@@ -1,5 +1,5 @@
 //! How is the house built, and how does it end?
-//! Given a configuration, joins the rooms, serves their doors on every worker, and drains on a signal.
+//! Given a configuration, joins the rooms, serves their doors on every worker, swaps the house, and drains on a signal.
 //! Never answers a request itself.
 
 mod authority;
@@ -9,6 +9,14 @@ mod house;
 mod life;
 
 mod memory;
+
+pub mod notify;
+
+mod reload;
+
+mod renewal;
+
+mod restart;
 
 pub use authority::{authority, opened};
 pub use house::{House, Table, build, join, ring, table, tokens};

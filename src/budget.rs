@@ -90,12 +90,11 @@ pub enum Verdict {
 
 /// The one door to the partner.
 pub struct Budget {
-    settings: Settings,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    settings: Settings,
     arrivals: Arrivals,
     in_flight: usize,
     lanes: Lanes<Arc<Notify>>,
@@ -112,6 +111,20 @@ impl State {
 
     fn wake_all(&self) {
         self.lanes.all().for_each(|place| place.notify_one());
+    }
+
+    fn take(&mut self, now: Tick) -> Result<Started, Later> {
+        match self.gate.passage(now) {
+            Passage::Closed { until, why } => return Err(Later::Closed { until, why }),
+            Passage::Probing => return Err(Later::Woken),
+            Passage::Open | Passage::Probe => {}
+        }
+        if self.in_flight >= self.settings.max_in_flight {
+            return Err(Later::Woken);
+        }
+        self.arrivals = self.arrivals.admit(self.settings.quota, now).map_err(|back| Later::At(back.at))?;
+        self.in_flight += 1;
+        Ok(self.gate.start(now))
     }
 }
 
@@ -162,7 +175,18 @@ pub struct Figures {
 impl Budget {
     /// A full budget.
     pub fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self { settings, state: Mutex::default() })
+        let (lanes, gate) = (Lanes::default(), Gate::default());
+        Arc::new(Self {
+            state: Mutex::new(State { settings, arrivals: Arrivals::default(), in_flight: 0, lanes, gate }),
+        })
+    }
+
+    /// Goes by other settings from here on: what is under way, waits or was spent stays so.
+    pub fn change(&self, settings: Settings, now: Tick) {
+        let mut state = self.state.lock();
+        state.arrivals = state.arrivals.carried(state.settings.quota, settings.quota, now);
+        state.settings = settings;
+        state.wake_all();
     }
 
     /// May one more call start?
@@ -172,25 +196,25 @@ impl Budget {
             return Asked::Closed { until, why };
         }
         if state.lanes.is_empty()
-            && let Ok(started) = self.take(&mut state, now)
+            && let Ok(started) = state.take(now)
         {
             return Asked::Permit(Permit { budget: Arc::clone(self), asker, started: Some(started) });
         }
         let woken = Arc::new(Notify::new());
         let place = state.lanes.enter(asker.lane, asker.who, Arc::clone(&woken));
-        let deadline = now.plus(self.settings.max_wait);
+        let deadline = now.plus(state.settings.max_wait);
         Asked::Queued(Ticket { budget: Arc::clone(self), asker, place: Some(place), woken, deadline })
     }
 
     /// When a call that was refused at `now` would come through if nobody else came.
     pub fn opens(&self, now: Tick) -> Tick {
         let state = self.state.lock();
-        let free = match state.arrivals.admit(self.settings.quota, now) {
+        let free = match state.arrivals.admit(state.settings.quota, now) {
             Ok(_) => now,
             Err(back) => back.at,
         };
         let ahead = u32::try_from(state.lanes.len()).unwrap_or(u32::MAX);
-        let free = free.plus(self.settings.quota.rate.interval().saturating_mul(ahead));
+        let free = free.plus(state.settings.quota.rate.interval().saturating_mul(ahead));
         state.gate.closed().map_or(free, |(until, _)| until.max(free))
     }
 
@@ -211,27 +235,13 @@ impl Budget {
     /// How things stand.
     pub fn figures(&self, now: Tick) -> Figures {
         let state = self.state.lock();
-        let limited = self.settings.quota.rate != Rate::Unlimited;
+        let limited = state.settings.quota.rate != Rate::Unlimited;
         Figures {
             in_flight: state.in_flight,
             queued: state.lanes.len(),
-            left: limited.then(|| state.arrivals.left(self.settings.quota, now)),
+            left: limited.then(|| state.arrivals.left(state.settings.quota, now)),
             closed: state.gate.closed(),
         }
-    }
-
-    fn take(&self, state: &mut State, now: Tick) -> Result<Started, Later> {
-        match state.gate.passage(now) {
-            Passage::Closed { until, why } => return Err(Later::Closed { until, why }),
-            Passage::Probing => return Err(Later::Woken),
-            Passage::Open | Passage::Probe => {}
-        }
-        if state.in_flight >= self.settings.max_in_flight {
-            return Err(Later::Woken);
-        }
-        state.arrivals = state.arrivals.admit(self.settings.quota, now).map_err(|back| Later::At(back.at))?;
-        state.in_flight += 1;
-        Ok(state.gate.start(now))
     }
 }
 
@@ -256,7 +266,7 @@ impl Ticket {
         }
         let first = state.lanes.first().map(|(place, _)| place);
         let Some(place) = self.place.filter(|place| Some(*place) == first) else { return Err(Later::Woken) };
-        let started = self.budget.take(&mut state, now)?;
+        let started = state.take(now)?;
         state.lanes.serve(place);
         self.place = None;
         state.wake_first();
@@ -310,7 +320,7 @@ impl Permit {
     pub fn settle(&mut self, verdict: Verdict, now: Tick, dice: u32) {
         let Some(started) = self.started.take() else { return };
         let mut state = self.budget.state.lock();
-        let settings = &self.budget.settings.gate;
+        let settings = &{ state.settings.gate };
         match verdict {
             Verdict::Answered => state.gate.succeeded(started),
             Verdict::Failed => state.gate.failed(self.asker.resource, started, now, settings, dice),
@@ -371,6 +381,21 @@ mod tests {
         assert!(second.claim(at(100)).is_ok());
         drop(second);
         assert_eq!(third.claim(at(100)).err(), Some(Later::At(at(200))));
+    }
+
+    #[test]
+    fn another_setting_counts_at_once_and_what_waits_or_is_under_way_stays() {
+        let budget = budget(3_600_000, 1, 1);
+        let Asked::Permit(first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+        let Asked::Queued(mut second) = budget.ask(ASKER, at(0)) else { panic!("spent") };
+        let quota = Quota { rate: Rate::Every(Duration::from_millis(100)), burst: 1 };
+        budget.change(Settings { quota, max_in_flight: 2, max_wait: Duration::ZERO, gate: GATE }, at(0));
+        assert_eq!(second.deadline(), at(2000), "it was told how long it may wait");
+        assert_eq!(second.claim(at(0)).err(), Some(Later::At(at(100))), "an hour is a tenth of a second now");
+        let third = second.claim(at(100)).unwrap();
+        assert_eq!(budget.figures(at(100)).in_flight, 2);
+        drop((first, third));
+        assert_eq!(budget.figures(at(100)).in_flight, 0);
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub struct Store {
     max_object: usize,
     max_variants: usize,
     evicted: Arc<AtomicU64>,
-    purges: purge::Purges,
+    purges: Arc<purge::Purges>,
 }
 
 impl Store {
@@ -130,7 +130,20 @@ impl Store {
             max_object: settings.max_object,
             max_variants: settings.max_variants,
             evicted,
-            purges: purge::Purges::default(),
+            purges: Arc::default(),
+        }
+    }
+
+    /// The same entries under other bounds of what is taken in: for a house that takes another's place. The bound of
+    /// all entries together stays what it was.
+    #[must_use]
+    pub fn renewed(&self, settings: Settings) -> Self {
+        Self {
+            slots: self.slots.clone(),
+            max_object: settings.max_object,
+            max_variants: settings.max_variants,
+            evicted: Arc::clone(&self.evicted),
+            purges: Arc::clone(&self.purges),
         }
     }
 

@@ -10,6 +10,8 @@ mod keys;
 
 mod probe;
 
+mod reload;
+
 mod running;
 
 mod token;
@@ -47,6 +49,8 @@ enum Command {
     Serve(Configured),
     /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in memory.
     Demo,
+    /// Put the changed file of a running gateway in force, and wait for it; names what needs a restart.
+    Reload(Configured),
     /// Check the configuration, print the settings that result and the partner calls they can cost; asks nobody without --probe.
     Check {
         #[command(flatten)]
@@ -155,7 +159,8 @@ pub fn run() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let ended = match arguments.command {
-        Command::Serve(configured) => configured.load().and_then(|config| in_runtime(serve(config))),
+        Command::Serve(configured) => in_runtime(serve(configured.given())),
+        Command::Reload(configured) => in_runtime(reload::run(&configured)),
         Command::Demo => in_runtime(demo::demo()),
         Command::Check { configured, probe, json } => configured.load().and_then(|config| {
             check(&config, !json)?;
@@ -177,8 +182,11 @@ pub fn run() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let (text, code) = match error.downcast_ref::<config::Faults>() {
-                Some(faults) => (faults.render(std::io::stderr().is_terminal()), 2),
+            let faults =
+                error.downcast_ref().map(|faults: &config::Faults| faults.render(std::io::stderr().is_terminal()));
+            let faults = faults.or_else(|| error.downcast_ref().map(|running::Faulty(faults)| faults.clone()));
+            let (text, code) = match faults {
+                Some(faults) => (faults, 2),
                 None => (format!("error: {error:#}"), 1),
             };
             let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
@@ -189,6 +197,11 @@ pub fn run() -> ExitCode {
 
 impl Configured {
     fn load(&self) -> anyhow::Result<Config> {
+        Ok(config::load(self.given())?)
+    }
+
+    /// What the configuration is made of, the file not yet read.
+    fn given(&self) -> Given {
         let flag = |key: &str, value: &Option<String>, flag: &str| {
             value.clone().map(|value| (key.to_owned(), value, flag.to_owned()))
         };
@@ -198,13 +211,12 @@ impl Configured {
             flag("telemetry.log", &self.log, "--log"),
             flag("telemetry.access_log", &self.access_log, "--access-log"),
         ];
-        let given = Given {
+        Given {
             file: Some(self.config.clone()),
             text: None,
             environment: config::environment(),
             flags: flags.into_iter().flatten().collect(),
-        };
-        Ok(config::load(given)?)
+        }
     }
 }
 
@@ -212,7 +224,10 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(mut given: Given) -> anyhow::Result<()> {
+    // Read once: what is watched for a change is what was put in force.
+    given.text = given.file.as_deref().and_then(|file| std::fs::read_to_string(file).ok());
+    let config = config::load(given.clone())?;
     start_log(&config);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -232,12 +247,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let health = bind(config.health.listen)?;
     let admin = bind_at(&config.admin.listen, 0o600)?;
     let authority = boot::authority(&config, Arc::clone(&house.tokens), house.clock).await?;
-    let serving = boot::serve(house, authority, &config, public, health, admin)?;
+    let serving = boot::serve(house, authority, &config, (public, health, admin), given)?;
     for listener in &config.listeners {
         tracing::info!(address = %listener.address, upstream = %config.upstream.url, "serving");
     }
     tracing::info!(address = %config.health.listen, "health");
     tracing::info!(address = %config.admin.listen, "administration");
+    boot::notify::ready("serving");
     let patiently = boot::until_signal().await?;
     tracing::info!("draining");
     tokio::select! {

@@ -23,7 +23,7 @@ mod words;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-pub use self::callers::{Caller, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
+pub use self::callers::{Caller, LONGEST_WITHOUT_STATE, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
 pub use self::doors::{Admin, Health, Listener, Server, Tls};
 pub use self::fault::{Fault, Faults, Origin, Warning};
 pub use self::forecast::Forecast;

@@ -112,6 +112,8 @@ pub struct Gateway<C> {
     pub ledger: Arc<Ledger>,
     /// What every answer carries.
     pub signature: Signature,
+    /// Our name in `Via` and `Cache-Status`.
+    pub name: String,
     /// The partner's origin, as it begins a `Location` of its own.
     pub origin: String,
     /// Waits and limits.
@@ -123,7 +125,7 @@ pub struct Gateway<C> {
     /// One document is made smaller at a time.
     pub press: Arc<Semaphore>,
     /// Whether connections are asked to end.
-    pub draining: AtomicBool,
+    pub draining: Arc<AtomicBool>,
     /// For request ids: a random start, then counted.
     pub requests: (u64, AtomicU64),
 }

@@ -123,6 +123,17 @@ impl Arrivals {
         }
     }
 
+    /// The same events counted under another quota: what was spent stays spent, up to all that may be spent there.
+    #[must_use]
+    pub fn carried(self, from: Quota, to: Quota, now: Tick) -> Self {
+        let (old, new) = (from.rate.interval(), to.rate.interval());
+        if old.is_zero() || new.is_zero() {
+            return Self(now);
+        }
+        let spent = self.0.since(now).as_nanos().div_ceil(old.as_nanos()).min(u128::from(to.burst.max(1)));
+        Self(now.plus(new.saturating_mul(u32::try_from(spent).unwrap_or(u32::MAX))))
+    }
+
     /// When one more event than at `now` would be granted; `now` itself where none is missing.
     pub fn more_at(self, quota: Quota, now: Tick) -> Tick {
         let interval = quota.rate.interval();
@@ -168,6 +179,23 @@ mod tests {
         {
             assert_eq!(text.parse::<Rate>().unwrap().in_a_second(), burst, "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_spent_stays_spent_under_another_quota_and_no_longer_than_that_one_says() {
+        let quota = |seconds, burst| Quota { rate: Rate::Every(Duration::from_secs(seconds)), burst };
+        let now = Tick::from_nanos(5);
+        let (hourly, quick) = (quota(3600, 100), quota(1, 3));
+        let spent =
+            |many, quota| (0..many).fold(Arrivals::default(), |arrivals, _| arrivals.admit(quota, now).unwrap());
+        // A hundred hours ahead there are three seconds here.
+        let carried = spent(100, hourly).carried(hourly, quick, now);
+        assert_eq!(carried.admit(quick, now), Err(ComeBack { at: now.plus(Duration::from_secs(1)) }));
+        assert_eq!(spent(2, hourly).carried(hourly, quick, now).left(quick, now), 1);
+        assert_eq!(spent(3, quick).carried(quick, hourly, now).left(hourly, now), 97);
+        let unlimited = Quota { rate: Rate::Unlimited, burst: 1 };
+        assert_eq!(spent(9, unlimited).carried(unlimited, quick, now).left(quick, now), 3);
+        assert_eq!(spent(3, quick).carried(quick, quick, now), spent(3, quick));
     }
 
     #[test]

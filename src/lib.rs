@@ -14,6 +14,9 @@
 //! - *A revocation moves an epoch.* A remembered token is as good as its epoch: one atomic load on the hit path, and every
 //!   request sent after a revocation's answer is judged anew. The ledger answers once the flush is done, in batches of one
 //!   thread. Refused: lifetimes of a cache of rights, within which a revoked token goes on.
+//! - *A reload builds another house and moves one pointer.* A request takes the pointer once and ends in the house that it
+//!   began in; what has state is shared by both. What is stored is keyed by the edition of its route, so that nothing is
+//!   shown under another meaning. Refused: settings that change one by one under a request.
 //! - *Flights run in their own tasks.* A caller that hangs up changes nothing for those who wait with it.
 
 // ground: what every room may stand on
@@ -57,6 +60,8 @@ pub mod gateway;
 // the doors
 
 pub mod authority;
+
+pub mod estate;
 
 pub mod admin;
 

@@ -21,6 +21,9 @@ pub const NEVER_ROUTED: &str = "/reseller/admin";
 /// The position of a route in the table: the seven, then `other`, then the extra ones.
 pub type RouteIndex = usize;
 
+/// So many editions of routes there may be while a process lives.
+pub const MOST_EDITIONS: u32 = (1 << 24) - 1;
+
 /// The position of `other`.
 pub const OTHER: RouteIndex = Endpoint::ALL.len();
 
@@ -47,6 +50,18 @@ pub struct Route {
     pub forward_headers: Vec<HeaderName>,
     /// Whether a caller without every right may read it although nothing narrows its answers.
     pub open_to_narrowed: bool,
+    /// Counts how often what is stored for it came to mean something else, up to [`MOST_EDITIONS`]. It is in every key: what was stored under
+    /// another meaning is out of reach, and so are answers to what was asked under it and is still under way.
+    pub edition: u32,
+}
+
+impl Route {
+    /// Whether an answer stored for the one stands for the same request in the other. Lifetimes do not matter: an entry
+    /// keeps its own; nor do scopes, which are judged before it is shown.
+    pub fn means_the_same(&self, other: &Self) -> bool {
+        (&self.name, self.mode, self.stored) == (&other.name, other.mode, other.stored)
+            && (&self.query, &self.forward_headers) == (&other.query, &other.forward_headers)
+    }
 }
 
 /// By which rules a route's answers are stored and given.
@@ -156,12 +171,19 @@ pub struct Routes {
     extra: matchit::Router<RouteIndex>,
     /// Of the extra routes, in their order.
     templates: Vec<String>,
+    /// The last edition that was given to a route; none is given twice.
+    edition: u32,
 }
 
 /// A template that cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the path {0:?} of an extra route is not a template, or overlaps another's")]
 pub struct BadTemplate(String);
+
+/// Routes have changed so often that what is stored could not be told apart any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("routes have changed 16,777,215 times since the start; restart")]
+pub struct NoMoreEditions;
 
 impl Routes {
     /// The table: the seven and `other` in the order of [`Endpoint::ALL`], then `extra` with their templates.
@@ -176,7 +198,25 @@ impl Routes {
             templates.push(template);
             routes.push(route);
         }
-        Ok(Self { routes, extra: router, templates })
+        Ok(Self { routes, extra: router, templates, edition: 0 })
+    }
+
+    /// The same table in the place of another: a route that is not what stood at its position, or whose stored answers
+    /// mean something else for another reason, gets an edition that none has had.
+    ///
+    /// # Errors
+    /// [`NoMoreEditions`].
+    pub fn following(mut self, before: &Self, means_another: impl Fn(&Route) -> bool) -> Result<Self, NoMoreEditions> {
+        self.edition = before.edition;
+        let next = before.edition.saturating_add(1);
+        for index in 0..self.routes.len() {
+            let template = self.template_of(index) == before.template_of(index);
+            let Some(route) = self.routes.get_mut(index) else { continue };
+            let same = before.at(index).filter(|old| template && old.means_the_same(route) && !means_another(route));
+            route.edition = same.map_or(next, |old| old.edition);
+            self.edition = self.edition.max(route.edition);
+        }
+        if self.edition > MOST_EDITIONS { Err(NoMoreEditions) } else { Ok(self) }
     }
 
     /// The path of an extra route, as the configuration has it.

@@ -31,7 +31,7 @@ use crate::clock::Now;
 
 use bounds::Bounds;
 use claims::Claims;
-use remembered::Remembered;
+use remembered::{Familiar, Remembered};
 use revoked::Revoked;
 use ring::Ring;
 use scope::{ScopeNames, Scopes};
@@ -191,6 +191,7 @@ pub struct Tokens {
     policies: HashMap<String, Allowed>,
     revoked: Arc<Revoked>,
     seen: Remembered,
+    familiar: Arc<Familiar>,
 }
 
 impl Tokens {
@@ -218,13 +219,21 @@ impl Tokens {
                 (policy.name.clone(), Allowed { name, scopes, bounds: policy.bounds.clone(), seat, ambient })
             })
             .collect();
-        Self { settings, ring, names, policies, revoked: Arc::default(), seen: Remembered::new() }
+        let seen = Remembered::new();
+        Self { settings, ring, names, policies, revoked: Arc::default(), seen, familiar: Arc::default() }
     }
 
-    /// The same door, with what another one knows of revocations: for a house that takes another's place.
+    /// The door of a house that takes another's place: other callers, the same keys and revocations. Nothing remembered
+    /// comes along, since scopes are numbered by the routes there are; a token is examined once more.
     #[must_use]
-    pub fn sharing(self, revoked: Arc<Revoked>) -> Self {
-        Self { revoked, ..self }
+    pub fn renewed(&self, settings: Settings, names: Arc<ScopeNames>) -> Self {
+        let (revoked, familiar) = (Arc::clone(&self.revoked), Arc::clone(&self.familiar));
+        Self { revoked, familiar, ..Self::new(settings, Arc::clone(&self.ring), names) }
+    }
+
+    /// Whether the signature of this very token was good before, here or in the house before.
+    pub fn is_familiar(&self, token: &[u8]) -> bool {
+        self.familiar.has(token)
     }
 
     /// What was taken back.
@@ -280,9 +289,11 @@ impl Tokens {
     /// # Errors
     /// [`Unidentified`].
     pub fn examine(&self, token: &[u8], now: Now) -> Result<Arc<Caller>, Unidentified> {
-        let caller = Arc::new(self.verify(token, now)?);
-        self.judge(&caller, now)?;
+        let found = self.verify(token, now).and_then(|caller| self.judge(&caller, now).map(|()| caller));
+        // Whoever turns out bad queues with the strangers from here on.
+        let caller = Arc::new(found.inspect_err(|_| self.familiar.forget(token))?);
         self.seen.keep(token, Arc::clone(&caller), now.unix());
+        self.familiar.keep(token);
         Ok(caller)
     }
 

@@ -100,6 +100,18 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         Ok(Self { client, settings, credential, via, clock })
     }
 
+    /// The same partner asked in another way, for a house that takes another's place: connections and keys stay as they
+    /// are where no others are given (`settings.keys` is empty).
+    ///
+    /// # Errors
+    /// [`BadKey`].
+    pub fn renewed(&self, client: Option<Client<C, OutBody>>, settings: Settings) -> Result<Self, BadKey> {
+        let client = client.unwrap_or_else(|| self.client.clone());
+        let keeps = settings.keys.is_empty();
+        let renewed = Self::new(client, settings, self.clock)?;
+        Ok(if keeps { Self { credential: Arc::clone(&self.credential), ..renewed } } else { renewed })
+    }
+
     /// The keys, to choose one for a call and to learn what became of it.
     pub fn credential(&self) -> &Arc<Credential> {
         &self.credential

@@ -42,6 +42,7 @@ fn rooms() -> Rooms {
         ignore_query: Vec::new(),
         forward_headers: Vec::new(),
         open_to_narrowed,
+        edition: 0,
     };
     let mut built_in: Vec<Route> = Endpoint::ALL.iter().map(|endpoint| route(endpoint.name(), true, false)).collect();
     built_in.push(route("other", false, false));

@@ -51,7 +51,8 @@ pub(super) async fn list<C: Dials>(gateway: &Arc<Gateway<C>>, query: Option<&str
 }
 
 fn shown(routes: &Routes, row: &Row) -> Option<Value> {
-    let route = routes.at(row.named.route)?;
+    // What an earlier table of routes stored is out of reach, and would be shown under a wrong name here.
+    let route = routes.at(row.named.route).filter(|route| route.edition == row.named.edition)?;
     let mut shown = json!({
         "key": target_of(&row.named.resource, route),
         "route": route.name,

@@ -16,14 +16,14 @@ use serde_json::json;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
-use crate::authority::Authority;
-use crate::gateway::{Dials, Gateway};
+use crate::estate::{InForce, Wishes};
+use crate::gateway::Dials;
 use crate::listen::{Door, Peer};
 use crate::token::operator::Operator;
 
-use super::guard::{self, Own};
+use super::guard;
 use super::reply::{Refused, Reply, response};
-use super::{cache, purge, tokens};
+use super::{cache, purge, reload, tokens};
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
@@ -46,9 +46,9 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Administers this house under these names.
-    pub fn new<C: Dials>(gateway: Arc<Gateway<C>>, authority: Arc<Authority>, own: Own) -> Self {
-        let desk = Arc::new(Desk { gateway, authority, own });
+    /// Administers the house in force; `wishes` is where reloads are asked for, if there is a file to read again.
+    pub fn new<C: Dials>(in_force: Arc<InForce<C>>, wishes: Option<Wishes>) -> Self {
+        let desk = Arc::new(Desk { in_force, wishes });
         let work = service_fn(move |asked| {
             let desk = Arc::clone(&desk);
             async move { Ok::<_, Infallible>(desk.serve(asked).await) }
@@ -79,9 +79,8 @@ impl Door for Admin {
 }
 
 struct Desk<C> {
-    gateway: Arc<Gateway<C>>,
-    authority: Arc<Authority>,
-    own: Own,
+    in_force: Arc<InForce<C>>,
+    wishes: Option<Wishes>,
 }
 
 impl<C: Dials> Desk<C> {
@@ -105,10 +104,10 @@ impl<C: Dials> Desk<C> {
     }
 
     async fn answer(&self, parts: &Parts, body: Incoming, by: &mut Option<Operator>) -> Result<Reply, Refused> {
-        guard::check(&self.own, &parts.uri, &parts.headers)?;
-        let operator = self.gateway.tokens.identify_operator(&parts.headers, self.gateway.clock.now())?;
-        let operator = by.insert(operator);
-        let clock = self.gateway.clock;
+        let house = self.in_force.held();
+        guard::check(&house.own, &parts.uri, &parts.headers)?;
+        let (gateway, clock) = (&house.gateway, house.gateway.clock);
+        let operator = by.insert(gateway.tokens.identify_operator(&parts.headers, clock.now())?);
         let read = clock.until(clock.tick().plus(BODY_TIME), whole(body)).await;
         let body = read.map_err(|_| Refused::Malformed("The body did not come within 5 s.".to_owned()))??;
         match parts.uri.path() {
@@ -119,18 +118,22 @@ impl<C: Dials> Desk<C> {
             }
             "/admin/v1/cache/stats" => {
                 only(&parts.method, &Method::GET, "GET")?;
-                Ok(cache::stats(&self.gateway))
+                Ok(cache::stats(gateway))
             }
             "/admin/v1/cache/list" => {
                 only(&parts.method, &Method::GET, "GET")?;
-                cache::list(&self.gateway, parts.uri.query()).await
+                cache::list(gateway, parts.uri.query()).await
             }
             "/admin/v1/cache/purge" => {
                 only(&parts.method, &Method::POST, "POST")?;
-                purge::purge(&self.gateway, &body).await
+                purge::purge(gateway, &body).await
+            }
+            "/admin/v1/reload" => {
+                only(&parts.method, &Method::POST, "POST")?;
+                reload::reload(self.wishes.as_ref(), operator.name()).await
             }
             path if tokens::is_for(path) => {
-                tokens::answer(&self.authority, &parts.method, &parts.uri, &body, operator.name()).await
+                tokens::answer(&house.authority, &parts.method, &parts.uri, &body, operator.name()).await
             }
             _ => Err(Refused::Path),
         }

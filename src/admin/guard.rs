@@ -2,24 +2,14 @@
 //! Given its head, hands back nothing, or why it looks like a web page's doing.
 //! Never looks at a token: whoever is led here by a browser is refused before that.
 
-use std::net::IpAddr;
-
 use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
 use http::uri::{Authority, Uri};
 
+use crate::estate::Own;
 use crate::listen::Host;
 
 use super::reply::Refused;
-
-/// Under which names the door may be called.
-#[derive(Debug, Clone, Default)]
-pub struct Own {
-    /// The address it listens on, where that is not loopback; an unspecified one stands for all of the machine's.
-    pub address: Option<IpAddr>,
-    /// The host of `server.public_url`.
-    pub public: Option<String>,
-}
 
 /// A web page that has its name led to this machine (DNS rebinding) sends its own name as `Host`; one that asks across
 /// sites sends `Origin`. No program that administers does either.
@@ -31,18 +21,16 @@ pub(super) fn check(own: &Own, uri: &Uri, headers: &HeaderMap) -> Result<(), Ref
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Refused::Host) };
     let named = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()).ok_or(Refused::Host)?;
     // The absolute form names the host once more (RFC 9112 §3.2.2).
-    let all_own = own.is(&named) && uri.authority().is_none_or(|authority| own.is(authority));
+    let all_own = is_own(own, &named) && uri.authority().is_none_or(|authority| is_own(own, authority));
     if all_own { Ok(()) } else { Err(Refused::Host) }
 }
 
-impl Own {
-    fn is(&self, named: &Authority) -> bool {
-        match Host::of(named) {
-            Some((host, _)) if host.is_local() => true,
-            Some((Host::Address(ip), _)) => self.address.is_some_and(|own| own.is_unspecified() || own == ip),
-            Some((Host::Name(name), _)) => self.public.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name)),
-            None => false,
-        }
+fn is_own(own: &Own, named: &Authority) -> bool {
+    match Host::of(named) {
+        Some((host, _)) if host.is_local() => true,
+        Some((Host::Address(ip), _)) => own.address.is_some_and(|own| own.is_unspecified() || own == ip),
+        Some((Host::Name(name), _)) => own.public.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name)),
+        None => false,
     }
 }
 

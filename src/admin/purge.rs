@@ -105,7 +105,7 @@ fn of_path(routes: &Routes, path: &str, how: How) -> Result<Wish, Refused> {
         Miss::Query(why) => unread(&why),
     })?;
     let route = routes.at(wanted.route()).ok_or_else(|| refuse(NO_ROUTE.to_owned()))?;
-    let which = Which::resource(wanted.route(), wanted.resource());
+    let which = Which::resource(wanted.route(), route.edition, wanted.resource());
     let target = crate::cache::key::target_of(wanted.resource(), route);
     let path = target.split('?').next().unwrap_or_default();
     Ok(Wish { which, how, only: route.forward_headers.is_empty(), named: format!("path {path}") })

@@ -48,6 +48,8 @@ pub(super) enum Refused {
     TooLarge,
     /// Too many at once, or too slow.
     Busy,
+    /// The configuration has these faults.
+    Configuration(String),
 }
 
 impl From<Unidentified> for Refused {
@@ -73,6 +75,7 @@ impl Refused {
             Self::Malformed(_) => "malformed",
             Self::TooLarge => "body-too-large",
             Self::Busy => "busy",
+            Self::Configuration(_) => "configuration",
         }
     }
 
@@ -85,6 +88,7 @@ impl Refused {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy | Self::Ledger => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Configuration(_) => StatusCode::UNPROCESSABLE_ENTITY,
         }
     }
 
@@ -112,6 +116,7 @@ impl Refused {
             Self::Malformed(why) => ("The request cannot be understood", why.clone().into()),
             Self::TooLarge => ("The request body is too large", "Send at most 64 KiB.".into()),
             Self::Busy => ("Too much at once", "Try again in a second.".into()),
+            Self::Configuration(faults) => ("The configuration is not put in force", faults.clone().into()),
         }
     }
 }

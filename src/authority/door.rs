@@ -144,7 +144,9 @@ impl Authority {
             Recalled::Caller(caller) => Ok(caller),
             Recalled::Unseen(token) => {
                 let waits = |back: ComeBack| Refused::TooOften(back.at.since(now.tick));
-                strangers.may_try(peer.ip(), now.tick).map_err(waits)?;
+                if !self.tokens.is_familiar(token) {
+                    strangers.may_try(peer.ip(), now.tick).map_err(waits)?;
+                }
                 let found = self.tokens.examine(token, now);
                 found.inspect_err(|_| strangers.failed(peer.ip(), now.tick)).map_err(refused)
             }

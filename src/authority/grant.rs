@@ -159,6 +159,7 @@ impl From<Failed> for Refused {
                 Self::Unavailable("the token could not be signed")
             }
             Failed::Broken(broken) => broken.into(),
+            Failed::Left => Self::Client,
             Failed::ParentRevoked => Self::Request("the subject token cannot be exchanged"),
             Failed::Full => {
                 tracing::error!("a caller has 100,000 living tokens; it gets no more until some expire");

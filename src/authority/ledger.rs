@@ -8,11 +8,12 @@ mod rows;
 
 mod write;
 
+use std::collections::HashMap;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageError};
 use tokio::sync::mpsc;
@@ -42,6 +43,8 @@ struct Place {
     path: Option<PathBuf>,
     /// `None` while it cannot be opened.
     database: RwLock<Option<Database>>,
+    /// How often each caller was taken out of the configuration, since the process started.
+    departures: Mutex<HashMap<String, u64>>,
 }
 
 impl Place {
@@ -192,7 +195,8 @@ impl Ledger {
             0 => return Err(damaged("it names no format".to_owned())),
             newer => return Err(Unreadable::Newer(path.to_owned(), newer)),
         }
-        let place = Arc::new(Place { path: again, database: RwLock::new(Some(database)) });
+        let place =
+            Arc::new(Place { path: again, database: RwLock::new(Some(database)), departures: Mutex::default() });
         let (jobs, todo) = mpsc::channel(1024);
         let theirs = Arc::clone(&place);
         std::thread::Builder::new()

@@ -23,7 +23,7 @@ use keys::Keys;
 const SKEW: u64 = 60;
 
 /// One issuer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The `iss` of its tokens.
     pub issuer: String,
@@ -34,7 +34,7 @@ pub struct Settings {
 }
 
 /// Where an issuer's keys are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// In a file.
     File(PathBuf),
@@ -81,6 +81,11 @@ impl Trusted {
         Self { settings, keys: RwLock::new(None), looked: tokio::sync::Mutex::new(None) }
     }
 
+    /// Whether the other one is about the same issuer, trusted in the same way.
+    pub(super) fn is_for(&self, other: &Self) -> bool {
+        self.settings == other.settings
+    }
+
     /// The issuer's keys: those known if they are young and have `kid`, else looked for anew, at a bounded rate. Keys
     /// that cannot be had leave those of before in force.
     async fn keys(&self, kid: &str, clock: &Clock) -> Option<Arc<Keys>> {
@@ -114,7 +119,11 @@ impl Trusted {
 }
 
 /// Issuer and subject of a token that one of these issuers signed for us.
-pub(super) async fn subject_of(trusted: &[Trusted], token: &str, clock: &Clock) -> Result<(String, String), Untrusted> {
+pub(super) async fn subject_of(
+    trusted: &[Arc<Trusted>],
+    token: &str,
+    clock: &Clock,
+) -> Result<(String, String), Untrusted> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| Untrusted::Bad("not a JWT"))?;
     if !matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) {
         return Err(Untrusted::Bad("algorithm"));

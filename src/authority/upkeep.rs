@@ -16,25 +16,39 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How coarse "last used" is, and how often the ledger is swept.
 const ROUND: u32 = 30;
 
-/// What the upkeep goes by.
-#[derive(Debug, Clone, Copy)]
-pub struct Upkeep {
-    /// How old the newest key may get; zero: as old as it will.
-    pub key_max_age: Duration,
-    /// How long a token may last.
-    pub max_ttl: Duration,
+/// Keeps up the authority that is in force at each time, until it is dropped.
+pub async fn keep_up(clock: Clock, in_force: impl Fn() -> Arc<Authority>) {
+    let mut told = String::new();
+    let mut round = 0;
+    loop {
+        clock.sleep_until(clock.tick().plus(LOOK)).await;
+        let this = in_force();
+        let keys = tokio::task::spawn_blocking(move || this.keep_keys(round == 0)).await;
+        let fault = keys.map_or_else(|error| error.to_string(), |kept| kept.err().unwrap_or_default());
+        // Said once, not every two seconds.
+        if fault != told && !fault.is_empty() {
+            tracing::error!(%fault, "signing keys");
+        }
+        told = fault;
+        round += 1;
+        if round == ROUND {
+            round = 0;
+            in_force().note().await;
+        }
+    }
 }
 
 impl Authority {
-    /// Takes back what callers had that are configured no more; to be done before the first request.
+    /// Takes back what callers had that are configured no more; to be done before the first request, and before this
+    /// authority takes another's place.
     ///
     /// # Errors
     /// [`Broken`]: then nothing may be served.
     pub async fn reconcile(&self) -> Result<(), Broken> {
         let names = self.tokens.settings().callers.iter().map(|policy| policy.name.clone()).collect();
         let now = self.clock.now().unix();
-        for caller in self.ledger.reconcile(names, now).await? {
-            self.tokens.revoked().revoke_caller(&caller, now);
+        for (caller, last) in self.ledger.reconcile(names, now).await? {
+            self.tokens.revoked().revoke_caller(&caller, last);
             tracing::info!(target: "audit", %caller, "audit: a caller is configured no more; its tokens are revoked");
         }
         Ok(())
@@ -56,29 +70,6 @@ impl Authority {
         Ok(())
     }
 
-    /// Goes on until it is dropped.
-    pub async fn keep_up(self: Arc<Self>, upkeep: Upkeep) {
-        let clock: Clock = self.clock;
-        let mut told = String::new();
-        let mut round = 0;
-        loop {
-            clock.sleep_until(clock.tick().plus(LOOK)).await;
-            let this = Arc::clone(&self);
-            let keys = tokio::task::spawn_blocking(move || this.keep_keys(upkeep, round == 0)).await;
-            let fault = keys.map_or_else(|error| error.to_string(), |kept| kept.err().unwrap_or_default());
-            // Said once, not every two seconds.
-            if fault != told && !fault.is_empty() {
-                tracing::error!(%fault, "signing keys");
-            }
-            told = fault;
-            round += 1;
-            if round == ROUND {
-                round = 0;
-                self.note().await;
-            }
-        }
-    }
-
     /// Notes uses and sweeps; also to be done last of all.
     pub async fn note(&self) {
         let revoked = self.tokens.revoked();
@@ -93,7 +84,7 @@ impl Authority {
         while self.ledger.sweep(now).await == Ok(SWEEP) {}
     }
 
-    fn keep_keys(&self, upkeep: Upkeep, removing: bool) -> Result<(), String> {
+    fn keep_keys(&self, removing: bool) -> Result<(), String> {
         let (ring, now) = (self.tokens.ring(), self.clock.now().unix());
         let told = |error: crate::token::ring::RingError| error.to_string();
         if ring.refresh().map_err(told)? {
@@ -101,20 +92,20 @@ impl Authority {
             tracing::info!(target: "audit", ?kids, "audit: the signing keys are others now");
             self.tokens.revoked().advance();
         }
-        if !upkeep.key_max_age.is_zero() && ring.is_due(now, upkeep.key_max_age) {
+        if !self.key_max_age.is_zero() && ring.is_due(now, self.key_max_age) {
             let kid = ring.rotate().map_err(told)?.unwrap_or_default();
             tracing::info!(target: "audit", %kid, "audit: a signing key was made, by age");
         }
-        if removing { self.remove_keys(upkeep) } else { Ok(()) }
+        if removing { self.remove_keys() } else { Ok(()) }
     }
 
     /// Removes keys that sign no more, once nothing that they signed lives.
-    fn remove_keys(&self, upkeep: Upkeep) -> Result<(), String> {
+    fn remove_keys(&self) -> Result<(), String> {
         let (ring, now) = (self.tokens.ring(), self.clock.now().unix());
         let mut over = Vec::new();
         for (kid, since) in ring.superseded(now) {
             // Tokens of an earlier, longer max_ttl are in the ledger; those of a command's minute are not.
-            let least = upkeep.max_ttl.as_secs().max(120);
+            let least = self.max_ttl.as_secs().max(120);
             let needed =
                 since.saturating_add(least) > now || self.ledger.needs_key(&kid, now).map_err(|e| e.to_string())?;
             if !needed {

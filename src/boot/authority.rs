@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::authority::ledger::{Ledger, Unreadable};
-use crate::authority::{Authority, Member, Settings, Upkeep, trust};
+use crate::authority::{Authority, Member, Settings, trust};
 use crate::clock::Clock;
 use crate::config::{Config, Trust};
 use crate::token::Tokens;
@@ -44,11 +44,6 @@ pub async fn opened(config: &Config, tokens: Arc<Tokens>, clock: Clock) -> anyho
     Ok(authority)
 }
 
-/// How the authority is kept up.
-pub(super) fn upkeep(config: &Config) -> Upkeep {
-    Upkeep { key_max_age: config.tokens.key_max_age, max_ttl: config.tokens.max_ttl }
-}
-
 fn ledger(config: &Config) -> anyhow::Result<Ledger> {
     let Some(folder) = &config.state.dir else { return Ok(Ledger::in_memory()?) };
     let (ledger, found) = Ledger::open(folder).context("state.dir")?;
@@ -59,7 +54,7 @@ fn ledger(config: &Config) -> anyhow::Result<Ledger> {
     Ok(ledger)
 }
 
-fn settings(config: &Config) -> anyhow::Result<Settings> {
+pub(super) fn settings(config: &Config) -> anyhow::Result<Settings> {
     let member = |caller: &crate::config::Caller| Member {
         name: caller.name.clone(),
         ttl: caller.token_ttl,
@@ -70,6 +65,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         members: config.callers.iter().map(member).collect(),
         trust: config.trust.iter().map(trusted).collect::<anyhow::Result<_>>()?,
         max_ttl: config.tokens.max_ttl,
+        key_max_age: config.tokens.key_max_age,
         patience: config.server.request_timeout,
     })
 }

@@ -43,9 +43,11 @@ pub type House = Gateway<Dialer>;
 /// # Errors
 /// What cannot be read or joined, with what to do.
 pub fn build(config: &Config, ring: Ring, clock: Clock) -> anyhow::Result<Arc<House>> {
-    let dialer =
-        dialer(config.upstream.ca_file.as_deref(), config.upstream.connect_timeout).context("upstream.ca_file")?;
-    join(config, ring, partner_keys(&config.upstream)?, dialer, clock)
+    join(config, ring, partner_keys(&config.upstream)?, dialer_of(&config.upstream)?, clock)
+}
+
+pub(super) fn dialer_of(upstream: &config::Upstream) -> anyhow::Result<Dialer> {
+    dialer(upstream.ca_file.as_deref(), upstream.connect_timeout).context("upstream.ca_file")
 }
 
 /// Joins the rooms over any connector.
@@ -60,70 +62,106 @@ pub fn join<C: Dials>(
     clock: Clock,
 ) -> anyhow::Result<Arc<Gateway<C>>> {
     let Table { names, routes, rules } = table(config)?;
-    let name = config.server.name.clone().map_or_else(random_name, Ok)?;
-    let authority = config.upstream.url.authority().cloned().context("upstream.url has no host")?;
-    let scheme = config.upstream.url.scheme().cloned().unwrap_or(Scheme::HTTPS);
-    let origin = format!("{scheme}://{authority}");
-    let upstream = upstream::Settings {
-        scheme,
-        authority,
-        keys,
-        max_response: bounded(config.upstream.max_response),
-        name: name.clone(),
-    };
-    let (budget, breaker) = (&config.upstream.budget, &config.upstream.breaker);
+    let name = name_of(config)?;
+    let upstream = partner(config, &name, keys)?;
     let tasks = TaskTracker::new();
     tasks.close();
-    let mut start = [0; 8];
-    getrandom::fill(&mut start).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
     Ok(Arc::new(Gateway {
         tokens: Arc::new(tokens(config, ring, names)),
-        turns: Turns::new(
-            config.callers.iter().map(|caller| (caller.name.clone(), caller.limits.as_ref().map(limits))),
-        ),
+        turns: Turns::new(turns(config)),
         strangers: Arc::default(),
         rules,
-        store: Store::new(cache::Settings {
-            max_bytes: config.cache.max_bytes.unwrap_or_else(memory::store_bytes),
-            max_object: bounded(config.cache.max_object),
-            max_variants: usize::try_from(config.cache.max_variants).unwrap_or(usize::MAX),
-        }),
-        // Every caller may wait for one of its own; refreshes have nobody waiting.
-        flights: Flights::new(config.server.max_connections.saturating_add(gateway::REFRESHES)),
-        standard_flights: Flights::new(config.server.max_connections.saturating_add(gateway::REFRESHES)),
-        budget: Budget::new(budget::Settings {
-            quota: Quota { rate: budget.rate, burst: budget.burst },
-            max_in_flight: budget.max_in_flight,
-            max_wait: budget.max_wait,
-            gate: gate::Settings {
-                failures: breaker.failures,
-                cool_down: breaker.cool_down,
-                cool_down_max: breaker.cool_down_max,
-            },
-        }),
+        store: Store::new(store(config)),
+        flights: Flights::new(most_flights(config)),
+        standard_flights: Flights::new(most_flights(config)),
+        budget: Budget::new(budget(config)),
+        origin: format!("{}://{}", upstream.scheme, upstream.authority),
         upstream: Upstream::new(client(connector), upstream, clock).context("upstream.api_key_file")?,
         allow: Arc::new(allow(&config.views.allow)?),
         views: gateway::Views::new(gateway::VIEWS),
         ledger: Arc::new(Ledger {
-            counts: Counts::new(routes.all().iter().map(|route| route.name.clone()).collect()),
+            counts: Counts::new(route_names(&routes)),
             lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
         }),
         signature: Signature::new(&name).context("server.name")?,
-        origin,
-        settings: gateway::Settings {
-            request_timeout: config.server.request_timeout,
-            flight_timeout: config.upstream.timeout,
-            max_request_body: bounded(config.server.max_request_body),
-            retries: config.upstream.retry.attempts,
-            backoff: config.upstream.retry.backoff,
-        },
+        name,
+        settings: path(config),
         clock,
         tasks,
         press: Arc::new(tokio::sync::Semaphore::new(1)),
-        draining: AtomicBool::new(false),
-        requests: (u64::from_le_bytes(start), AtomicU64::new(0)),
+        draining: Arc::new(AtomicBool::new(false)),
+        requests: requests()?,
         routes,
     }))
+}
+
+/// The name of the configuration, or one of chance: two gateways in a row must not look like one that calls itself.
+pub(super) fn name_of(config: &Config) -> anyhow::Result<String> {
+    config.server.name.clone().map_or_else(random_name, Ok)
+}
+
+/// Where the partner is; without keys for one whose keys stay as they are.
+pub(super) fn partner(config: &Config, name: &str, keys: Vec<Source>) -> anyhow::Result<upstream::Settings> {
+    let url = &config.upstream.url;
+    Ok(upstream::Settings {
+        scheme: url.scheme().cloned().unwrap_or(Scheme::HTTPS),
+        authority: url.authority().cloned().context("upstream.url has no host")?,
+        keys,
+        max_response: bounded(config.upstream.max_response),
+        name: name.to_owned(),
+    })
+}
+
+pub(super) fn turns(config: &Config) -> impl Iterator<Item = (String, Option<quota::Limits>)> {
+    config.callers.iter().map(|caller| (caller.name.clone(), caller.limits.as_ref().map(limits)))
+}
+
+pub(super) fn store(config: &Config) -> cache::Settings {
+    cache::Settings {
+        max_bytes: config.cache.max_bytes.unwrap_or_else(memory::store_bytes),
+        max_object: bounded(config.cache.max_object),
+        max_variants: usize::try_from(config.cache.max_variants).unwrap_or(usize::MAX),
+    }
+}
+
+/// Every caller may wait for one of its own; refreshes have nobody waiting.
+pub(super) fn most_flights(config: &Config) -> usize {
+    config.server.max_connections.saturating_add(gateway::REFRESHES)
+}
+
+pub(super) fn budget(config: &Config) -> budget::Settings {
+    let (budget, breaker) = (&config.upstream.budget, &config.upstream.breaker);
+    budget::Settings {
+        quota: Quota { rate: budget.rate, burst: budget.burst },
+        max_in_flight: budget.max_in_flight,
+        max_wait: budget.max_wait,
+        gate: gate::Settings {
+            failures: breaker.failures,
+            cool_down: breaker.cool_down,
+            cool_down_max: breaker.cool_down_max,
+        },
+    }
+}
+
+pub(super) fn path(config: &Config) -> gateway::Settings {
+    gateway::Settings {
+        request_timeout: config.server.request_timeout,
+        flight_timeout: config.upstream.timeout,
+        max_request_body: bounded(config.server.max_request_body),
+        retries: config.upstream.retry.attempts,
+        backoff: config.upstream.retry.backoff,
+    }
+}
+
+pub(super) fn route_names(routes: &Routes) -> Vec<String> {
+    routes.all().iter().map(|route| route.name.clone()).collect()
+}
+
+/// Where request ids begin.
+pub(super) fn requests() -> anyhow::Result<(u64, AtomicU64)> {
+    let mut start = [0; 8];
+    getrandom::fill(&mut start).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
+    Ok((u64::from_le_bytes(start), AtomicU64::new(0)))
 }
 
 /// What is asked for, and what it takes.
@@ -167,7 +205,7 @@ pub fn ring(tokens: &config::Tokens) -> anyhow::Result<Ring> {
 }
 
 /// What the configuration says of callers and tokens.
-fn token_settings(config: &Config) -> token::Settings {
+pub(super) fn token_settings(config: &Config) -> token::Settings {
     let policy = |caller: &crate::config::Caller| Policy {
         name: caller.name.clone(),
         scopes: caller.scopes.clone(),
@@ -193,7 +231,7 @@ fn limits(limits: &config::Limits) -> quota::Limits {
     }
 }
 
-fn partner_keys(upstream: &config::Upstream) -> anyhow::Result<Vec<Source>> {
+pub(super) fn partner_keys(upstream: &config::Upstream) -> anyhow::Result<Vec<Source>> {
     let first = match &upstream.api_key {
         ApiKey::File(path) => Source::File(path.clone()),
         ApiKey::Variable(name) => Source::Fixed(secret_in(name).with_context(|| {
@@ -225,10 +263,11 @@ fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Resul
         ignore_query: route.ignore_query.clone(),
         forward_headers: forward.collect::<Result<_, _>>().context("forward_headers")?,
         open_to_narrowed: route.projection == Projection::NoneNeeded,
+        edition: 0,
     })
 }
 
-fn allow(paths: &[String]) -> anyhow::Result<Allow> {
+pub(super) fn allow(paths: &[String]) -> anyhow::Result<Allow> {
     let mut allow = Allow::default();
     for path in paths {
         allow.add(path).with_context(|| format!("views.allow: {path}"))?;
@@ -236,7 +275,6 @@ fn allow(paths: &[String]) -> anyhow::Result<Allow> {
     Ok(allow)
 }
 
-/// Two gateways in a row must not look like one that calls itself.
 fn random_name() -> anyhow::Result<String> {
     let mut bits = [0; 4];
     getrandom::fill(&mut bits).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
@@ -247,7 +285,7 @@ fn bounded(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
 }
 
-fn which(log: AccessLog) -> Which {
+pub(super) fn which(log: AccessLog) -> Which {
     match log {
         AccessLog::All => Which::All,
         AccessLog::Errors => Which::Errors,
@@ -255,7 +293,7 @@ fn which(log: AccessLog) -> Which {
     }
 }
 
-fn look(format: LogFormat) -> Look {
+pub(super) fn look(format: LogFormat) -> Look {
     match format {
         LogFormat::Auto => Look::Auto,
         LogFormat::Json => Look::Json,

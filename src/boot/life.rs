@@ -2,6 +2,7 @@
 //! Given a built house and bound sockets, serves them on one thread per worker until told to end, then drains.
 //! Never loses an answer that was begun, as long as it ends within `shutdown_grace`.
 
+use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,17 +14,21 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Health, Own};
+use crate::admin::{Admin, Health};
 use crate::authority::{self, Authority, Rooms};
-use crate::config::{self, Config};
-use crate::gateway::Ambient;
+use crate::config::{Config, Given};
+use crate::dial::Dialer;
+use crate::estate::{Estate, InForce, Own};
 use crate::gateway::respond::Body;
 use crate::listen::{Address, Door, Limits, Listener, Socket};
 
 use super::House;
+use super::notify::{self, Beats};
+use super::reload::{Reloads, ambient_callers};
 
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
@@ -34,38 +39,42 @@ const KEY_WATCH: Duration = Duration::from_secs(1);
 /// The public door: the authority's paths, and the path itself for all others.
 #[derive(Clone)]
 struct Public {
-    house: Arc<House>,
-    authority: Arc<Authority>,
-    ambient: Option<Arc<Ambient>>,
+    in_force: Arc<InForce<Dialer>>,
+    /// Which of the public listeners this is.
+    nth: usize,
 }
 
 impl Door for Public {
     type Body = Body;
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        // Once for each request: it ends in the house that it began in.
+        let in_force = self.in_force.now();
+        let house = &in_force.gateway;
         if !authority::is_for(request.uri().path()) {
-            return self.house.serve(request, peer, self.ambient.as_deref()).await;
+            let ambient = in_force.ambient.get(self.nth).and_then(Option::as_ref);
+            return house.serve(request, peer, ambient).await;
         }
-        let house = &self.house;
         let rooms =
             Rooms { routes: &house.routes, rules: &house.rules, turns: &house.turns, strangers: &house.strangers };
         let work = async |request| {
-            let answered = self.authority.answer(request, peer, rooms).await;
+            let answered = in_force.authority.answer(request, peer, rooms).await;
             (answered.response, answered.caller, answered.cause)
         };
-        self.house.beside(request, peer, work).await
+        house.beside(request, peer, work).await
     }
 
     fn head_too_large(&self, peer: SocketAddr) -> Bytes {
-        self.house.head_too_large(peer)
+        self.in_force.now().gateway.head_too_large(peer)
     }
 }
 
 /// A house being served.
 pub struct Serving {
-    house: Arc<House>,
-    authority: Arc<Authority>,
-    upkeep: tokio::task::JoinHandle<()>,
+    in_force: Arc<InForce<Dialer>>,
+    /// What goes on beside the doors.
+    upkeep: Vec<tokio::task::JoinHandle<()>>,
+    reloads: Option<tokio::task::JoinHandle<()>>,
     ready: Arc<AtomicBool>,
     closed: CancellationToken,
     workers: Vec<(std::thread::JoinHandle<()>, oneshot::Receiver<()>)>,
@@ -77,8 +86,6 @@ pub struct Serving {
     public_files: Vec<PathBuf>,
     /// The file of the admin door's Unix socket.
     admin_file: Option<PathBuf>,
-    drain_delay: Duration,
-    grace: Duration,
 }
 
 /// How the end went.
@@ -90,17 +97,16 @@ pub enum Ended {
     CutOff,
 }
 
-/// Serves the house on these sockets.
+/// Serves the house on these sockets. With a file in `given`, another takes its place when that changes.
 ///
 /// # Errors
 /// When threads or runtimes cannot be made.
 pub fn serve(
-    house: Arc<House>,
+    gateway: Arc<House>,
     authority: Arc<Authority>,
     config: &Config,
-    public: Vec<Socket>,
-    health: TcpListener,
-    admin: Socket,
+    (public, health, admin): (Vec<Socket>, TcpListener, Socket),
+    given: Given,
 ) -> anyhow::Result<Serving> {
     let limits = Limits {
         connections: config.server.max_connections,
@@ -108,41 +114,52 @@ pub fn serve(
         head_time: config.server.header_timeout,
         idle_time: IDLE,
     };
+    let clock = gateway.clock;
+    let ports = public.iter().map(port_of).collect::<anyhow::Result<Vec<_>>>()?;
+    let first = house(config, gateway, authority, &ports);
+    let in_force = Arc::new(InForce::new(first, clock.now().unix()));
     let open = Arc::new(AtomicUsize::new(0));
     let closed = CancellationToken::new();
     let count = match config.server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     };
-    let ambient = ambient_callers(config, &public)?;
+    let beats = Beats::wanted(count);
     let mut workers = Vec::with_capacity(count);
     for nth in 0..count {
-        let mut served = Vec::with_capacity(public.len());
-        for (socket, ambient) in public.iter().zip(&ambient) {
-            let door =
-                Public { house: Arc::clone(&house), authority: Arc::clone(&authority), ambient: ambient.clone() };
-            let listener = Listener::new(door, limits, house.clock, Arc::clone(&open));
-            served.push((listener, socket.try_clone().context("listeners")?));
-        }
-        workers.push(worker(nth, served, closed.clone(), Arc::clone(&house))?);
+        let door = |(nth, socket): (usize, &Socket)| {
+            let door = Public { in_force: Arc::clone(&in_force), nth };
+            anyhow::Ok((
+                Listener::new(door, limits, clock, Arc::clone(&open)),
+                socket.try_clone().context("listeners")?,
+            ))
+        };
+        let doors = public.iter().enumerate().map(door).collect::<anyhow::Result<_>>()?;
+        let tasks = in_force.now().gateway.tasks.clone();
+        let beat = beats.clone().map(|beats| beats.beat(nth, clock));
+        workers.push(worker(nth, doors, closed.clone(), tasks, beat)?);
     }
     let ready = Arc::new(AtomicBool::new(true));
-    let door = Health::new(Arc::clone(&house), Arc::clone(&authority), Arc::clone(&ready), open);
-    let listener = Listener::new(door, Limits { connections: 256, ..limits }, house.clock, Arc::default());
-    tokio::spawn(watch_keys(Arc::clone(&house)));
+    let door = Health::new(Arc::clone(&in_force), Arc::clone(&ready), open);
+    let listener = Listener::new(door, Limits { connections: 256, ..limits }, clock, Arc::default());
     let health = apart("health", listener, health, CancellationToken::new());
+    let (wishes, wanted) = mpsc::channel(4);
+    let reloads = Reloads::new(Arc::clone(&in_force), given, config, ports);
     let admin_closed = CancellationToken::new();
-    let door = Admin::new(Arc::clone(&house), Arc::clone(&authority), own_names(config));
-    let listener = Listener::new(door, Limits { connections: 64, ..limits }, house.clock, Arc::default());
+    let door = Admin::new(Arc::clone(&in_force), reloads.as_ref().map(|_| wishes));
+    let listener = Listener::new(door, Limits { connections: 64, ..limits }, clock, Arc::default());
     let admin = apart("admin", listener, admin, admin_closed.clone());
-    let admin_file = unix_file(&config.admin.listen);
+    let reloads = match reloads {
+        Some(reloads) => Some(tokio::spawn(reloads.run(wanted, signal(SignalKind::hangup())?))),
+        None => None,
+    };
+    let upkeep = upkeep(&in_force, beats);
     let public_files = config.listeners.iter().filter_map(|listener| unix_file(&listener.address)).collect();
-    let (drain_delay, grace) = (config.server.drain_delay, config.server.shutdown_grace);
-    let upkeep = tokio::spawn(Arc::clone(&authority).keep_up(super::authority::upkeep(config)));
+    let admin_file = unix_file(&config.admin.listen);
     Ok(Serving {
-        house,
-        authority,
+        in_force,
         upkeep,
+        reloads,
         ready,
         closed,
         workers,
@@ -151,9 +168,40 @@ pub fn serve(
         admin_closed,
         public_files,
         admin_file,
-        drain_delay,
-        grace,
     })
+}
+
+/// What goes on beside the doors for as long as the process lives.
+fn upkeep(in_force: &Arc<InForce<Dialer>>, beats: Option<Beats>) -> Vec<tokio::task::JoinHandle<()>> {
+    let (clock, theirs) = (in_force.now().gateway.clock, Arc::clone(in_force));
+    let keys = tokio::spawn(watch_keys(Arc::clone(in_force)));
+    let tokens = tokio::spawn(authority::keep_up(clock, move || Arc::clone(&theirs.now().authority)));
+    let life = beats.map(|beats| tokio::spawn(beats.watch(clock)));
+    [keys, tokens].into_iter().chain(life).collect()
+}
+
+/// All that one configuration makes, with the ports that its listeners really have.
+pub(super) fn house(
+    config: &Config,
+    gateway: Arc<House>,
+    authority: Arc<Authority>,
+    ports: &[Option<u16>],
+) -> Estate<Dialer> {
+    Estate {
+        gateway,
+        authority,
+        ambient: ambient_callers(config, ports),
+        own: own_names(config),
+        drain_delay: config.server.drain_delay,
+        grace: config.server.shutdown_grace,
+    }
+}
+
+fn port_of(socket: &Socket) -> anyhow::Result<Option<u16>> {
+    match socket {
+        Socket::Tcp(socket) => Ok(Some(socket.local_addr().context("listeners")?.port())),
+        Socket::Unix(_) => Ok(None),
+    }
 }
 
 /// Serves a door on the calling runtime, apart from the workers: it answers while they are busy.
@@ -168,18 +216,6 @@ fn apart<D: Door>(
             tracing::error!(%error, listener = name, "a listener failed");
         }
     })
-}
-
-/// What each public listener says of requests without a token, by the port that it really has.
-fn ambient_callers(config: &Config, public: &[Socket]) -> anyhow::Result<Vec<Option<Arc<Ambient>>>> {
-    let of = |(listener, socket): (&config::Listener, &Socket)| {
-        let port = match socket {
-            Socket::Tcp(socket) => Some(socket.local_addr().context("listeners")?.port()),
-            Socket::Unix(_) => None,
-        };
-        Ok(listener.ambient.clone().map(|caller| Arc::new(Ambient::new(caller, port))))
-    };
-    config.listeners.iter().zip(public).map(of).collect()
 }
 
 fn unix_file(address: &Address) -> Option<PathBuf> {
@@ -207,10 +243,12 @@ fn own_names(config: &Config) -> Own {
 }
 
 /// Looks at the key files for as long as the house stands, so that a new key is used within a second of its being there.
-async fn watch_keys(house: Arc<House>) {
+async fn watch_keys(in_force: Arc<InForce<Dialer>>) {
+    let clock = in_force.now().gateway.clock;
     let mut told = String::new();
     loop {
-        house.clock.sleep_until(house.clock.tick().plus(KEY_WATCH)).await;
+        clock.sleep_until(clock.tick().plus(KEY_WATCH)).await;
+        let house = Arc::clone(&in_force.now().gateway);
         let credential = Arc::clone(house.upstream.credential());
         let Ok(found) = tokio::task::spawn_blocking(move || credential.reread()).await else { continue };
         if found.changed {
@@ -233,13 +271,15 @@ fn worker(
     nth: usize,
     doors: Vec<(Listener<Public>, Socket)>,
     closed: CancellationToken,
-    house: Arc<House>,
+    tasks: TaskTracker,
+    beat: Option<impl Future<Output = ()> + Send + 'static>,
 ) -> anyhow::Result<Worker> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (done, ended) = oneshot::channel();
     let work = move || {
         runtime.block_on(async {
             let mut served = tokio::task::JoinSet::new();
+            let beat = beat.map(tokio::spawn);
             for (listener, socket) in doors {
                 let closed = closed.clone();
                 served.spawn(async move { listener.serve(socket, closed).await });
@@ -250,7 +290,10 @@ fn worker(
                 }
             }
             // Flights run on the worker that started them, and others may wait for them.
-            house.tasks.wait().await;
+            tasks.wait().await;
+            if let Some(beat) = beat {
+                beat.abort();
+            }
         });
         let _ = done.send(());
     };
@@ -261,12 +304,16 @@ fn worker(
 impl Serving {
     /// Ends: not ready, `drain_delay` if `patiently`, sockets closed, requests and flights finished, log flushed.
     pub async fn end(self, patiently: bool) -> Ended {
-        let clock = self.house.clock;
-        let until = clock.tick().plus(self.grace);
+        notify::stopping();
+        // Whoever is in the middle of a reload is cut off: the house that answers now is the last.
+        self.reloads.iter().for_each(tokio::task::JoinHandle::abort);
+        let house = self.in_force.held();
+        let clock = house.gateway.clock;
+        let until = clock.tick().plus(house.grace);
         self.ready.store(false, Ordering::Relaxed);
-        self.house.draining.store(true, Ordering::Relaxed);
+        house.gateway.draining.store(true, Ordering::Relaxed);
         if patiently {
-            clock.sleep_until(clock.tick().plus(self.drain_delay).min(until)).await;
+            clock.sleep_until(clock.tick().plus(house.drain_delay).min(until)).await;
         }
         remove(self.public_files);
         self.closed.cancel();
@@ -282,9 +329,9 @@ impl Serving {
             ended = Ended::CutOff;
         }
         self.health.abort();
-        self.upkeep.abort();
-        let _ = clock.until(until, self.authority.note()).await;
-        self.house.ledger.lines.flush();
+        self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
+        let _ = clock.until(until, house.authority.note()).await;
+        house.gateway.ledger.lines.flush();
         ended
     }
 }

@@ -11,8 +11,8 @@ use crate::access::Grant;
 use crate::account_api::{Endpoint, PREFIX, uuid_bits};
 use crate::route::{Match, Resource, Route, RouteIndex};
 
-/// The binary key of one representation: route, then every part with its length before it. What one UUID names fits in
-/// the key itself; a store of many entries is smaller by it, and a hit needs no memory of its own.
+/// The binary key of one representation: route and its edition, then every part with its length before it. What one UUID
+/// names fits in the key itself; a store of many entries is smaller by it, and a hit needs no memory of its own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub(super) SmallVec<[u8; 24]>);
 
@@ -33,7 +33,7 @@ impl Key {
     /// The key of a resource: enough to forget what is held of it, which needs no right to see it.
     pub fn named(wanted: &Match, route: &Route, headers: &HeaderMap) -> Self {
         let mut parts = Parts::new();
-        begin(&mut parts, wanted.route(), wanted.resource());
+        begin(&mut parts, (wanted.route(), route.edition), wanted.resource());
         for name in &route.forward_headers {
             for value in headers.get_all(name) {
                 push(&mut parts, name.as_str().as_bytes());
@@ -68,8 +68,10 @@ impl Key {
 
 /// What all keys of a resource begin with.
 #[inline]
-fn begin(parts: &mut Parts, route: RouteIndex, resource: &Resource) {
+fn begin(parts: &mut Parts, (route, edition): (RouteIndex, u32), resource: &Resource) {
     parts.extend_from_slice(&(route as u16).to_be_bytes());
+    // Three bytes hold every edition there may be.
+    parts.extend_from_slice(&edition.to_be_bytes()[1..]);
     match resource {
         Resource::Seven { ids, query, .. } => {
             parts.push(ids.len() as u8);

@@ -82,6 +82,11 @@ impl Store {
         }
     }
 
+    /// Takes out what no route as they are now can reach.
+    pub fn give_up_outside(&self, editions: Box<[u32]>, now: Now) {
+        self.purge(&Which::Outside(editions), How::Hard, false, now);
+    }
+
     /// Whether there was an answer to give up.
     fn give_up(&self, key: &Key, how: How, now: Now) -> bool {
         // Nothing may be stored between the look and the replacement: what came meanwhile is newer.

@@ -482,6 +482,7 @@ fn route(name: &str, stored: bool, names: &ScopeNames) -> Route {
         ignore_query: Vec::new(),
         forward_headers: vec![HeaderName::from_static("x-a"), HeaderName::from_static("x-b")],
         open_to_narrowed: false,
+        edition: 0,
     }
 }
 

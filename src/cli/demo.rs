@@ -85,7 +85,13 @@ pub(super) async fn demo() -> anyhow::Result<()> {
     let house = boot::join(&config, boot::ring(&config.tokens)?, vec![Source::Fixed(key)], dialer, clock)?;
     let authority = boot::authority(&config, Arc::clone(&house.tokens), clock).await?;
     let page = page(&authority, &config, &sample).await?;
-    let serving = boot::serve(Arc::clone(&house), authority, &config, vec![public.into()], health, admin.into())?;
+    let serving = boot::serve(
+        Arc::clone(&house),
+        authority,
+        &config,
+        (vec![public.into()], health, admin.into()),
+        Given::default(),
+    )?;
     write!(anstream::stdout(), "{page}")?;
     tokio::select! {
         ended = boot::until_signal() => drop(ended?),

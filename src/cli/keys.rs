@@ -10,7 +10,7 @@ use clap::Subcommand;
 use crate::clock::Clock;
 use crate::token::ring::Ring;
 
-use super::Configured;
+use super::{Configured, running};
 
 /// `keys …`.
 #[derive(Debug, Subcommand)]
@@ -64,10 +64,14 @@ pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
             }
         }
         KeysCommand::Rotate { drop_old, .. } => {
+            super::log_audit();
+            let actor = &format!("local:{}", running::user());
             let kid = ring.rotate()?.unwrap_or_default();
+            tracing::info!(target: "audit", actor, %kid, "audit: a signing key was made");
             if drop_old {
                 let others: Vec<String> = ring.keys().iter().map(|key| key.kid.clone()).filter(|k| *k != kid).collect();
                 ring.remove(&others)?;
+                tracing::info!(target: "audit", actor, kids = ?others, "audit: signing keys were removed");
             }
             writeln!(out, "{kid}")?;
             let told = match drop_old {

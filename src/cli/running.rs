@@ -38,6 +38,11 @@ pub(super) struct Running<'c> {
     stream: Box<dyn Stream>,
 }
 
+/// The faults that a running gateway found in its file, as `check` prints them.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Faulty(pub(super) String);
+
 /// Why the signing keys cannot be had where they are in memory.
 const IN_MEMORY: &str = "state.dir is empty, so the signing keys are in the memory of the running gateway alone, and this \
                          command cannot prove itself to it; set state.dir";
@@ -111,6 +116,9 @@ impl<'c> Running<'c> {
             }
             status => {
                 let detail = said.get("detail").and_then(Value::as_str);
+                if let (StatusCode::UNPROCESSABLE_ENTITY, Some(faults)) = (status, detail) {
+                    return Err(Faulty(faults.to_owned()).into());
+                }
                 bail!("{}", detail.map_or_else(|| format!("{listen} answers {status}"), str::to_owned))
             }
         }

@@ -18,7 +18,7 @@ use crate::token::bounds::{self, Bound};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The longest token where revocations and keys are only in memory.
-pub(super) const LONGEST_WITHOUT_STATE: Duration = HOUR;
+pub const LONGEST_WITHOUT_STATE: Duration = HOUR;
 
 /// `[tokens]`: the tokens issued here.
 #[derive(Debug, Clone, PartialEq, Eq)]

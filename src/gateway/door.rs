@@ -11,6 +11,7 @@ use http::header::HeaderName;
 use http::request::Parts;
 
 use crate::clock::{Now, Tick};
+use crate::gcra::ComeBack;
 use crate::quota::Limit;
 use crate::token::ambient::shows_nothing;
 use crate::token::{Caller, Recalled, Unidentified};
@@ -45,7 +46,10 @@ impl<C: Dials> Gateway<C> {
 
     #[cold]
     fn examine(&self, token: &[u8], peer: IpAddr, now: Now) -> Result<Arc<Caller>, Refusal> {
-        self.strangers.may_try(peer, now.tick).map_err(|back| Refusal::BadTokens { retry: back.at.since(now.tick) })?;
+        if !self.tokens.is_familiar(token) {
+            let refuse = |back: ComeBack| Refusal::BadTokens { retry: back.at.since(now.tick) };
+            self.strangers.may_try(peer, now.tick).map_err(refuse)?;
+        }
         Ok(self.tokens.examine(token, now).inspect_err(|_| self.strangers.failed(peer, now.tick))?)
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Account {
 
 #[derive(Debug, Default)]
 pub(super) struct Spent {
+    /// By which limits it was counted last; those of the account that it was handed over from count too until then.
+    by: Option<Limits>,
     pub(super) requests: Arrivals,
     pub(super) upstream: Arrivals,
     pub(super) under_way: u32,
@@ -35,6 +37,15 @@ pub(super) struct Spent {
 }
 
 impl Spent {
+    /// Counts by these limits from here on.
+    fn count_by(&mut self, limits: &Limits, now: Tick) {
+        if let Some(before) = self.by.filter(|before| before != limits) {
+            self.requests = self.requests.carried(before.requests, limits.requests, now);
+            self.upstream = self.upstream.carried(before.upstream, limits.upstream, now);
+        }
+        self.by = Some(*limits);
+    }
+
     fn refuse(&mut self, limit: Limit, at: Tick) -> ComeBack {
         if let Some(times) = self.refused.get_mut(limit as usize) {
             *times += 1;
@@ -53,6 +64,7 @@ impl Account {
     /// One more request.
     pub(super) fn enter(&self, now: Tick) -> Result<(), ComeBack> {
         let mut spent = self.spent.lock();
+        spent.count_by(&self.limits, now);
         if self.limits.concurrent.is_some_and(|most| spent.under_way >= most) {
             let at = self.next_request(&spent, now).max(now.plus(PLACE_FREE));
             return Err(spent.refuse(Limit::Concurrent, at));
@@ -74,6 +86,7 @@ impl Account {
     /// One more call to the partner.
     pub(super) fn start(&self, now: Tick) -> Result<(), ComeBack> {
         let mut spent = self.spent.lock();
+        spent.count_by(&self.limits, now);
         match spent.upstream.admit(self.limits.upstream, now) {
             Ok(upstream) => spent.upstream = upstream,
             Err(back) => {
@@ -91,7 +104,8 @@ impl Account {
 
     /// How the caller stands.
     pub(super) fn tell(&self, now: Tick) -> Told {
-        let spent = self.spent.lock();
+        let mut spent = self.spent.lock();
+        spent.count_by(&self.limits, now);
         Told { policy: self.policy.clone(), standing: told::standing(&self.limits, &spent, now) }
     }
 

@@ -87,6 +87,22 @@ fn a_reload_keeps_what_was_spent_and_what_is_under_way() {
     assert!(lifted.admit_at(0, at(0)).is_ok(), "a limit that is lifted is lifted at once");
 }
 
+/// The arithmetic counts in time: a slow limit's debt was hours under a quick one.
+#[test]
+fn a_reload_counts_what_was_spent_by_the_new_limits_whichever_house_looks_first() {
+    let slow = Limits { requests: quota(3_600_000, 50), concurrent: None, upstream: FREE };
+    let before = turns(slow);
+    while before.admit_at(APP, at(0)).is_ok() {}
+    let quick = Limits { requests: quota(1000, 5), ..slow };
+    let after = Turns::after([("app".to_owned(), Some(quick))], &before);
+    assert_eq!(after.admit_at(0, at(0)).unwrap_err().at, at(1000));
+    // A request of the house before, still on its way, costs no more than a whole burst.
+    let late = before.admit_at(APP, at(1)).unwrap();
+    assert_eq!(after.admit_at(0, at(8000)).unwrap_err().at, at(9000));
+    assert!(after.admit_at(0, at(9000)).is_ok());
+    drop(late);
+}
+
 #[test]
 fn the_fields_tell_the_policy_and_the_standing() {
     let rate = |text: &str, burst| Quota { rate: text.parse().unwrap(), burst };

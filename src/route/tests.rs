@@ -29,6 +29,7 @@ fn route(name: &str, stored: bool, query: &[&str], ignore_query: &[&str]) -> Rou
         ignore_query: own(ignore_query),
         forward_headers: Vec::new(),
         open_to_narrowed: false,
+        edition: 0,
     }
 }
 
@@ -38,6 +39,39 @@ fn table(extra: &[&str]) -> Routes {
     built_in.push(route("other", false, &[], &[]));
     let extra = extra.iter().map(|&template| (template.to_owned(), route(template, false, &[], &[])));
     Routes::new(built_in, extra.collect()).unwrap()
+}
+
+#[test]
+fn a_route_that_means_another_has_an_edition_that_no_other_ever_had() {
+    let editions = |routes: &Routes| routes.all().iter().map(|route| route.edition).collect::<Vec<_>>();
+    let (one, two) = ("/one/{*rest}", "/two/{*rest}");
+    let first = table(&[one, two]);
+    let nothing = |_: &Route| false;
+    assert_eq!(editions(&table(&[one, two]).following(&first, nothing).unwrap()), [0; 10]);
+    // In the other's place.
+    let second = table(&[two, one]).following(&first, nothing).unwrap();
+    assert_eq!(editions(&second), [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+    let third = table(&[two]).following(&second, nothing).unwrap();
+    let fourth = table(&[two, one]).following(&third, nothing).unwrap();
+    assert_eq!(editions(&fourth), [0, 0, 0, 0, 0, 0, 0, 0, 1, 2], "that it was there before counts for nothing");
+    let fifth = table(&[two, one]).following(&fourth, |route| route.name == "clients").unwrap();
+    assert_eq!(editions(&fifth), [3, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+    let last = Routes { edition: MOST_EDITIONS, ..fifth };
+    assert!(table(&[one]).following(&last, nothing).is_err() && table(&[two, one]).following(&last, nothing).is_ok());
+    // Lifetimes and scopes are nothing of what is stored.
+    let mut other = route("clients", true, &["provider_id", "page"], &["_", "x"]);
+    other.terms.ttl = Duration::from_secs(1);
+    other.scope_name = "y:read".to_owned();
+    let before = route("clients", true, &["provider_id", "page"], &["_"]);
+    assert!(other.means_the_same(&before));
+    let means = |change: fn(&mut Route)| {
+        let mut other = before.clone();
+        change(&mut other);
+        other.means_the_same(&before)
+    };
+    assert!(!means(|route| route.query.swap(0, 1)) && !means(|route| route.stored = false));
+    assert!(!means(|route| route.mode = Mode::Standard { forward_authorization: true }));
+    assert!(!means(|route| route.forward_headers.push(http::header::ACCEPT_LANGUAGE)));
 }
 
 /// Where a target leads: the route's name and the resource in one line, or why it leads nowhere.

@@ -2,7 +2,7 @@
 //! Given its bytes, hands back the caller it stood for, by keyed hash and then by comparing every byte.
 //! Never judges expiry, never grows beyond its bound, wipes what it forgets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -19,6 +19,37 @@ struct Seen {
 }
 
 type Shard = RwLock<HashMap<u64, Seen, ahash::RandomState>>;
+
+/// That the signatures of these tokens were good, and nothing else of them: what they may do is judged anew in each
+/// house, and whoever was let in before need not queue behind strangers there.
+#[derive(Default)]
+pub(super) struct Familiar {
+    hash: ahash::RandomState,
+    marks: RwLock<HashSet<u64, ahash::RandomState>>,
+}
+
+impl Familiar {
+    pub(super) fn has(&self, token: &[u8]) -> bool {
+        self.marks.read().contains(&self.hash.hash_one(token))
+    }
+
+    pub(super) fn forget(&self, token: &[u8]) {
+        let mark = self.hash.hash_one(token);
+        if self.marks.read().contains(&mark) {
+            self.marks.write().remove(&mark);
+        }
+    }
+
+    pub(super) fn keep(&self, token: &[u8]) {
+        let mut marks = self.marks.write();
+        if marks.len() >= SHARDS * PER_SHARD
+            && let Some(&any) = marks.iter().next()
+        {
+            marks.remove(&any);
+        }
+        marks.insert(self.hash.hash_one(token));
+    }
+}
 
 /// At most 16,384 tokens.
 pub(super) struct Remembered {

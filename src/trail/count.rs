@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -35,22 +36,50 @@ struct Histogram {
 }
 
 /// One worker's counters, kept apart from the others' in memory.
+#[derive(Default)]
 #[repr(align(128))]
 struct Row {
-    requests: Vec<AtomicU64>,
     from_memory: Histogram,
     from_partner: Histogram,
 }
 
-/// All counters.
-pub struct Counts {
-    routes: Vec<String>,
-    rows: Vec<Row>,
-    calls: Vec<AtomicU64>,
+/// The same of one route: by outcome and status.
+#[repr(align(128))]
+struct Cells([AtomicU64; OUTCOMES * STATUSES.len()]);
+
+/// What is counted by route.
+struct OfRoute {
+    name: String,
+    rows: Vec<Cells>,
+    calls: [AtomicU64; CAUSES],
+}
+
+impl OfRoute {
+    fn new(name: String) -> Self {
+        let cells = || Cells(std::array::from_fn(|_| AtomicU64::new(0)));
+        Self { name, rows: (0..ROWS).map(|_| cells()).collect(), calls: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+/// What is counted whatever the route.
+struct OfAll {
+    rows: [Row; ROWS],
     details: [AtomicU64; Detail::ALL.len()],
     unknown_fields: AtomicU64,
-    pub(super) lines_dropped: AtomicU64,
+    lines_dropped: AtomicU64,
 }
+
+/// All counters.
+pub struct Counts {
+    /// By their position; the last stands for requests that found none.
+    routes: Vec<Arc<OfRoute>>,
+    /// Routes of earlier configurations: a counter never goes back.
+    gone: Vec<Arc<OfRoute>>,
+    all: Arc<OfAll>,
+}
+
+/// The name of no route.
+const NONE: &str = "none";
 
 /// Gauges, read when somebody asks.
 #[derive(Debug, Clone)]
@@ -73,6 +102,21 @@ pub struct Gauges {
     pub refused: Vec<Refused>,
     /// Bad tokens.
     pub strangers: strangers::Figures,
+    /// Reloads of the configuration.
+    pub reloads: ReloadFigures,
+}
+
+/// What became of reloads since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReloadFigures {
+    /// Put in force.
+    pub good: u64,
+    /// Refused.
+    pub bad: u64,
+    /// Whether the last one was refused, so that the file is not what is in force.
+    pub refused: bool,
+    /// When the configuration in force was put there, in seconds since 1970.
+    pub since: u64,
 }
 
 /// What became of tokens since the start.
@@ -106,36 +150,49 @@ pub struct Totals {
 impl Counts {
     /// Zeroes for these routes.
     pub fn new(routes: Vec<String>) -> Self {
-        let zeroes = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
-        // The last route stands for requests that found none.
-        let many = (routes.len() + 1) * OUTCOMES * STATUSES.len();
-        let row =
-            || Row { requests: zeroes(many), from_memory: Histogram::default(), from_partner: Histogram::default() };
-        let calls = zeroes((routes.len() + 1) * CAUSES);
-        let rows = (0..ROWS).map(|_| row()).collect();
-        let details = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { routes, rows, calls, details, unknown_fields: AtomicU64::new(0), lines_dropped: AtomicU64::new(0) }
+        let all = OfAll {
+            rows: Default::default(),
+            details: std::array::from_fn(|_| AtomicU64::new(0)),
+            unknown_fields: AtomicU64::new(0),
+            lines_dropped: AtomicU64::new(0),
+        };
+        Self { routes: Vec::new(), gone: Vec::new(), all: Arc::new(all) }.renewed(routes)
+    }
+
+    /// The same counters for another table of routes: what was counted of a route stays its own, by its name.
+    #[must_use]
+    pub fn renewed(&self, routes: Vec<String>) -> Self {
+        let mut known: Vec<Arc<OfRoute>> = self.routes.iter().chain(&self.gone).cloned().collect();
+        let mut of = |name: String| match known.iter().position(|route| route.name == name) {
+            Some(at) => known.swap_remove(at),
+            None => Arc::new(OfRoute::new(name)),
+        };
+        let routes = routes.into_iter().chain([NONE.to_owned()]).map(&mut of).collect();
+        Self { routes, gone: known, all: Arc::clone(&self.all) }
     }
 
     /// The name of a route.
     pub fn route(&self, index: Option<usize>) -> &str {
-        index.and_then(|index| self.routes.get(index)).map_or("none", String::as_str)
+        self.of(index).map_or(NONE, |route| route.name.as_str())
     }
 
     /// Counts a request.
     pub fn request(&self, trail: &Trail, took: Duration) {
-        let Some(row) = self.rows.get(my_row()) else { return };
+        let mine = my_row();
         let status = STATUSES.iter().position(|&known| known == trail.status.as_u16()).unwrap_or(STATUSES.len() - 1);
-        let at = (self.at(trail.route) * OUTCOMES + trail.outcome as usize) * STATUSES.len() + status;
-        if let Some(counter) = row.requests.get(at) {
+        let cells = self.of(trail.route).and_then(|route| route.rows.get(mine));
+        if let Some(counter) =
+            cells.and_then(|Cells(cells)| cells.get(trail.outcome as usize * STATUSES.len() + status))
+        {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         if !trail.cause.is_empty()
             && let Some(at) = Detail::ALL.iter().position(|detail| detail.word() == trail.cause)
-            && let Some(counter) = self.details.get(at)
+            && let Some(counter) = self.all.details.get(at)
         {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+        let Some(row) = self.all.rows.get(mine) else { return };
         let histogram = match trail.outcome {
             Outcome::Hit | Outcome::Stale => &row.from_memory,
             Outcome::Own | Outcome::Refused => return,
@@ -151,40 +208,48 @@ impl Counts {
 
     /// Counts a call to the partner.
     pub fn call(&self, route: usize, cause: Cause) {
-        if let Some(counter) = self.calls.get(self.at(Some(route)) * CAUSES + cause as usize) {
+        if let Some(counter) = self.of(Some(route)).and_then(|route| route.calls.get(cause as usize)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Counts fields that no documented shape has.
     pub fn unknown_fields(&self, many: u32) {
-        self.unknown_fields.fetch_add(u64::from(many), Ordering::Relaxed);
+        self.all.unknown_fields.fetch_add(u64::from(many), Ordering::Relaxed);
     }
 
-    fn at(&self, route: Option<usize>) -> usize {
-        route.unwrap_or(self.routes.len()).min(self.routes.len())
+    /// Counts a line of the access log that found no room.
+    pub(super) fn line_dropped(&self) {
+        self.all.lines_dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn requests(&self) -> impl Iterator<Item = (usize, Outcome, u16, u64)> {
-        (0..(self.routes.len() + 1) * OUTCOMES * STATUSES.len()).filter_map(|at| {
-            let many = self
-                .rows
-                .iter()
-                .filter_map(|row| row.requests.get(at))
-                .map(|count| count.load(Ordering::Relaxed))
-                .sum();
-            let outcome = *Outcome::ALL.get(at / STATUSES.len() % OUTCOMES)?;
-            Some((at / STATUSES.len() / OUTCOMES, outcome, *STATUSES.get(at % STATUSES.len())?, many))
+    fn of(&self, route: Option<usize>) -> Option<&OfRoute> {
+        let last = self.routes.len().saturating_sub(1);
+        self.routes.get(route.unwrap_or(last).min(last)).map(Arc::as_ref)
+    }
+
+    /// All that was ever counted by route: those there are, in their order, then those there were.
+    fn ever(&self) -> impl Iterator<Item = &OfRoute> {
+        self.routes.iter().chain(&self.gone).map(Arc::as_ref)
+    }
+
+    fn requests(&self) -> impl Iterator<Item = (&OfRoute, Outcome, u16, u64)> {
+        self.ever().flat_map(|route| {
+            (0..OUTCOMES * STATUSES.len()).filter_map(move |at| {
+                let cells = route.rows.iter().filter_map(|Cells(cells)| cells.get(at));
+                let many = cells.map(|count| count.load(Ordering::Relaxed)).sum();
+                Some((route, *Outcome::ALL.get(at / STATUSES.len())?, *STATUSES.get(at % STATUSES.len())?, many))
+            })
         })
     }
 
-    /// How the requests of each route were answered; the last stands for those that found none.
+    /// How the requests of each route were answered; the last of those there are stands for those that found none.
     pub fn by_route(&self) -> Vec<(&str, [(Outcome, u64); OUTCOMES])> {
-        let mut rows: Vec<_> = (0..=self.routes.len())
-            .map(|route| (self.route(Some(route)), Outcome::ALL.map(|outcome| (outcome, 0))))
-            .collect();
+        let mut rows: Vec<_> =
+            self.ever().map(|route| (route.name.as_str(), Outcome::ALL.map(|outcome| (outcome, 0)))).collect();
         for (route, outcome, _, many) in self.requests() {
-            if let Some((_, sum)) = rows.get_mut(route).and_then(|(_, row)| row.get_mut(outcome as usize)) {
+            let row = rows.iter_mut().find(|(name, _)| *name == route.name);
+            if let Some((_, sum)) = row.and_then(|(_, row)| row.get_mut(outcome as usize)) {
                 *sum += many;
             }
         }
@@ -193,7 +258,7 @@ impl Counts {
 
     /// Sums for people.
     pub fn totals(&self) -> Totals {
-        let calls = self.calls.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        let calls = self.ever().flat_map(|route| &route.calls).map(|count| count.load(Ordering::Relaxed)).sum();
         let mut totals = Totals { requests: 0, hits: 0, calls, saved: 0 };
         for (_, outcome, _, many) in self.requests() {
             totals.requests += many;
@@ -219,22 +284,23 @@ impl Counts {
     fn write(&self, out: &mut String, gauges: &Gauges) -> std::fmt::Result {
         head(out, "requests_total", "counter", "Requests answered, by route, outcome and status.")?;
         for (route, outcome, status, many) in self.requests().filter(|(.., many)| *many > 0) {
-            let (route, outcome) = (self.route(Some(route)), outcome.word());
+            let (route, outcome) = (&route.name, outcome.word());
             writeln!(out, r#"{NAME}requests_total{{route="{route}",outcome="{outcome}",status="{status}"}} {many}"#)?;
         }
         head(out, "request_duration_seconds", "histogram", "Time from a request's head to the end of its answer.")?;
         self.histogram(out, "memory", |row| &row.from_memory)?;
         self.histogram(out, "partner", |row| &row.from_partner)?;
         head(out, "partner_calls_total", "counter", "Calls to the partner, by route and cause.")?;
-        for (at, calls) in self.calls.iter().enumerate() {
-            let Some(cause) = Cause::ALL.get(at % CAUSES) else { continue };
-            let (route, cause, calls) = (self.route(Some(at / CAUSES)), cause.word(), calls.load(Ordering::Relaxed));
-            if calls > 0 {
-                writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
+        for route in self.ever() {
+            for (cause, calls) in Cause::ALL.iter().zip(&route.calls) {
+                let (route, cause, calls) = (&route.name, cause.word(), calls.load(Ordering::Relaxed));
+                if calls > 0 {
+                    writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
+                }
             }
         }
         head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
-        for (detail, many) in Detail::ALL.iter().zip(&self.details) {
+        for (detail, many) in Detail::ALL.iter().zip(&self.all.details) {
             let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));
             if many > 0 {
                 writeln!(out, r#"{NAME}cache_details_total{{detail="{detail}"}} {many}"#)?;
@@ -252,8 +318,8 @@ impl Counts {
         counter(out, "unexamined_tokens_total", "Tokens refused unseen: too many of their peer were bad.", unexamined)?;
         let (entries, bytes, evicted) = gauges.store;
         let budget = &gauges.budget;
-        let dropped = self.lines_dropped.load(Ordering::Relaxed);
-        let drift = self.unknown_fields.load(Ordering::Relaxed);
+        let dropped = self.all.lines_dropped.load(Ordering::Relaxed);
+        let drift = self.all.unknown_fields.load(Ordering::Relaxed);
         counter(out, "calls_saved_total", "Requests answered without a call of their own.", self.totals().saved)?;
         counter(out, "cache_evictions_total", "Entries that left for want of room.", evicted)?;
         counter(out, "schema_drift_total", "Fields withheld because the documented shape lacks them.", drift)?;
@@ -268,6 +334,13 @@ impl Counts {
         if let Some(age) = tokens.key_age {
             gauge(out, "signing_key_age_seconds", "Age of the key that signs tokens.", age)?;
         }
+        head(out, "reloads_total", "counter", "Reloads of the configuration, by result.")?;
+        for (result, many) in [("good", gauges.reloads.good), ("bad", gauges.reloads.bad)] {
+            writeln!(out, r#"{NAME}reloads_total{{result="{result}"}} {many}"#)?;
+        }
+        let (refused, since) = (u8::from(gauges.reloads.refused), gauges.reloads.since);
+        gauge(out, "configuration_refused", "Whether the last reload was refused.", refused)?;
+        gauge(out, "configuration_since_seconds", "When what is in force was put there, since 1970.", since)?;
         gauge(out, "flights", "Fetches under way.", gauges.flights)?;
         gauge(out, "connections", "Connections of callers.", gauges.connections)?;
         gauge(out, "partner_calls_in_flight", "Calls to the partner under way.", budget.in_flight)?;
@@ -292,11 +365,11 @@ impl Counts {
         let bounds = BUCKETS.iter().map(|&micros| (micros as f64 / 1e6).to_string()).chain(["+Inf".to_owned()]);
         let mut sum = 0;
         for (nth, bound) in bounds.enumerate() {
-            let buckets = self.rows.iter().filter_map(|row| of(row).buckets.get(nth));
+            let buckets = self.all.rows.iter().filter_map(|row| of(row).buckets.get(nth));
             sum += buckets.map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
             writeln!(out, r#"{name}_bucket{{from="{from}",le="{bound}"}} {sum}"#)?;
         }
-        let micros: u64 = self.rows.iter().map(|row| of(row).micros.load(Ordering::Relaxed)).sum();
+        let micros: u64 = self.all.rows.iter().map(|row| of(row).micros.load(Ordering::Relaxed)).sum();
         writeln!(out, r#"{name}_sum{{from="{from}"}} {}"#, micros as f64 / 1e6)?;
         writeln!(out, r#"{name}_count{{from="{from}"}} {sum}"#)
     }
@@ -323,4 +396,31 @@ fn my_row() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static MINE: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % ROWS));
     MINE.with(Cell::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_of_a_route_stays_its_own_by_its_name_and_no_sum_goes_back() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let first = Counts::new(names(&["clients", "one", "two"]));
+        first.call(1, Cause::Miss);
+        let second = first.renewed(names(&["clients", "two", "three"]));
+        // The house before goes on counting.
+        first.call(2, Cause::Miss);
+        second.call(1, Cause::Miss);
+        second.unknown_fields(3);
+        assert_eq!((second.route(Some(1)), second.route(Some(9)), second.route(None)), ("two", "none", "none"));
+        assert_eq!(second.totals().calls, 3);
+        let of = |counts: &Counts, name: &str| {
+            let route = counts.ever().find(|route| route.name == name).unwrap();
+            route.calls.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>()
+        };
+        assert_eq!((of(&second, "one"), of(&second, "two"), of(&second, "three")), (1, 2, 0));
+        let third = second.renewed(names(&["one"]));
+        assert_eq!((third.route(Some(0)), of(&third, "one"), third.totals().calls), ("one", 1, 3));
+        assert_eq!(third.all.unknown_fields.load(Ordering::Relaxed), 3);
+    }
 }

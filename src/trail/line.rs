@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -50,21 +49,31 @@ pub struct Lines {
     which: Which,
     json: bool,
     buffer: Arc<Buffer>,
-    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    writer: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
 }
 
 impl Lines {
     /// A log to standard output, or one that keeps nothing if `which` is off.
     pub fn new(which: Which, look: Look) -> Self {
-        let json = match look {
-            Look::Auto => !std::io::stdout().is_terminal(),
-            other => other == Look::Json,
-        };
-        let buffer = Arc::new(Buffer::default());
-        let theirs = Arc::clone(&buffer);
-        let writer = (which != Which::Off)
-            .then(|| std::thread::Builder::new().name("log".to_owned()).spawn(move || theirs.drain()));
-        Self { which, json, buffer, writer: Mutex::new(writer.and_then(Result::ok)) }
+        Self { which, json: is_json(look), buffer: Arc::default(), writer: Arc::default() }.with_writer()
+    }
+
+    /// The same log kept in another way, in the same order: for a house that takes another's place.
+    #[must_use]
+    pub fn renewed(&self, which: Which, look: Look) -> Self {
+        let (buffer, writer) = (Arc::clone(&self.buffer), Arc::clone(&self.writer));
+        Self { which, json: is_json(look), buffer, writer }.with_writer()
+    }
+
+    /// Whoever keeps nothing needs no thread that writes.
+    fn with_writer(self) -> Self {
+        let mut writer = self.writer.lock();
+        if self.which != Which::Off && writer.is_none() {
+            let buffer = Arc::clone(&self.buffer);
+            *writer = std::thread::Builder::new().name("log".to_owned()).spawn(move || buffer.drain()).ok();
+        }
+        drop(writer);
+        self
     }
 
     /// Writes the line of a request, if it gets one.
@@ -81,7 +90,7 @@ impl Lines {
         let _ = if self.json { json(&mut line, trail, took, counts) } else { text(&mut line, trail, took, counts) };
         let mut lines = self.buffer.lines.lock();
         if lines.0.len() + line.len() > ROOM {
-            counts.lines_dropped.fetch_add(1, Ordering::Relaxed);
+            counts.line_dropped();
             return;
         }
         if lines.0.is_empty() {
@@ -97,6 +106,13 @@ impl Lines {
         if let Some(writer) = self.writer.lock().take() {
             let _ = writer.join();
         }
+    }
+}
+
+fn is_json(look: Look) -> bool {
+    match look {
+        Look::Auto => !std::io::stdout().is_terminal(),
+        other => other == Look::Json,
     }
 }
 

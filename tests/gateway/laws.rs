@@ -48,6 +48,7 @@ fn rooms() -> Rooms {
         ignore_query: vec!["_".to_owned()],
         forward_headers: vec![HeaderName::from_static("x-forwarded-a"), HeaderName::from_static("x-forwarded-b")],
         open_to_narrowed: false,
+        edition: 0,
     };
     let mut built_in: Vec<Route> = Endpoint::ALL.iter().map(|endpoint| route(endpoint.name(), true)).collect();
     built_in.push(route("other", false));

@@ -59,6 +59,10 @@ mod http_cache;
 
 mod quota;
 
+mod reload;
+
+mod notify;
+
 mod ambient;
 
 mod house;

@@ -40,8 +40,8 @@ async fn what_was_answered_is_there_after_reopening() {
     {
         let (ledger, found) = Ledger::open(&folder.path().join("state")).unwrap();
         assert!(!found);
-        assert_eq!(ledger.issue("a".into(), row("billing", How::Secret)).await, Ok(Changed::Done));
-        assert_eq!(ledger.issue("b".into(), row("billing", How::Command)).await, Ok(Changed::Done));
+        assert_eq!(ledger.issue("a".into(), row("billing", How::Secret), 0).await, Ok(Changed::Done));
+        assert_eq!(ledger.issue("b".into(), row("billing", How::Command), 0).await, Ok(Changed::Done));
         assert_eq!(ledger.revoke("b".into(), NOON + 3600).await, Ok(Revocation(vec![("b".to_owned(), NOON + 3600)])));
         ledger.revoke_caller("support".into(), NOON).await.unwrap();
         ledger.used(vec![("a".into(), NOON + 60), ("nobody".into(), 1)]).await.unwrap();
@@ -60,12 +60,12 @@ async fn what_was_answered_is_there_after_reopening() {
 async fn with_a_token_go_all_that_were_exchanged_from_it() {
     let ledger = Ledger::in_memory().unwrap();
     for (jti, how) in [("a", How::Secret), ("b", from("a")), ("c", from("b")), ("d", How::Secret), ("e", from("d"))] {
-        assert_eq!(ledger.issue(jti.into(), row("billing", how)).await, Ok(Changed::Done));
+        assert_eq!(ledger.issue(jti.into(), row("billing", how), 0).await, Ok(Changed::Done));
     }
     let Revocation(mut taken) = ledger.revoke("a".into(), NOON + 3600).await.unwrap();
     taken.sort();
     assert_eq!(taken.iter().map(|(jti, _)| jti.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
-    assert_eq!(ledger.issue("f".into(), row("billing", from("c"))).await, Ok(Changed::ParentRevoked));
+    assert_eq!(ledger.issue("f".into(), row("billing", from("c")), 0).await, Ok(Changed::ParentRevoked));
     assert_eq!(ledger.find("f").unwrap(), None);
     assert!(!ledger.find("e").unwrap().unwrap().revoked);
 }
@@ -75,10 +75,33 @@ async fn a_caller_that_left_the_file_gets_nothing_before_that_and_keeps_it_when_
     let ledger = Ledger::in_memory().unwrap();
     let both = || vec!["billing".to_owned(), "support".to_owned()];
     assert_eq!(ledger.reconcile(both(), NOON).await, Ok(vec![]));
-    assert_eq!(ledger.reconcile(vec!["billing".to_owned()], NOON + 5).await, Ok(vec!["support".to_owned()]));
+    assert_eq!(
+        ledger.reconcile(vec!["billing".to_owned()], NOON + 5).await,
+        Ok(vec![("support".to_owned(), NOON + 5)])
+    );
     assert_eq!(ledger.reconcile(vec!["billing".to_owned()], NOON + 6).await, Ok(vec![]), "once is enough");
     assert_eq!(ledger.reconcile(both(), NOON + 9).await, Ok(vec![]));
     assert_eq!(ledger.standing().unwrap().callers, [("support".to_owned(), NOON + 5)]);
+}
+
+/// Who was asked for a token just before its caller was taken out, and answers after, would hand out one that lives on
+/// when the name is back.
+#[tokio::test]
+async fn who_goes_by_callers_from_before_a_departure_issues_nothing_for_the_one_that_left() {
+    let ledger = Ledger::in_memory().unwrap();
+    let both = || vec!["billing".to_owned(), "support".to_owned()];
+    ledger.reconcile(both(), NOON).await.unwrap();
+    assert!(ledger.departures().is_empty());
+    // All of its tokens were taken back in this second, so that a new one is of the next.
+    ledger.revoke_caller("support".into(), NOON).await.unwrap();
+    let left = ledger.reconcile(vec!["billing".to_owned()], NOON).await.unwrap();
+    assert_eq!(left, [("support".to_owned(), NOON + 1)]);
+    assert_eq!(ledger.issue("a".into(), row("support", How::Secret), 0).await, Ok(Changed::Left));
+    ledger.reconcile(both(), NOON + 1).await.unwrap();
+    assert_eq!(ledger.issue("b".into(), row("support", How::Secret), 0).await, Ok(Changed::Left));
+    assert_eq!(ledger.issue("c".into(), row("billing", How::Secret), 0).await, Ok(Changed::Done));
+    let now = ledger.departures()["support"];
+    assert_eq!(ledger.issue("d".into(), row("support", How::Secret), now).await, Ok(Changed::Done));
 }
 
 #[tokio::test]
@@ -92,8 +115,8 @@ async fn a_revocation_of_a_caller_never_moves_back() {
 #[tokio::test]
 async fn rows_are_swept_when_they_expired_and_tombstones_a_day_later() {
     let ledger = Ledger::in_memory().unwrap();
-    ledger.issue("a".into(), row("billing", How::Secret)).await.unwrap();
-    ledger.issue("b".into(), Row { expires: NOON + 7200, ..row("billing", How::Secret) }).await.unwrap();
+    ledger.issue("a".into(), row("billing", How::Secret), 0).await.unwrap();
+    ledger.issue("b".into(), Row { expires: NOON + 7200, ..row("billing", How::Secret) }, 0).await.unwrap();
     ledger.revoke("a".into(), NOON + 3600).await.unwrap();
     // Never noted, as of a version without a ledger: its tombstone is swept like others.
     ledger.revoke("z".into(), NOON + 3600).await.unwrap();
@@ -110,12 +133,12 @@ async fn rows_are_swept_when_they_expired_and_tombstones_a_day_later() {
 async fn a_caller_that_gets_a_token_for_each_request_is_stopped_and_no_other_is() {
     let ledger = Ledger::in_memory().unwrap();
     for nth in 0..300 {
-        assert_eq!(ledger.issue(format!("t{nth}"), row("billing", How::Secret)).await, Ok(Changed::Done));
+        assert_eq!(ledger.issue(format!("t{nth}"), row("billing", How::Secret), 0).await, Ok(Changed::Done));
     }
-    assert_eq!(ledger.issue("one-more".into(), row("billing", How::Secret)).await, Ok(Changed::Full));
-    assert_eq!(ledger.issue("another".into(), row("support", How::Secret)).await, Ok(Changed::Done));
+    assert_eq!(ledger.issue("one-more".into(), row("billing", How::Secret), 0).await, Ok(Changed::Full));
+    assert_eq!(ledger.issue("another".into(), row("support", How::Secret), 0).await, Ok(Changed::Done));
     assert_eq!(ledger.sweep(NOON + 3601).await, Ok(301));
-    assert_eq!(ledger.issue("one-more".into(), row("billing", How::Secret)).await, Ok(Changed::Done));
+    assert_eq!(ledger.issue("one-more".into(), row("billing", How::Secret), 0).await, Ok(Changed::Done));
 }
 
 #[tokio::test]
@@ -123,7 +146,7 @@ async fn a_list_goes_on_where_it_ended_and_is_of_one_caller_if_wanted() {
     let ledger = Ledger::in_memory().unwrap();
     for jti in ["a", "b", "c", "d"] {
         let caller = if jti == "b" { "support" } else { "billing" };
-        ledger.issue(jti.into(), row(caller, How::Secret)).await.unwrap();
+        ledger.issue(jti.into(), row(caller, How::Secret), 0).await.unwrap();
     }
     let ids = |caller, after, most| {
         ledger.list(caller, after, most).unwrap().into_iter().map(|row| row.jti).collect::<Vec<_>>()
@@ -136,7 +159,7 @@ async fn a_list_goes_on_where_it_ended_and_is_of_one_caller_if_wanted() {
 #[tokio::test]
 async fn a_key_is_needed_as_long_as_a_token_it_signed_lives() {
     let ledger = Ledger::in_memory().unwrap();
-    ledger.issue("a".into(), row("billing", How::Secret)).await.unwrap();
+    ledger.issue("a".into(), row("billing", How::Secret), 0).await.unwrap();
     assert_eq!(ledger.needs_key("k1", NOON + 3599), Ok(true));
     assert_eq!(ledger.needs_key("k1", NOON + 3600), Ok(false));
     assert_eq!(ledger.needs_key("k2", NOON), Ok(false));
@@ -183,7 +206,7 @@ async fn a_damaged_file_is_refused_with_what_to_do() {
     {
         let (ledger, _) = Ledger::open(folder.path()).unwrap();
         for nth in 0..200 {
-            ledger.issue(format!("token-{nth}"), row("billing", How::Secret)).await.unwrap();
+            ledger.issue(format!("token-{nth}"), row("billing", How::Secret), 0).await.unwrap();
         }
     }
     drop(reopened(folder.path()));
@@ -231,7 +254,7 @@ proptest::proptest! {
             for (nth, parent) in parents.iter().enumerate() {
                 let parent = parent.filter(|parent| *parent < nth && noted[*parent]);
                 let how = parent.map_or(How::Secret, |parent| from(&parent.to_string()));
-                let changed = ledger.issue(nth.to_string(), row("billing", how)).await.unwrap();
+                let changed = ledger.issue(nth.to_string(), row("billing", how), 0).await.unwrap();
                 let refused = parent.is_some_and(|parent| gone[parent]);
                 assert_eq!(changed == Changed::ParentRevoked, refused);
                 noted[nth] = !refused;

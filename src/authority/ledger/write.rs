@@ -2,7 +2,8 @@
 //! Given changes, writes them in batches and answers each once it is on disk.
 //! Never answers before the flush, and never holds up the threads that serve.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use redb::{Durability, ReadableTable, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
@@ -41,6 +42,8 @@ pub enum Changed {
     ParentRevoked,
     /// The caller has too many living tokens already.
     Full,
+    /// The caller was taken out of the configuration meanwhile.
+    Left,
 }
 
 /// What a revocation took back: the token and those that were exchanged from it, with their expiries.
@@ -95,12 +98,23 @@ impl Ledger {
         answered.await.map_err(|_| ended())
     }
 
-    /// Notes an issued token.
+    /// How often each caller left the configuration while this process ran.
+    pub fn departures(&self) -> HashMap<String, u64> {
+        self.place.departures.lock().clone()
+    }
+
+    /// Notes an issued token, unless its caller has left the configuration more than `departures` times: then whoever
+    /// wants to issue it goes by a configuration that is over, and it would outlive the caller.
     ///
     /// # Errors
     /// [`Broken`]: it may not be handed out then.
-    pub async fn issue(&self, jti: String, row: Row) -> Result<Changed, Broken> {
+    pub async fn issue(&self, jti: String, row: Row, departures: u64) -> Result<Changed, Broken> {
+        let place = Arc::clone(&self.place);
         self.change(move |writing| {
+            // Changes are done one after the other, so that none comes between a look and what follows from it.
+            if place.departures.lock().get(&row.caller).is_some_and(|times| *times > departures) {
+                return Ok(Changed::Left);
+            }
             let mut callers = writing.open_table(CALLERS)?;
             let mut seen = seen(&callers, &row.caller)?;
             if seen.tokens >= MOST_OF_A_CALLER {
@@ -163,12 +177,13 @@ impl Ledger {
         .await
     }
 
-    /// Notes which callers the configuration has at `unix` seconds; hands back those that it has no more, whose tokens
-    /// until now are thereby taken back for good.
+    /// Notes which callers the configuration has at `unix` seconds; hands back those that it has no more, each with the last
+    /// second of which none of its tokens counts: they are thereby taken back for good.
     ///
     /// # Errors
     /// [`Broken`].
-    pub async fn reconcile(&self, configured: Vec<String>, unix: u64) -> Result<Vec<String>, Broken> {
+    pub async fn reconcile(&self, configured: Vec<String>, unix: u64) -> Result<Vec<(String, u64)>, Broken> {
+        let place = Arc::clone(&self.place);
         self.change(move |writing| {
             let configured: BTreeSet<String> = configured.into_iter().collect();
             let mut callers = writing.open_table(CALLERS)?;
@@ -180,11 +195,15 @@ impl Ledger {
                     gone.push(name.value().to_owned());
                 }
             }
-            for name in &gone {
-                let before = seen(&callers, name)?;
-                let nothing_until = Some(unix.max(before.nothing_until.unwrap_or_default()));
-                let left = Seen { configured: false, nothing_until, ..before };
-                callers.insert(name.as_str(), rows::bytes(&left)?.as_slice())?;
+            let mut left = Vec::with_capacity(gone.len());
+            for name in gone {
+                let before = seen(&callers, &name)?;
+                // After all of its tokens were taken back, those that followed in the same second are of the next.
+                let last = unix.max(before.nothing_until.map_or(0, |last| last.saturating_add(1)));
+                let seen = Seen { configured: false, nothing_until: Some(last), ..before };
+                callers.insert(name.as_str(), rows::bytes(&seen)?.as_slice())?;
+                *place.departures.lock().entry(name.clone()).or_default() += 1;
+                left.push((name, last));
             }
             for name in &configured {
                 let before = seen(&callers, name)?;
@@ -193,7 +212,7 @@ impl Ledger {
                     callers.insert(name.as_str(), rows::bytes(&seen)?.as_slice())?;
                 }
             }
-            Ok(gone)
+            Ok(left)
         })
         .await
     }

@@ -14,6 +14,8 @@ use super::{Key, Parts, UUID, begin};
 pub struct Named {
     /// The route's position in the table.
     pub route: RouteIndex,
+    /// The route's edition.
+    pub edition: u32,
     /// The resource.
     pub resource: Resource,
     /// Headers of the caller's that were forwarded, and so split the resource.
@@ -29,15 +31,17 @@ pub enum Which {
     Route(RouteIndex),
     /// Those of one client's own paths, and every list of clients: its row may stand there, or should.
     Client(Word),
+    /// Those of no route as these are: their editions, in the order of the table.
+    Outside(Box<[u32]>),
     /// All.
     All,
 }
 
 impl Which {
     /// All keys of this resource, whatever headers were forwarded.
-    pub fn resource(route: RouteIndex, resource: &Resource) -> Self {
+    pub fn resource(route: RouteIndex, edition: u32, resource: &Resource) -> Self {
         let mut parts = Parts::new();
-        begin(&mut parts, route, resource);
+        begin(&mut parts, (route, edition), resource);
         Self::Resource(Key(SmallVec::from_slice(&parts)))
     }
 
@@ -48,6 +52,11 @@ impl Which {
             Self::Resource(start) => key.0.starts_with(&start.0),
             Self::Route(route) => Reader(&key.0).number() == Some(*route),
             Self::Client(client) => is_of_client(key, client),
+            Self::Outside(editions) => {
+                let mut reader = Reader(&key.0);
+                let now = reader.number().and_then(|route| editions.get(route));
+                now.is_none() || reader.edition().as_ref() != now
+            }
             Self::All => true,
         }
     }
@@ -55,7 +64,8 @@ impl Which {
 
 fn is_of_client(key: &Key, client: &[u8]) -> bool {
     let mut reader = Reader(&key.0);
-    let Some(endpoint) = reader.number().and_then(|route| Endpoint::ALL.get(route)) else { return false };
+    let endpoint = reader.number().and_then(|route| Endpoint::ALL.get(route));
+    let (Some(endpoint), Some(_)) = (endpoint, reader.edition()) else { return false };
     // What follows the resource does not matter here.
     match Reader(reader.0).seven(*endpoint).or_else(|| reader.raw()) {
         _ if *endpoint == Endpoint::Clients => true,
@@ -69,7 +79,7 @@ impl Key {
     /// What it stands for; `None` if these are no key's bytes.
     pub fn stands_for(&self) -> Option<Named> {
         let mut reader = Reader(&self.0);
-        let route = reader.number()?;
+        let (route, edition) = (reader.number()?, reader.edition()?);
         let rest = reader.0;
         let seven = Endpoint::ALL.get(route).and_then(|endpoint| {
             let resource = reader.seven(*endpoint)?;
@@ -80,7 +90,7 @@ impl Key {
             let mut reader = Reader(rest);
             Some((reader.raw()?, reader.headers()?))
         })?;
-        Some(Named { route, resource, headers })
+        Some(Named { route, edition, resource, headers })
     }
 
     /// Its bytes, to put keys in an order that stays.
@@ -138,6 +148,10 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Option<usize> {
         self.take(2)?.try_into().ok().map(|bytes| usize::from(u16::from_be_bytes(bytes)))
+    }
+
+    fn edition(&mut self) -> Option<u32> {
+        Some(self.take(3)?.iter().fold(0, |edition, byte| edition << 8 | u32::from(*byte)))
     }
 
     fn part(&mut self) -> Option<&'a [u8]> {

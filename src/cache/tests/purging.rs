@@ -18,7 +18,7 @@ fn kept(store: &Store, asker: &Asker, paths: &[&str]) -> Vec<Key> {
 
 fn which(asker: &Asker, path: &str) -> Which {
     let grant = asker.grant(&Method::GET, &format!("{PREFIX}{path}")).0;
-    Which::resource(grant.wanted().route(), grant.wanted().resource())
+    Which::resource(grant.wanted().route(), 0, grant.wanted().resource())
 }
 
 fn client(id: &str) -> Which {
@@ -205,7 +205,7 @@ fn a_key_reads_back_as_what_it_was_made_of() {
         let key = Key::of(&grant, route, &head(&lines)).unwrap();
         let headers = value.iter().map(|value| ("x-b".to_owned(), value.clone())).collect();
         let wanted = grant.wanted();
-        let named = Named { route: wanted.route(), resource: wanted.resource().clone(), headers };
+        let named = Named { route: wanted.route(), edition: 0, resource: wanted.resource().clone(), headers };
         prop_assert_eq!(key.stands_for(), Some(named));
         prop_assert!(which(&asker, &path).means(&key));
         Ok(())
@@ -225,13 +225,32 @@ fn targets_as_they_came_are_read_and_purged_by_their_client_too() {
         let long = "x".repeat(300);
         for target in [format!("{PREFIX}{path}"), format!("{PREFIX}{}?a={long}", path.replace("0b7c", "%30B7C"))] {
             let resource = Resource::Raw(target);
-            let Which::Resource(key) = Which::resource(endpoint as usize, &resource) else { panic!("a resource") };
-            let named = Named { route: endpoint as usize, resource, headers: Vec::new() };
+            let Which::Resource(key) = Which::resource(endpoint as usize, 0, &resource) else { panic!("a resource") };
+            let named = Named { route: endpoint as usize, edition: 0, resource, headers: Vec::new() };
             assert_eq!(key.stands_for(), Some(named));
             assert!(client(CLIENT).means(&key), "{endpoint:?}");
             assert_eq!(client("c1").means(&key), endpoint == Endpoint::Clients);
         }
     }
+}
+
+#[test]
+fn another_edition_of_a_route_reaches_nothing_of_the_one_before_and_what_is_outside_is_told_apart() {
+    let asker = asker();
+    let (grant, route) = asker.grant(&Method::GET, &format!("{PREFIX}/clients/{CLIENT}/"));
+    let before = Key::of(&grant, route, &HeaderMap::new()).unwrap();
+    let after = Key::of(&grant, &Route { edition: 1, ..route.clone() }, &HeaderMap::new()).unwrap();
+    assert_ne!(before, after);
+    assert_eq!(after.stands_for().unwrap(), Named { edition: 1, ..before.stands_for().unwrap() });
+    // Given up by their client or their route, in whichever edition.
+    for which in [client(CLIENT), Which::Route(grant.wanted().route()), Which::All] {
+        assert!(which.means(&before) && which.means(&after));
+    }
+    let at = grant.wanted().route();
+    let outside = |editions: &[u32]| Which::Outside(editions.into());
+    let now: Vec<u32> = (0..=at).map(|nth| u32::from(nth == at)).collect();
+    assert!(outside(&now).means(&before) && !outside(&now).means(&after));
+    assert!(outside(&now[..at]).means(&after), "a route that is gone");
 }
 
 proptest! {

@@ -1,0 +1,196 @@
+//! How does another configuration come into force?
+//! Given a signal, a file that changed or an operator's wish, checks the file whole and swaps the house, or keeps it.
+//! Never lets a house answer whose file has a fault, or whose callers' revocations are not on disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
+
+use crate::authority;
+use crate::config::{self, Config, Given};
+use crate::dial::Dialer;
+use crate::estate::{Estate, InForce, NotReloaded, Reloaded, Wish};
+use crate::gateway::Ambient;
+
+use super::House;
+use super::renewal::{self, Change, Roots};
+use super::{life, notify, restart};
+
+/// Between two looks at the file. What changed must look the same at the next: half of a file may be one without callers.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What is said to whoever asks for readiness; the faults may name what is not for everybody.
+const REFUSED: &str =
+    "the configuration file is refused and the one of before is in force; the process log has its faults";
+
+/// The keeper of the configuration in force.
+pub(super) struct Reloads {
+    in_force: Arc<InForce<Dialer>>,
+    given: Given,
+    file: PathBuf,
+    /// By which the sockets and the workers were made.
+    started: Arc<Config>,
+    /// The one in force.
+    config: Arc<Config>,
+    roots: Roots,
+    ports: Vec<Option<u16>>,
+    /// The text that was tried last, and the one at the last look.
+    tried: Option<String>,
+    seen: Option<String>,
+    /// Houses that may still be answering: they are dropped here, not by a worker in the middle of its requests.
+    fading: Vec<Arc<Estate<Dialer>>>,
+}
+
+/// All that can be made before anything is changed.
+struct Prepared {
+    config: Config,
+    restart: Vec<&'static str>,
+    gateway: House,
+    authority: authority::Settings,
+    roots: Roots,
+    change: Change,
+}
+
+impl Reloads {
+    /// Of the house in force, which was made by `config`; `None` where no file was given.
+    pub(super) fn new(
+        in_force: Arc<InForce<Dialer>>,
+        given: Given,
+        config: &Config,
+        ports: Vec<Option<u16>>,
+    ) -> Option<Self> {
+        let file = given.file.clone()?;
+        let config = Arc::new(config.clone());
+        let (roots, tried) = (renewal::roots(&config.upstream), given.text.clone());
+        let (started, seen) = (Arc::clone(&config), tried.clone());
+        Some(Self { in_force, given, file, started, config, roots, ports, tried, seen, fading: Vec::new() })
+    }
+
+    /// Reloads whenever somebody wants it or the file has changed, until it is dropped.
+    pub(super) async fn run(mut self, mut wishes: mpsc::Receiver<Wish>, mut hangups: Signal) {
+        let clock = self.in_force.now().gateway.clock;
+        let mut next = clock.tick().plus(LOOK);
+        loop {
+            tokio::select! {
+                Some(()) = hangups.recv() => drop(self.reload("SIGHUP").await),
+                Some(wish) = wishes.recv() => {
+                    let outcome = self.reload(&wish.actor).await;
+                    // Whoever asked may have left meanwhile.
+                    let _ = wish.answer.send(outcome);
+                }
+                () = clock.sleep_until(next) => {
+                    if self.has_changed().await {
+                        let _ = self.reload("file").await;
+                    }
+                    self.fading.retain(|house| Arc::strong_count(house) > 1 || Arc::strong_count(&house.gateway) > 1);
+                    next = clock.tick().plus(LOOK);
+                }
+            }
+        }
+    }
+
+    /// Whether the file has a text that was not tried, for the second time. One that cannot be read says nothing.
+    async fn has_changed(&mut self) -> bool {
+        let Ok(text) = self.read().await else { return false };
+        let settled = self.seen.as_ref() == Some(&text);
+        let changed = settled && self.tried.as_ref() != Some(&text);
+        self.seen = Some(text);
+        changed
+    }
+
+    async fn read(&self) -> std::io::Result<String> {
+        let file = self.file.clone();
+        tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await?
+    }
+
+    /// Puts the file in force, for `actor`.
+    async fn reload(&mut self, actor: &str) -> Result<Reloaded, NotReloaded> {
+        notify::reloading();
+        let outcome = self.attempt().await.map_err(|error| NotReloaded(told(&error)));
+        match &outcome {
+            Ok(Reloaded { restart, warnings }) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                if !restart.is_empty() {
+                    tracing::warn!(keys = ?restart, "these settings take effect with a restart");
+                }
+                tracing::info!(target: "audit", actor, restart_needed = ?restart, "audit: configuration reloaded");
+                notify::ready("serving");
+            }
+            Err(NotReloaded(faults)) => {
+                self.in_force.refused(REFUSED.to_owned());
+                tracing::error!("the configuration is refused; the one of before stays in force\n{faults}");
+                tracing::warn!(target: "audit", actor, "audit: configuration refused");
+                notify::ready("serving; the configuration file is refused");
+            }
+        }
+        outcome
+    }
+
+    async fn attempt(&mut self) -> anyhow::Result<Reloaded> {
+        let text = self.read().await.with_context(|| self.file.display().to_string())?;
+        (self.tried, self.seen) = (Some(text.clone()), Some(text.clone()));
+        let house = self.in_force.held();
+        let given = Given { text: Some(text), ..self.given.clone() };
+        let (started, was) = (Arc::clone(&self.started), Arc::clone(&self.config));
+        let (before, roots) = (Arc::clone(&house.gateway), self.roots.clone());
+        // Files are read on the way.
+        let work = move || prepare(given, &started, (&was, &roots), &before);
+        let prepared = tokio::task::spawn_blocking(work).await??;
+        let Prepared { config, restart, gateway, authority, roots, change } = prepared;
+        let authority = Arc::new(house.authority.renewed(authority, Arc::clone(&gateway.tokens)));
+        // The last that can fail: from here on nobody who is not configured any more gets anything.
+        authority.reconcile().await.context("state.dir")?;
+        let gateway = Arc::new(gateway);
+        let next = life::house(&config, Arc::clone(&gateway), authority, &self.ports);
+        let before = self.in_force.put(next, gateway.clock.now().unix());
+        let warnings = config.warnings.iter().map(|warning| warning.to_string()).collect();
+        self.config = Arc::new(config);
+        self.roots = roots;
+        let (old, config) = (Arc::clone(&before), Arc::clone(&self.config));
+        self.fading.push(before);
+        drop(house);
+        // Every key of the store may be looked at.
+        let settled = tokio::task::spawn_blocking(move || renewal::settle_in(&gateway, &old.gateway, &config, &change));
+        if let Err(error) = settled.await {
+            tracing::error!(%error, "what no route can reach any more is still held");
+        }
+        Ok(Reloaded { restart, warnings })
+    }
+}
+
+fn prepare(
+    given: Given,
+    started: &Config,
+    (was, roots_before): (&Config, &Roots),
+    before: &House,
+) -> anyhow::Result<Prepared> {
+    let mut config = config::load(given)?;
+    let restart = restart::hold_back(&mut config, started);
+    let roots = renewal::roots(&config.upstream);
+    let change = Change::between((was, roots_before), (&config, &roots));
+    let gateway = renewal::renew(&config, before, was, &change)?;
+    let authority = super::authority::settings(&config)?;
+    Ok(Prepared { config, restart, gateway, authority, roots, change })
+}
+
+/// All faults, as `check` prints them, or the one thing that cannot be had.
+fn told(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<config::Faults>() {
+        Some(faults) => faults.render(false),
+        None => format!("error: {error:#}"),
+    }
+}
+
+/// What each public listener says of requests without a token, by the port that it really has.
+pub(super) fn ambient_callers(config: &Config, ports: &[Option<u16>]) -> Vec<Option<Ambient>> {
+    let of = |(listener, port): (&config::Listener, &Option<u16>)| {
+        listener.ambient.clone().map(|caller| Ambient::new(caller, *port))
+    };
+    config.listeners.iter().zip(ports).map(of).collect()
+}

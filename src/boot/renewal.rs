@@ -1,0 +1,115 @@
+//! What does a house take over from the one before?
+//! Given that one and another configuration, hands back the next: with new settings, and with all that has state.
+//! Never changes the one before: it answers on until the next is in its place.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::budget::Budget;
+use crate::config::{self, Config};
+use crate::dial::client;
+use crate::gateway::respond::Signature;
+use crate::gateway::{self, Gateway};
+use crate::quota::Turns;
+use crate::route::{Mode, Route};
+use crate::trail::Ledger;
+use crate::upstream::credential::Source;
+
+use super::house::{self, House, Table};
+
+/// What the partner's certificate is checked by, as it was read for the connections there are.
+pub(super) type Roots = Option<Vec<u8>>;
+
+/// Reads the file of `upstream.ca_file`, to see whether it is another one.
+pub(super) fn roots(upstream: &config::Upstream) -> Roots {
+    upstream.ca_file.as_deref().and_then(|path: &Path| std::fs::read(path).ok())
+}
+
+/// What of the partner is another than before.
+pub(super) struct Change {
+    /// The partner itself: nothing that was said by the one before counts.
+    pub(super) partner: bool,
+    /// Where its keys lie.
+    keys: bool,
+    /// How it is reached.
+    connections: bool,
+    /// What narrowed rights see of the same document.
+    views: bool,
+}
+
+impl Change {
+    /// From one configuration and its roots to another.
+    pub(super) fn between(was: (&Config, &Roots), is: (&Config, &Roots)) -> Self {
+        let ((before, roots_before), (after, roots)) = (was, is);
+        let (old, new) = (&before.upstream, &after.upstream);
+        let partner = (&old.url, old.kind) != (&new.url, new.kind);
+        Self {
+            partner,
+            keys: (&old.api_key, &old.api_key_file_next) != (&new.api_key, &new.api_key_file_next),
+            connections: partner
+                || (&old.ca_file, old.connect_timeout) != (&new.ca_file, new.connect_timeout)
+                || roots_before != roots,
+            views: before.views != after.views,
+        }
+    }
+}
+
+/// The next house, for `config` in place of the one by which `before` was built.
+pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Change) -> anyhow::Result<House> {
+    let Table { names, routes, rules } = house::table(config)?;
+    // Views are kept beside an entry by right alone.
+    let means_another = |route: &Route| change.partner || (change.views && route.mode == Mode::Api);
+    let routes = routes.following(&before.routes, means_another)?;
+    let stays = was.server.name.is_none() && config.server.name.is_none();
+    let name = if stays { before.name.clone() } else { house::name_of(config)? };
+    let keys = if change.keys { house::partner_keys(&config.upstream)? } else { Vec::<Source>::new() };
+    let dialled = change.connections.then(|| house::dialer_of(&config.upstream)).transpose()?;
+    let upstream = house::partner(config, &name, keys)?;
+    let telemetry = &config.telemetry;
+    Ok(Gateway {
+        tokens: Arc::new(before.tokens.renewed(house::token_settings(config), names)),
+        turns: Turns::after(house::turns(config), &before.turns),
+        strangers: Arc::clone(&before.strangers),
+        rules,
+        store: before.store.renewed(house::store(config)),
+        flights: before.flights.with_most(house::most_flights(config)),
+        standard_flights: before.standard_flights.with_most(house::most_flights(config)),
+        // Another partner has said nothing yet about how often it may be asked.
+        budget: if change.partner { Budget::new(house::budget(config)) } else { Arc::clone(&before.budget) },
+        origin: format!("{}://{}", upstream.scheme, upstream.authority),
+        upstream: before.upstream.renewed(dialled.map(client), upstream).context("upstream.api_key_file")?,
+        allow: Arc::new(house::allow(&config.views.allow)?),
+        views: gateway::Views::new(gateway::VIEWS),
+        ledger: Arc::new(Ledger {
+            counts: before.ledger.counts.renewed(house::route_names(&routes)),
+            lines: before.ledger.lines.renewed(house::which(telemetry.access_log), house::look(telemetry.log_format)),
+        }),
+        signature: Signature::new(&name).context("server.name")?,
+        name,
+        settings: house::path(config),
+        clock: before.clock,
+        tasks: before.tasks.clone(),
+        press: Arc::clone(&before.press),
+        draining: Arc::clone(&before.draining),
+        requests: house::requests()?,
+        routes,
+    })
+}
+
+/// What has to follow once the house is in force: shared state goes by its settings, and what it cannot reach is given up.
+pub(super) fn settle_in(gateway: &House, before: &House, config: &Config, change: &Change) {
+    let now = gateway.clock.now();
+    if !change.partner {
+        gateway.budget.change(house::budget(config), now.tick);
+    }
+    if change.keys {
+        gateway.budget.key_changed(now.tick);
+    }
+    let editions = |gateway: &House| gateway.routes.all().iter().map(|route| route.edition).collect();
+    let (old, new): (Box<[u32]>, Box<[u32]>) = (editions(before), editions(gateway));
+    if old != new {
+        gateway.store.give_up_outside(new, now);
+    }
+}

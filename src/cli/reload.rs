@@ -1,0 +1,33 @@
+//! How does a changed file come into force now?
+//! Given the configuration, asks the running gateway for it, and prints what needs a restart, or every fault.
+//! Never answers before the new settings count for every request.
+
+use std::io::Write;
+
+use http::Method;
+use serde_json::Value;
+
+use super::Configured;
+use super::running::Running;
+
+/// Runs it.
+///
+/// # Errors
+/// Faults of the file, as `check` has them; where no gateway answers, or it refuses.
+pub(super) async fn run(configured: &Configured) -> anyhow::Result<()> {
+    let config = configured.load()?;
+    let said = Running::expect(&config).await?.ask(Method::POST, "reload", None).await?;
+    let texts = |member: &str| {
+        let all = said.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
+        all.into_iter().filter_map(|one| one.as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let mut out = anstream::stderr();
+    for warning in texts("warnings") {
+        writeln!(out, "warning: {warning}")?;
+    }
+    match texts("restart_needed").as_slice() {
+        [] => writeln!(out, "reloaded")?,
+        keys => writeln!(out, "reloaded, but for {}: restart for these", keys.join(", "))?,
+    }
+    Ok(())
+}

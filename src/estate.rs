@@ -1,0 +1,148 @@
+//! Which house answers now, and whose is it?
+//! Given joined rooms, keeps them behind one pointer; a reload puts others there, and hands back what became of it.
+//! Never builds a house, and never takes a request out of the one that it began in.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::authority::Authority;
+use crate::gateway::{Ambient, Gateway};
+use crate::trail::count::ReloadFigures;
+
+/// A house with its doors: all that one configuration makes.
+pub struct Estate<C> {
+    /// The path.
+    pub gateway: Arc<Gateway<C>>,
+    /// Who issues tokens.
+    pub authority: Arc<Authority>,
+    /// Whose rights a request without a token has, by public listener.
+    pub ambient: Vec<Option<Ambient>>,
+    /// Under which names the admin door may be called.
+    pub own: Own,
+    /// How long is served on after the signal to end.
+    pub drain_delay: Duration,
+    /// Within which time all is to be finished then.
+    pub grace: Duration,
+}
+
+/// Under which names the admin door may be called, besides those of loopback.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// The address it listens on, where that is not loopback; an unspecified one stands for all of the machine's.
+    pub address: Option<IpAddr>,
+    /// The host of `server.public_url`.
+    pub public: Option<String>,
+}
+
+/// The house that answers.
+pub struct InForce<C> {
+    estate: ArcSwap<Estate<C>>,
+    told: Mutex<Told>,
+}
+
+/// What is told of reloads.
+#[derive(Default)]
+struct Told {
+    figures: ReloadFigures,
+    /// Why the last one was refused, in a sentence that anybody may read.
+    why: Option<String>,
+}
+
+impl Told {
+    fn succeed(&mut self, unix: u64) {
+        let ReloadFigures { good, bad, .. } = self.figures;
+        self.figures = ReloadFigures { good: good + 1, bad, refused: false, since: unix };
+        self.why = None;
+    }
+
+    fn refuse(&mut self, why: String) {
+        let before = self.figures;
+        self.figures = ReloadFigures { bad: before.bad + 1, refused: true, ..before };
+        self.why = Some(why);
+    }
+}
+
+impl<C> InForce<C> {
+    /// This house, from `unix` seconds on.
+    pub fn new(estate: Estate<C>, unix: u64) -> Self {
+        let figures = ReloadFigures { since: unix, ..ReloadFigures::default() };
+        Self { estate: ArcSwap::from_pointee(estate), told: Mutex::new(Told { figures, why: None }) }
+    }
+
+    /// The house, for one request: no lock, and no count that workers share.
+    pub fn now(&self) -> Guard<Arc<Estate<C>>> {
+        self.estate.load()
+    }
+
+    /// The same, to be kept for longer.
+    pub fn held(&self) -> Arc<Estate<C>> {
+        self.estate.load_full()
+    }
+
+    /// Puts another house in its place at `unix` seconds; who asks from here on meets it. Hands back the one before.
+    pub fn put(&self, estate: Estate<C>, unix: u64) -> Arc<Estate<C>> {
+        let before = self.estate.swap(Arc::new(estate));
+        self.told.lock().succeed(unix);
+        before
+    }
+
+    /// Another one was not to be had: this one stays.
+    pub fn refused(&self, why: String) {
+        self.told.lock().refuse(why);
+    }
+
+    /// For the metrics.
+    pub fn figures(&self) -> ReloadFigures {
+        self.told.lock().figures
+    }
+
+    /// Why what is in force is not what the file says, if so.
+    pub fn why_refused(&self) -> Option<String> {
+        self.told.lock().why.clone()
+    }
+}
+
+/// A wish for a reload, and where its outcome is waited for.
+pub struct Wish {
+    /// Who wants it.
+    pub actor: String,
+    /// For the outcome.
+    pub answer: oneshot::Sender<Result<Reloaded, NotReloaded>>,
+}
+
+/// Where wishes for a reload go.
+pub type Wishes = mpsc::Sender<Wish>;
+
+/// A reload that was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Settings whose new values need a restart.
+    pub restart: Vec<&'static str>,
+    /// Settings that have no effect, each with its place.
+    pub warnings: Vec<String>,
+}
+
+/// A reload that was refused: every fault, as `check` prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotReloaded(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_until_the_next_good_one_and_both_are_counted() {
+        let mut told = Told::default();
+        told.refuse("why".to_owned());
+        told.refuse("another".to_owned());
+        assert_eq!(told.why.as_deref(), Some("another"));
+        assert_eq!(told.figures, ReloadFigures { good: 0, bad: 2, refused: true, since: 0 });
+        told.succeed(7);
+        assert_eq!((told.why, told.figures), (None, ReloadFigures { good: 1, bad: 2, refused: false, since: 7 }));
+    }
+}
