@@ -16,7 +16,7 @@ mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -26,25 +26,35 @@ use hyper::body::Incoming;
 
 use crate::authority::Authority;
 use crate::budget::gate::Why;
+use crate::clock::Now;
 use crate::gateway::{Dials, Gateway};
-use crate::listen::Door;
-use crate::trail::count::Gauges;
+use crate::listen::{Crowd, Door, Tls};
+use crate::trail::count::{CertificateFigures, Gauges};
 
 pub use door::Admin;
 pub use guard::Own;
+
+/// The connections of callers, and the certificates that are shown to them by listener.
+#[derive(Debug, Clone, Default)]
+pub struct Connections {
+    /// How many there are.
+    pub crowd: Arc<Crowd>,
+    /// The certificates.
+    pub certificates: Arc<[(String, Arc<Tls>)]>,
+}
 
 /// The health listener's door.
 pub struct Health<C> {
     gateway: Arc<Gateway<C>>,
     authority: Arc<Authority>,
     ready: Arc<AtomicBool>,
-    connections: Arc<AtomicUsize>,
+    connections: Connections,
 }
 
 impl<C> Clone for Health<C> {
     fn clone(&self) -> Self {
         let (gateway, ready) = (Arc::clone(&self.gateway), Arc::clone(&self.ready));
-        Self { gateway, authority: Arc::clone(&self.authority), ready, connections: Arc::clone(&self.connections) }
+        Self { gateway, authority: Arc::clone(&self.authority), ready, connections: self.connections.clone() }
     }
 }
 
@@ -54,7 +64,7 @@ impl<C: Dials> Health<C> {
         gateway: Arc<Gateway<C>>,
         authority: Arc<Authority>,
         ready: Arc<AtomicBool>,
-        connections: Arc<AtomicUsize>,
+        connections: Connections,
     ) -> Self {
         Self { gateway, authority, ready, connections }
     }
@@ -78,7 +88,13 @@ impl<C: Dials> Health<C> {
     }
 
     fn metrics(&self) -> String {
-        let now = self.gateway.clock.tick();
+        let Now { tick: now, unix_ms } = self.gateway.clock.now();
+        let unix = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
+        let certificate = |(listener, tls): &(String, Arc<Tls>)| {
+            let figures = tls.figures();
+            let left = figures.validity.until.saturating_sub(unix);
+            CertificateFigures { listener: listener.clone(), left, faulty: figures.faulty }
+        };
         let budget = self.gateway.budget.figures(now);
         self.gateway.ledger.counts.text(&Gauges {
             store: self.gateway.store.figures(),
@@ -86,7 +102,8 @@ impl<C: Dials> Health<C> {
             closed_for: budget.closed.map_or(0.0, |(until, _)| until.since(now).as_secs_f64()),
             keys: self.gateway.upstream.credential().figures(),
             flights: self.gateway.flights.count(),
-            connections: self.connections.load(Ordering::Relaxed),
+            connections: self.connections.crowd.figures(),
+            certificates: self.connections.certificates.iter().map(certificate).collect(),
             tokens: self.authority.figures(),
             refused: self.gateway.turns.refused(),
             strangers: self.gateway.strangers.figures(),
@@ -126,5 +143,11 @@ impl<C: Dials> Door for Health<C> {
         Bytes::from_static(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
         )
+    }
+
+    fn refuse_head(&self, _peer: SocketAddr) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        response
     }
 }

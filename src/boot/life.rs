@@ -2,10 +2,10 @@
 //! Given a built house and bound sockets, serves them on one thread per worker until told to end, then drains.
 //! Never loses an answer that was begun, as long as it ends within `shutdown_grace`.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,14 +16,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, Health, Own};
+use crate::admin::{Admin, Connections, Health, Own};
 use crate::authority::{self, Authority, Rooms};
 use crate::config::{self, Config};
 use crate::gateway::Ambient;
 use crate::gateway::respond::Body;
-use crate::listen::{Address, Door, Limits, Listener, Socket};
+use crate::listen::{Address, Bound, Crowd, Door, Limits, Listener, Socket, Tls};
 
 use super::House;
+use super::doors::{Doors, watch_certificate};
 
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
@@ -58,6 +59,10 @@ impl Door for Public {
 
     fn head_too_large(&self, peer: SocketAddr) -> Bytes {
         self.house.head_too_large(peer)
+    }
+
+    fn refuse_head(&self, peer: SocketAddr) -> Response<Body> {
+        self.house.refuse_head(peer)
     }
 }
 
@@ -94,21 +99,17 @@ pub enum Ended {
 ///
 /// # Errors
 /// When threads or runtimes cannot be made.
-pub fn serve(
-    house: Arc<House>,
-    authority: Arc<Authority>,
-    config: &Config,
-    public: Vec<Socket>,
-    health: TcpListener,
-    admin: Socket,
-) -> anyhow::Result<Serving> {
+pub fn serve(house: Arc<House>, authority: Arc<Authority>, config: &Config, doors: Doors) -> anyhow::Result<Serving> {
+    let Doors { public, health, admin } = doors;
+    let most = config.server.max_connections;
     let limits = Limits {
-        connections: config.server.max_connections,
+        connections: most,
+        per_peer: config.server.max_connections_per_peer.unwrap_or_else(|| most.div_ceil(4)),
         head_bytes: usize::try_from(config.server.max_header_bytes).unwrap_or(usize::MAX),
         head_time: config.server.header_timeout,
         idle_time: IDLE,
     };
-    let open = Arc::new(AtomicUsize::new(0));
+    let crowd = Arc::new(Crowd::default());
     let closed = CancellationToken::new();
     let count = match config.server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -118,16 +119,21 @@ pub fn serve(
     let mut workers = Vec::with_capacity(count);
     for nth in 0..count {
         let mut served = Vec::with_capacity(public.len());
-        for (socket, ambient) in public.iter().zip(&ambient) {
+        for (bound, ambient) in public.iter().zip(&ambient) {
             let door =
                 Public { house: Arc::clone(&house), authority: Arc::clone(&authority), ambient: ambient.clone() };
-            let listener = Listener::new(door, limits, house.clock, Arc::clone(&open));
-            served.push((listener, socket.try_clone().context("listeners")?));
+            let listener = Listener::new(door, limits, house.clock, Arc::clone(&crowd));
+            served.push((listener, bound.try_clone().context("listeners")?));
         }
         workers.push(worker(nth, served, closed.clone(), Arc::clone(&house))?);
     }
     let ready = Arc::new(AtomicBool::new(true));
-    let door = Health::new(Arc::clone(&house), Arc::clone(&authority), Arc::clone(&ready), open);
+    let certificates = certificates(config, &public, &admin);
+    for (listener, tls) in &certificates {
+        tokio::spawn(watch_certificate(listener.clone(), Arc::clone(tls), house.clock));
+    }
+    let connections = Connections { crowd, certificates: certificates.into() };
+    let door = Health::new(Arc::clone(&house), Arc::clone(&authority), Arc::clone(&ready), connections);
     let listener = Listener::new(door, Limits { connections: 256, ..limits }, house.clock, Arc::default());
     tokio::spawn(watch_keys(Arc::clone(&house)));
     let health = apart("health", listener, health, CancellationToken::new());
@@ -160,7 +166,7 @@ pub fn serve(
 fn apart<D: Door>(
     name: &'static str,
     listener: Listener<D>,
-    socket: impl Into<Socket> + Send + 'static,
+    socket: impl Into<Bound> + Send + 'static,
     closed: CancellationToken,
 ) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
@@ -171,21 +177,29 @@ fn apart<D: Door>(
 }
 
 /// What each public listener says of requests without a token, by the port that it really has.
-fn ambient_callers(config: &Config, public: &[Socket]) -> anyhow::Result<Vec<Option<Arc<Ambient>>>> {
-    let of = |(listener, socket): (&config::Listener, &Socket)| {
-        let port = match socket {
+fn ambient_callers(config: &Config, public: &[Bound]) -> anyhow::Result<Vec<Option<Arc<Ambient>>>> {
+    let of = |(listener, bound): (&config::Listener, &Bound)| {
+        let port = match &bound.socket {
             Socket::Tcp(socket) => Some(socket.local_addr().context("listeners")?.port()),
             Socket::Unix(_) => None,
         };
-        Ok(listener.ambient.clone().map(|caller| Arc::new(Ambient::new(caller, port))))
+        Ok(listener.ambient.clone().map(|caller| Arc::new(Ambient::new(caller, port, bound.tls.is_some()))))
     };
     config.listeners.iter().zip(public).map(of).collect()
+}
+
+/// Every certificate that is served, by its listener as the configuration calls it.
+fn certificates(config: &Config, public: &[Bound], admin: &Bound) -> Vec<(String, Arc<Tls>)> {
+    let public = config.listeners.iter().zip(public).map(|(listener, bound)| (listener.address.to_string(), bound));
+    let all = public.chain([(config.admin.listen.to_string(), admin)]);
+    all.filter_map(|(listener, bound)| bound.tls.clone().map(|tls| (listener, tls))).collect()
 }
 
 fn unix_file(address: &Address) -> Option<PathBuf> {
     match address {
         Address::Unix(path) => Some(path.clone()),
-        Address::Tcp(_) => None,
+        // What systemd opened is systemd's.
+        Address::Tcp(_) | Address::Systemd(_) => None,
     }
 }
 
@@ -231,7 +245,7 @@ type Worker = (std::thread::JoinHandle<()>, oneshot::Receiver<()>);
 
 fn worker(
     nth: usize,
-    doors: Vec<(Listener<Public>, Socket)>,
+    doors: Vec<(Listener<Public>, Bound)>,
     closed: CancellationToken,
     house: Arc<House>,
 ) -> anyhow::Result<Worker> {
