@@ -59,6 +59,10 @@ mod http_cache;
 
 mod quota;
 
+mod tls;
+
+mod sockets;
+
 mod ambient;
 
 mod house;
