@@ -183,7 +183,7 @@ fn every_shell_block_does_what_the_page_says() {
         match meant {
             Meant::Run(shows) => place.run(&text, shows.as_deref()),
             Meant::Background(until) => place.start(&text, &until),
-            Meant::File(name) => std::fs::write(place.path().join(name), &text).unwrap(),
+            Meant::File(name) => std::fs::write(place.path().join(name), place.moved(&text)).unwrap(),
             Meant::Ci | Meant::NotRun => continue,
         }
         ran += 1;
