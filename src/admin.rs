@@ -18,7 +18,7 @@ mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -27,30 +27,40 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::budget::gate::Why;
+use crate::clock::Now;
 use crate::estate::InForce;
 use crate::gateway::Dials;
-use crate::listen::Door;
-use crate::trail::count::Gauges;
+use crate::listen::{Crowd, Door, Tls};
+use crate::trail::count::{CertificateFigures, Gauges};
 
 pub use door::Admin;
+
+/// The connections of callers, and the certificates that are shown to them by listener.
+#[derive(Debug, Clone, Default)]
+pub struct Connections {
+    /// How many there are.
+    pub crowd: Arc<Crowd>,
+    /// The certificates.
+    pub certificates: Arc<[(String, Arc<Tls>)]>,
+}
 
 /// The health listener's door.
 pub struct Health<C> {
     in_force: Arc<InForce<C>>,
     ready: Arc<AtomicBool>,
-    connections: Arc<AtomicUsize>,
+    connections: Connections,
 }
 
 impl<C> Clone for Health<C> {
     fn clone(&self) -> Self {
         let (in_force, ready) = (Arc::clone(&self.in_force), Arc::clone(&self.ready));
-        Self { in_force, ready, connections: Arc::clone(&self.connections) }
+        Self { in_force, ready, connections: self.connections.clone() }
     }
 }
 
 impl<C: Dials> Health<C> {
     /// Speaks for the house in force; `ready` and `connections` are kept by whoever serves it.
-    pub fn new(in_force: Arc<InForce<C>>, ready: Arc<AtomicBool>, connections: Arc<AtomicUsize>) -> Self {
+    pub fn new(in_force: Arc<InForce<C>>, ready: Arc<AtomicBool>, connections: Connections) -> Self {
         Self { in_force, ready, connections }
     }
 
@@ -81,7 +91,13 @@ impl<C: Dials> Health<C> {
     fn metrics(&self) -> String {
         let house = self.in_force.now();
         let gateway = &house.gateway;
-        let now = gateway.clock.tick();
+        let Now { tick: now, unix_ms } = gateway.clock.now();
+        let unix = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
+        let certificate = |(listener, tls): &(String, Arc<Tls>)| {
+            let figures = tls.figures();
+            let left = figures.validity.until.saturating_sub(unix);
+            CertificateFigures { listener: listener.clone(), left, faulty: figures.faulty }
+        };
         let budget = gateway.budget.figures(now);
         gateway.ledger.counts.text(&Gauges {
             store: gateway.store.figures(),
@@ -89,7 +105,8 @@ impl<C: Dials> Health<C> {
             closed_for: budget.closed.map_or(0.0, |(until, _)| until.since(now).as_secs_f64()),
             keys: gateway.upstream.credential().figures(),
             flights: gateway.flights.count(),
-            connections: self.connections.load(Ordering::Relaxed),
+            connections: self.connections.crowd.figures(),
+            certificates: self.connections.certificates.iter().map(certificate).collect(),
             tokens: house.authority.figures(),
             refused: gateway.turns.refused(),
             strangers: gateway.strangers.figures(),
@@ -130,5 +147,11 @@ impl<C: Dials> Door for Health<C> {
         Bytes::from_static(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
         )
+    }
+
+    fn refuse_head(&self, _peer: SocketAddr) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        response
     }
 }

@@ -4,6 +4,10 @@
 
 mod authority;
 
+mod descriptors;
+
+mod doors;
+
 mod house;
 
 mod life;
@@ -19,5 +23,7 @@ mod renewal;
 mod restart;
 
 pub use authority::{authority, opened};
+pub use descriptors::raise_limit_of_files;
+pub use doors::{Doors, bind, doors};
 pub use house::{House, Table, build, join, ring, table, tokens};
 pub use life::{Ended, Serving, serve, until_signal};

@@ -31,7 +31,8 @@ use crate::boot::{self, Ended};
 use crate::clock::Clock;
 use crate::config::{self, Config, Given, LogFormat};
 use crate::gcra::Rate;
-use crate::listen::{self, Address, Limits, Listener, Socket};
+use crate::listen::inherited::Inherited;
+use crate::listen::{Limits, Listener};
 use crate::secret::Secret;
 use crate::simulator::{self, Behaviour, Fault, Simulator};
 
@@ -225,6 +226,8 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 }
 
 async fn serve(mut given: Given) -> anyhow::Result<()> {
+    // First of all: it changes the environment, and no other thread may be looking.
+    let inherited = Inherited::take_over(config::names_of_sockets().as_deref());
     // Read once: what is watched for a change is what was put in force.
     given.text = given.file.as_deref().and_then(|file| std::fs::read_to_string(file).ok());
     let config = config::load(given.clone())?;
@@ -237,19 +240,16 @@ async fn serve(mut given: Given) -> anyhow::Result<()> {
             "state.dir is empty: signing keys live in memory, tokens end with the process, and no command can reach the admin listener"
         );
     }
+    boot::raise_limit_of_files(config.server.max_connections);
+    let clock = Clock::real();
     let ring = boot::ring(&config.tokens)?;
-    let house = boot::build(&config, ring, Clock::real())?;
-    let public = config
-        .listeners
-        .iter()
-        .map(|listener| bind_at(&listener.address, listener.unix_mode))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let health = bind(config.health.listen)?;
-    let admin = bind_at(&config.admin.listen, 0o600)?;
+    let house = boot::build(&config, ring, clock)?;
+    let doors = boot::doors(&config, inherited, clock)?;
     let authority = boot::authority(&config, Arc::clone(&house.tokens), house.clock).await?;
-    let serving = boot::serve(house, authority, &config, (public, health, admin), given)?;
+    let serving = boot::serve(house, authority, &config, doors, given)?;
     for listener in &config.listeners {
-        tracing::info!(address = %listener.address, upstream = %config.upstream.url, "serving");
+        let tls = listener.tls.is_some();
+        tracing::info!(address = %listener.address, tls, upstream = %config.upstream.url, "serving");
     }
     tracing::info!(address = %config.health.listen, "health");
     tracing::info!(address = %config.admin.listen, "administration");
@@ -293,19 +293,6 @@ fn log_audit() {
     let _ = log.with_ansi(false).with_target(false).try_init();
 }
 
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    listen::bind(address).with_context(|| format!("cannot listen on {address}; is another gateway running there?"))
-}
-
-fn bind_at(address: &Address, unix_mode: u32) -> anyhow::Result<Socket> {
-    match address {
-        Address::Tcp(address) => bind(*address).map(Socket::Tcp),
-        Address::Unix(path) => listen::bind_unix(path, unix_mode).map(Socket::Unix).with_context(|| {
-            format!("cannot listen on {address}: another gateway, a file that is no socket, or no right to write there")
-        }),
-    }
-}
-
 fn check(config: &Config, prints: bool) -> anyhow::Result<()> {
     for warning in &config.warnings {
         writeln!(anstream::stderr(), "warning: {warning}")?;
@@ -342,7 +329,7 @@ async fn simulate(settings: Simulate) -> anyhow::Result<()> {
         },
         clock,
     );
-    let socket = bind(settings.listen)?;
+    let socket = boot::bind(settings.listen)?;
     writeln!(std::io::stdout(), "Account API on http://{}/reseller/account/v1/", socket.local_addr()?)?;
     let (served, closed) = partner(simulator, socket, clock);
     boot::until_signal().await?;
@@ -357,7 +344,7 @@ fn partner(
     clock: Clock,
 ) -> (tokio::task::JoinHandle<()>, CancellationToken) {
     const WAIT: Duration = Duration::from_secs(75);
-    let limits = Limits { connections: 10_000, head_bytes: 32 << 10, head_time: WAIT, idle_time: WAIT };
+    let limits = Limits { connections: 10_000, per_peer: 0, head_bytes: 32 << 10, head_time: WAIT, idle_time: WAIT };
     let listener = Listener::new(Arc::new(simulator), limits, clock, Arc::default());
     let closed = CancellationToken::new();
     let until = closed.clone();

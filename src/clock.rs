@@ -138,6 +138,10 @@ impl hyper::rt::Timer for HyperTimer {
     fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
         Box::pin(HyperSleep(Box::pin(tokio::time::sleep_until(deadline.into()))))
     }
+
+    fn now(&self) -> std::time::Instant {
+        Instant::now().into_std()
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod table;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tree;
 mod words;
 
@@ -24,12 +25,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use self::callers::{Caller, LONGEST_WITHOUT_STATE, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
-pub use self::doors::{Admin, Health, Listener, Server, Tls};
+pub use self::doors::{Admin, Health, Listener, Server};
 pub use self::fault::{Fault, Faults, Origin, Warning};
 pub use self::forecast::Forecast;
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};
 pub use self::partner::{ApiKey, Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
 pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
+pub use self::tls::Tls;
 pub use self::words::time;
 
 use self::notes::Notes;
@@ -215,6 +217,12 @@ fn put_over(tree: &mut Tree, given: &Given) -> Vec<(String, String, Place)> {
         }
     }
     misplaced
+}
+
+/// The names of the sockets that systemd passed, in their order (`LISTEN_FDNAMES`).
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+pub fn names_of_sockets() -> Option<String> {
+    std::env::var("LISTEN_FDNAMES").ok()
 }
 
 fn is_ours(name: &str) -> bool {

@@ -4,6 +4,8 @@
 
 pub mod once;
 
+pub mod pinned;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

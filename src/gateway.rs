@@ -187,13 +187,18 @@ impl<C: Dials> Gateway<C> {
 
     /// Refuses a head beyond `max_header_bytes`, as it stands on the wire: hyper never sees such a head whole.
     pub fn head_too_large(&self, peer: SocketAddr) -> Bytes {
+        respond::on_the_wire(self.refuse_head(peer))
+    }
+
+    /// The same as a response, for HTTP/2.
+    pub fn refuse_head(&self, peer: SocketAddr) -> Response<Body> {
         let now = self.clock.now();
         let mut trail = self.begin(Method::GET, None, now, peer);
         let response =
             self.signature.refusal(&Refusal::HeadTooLarge, &Method::GET, &trail.request_id, &mut trail.cause);
         trail.status = response.status();
         self.ledger.close(&trail, now.tick);
-        respond::on_the_wire(response)
+        response
     }
 
     async fn answer(

@@ -2,18 +2,30 @@
 //! Given an address and something that answers, hands back a bound socket whose connections are served within limits.
 //! Never looks at a path or a token; generic over the connection, so that tests use pipes.
 
+mod crowd;
+
+mod greet;
+
 mod host;
+
+mod http2;
+
+pub mod inherited;
 
 mod pace;
 
 mod socket;
+
+#[cfg(test)]
+mod tests;
+
+mod tls;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,15 +36,26 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Tick};
+use crowd::{NoRoom, Place};
 use pace::{Paced, Paces, Wish};
 use socket::Accepting;
 
+pub use crowd::{Crowd, Failed, Figures};
 pub use host::Host;
 pub use socket::{Address, ON_THIS_MACHINE, Peer, Socket, bind, bind_unix};
+pub use tls::{Faulty, Figures as Certificate, Files, Look, Tls, Validity};
+
+/// Between two tries to accept where the machine cannot; it doubles up to the second.
+const PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
+
+/// Between two lines of the log that say so.
+const SAID: Duration = Duration::from_secs(10);
 
 /// What is answered behind the socket. One copy serves one connection.
 pub trait Door: Clone + Send + Sync + 'static {
@@ -45,6 +68,9 @@ pub trait Door: Clone + Send + Sync + 'static {
 
     /// The answer to a head larger than the limit, as it stands on the wire, `Connection: close` included.
     fn head_too_large(&self, peer: SocketAddr) -> Bytes;
+
+    /// The same as a response, for HTTP/2, where no wire is written by hand.
+    fn refuse_head(&self, peer: SocketAddr) -> Response<Self::Body>;
 }
 
 /// Limits of every connection.
@@ -52,6 +78,8 @@ pub trait Door: Clone + Send + Sync + 'static {
 pub struct Limits {
     /// Connections at once; one more is closed at once.
     pub connections: usize,
+    /// Those of one peer that is not this machine; 0 is any number.
+    pub per_peer: usize,
     /// Bytes of a request's head.
     pub head_bytes: usize,
     /// From a head's first byte to its last.
@@ -60,39 +88,81 @@ pub struct Limits {
     pub idle_time: Duration,
 }
 
+/// A socket, and whether TLS is spoken there.
+#[derive(Debug)]
+pub struct Bound {
+    /// The socket.
+    pub socket: Socket,
+    /// The certificate; `None` is clear text.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Bound {
+    /// The same once more, for one more worker.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, tls: self.tls.clone() })
+    }
+}
+
+impl<S: Into<Socket>> From<S> for Bound {
+    fn from(socket: S) -> Self {
+        Self { socket: socket.into(), tls: None }
+    }
+}
+
 /// A socket being served by the calling runtime.
 #[derive(Clone)]
 pub struct Listener<D> {
     door: D,
     limits: Limits,
     clock: Clock,
-    open: Arc<AtomicUsize>,
+    crowd: Arc<Crowd>,
     paces: Arc<Paces>,
     tasks: TaskTracker,
+    /// Handshakes are not waited for at the end.
+    ending: CancellationToken,
 }
 
 impl<D: Door> Listener<D> {
-    /// Ready to serve; `open` counts connections over all workers.
-    pub fn new(door: D, limits: Limits, clock: Clock, open: Arc<AtomicUsize>) -> Self {
-        Self { door, limits, clock, open, paces: Arc::default(), tasks: TaskTracker::new() }
+    /// Ready to serve; `crowd` counts connections over all workers.
+    pub fn new(door: D, limits: Limits, clock: Clock, crowd: Arc<Crowd>) -> Self {
+        let (paces, tasks, ending) = (Arc::default(), TaskTracker::new(), CancellationToken::new());
+        Self { door, limits, clock, crowd, paces, tasks, ending }
     }
 
     /// Accepts until `closed`, then asks every connection to finish its request and waits for all of them.
     ///
     /// # Errors
     /// When the socket cannot be joined to this runtime.
-    pub async fn serve(&self, socket: impl Into<Socket>, closed: CancellationToken) -> io::Result<()> {
-        let socket = Accepting::try_from(socket.into())?;
+    pub async fn serve(&self, bound: impl Into<Bound>, closed: CancellationToken) -> io::Result<()> {
+        let Bound { socket, tls } = bound.into();
+        let socket = Accepting::try_from(socket)?;
         let sweeper =
             tokio::spawn(Arc::clone(&self.paces).sweep(self.clock, self.limits.head_time, self.limits.idle_time));
-        while let Some(accepted) = closed.run_until_cancelled(self.accept(&socket)).await {
-            // Out of descriptors, or a connection that died in the queue: the next moment may be better.
-            if let Err(error) = accepted {
-                tracing::warn!(%error, "cannot accept");
-                self.clock.sleep_until(self.clock.tick().plus(Duration::from_millis(20))).await;
+        let (mut pause, mut said) = (PAUSE, None);
+        while let Some(accepted) = closed.run_until_cancelled(self.accept(&socket, tls.as_ref())).await {
+            let Err(error) = accepted else {
+                pause = PAUSE;
+                continue;
+            };
+            // A connection that died in the queue says nothing of the next.
+            if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+                continue;
             }
+            // Out of descriptors or memory. Who waits in the queue is accepted as soon as something is given back.
+            let now = self.clock.tick();
+            if said.is_none_or(|said: Tick| now.since(said) >= SAID) {
+                tracing::warn!(%error, "cannot accept connections; is the limit of open files (ulimit -n) too low?");
+                said = Some(now);
+            }
+            closed.run_until_cancelled(self.clock.sleep_until(now.plus(pause))).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         drop(socket);
+        self.ending.cancel();
         self.paces.finish_all();
         self.tasks.close();
         self.tasks.wait().await;
@@ -100,12 +170,15 @@ impl<D: Door> Listener<D> {
         Ok(())
     }
 
-    async fn accept(&self, socket: &Accepting) -> io::Result<()> {
+    async fn accept(&self, socket: &Accepting, tls: Option<&Arc<Tls>>) -> io::Result<()> {
         match socket {
             Accepting::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
                 let _ = stream.set_nodelay(true);
-                self.spawn(stream, peer);
+                match tls {
+                    None => self.spawn(stream, peer),
+                    Some(tls) => self.spawn_private(stream, peer, Arc::clone(tls)),
+                }
             }
             Accepting::Unix(socket) => self.spawn(socket.accept().await?.0, ON_THIS_MACHINE),
         }
@@ -114,16 +187,41 @@ impl<D: Door> Listener<D> {
 
     /// Serves one connection in its own task.
     pub fn spawn(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limits.connections {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            tracing::debug!(%peer, "too many connections");
-            return;
-        }
+        let Some(place) = self.place(peer) else { return };
         let this = self.clone();
         self.tasks.spawn(async move {
             this.connection(io, peer).await;
-            this.open.fetch_sub(1, Ordering::Relaxed);
+            drop(place);
         });
+    }
+
+    /// The same, once it is private.
+    fn spawn_private(&self, stream: TcpStream, peer: SocketAddr, tls: Arc<Tls>) {
+        let Some(place) = self.place(peer) else { return };
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            let greeted = greet::greet(stream, &tls, &this.crowd, this.clock, this.limits.head_time);
+            match this.ending.run_until_cancelled(greeted).await {
+                Some(Ok(stream)) if greet::is_http2(&stream) => Box::pin(this.http2(stream, peer)).await,
+                Some(Ok(stream)) => Box::pin(this.connection(stream, peer)).await,
+                Some(Err(greet::Ungreeted { why, error })) => {
+                    this.crowd.failed(why);
+                    let error = error.map(tracing::field::display);
+                    tracing::debug!(%peer, why = why.word(), error, "no TLS connection");
+                }
+                None => {}
+            }
+            drop(place);
+        });
+    }
+
+    fn place(&self, peer: SocketAddr) -> Option<Place> {
+        let entered = self.crowd.enter(peer, self.limits.connections, self.limits.per_peer);
+        let why = |no: &NoRoom| match no {
+            NoRoom::Full => tracing::debug!(%peer, "too many connections"),
+            NoRoom::Peer => tracing::debug!(%peer, "too many connections of one peer"),
+        };
+        entered.inspect_err(why).ok()
     }
 
     async fn connection(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
@@ -158,7 +256,8 @@ impl<D: Door> Listener<D> {
             connection.as_mut().poll(cx)
         });
         if let Err(error) = pace.woken(ended).await {
-            tracing::debug!(%peer, %error, "connection ended early");
+            let hint = if error.is_parse() { "; was it TLS, or something else that is not HTTP/1.1?" } else { "" };
+            tracing::debug!(%peer, %error, "connection ended early{hint}");
         }
         self.paces.leave(&pace);
     }

@@ -53,6 +53,8 @@ pub struct Upstream<C> {
     settings: Settings,
     credential: Arc<Credential>,
     via: HeaderValue,
+    /// The same for a request that came over HTTP/2.
+    via_http2: HeaderValue,
     clock: Clock,
 }
 
@@ -96,8 +98,9 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     /// [`BadKey`].
     pub fn new(client: Client<C, OutBody>, mut settings: Settings, clock: Clock) -> Result<Self, BadKey> {
         let credential = Arc::new(Credential::new(std::mem::take(&mut settings.keys))?);
-        let via = HeaderValue::from_str(&format!("1.1 {}", settings.name)).unwrap_or(USER_AGENT_OURS);
-        Ok(Self { client, settings, credential, via, clock })
+        let via = |version| HeaderValue::from_str(&format!("{version} {}", settings.name)).unwrap_or(USER_AGENT_OURS);
+        let (via, via_http2) = (via("1.1"), via("2"));
+        Ok(Self { client, settings, credential, via, via_http2, clock })
     }
 
     /// The same partner asked in another way, for a house that takes another's place: connections and keys stay as they

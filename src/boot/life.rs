@@ -3,10 +3,10 @@
 //! Never loses an answer that was begun, as long as it ends within `shutdown_grace`.
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,17 +18,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Health};
+use crate::admin::{Admin, Connections, Health};
 use crate::authority::{self, Authority, Rooms};
 use crate::config::{Config, Given};
 use crate::dial::Dialer;
 use crate::estate::{Estate, InForce, Own};
 use crate::gateway::respond::Body;
-use crate::listen::{Address, Door, Limits, Listener, Socket};
+use crate::listen::{Address, Bound, Crowd, Door, Limits, Listener, Socket, Tls};
 
 use super::House;
+use super::doors::{Doors, watch_certificate};
 use super::notify::{self, Beats};
-use super::reload::{Reloads, ambient_callers};
+use super::reload::{Reloads, Stand, ambient_callers};
 
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
@@ -66,6 +67,10 @@ impl Door for Public {
 
     fn head_too_large(&self, peer: SocketAddr) -> Bytes {
         self.in_force.now().gateway.head_too_large(peer)
+    }
+
+    fn refuse_head(&self, peer: SocketAddr) -> Response<Body> {
+        self.in_force.now().gateway.refuse_head(peer)
     }
 }
 
@@ -105,20 +110,23 @@ pub fn serve(
     gateway: Arc<House>,
     authority: Arc<Authority>,
     config: &Config,
-    (public, health, admin): (Vec<Socket>, TcpListener, Socket),
+    doors: Doors,
     given: Given,
 ) -> anyhow::Result<Serving> {
+    let Doors { public, health, admin } = doors;
+    let most = config.server.max_connections;
     let limits = Limits {
-        connections: config.server.max_connections,
+        connections: most,
+        per_peer: config.server.max_connections_per_peer.unwrap_or_else(|| most.div_ceil(4)),
         head_bytes: usize::try_from(config.server.max_header_bytes).unwrap_or(usize::MAX),
         head_time: config.server.header_timeout,
         idle_time: IDLE,
     };
     let clock = gateway.clock;
-    let ports = public.iter().map(port_of).collect::<anyhow::Result<Vec<_>>>()?;
-    let first = house(config, gateway, authority, &ports);
+    let stands = public.iter().map(stand_of).collect::<anyhow::Result<Vec<_>>>()?;
+    let first = house(config, gateway, authority, &stands);
     let in_force = Arc::new(InForce::new(first, clock.now().unix()));
-    let open = Arc::new(AtomicUsize::new(0));
+    let crowd = Arc::new(Crowd::default());
     let closed = CancellationToken::new();
     let count = match config.server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -127,12 +135,10 @@ pub fn serve(
     let beats = Beats::wanted(count);
     let mut workers = Vec::with_capacity(count);
     for nth in 0..count {
-        let door = |(nth, socket): (usize, &Socket)| {
+        let door = |(nth, bound): (usize, &Bound)| {
             let door = Public { in_force: Arc::clone(&in_force), nth };
-            anyhow::Ok((
-                Listener::new(door, limits, clock, Arc::clone(&open)),
-                socket.try_clone().context("listeners")?,
-            ))
+            let listener = Listener::new(door, limits, clock, Arc::clone(&crowd));
+            anyhow::Ok((listener, bound.try_clone().context("listeners")?))
         };
         let doors = public.iter().enumerate().map(door).collect::<anyhow::Result<_>>()?;
         let tasks = in_force.now().gateway.tasks.clone();
@@ -140,11 +146,16 @@ pub fn serve(
         workers.push(worker(nth, doors, closed.clone(), tasks, beat)?);
     }
     let ready = Arc::new(AtomicBool::new(true));
-    let door = Health::new(Arc::clone(&in_force), Arc::clone(&ready), open);
+    let certificates = certificates(config, &public, &admin);
+    for (listener, tls) in &certificates {
+        tokio::spawn(watch_certificate(listener.clone(), Arc::clone(tls), clock));
+    }
+    let connections = Connections { crowd, certificates: certificates.into() };
+    let door = Health::new(Arc::clone(&in_force), Arc::clone(&ready), connections);
     let listener = Listener::new(door, Limits { connections: 256, ..limits }, clock, Arc::default());
     let health = apart("health", listener, health, CancellationToken::new());
     let (wishes, wanted) = mpsc::channel(4);
-    let reloads = Reloads::new(Arc::clone(&in_force), given, config, ports);
+    let reloads = Reloads::new(Arc::clone(&in_force), given, config, stands);
     let admin_closed = CancellationToken::new();
     let door = Admin::new(Arc::clone(&in_force), reloads.as_ref().map(|_| wishes));
     let listener = Listener::new(door, Limits { connections: 64, ..limits }, clock, Arc::default());
@@ -180,35 +191,36 @@ fn upkeep(in_force: &Arc<InForce<Dialer>>, beats: Option<Beats>) -> Vec<tokio::t
     [keys, tokens].into_iter().chain(life).collect()
 }
 
-/// All that one configuration makes, with the ports that its listeners really have.
+/// All that one configuration makes, with where its listeners really stand.
 pub(super) fn house(
     config: &Config,
     gateway: Arc<House>,
     authority: Arc<Authority>,
-    ports: &[Option<u16>],
+    stands: &[Stand],
 ) -> Estate<Dialer> {
     Estate {
         gateway,
         authority,
-        ambient: ambient_callers(config, ports),
+        ambient: ambient_callers(config, stands),
         own: own_names(config),
         drain_delay: config.server.drain_delay,
         grace: config.server.shutdown_grace,
     }
 }
 
-fn port_of(socket: &Socket) -> anyhow::Result<Option<u16>> {
-    match socket {
-        Socket::Tcp(socket) => Ok(Some(socket.local_addr().context("listeners")?.port())),
-        Socket::Unix(_) => Ok(None),
-    }
+fn stand_of(bound: &Bound) -> anyhow::Result<Stand> {
+    let port = match &bound.socket {
+        Socket::Tcp(socket) => Some(socket.local_addr().context("listeners")?.port()),
+        Socket::Unix(_) => None,
+    };
+    Ok(Stand { port, private: bound.tls.is_some() })
 }
 
 /// Serves a door on the calling runtime, apart from the workers: it answers while they are busy.
 fn apart<D: Door>(
     name: &'static str,
     listener: Listener<D>,
-    socket: impl Into<Socket> + Send + 'static,
+    socket: impl Into<Bound> + Send + 'static,
     closed: CancellationToken,
 ) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
@@ -218,10 +230,18 @@ fn apart<D: Door>(
     })
 }
 
+/// Every certificate that is served, by its listener as the configuration calls it.
+fn certificates(config: &Config, public: &[Bound], admin: &Bound) -> Vec<(String, Arc<Tls>)> {
+    let public = config.listeners.iter().zip(public).map(|(listener, bound)| (listener.address.to_string(), bound));
+    let all = public.chain([(config.admin.listen.to_string(), admin)]);
+    all.filter_map(|(listener, bound)| bound.tls.clone().map(|tls| (listener, tls))).collect()
+}
+
 fn unix_file(address: &Address) -> Option<PathBuf> {
     match address {
         Address::Unix(path) => Some(path.clone()),
-        Address::Tcp(_) => None,
+        // What systemd opened is systemd's.
+        Address::Tcp(_) | Address::Systemd(_) => None,
     }
 }
 
@@ -269,7 +289,7 @@ type Worker = (std::thread::JoinHandle<()>, oneshot::Receiver<()>);
 
 fn worker(
     nth: usize,
-    doors: Vec<(Listener<Public>, Socket)>,
+    doors: Vec<(Listener<Public>, Bound)>,
     closed: CancellationToken,
     tasks: TaskTracker,
     beat: Option<impl Future<Output = ()> + Send + 'static>,

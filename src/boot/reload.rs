@@ -37,7 +37,7 @@ pub(super) struct Reloads {
     /// The one in force.
     config: Arc<Config>,
     roots: Roots,
-    ports: Vec<Option<u16>>,
+    stands: Vec<Stand>,
     /// The text that was tried last, and the one at the last look.
     tried: Option<String>,
     seen: Option<String>,
@@ -61,13 +61,13 @@ impl Reloads {
         in_force: Arc<InForce<Dialer>>,
         given: Given,
         config: &Config,
-        ports: Vec<Option<u16>>,
+        stands: Vec<Stand>,
     ) -> Option<Self> {
         let file = given.file.clone()?;
         let config = Arc::new(config.clone());
         let (roots, tried) = (renewal::roots(&config.upstream), given.text.clone());
         let (started, seen) = (Arc::clone(&config), tried.clone());
-        Some(Self { in_force, given, file, started, config, roots, ports, tried, seen, fading: Vec::new() })
+        Some(Self { in_force, given, file, started, config, roots, stands, tried, seen, fading: Vec::new() })
     }
 
     /// Reloads whenever somebody wants it or the file has changed, until it is dropped.
@@ -147,7 +147,7 @@ impl Reloads {
         // The last that can fail: from here on nobody who is not configured any more gets anything.
         authority.reconcile().await.context("state.dir")?;
         let gateway = Arc::new(gateway);
-        let next = life::house(&config, Arc::clone(&gateway), authority, &self.ports);
+        let next = life::house(&config, Arc::clone(&gateway), authority, &self.stands);
         let before = self.in_force.put(next, gateway.clock.now().unix());
         let warnings = config.warnings.iter().map(|warning| warning.to_string()).collect();
         self.config = Arc::new(config);
@@ -188,9 +188,18 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 /// What each public listener says of requests without a token, by the port that it really has.
-pub(super) fn ambient_callers(config: &Config, ports: &[Option<u16>]) -> Vec<Option<Ambient>> {
-    let of = |(listener, port): (&config::Listener, &Option<u16>)| {
-        listener.ambient.clone().map(|caller| Ambient::new(caller, *port))
+pub(super) fn ambient_callers(config: &Config, stands: &[Stand]) -> Vec<Option<Ambient>> {
+    let of = |(listener, stand): (&config::Listener, &Stand)| {
+        listener.ambient.clone().map(|caller| Ambient::new(caller, stand.port, stand.private))
     };
-    config.listeners.iter().zip(ports).map(of).collect()
+    config.listeners.iter().zip(stands).map(of).collect()
+}
+
+/// Where a public listener stands since the start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stand {
+    /// The port that it really has; `None` of a Unix socket.
+    pub(super) port: Option<u16>,
+    /// Whether it speaks TLS.
+    pub(super) private: bool,
 }

@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use crate::authority::Authority;
 use crate::authority::ledger::How;
-use crate::boot::{self, House};
+use crate::boot::{self, Doors, House};
 use crate::clock::Clock;
 use crate::config::{self, Given};
 use crate::listen;
@@ -84,14 +84,9 @@ pub(super) async fn demo() -> anyhow::Result<()> {
     let dialer = crate::dial::dialer(None, config.upstream.connect_timeout)?;
     let house = boot::join(&config, boot::ring(&config.tokens)?, vec![Source::Fixed(key)], dialer, clock)?;
     let authority = boot::authority(&config, Arc::clone(&house.tokens), clock).await?;
+    let doors = Doors { public: vec![public.into()], health, admin: admin.into() };
     let page = page(&authority, &config, &sample).await?;
-    let serving = boot::serve(
-        Arc::clone(&house),
-        authority,
-        &config,
-        (vec![public.into()], health, admin.into()),
-        Given::default(),
-    )?;
+    let serving = boot::serve(Arc::clone(&house), authority, &config, doors, Given::default())?;
     write!(anstream::stdout(), "{page}")?;
     tokio::select! {
         ended = boot::until_signal() => drop(ended?),

@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dial::once;
+use crate::dial::pinned::pinned;
 use crate::listen::Address;
 use crate::token::operator;
 use crate::token::ring::Ring;
@@ -55,9 +56,11 @@ impl<'c> Running<'c> {
     pub(super) async fn find(config: &'c Config) -> anyhow::Result<Option<Self>> {
         let listen = &config.admin.listen;
         let connected = match listen {
-            Address::Tcp(address) => {
-                TcpStream::connect(address).await.map(|stream| Box::new(stream) as Box<dyn Stream>)
-            }
+            Address::Tcp(address) => match TcpStream::connect(address).await {
+                Ok(stream) => Ok(private(stream, config).await?),
+                Err(error) => Err(error),
+            },
+            Address::Systemd(_) => bail!("admin.listen: {listen} is no address of its own"),
             Address::Unix(path) => UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
         };
         match connected {
@@ -104,7 +107,13 @@ impl<'c> Running<'c> {
         let listen = &self.config.admin.listen;
         let answer = clock.until(clock.tick().plus(PATIENCE), once::once(self.stream, request, MOST)).await;
         let answer = answer.ok().with_context(|| format!("{listen}: no answer within {} s", PATIENCE.as_secs()))?;
-        let answer = answer.with_context(|| listen.to_string())?;
+        let wants_proof = self.config.admin.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        let hint = if wants_proof {
+            "; with admin.tls.client_ca_file it may want a client certificate, and commands have none"
+        } else {
+            ""
+        };
+        let answer = answer.with_context(|| format!("{listen}{hint}"))?;
         let said: Value = serde_json::from_slice(answer.body())
             .with_context(|| format!("{listen} answers {}, and is no gateway", answer.status()))?;
         match answer.status() {
@@ -123,6 +132,15 @@ impl<'c> Running<'c> {
             }
         }
     }
+}
+
+/// Over TLS where the door speaks it, to the holder of the certificate that this configuration names.
+async fn private(stream: TcpStream, config: &Config) -> anyhow::Result<Box<dyn Stream>> {
+    let Some(tls) = &config.admin.tls else { return Ok(Box::new(stream)) };
+    let clock = Clock::real();
+    let private = clock.until(clock.tick().plus(PATIENCE), pinned(stream, &tls.cert_file)).await;
+    let private = private.ok().context("admin.tls: no handshake within 15 s")?.context("admin.tls")?;
+    Ok(Box::new(private))
 }
 
 fn mint(config: &Config, clock: Clock) -> anyhow::Result<String> {

@@ -21,6 +21,7 @@ const SPECIAL_SCOPES: [&str; 4] = ["pii:read", "write", "cache:refresh", "gatewa
 /// Every check.
 pub(super) fn all(config: &Config, notes: &Notes) {
     clear_text(config, notes);
+    tls(config, notes);
     same_address_twice(config, notes);
     ambient(config, notes);
     routes(config, notes);
@@ -48,21 +49,44 @@ fn is_one_of_the_seven(key: &str) -> bool {
     key.starts_with("routes.") && key != "routes.other"
 }
 
+const CLEAR_TEXT: &str = "clear text off loopback; give it a certificate (tls), or set allow_clear_text = true where something in front speaks TLS";
+
 fn clear_text(config: &Config, notes: &Notes) {
     for (index, listener) in config.listeners.iter().enumerate() {
-        if !listener.address.is_local() && listener.tls.is_none() && !listener.allow_clear_text {
-            let reason = "clear text off loopback; set allow_clear_text = true where something in front speaks TLS";
-            notes.fault(&format!("listeners[{index}].address"), reason);
+        if listener.address.is_local() == Some(false) && listener.tls.is_none() && !listener.allow_clear_text {
+            notes.fault(&format!("listeners[{index}].address"), CLEAR_TEXT);
         }
     }
-    if !config.admin.listen.is_local() && !config.admin.allow_clear_text {
-        let reason = "clear text off loopback; set allow_clear_text = true where something in front speaks TLS";
-        notes.fault("admin.listen", reason);
+    let admin = &config.admin;
+    if admin.listen.is_local() == Some(false) && admin.tls.is_none() && !admin.allow_clear_text {
+        notes.fault("admin.listen", CLEAR_TEXT);
     }
     let upstream = &config.upstream;
     let local = upstream.url.host().is_some_and(is_loopback);
     if upstream.url.scheme_str() == Some("http") && !local && !upstream.allow_clear_text {
         notes.fault("upstream.url", "the key would travel in clear text; use https://, or set allow_clear_text = true");
+    }
+}
+
+fn tls(config: &Config, notes: &Notes) {
+    let listeners = config.listeners.iter().enumerate().map(|(index, listener)| {
+        (format!("listeners[{index}]"), &listener.address, listener.tls.is_some(), listener.allow_clear_text)
+    });
+    let admin = &config.admin;
+    let admin = ("admin".to_owned(), &admin.listen, admin.tls.is_some(), admin.allow_clear_text);
+    for (key, address, private, clear_text) in listeners.chain([admin]).filter(|(_, _, private, _)| *private) {
+        if private && matches!(address, Address::Unix(_)) {
+            let reason = "TLS is for addresses; at a Unix socket its permissions say who may come (unix_mode)";
+            notes.fault(&format!("{key}.tls"), reason);
+        }
+        if clear_text {
+            notes.warn(&format!("{key}.allow_clear_text"), "has no effect where TLS is spoken");
+        }
+    }
+    let all = !config.listeners.is_empty() && config.listeners.iter().all(|listener| listener.tls.is_some());
+    if all && config.server.public_url.starts_with("http:") {
+        let reason = "callers find https on every listener, so the issuer of their tokens should begin with https://";
+        notes.warn("server.public_url", reason);
     }
 }
 
@@ -96,7 +120,7 @@ fn ambient(config: &Config, notes: &Notes) {
     for (index, listener) in config.listeners.iter().enumerate() {
         let Some(name) = &listener.ambient else { continue };
         let key = format!("listeners[{index}].ambient");
-        if !listener.address.is_local() {
+        if listener.address.is_local() == Some(false) {
             let reason = "requests without a token have rights here, so others must not reach it; listen on a loopback address or a Unix socket";
             notes.fault(&key, reason);
         } else if !config.callers.iter().any(|caller| caller.name == *name) && !notes.is_faulty_within("callers") {

@@ -3,7 +3,6 @@
 //! Never binds anything.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
@@ -11,6 +10,7 @@ use http::Uri;
 use super::notes::Notes;
 use super::page::Page;
 use super::table::Table;
+use super::tls::Tls;
 use super::tree::Value;
 use super::words;
 use crate::listen::Address;
@@ -33,6 +33,8 @@ pub struct Server {
     pub workers: usize,
     /// Most connections at one time, all public listeners together.
     pub max_connections: usize,
+    /// Of them, most of one peer that is not this machine; 0 is any number, `None` a quarter of them.
+    pub max_connections_per_peer: Option<usize>,
     /// Longest time for a request's head, from its first byte.
     pub header_timeout: Duration,
     /// Longest time for a request.
@@ -54,6 +56,7 @@ impl Default for Server {
             public_url: "http://127.0.0.1:8080".to_owned(),
             workers: 0,
             max_connections: 10_000,
+            max_connections_per_peer: None,
             header_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(20),
             max_header_bytes: 16 * KIB,
@@ -72,6 +75,7 @@ impl Server {
             public_url: t.get("public_url", public_url).unwrap_or(d.public_url),
             workers: t.get("workers", words::whole(0..=1024)).unwrap_or(d.workers),
             max_connections: t.get("max_connections", words::whole(1..=1_000_000)).unwrap_or(d.max_connections),
+            max_connections_per_peer: t.get("max_connections_per_peer", words::whole(0..=1_000_000)),
             header_timeout: t.get("header_timeout", words::some_time).unwrap_or(d.header_timeout),
             request_timeout: t.get("request_timeout", words::some_time).unwrap_or(d.request_timeout),
             max_header_bytes: t.get("max_header_bytes", words::size(KIB..=MIB)).unwrap_or(d.max_header_bytes),
@@ -89,6 +93,9 @@ impl Server {
         page.line("public_url", self.public_url.as_str());
         page.line("workers", i64::try_from(self.workers).unwrap_or(i64::MAX));
         page.line("max_connections", i64::try_from(self.max_connections).unwrap_or(i64::MAX));
+        if let Some(most) = self.max_connections_per_peer {
+            page.line("max_connections_per_peer", i64::try_from(most).unwrap_or(i64::MAX));
+        }
         page.time("header_timeout", self.header_timeout);
         page.time("request_timeout", self.request_timeout);
         page.size("max_header_bytes", self.max_header_bytes);
@@ -122,17 +129,6 @@ pub struct Listener {
     pub tls: Option<Tls>,
 }
 
-/// `[listeners.tls]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// The certificate chain, PEM.
-    pub cert_file: PathBuf,
-    /// Its key, PEM.
-    pub key_file: PathBuf,
-    /// Issuers of client certificates; given, a client must show one.
-    pub client_ca_file: Option<PathBuf>,
-}
-
 impl Default for Listener {
     fn default() -> Self {
         Self {
@@ -156,19 +152,11 @@ impl Listener {
     fn read(mut t: Table<'_>) -> Self {
         let d = Self::default();
         let listener = Self {
-            address: t.get("address", place(t.notes)).unwrap_or(d.address),
+            address: t.get("address", inherited_or(place(t.notes))).unwrap_or(d.address),
             unix_mode: t.get("unix_mode", unix_mode).unwrap_or(d.unix_mode),
             allow_clear_text: t.get("allow_clear_text", words::truth).unwrap_or(d.allow_clear_text),
             ambient: t.get("ambient", words::optional).flatten(),
-            tls: t.table("tls").map(|mut t| {
-                let tls = Tls {
-                    cert_file: t.path("cert_file").unwrap_or_default(),
-                    key_file: t.path("key_file").unwrap_or_default(),
-                    client_ca_file: t.path("client_ca_file"),
-                };
-                t.finish();
-                tls
-            }),
+            tls: t.table("tls").map(Tls::read),
         };
         t.finish();
         listener
@@ -181,10 +169,7 @@ impl Listener {
         page.line("allow_clear_text", self.allow_clear_text);
         page.line("ambient", self.ambient.as_deref().unwrap_or_default());
         if let Some(tls) = &self.tls {
-            page.head("[listeners.tls]");
-            page.path("cert_file", Some(&tls.cert_file));
-            page.path("key_file", Some(&tls.key_file));
-            page.path("client_ca_file", tls.client_ca_file.as_deref());
+            tls.write(page, "[listeners.tls]");
         }
     }
 }
@@ -214,11 +199,13 @@ pub struct Admin {
     pub listen: Address,
     /// Whether clear text may be spoken off loopback (something in front of it speaks TLS).
     pub allow_clear_text: bool,
+    /// TLS; `None` is clear text.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: Address::Tcp(loopback(9535)), allow_clear_text: false }
+        Self { listen: Address::Tcp(loopback(9535)), allow_clear_text: false, tls: None }
     }
 }
 
@@ -228,6 +215,7 @@ impl Admin {
         let admin = Self {
             listen: t.get("listen", place(t.notes)).unwrap_or(d.listen),
             allow_clear_text: t.get("allow_clear_text", words::truth).unwrap_or(d.allow_clear_text),
+            tls: t.table("tls").map(Tls::read),
         };
         t.finish();
         admin
@@ -237,6 +225,22 @@ impl Admin {
         page.head("[admin]");
         page.line("listen", self.listen.to_string());
         page.line("allow_clear_text", self.allow_clear_text);
+        if let Some(tls) = &self.tls {
+            tls.write(page, "[admin.tls]");
+        }
+    }
+}
+
+/// A socket that systemd opens, or what else there may be.
+fn inherited_or(other: impl Fn(&Value) -> Result<Address, String>) -> impl Fn(&Value) -> Result<Address, String> {
+    move |value| match words::text(value)?.strip_prefix("systemd:") {
+        Some(name) if (1..=255).contains(&name.len()) && name.bytes().all(|it| it.is_ascii_graphic() && it != b':') => {
+            Ok(Address::Systemd(name.to_owned()))
+        }
+        Some(_) => {
+            Err("a socket of systemd's is written as \"systemd:NAME\", as FileDescriptorName= has it".to_owned())
+        }
+        None => other(value),
     }
 }
 

@@ -16,9 +16,6 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
             notes.fault(&key, format!("{what} is not available in this version"));
         }
     };
-    for (index, listener) in config.listeners.iter().enumerate() {
-        no(listener.tls.is_some(), format!("listeners[{index}].tls"), "TLS on a listener");
-    }
     let upstream = &config.upstream;
     no(upstream.kind == UpstreamKind::Hub, "upstream.kind".to_owned(), "a hub as upstream");
 }

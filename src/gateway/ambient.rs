@@ -22,12 +22,14 @@ const X_FORWARDED: &str = "x-forwarded";
 pub struct Ambient {
     caller: String,
     port: Option<u16>,
+    /// The port of a Host without one.
+    usual: u16,
 }
 
 impl Ambient {
     /// The caller of this name, on a loopback listener with this port, or on a Unix socket.
-    pub fn new(caller: String, port: Option<u16>) -> Self {
-        Self { caller, port }
+    pub fn new(caller: String, port: Option<u16>, tls: bool) -> Self {
+        Self { caller, port, usual: if tls { 443 } else { 80 } }
     }
 
     /// The caller's name in the configuration.
@@ -64,7 +66,7 @@ impl Ambient {
 
     fn is_local(&self, named: &Authority) -> bool {
         let Some((host, port)) = Host::of(named) else { return false };
-        host.is_local() && self.port.is_none_or(|own| port.unwrap_or(80) == own)
+        host.is_local() && self.port.is_none_or(|own| port.unwrap_or(self.usual) == own)
     }
 }
 
@@ -88,7 +90,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let judged = Ambient::new("app".to_owned(), port).judge(&target.parse().unwrap(), &map);
+        let judged = Ambient::new("app".to_owned(), port, false).judge(&target.parse().unwrap(), &map);
         assert!(judged == Ok(()) || judged == Err(Refusal::Ambient));
         judged.is_ok()
     }

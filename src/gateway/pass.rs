@@ -90,6 +90,7 @@ impl<C: Dials> Gateway<C> {
         };
         let mut request = Request::new(body);
         *request.method_mut() = parts.method.clone();
+        *request.version_mut() = parts.version;
         *request.headers_mut() = std::mem::take(&mut parts.headers);
         Ok(request)
     }

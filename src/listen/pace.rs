@@ -19,7 +19,7 @@ use crate::clock::{Clock, Tick};
 const SWEEP: Duration = Duration::from_millis(500);
 
 /// The request line and 100 headers: so many hyper parses without an allocation, and it refuses more by itself; we refuse first.
-const MOST_LINES: usize = 101;
+pub(super) const MOST_LINES: usize = 101;
 
 const QUIET: u8 = 0;
 const HEAD: u8 = 1;
@@ -52,6 +52,16 @@ impl Pace {
     pub(super) fn quiet(&self) {
         self.phase.store(QUIET, Ordering::Relaxed);
         self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Something went on, other than bytes of the connection's own.
+    pub(super) fn moved(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The connection finishes what it is at, and closes.
+    pub(super) fn finish(&self) {
+        self.ask(Wish::Finish);
     }
 
     /// What the connection should do now.

@@ -30,14 +30,17 @@ pub enum Address {
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
+    /// A socket that systemd opened, by its name.
+    Systemd(String),
 }
 
 impl Address {
-    /// Whether only this machine can reach it.
-    pub fn is_local(&self) -> bool {
+    /// Whether only this machine can reach it; of systemd's sockets that is not known before they are there.
+    pub fn is_local(&self) -> Option<bool> {
         match self {
-            Self::Tcp(address) => address.ip().is_loopback(),
-            Self::Unix(_) => true,
+            Self::Tcp(address) => Some(address.ip().is_loopback()),
+            Self::Unix(_) => Some(true),
+            Self::Systemd(_) => None,
         }
     }
 }
@@ -47,6 +50,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -69,6 +73,17 @@ impl Socket {
         match self {
             Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
             Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+        }
+    }
+
+    /// Whether only this machine can reach it.
+    ///
+    /// # Errors
+    /// When it has no address, as it is no socket that listens.
+    pub fn is_local(&self) -> io::Result<bool> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().map(|address| address.ip().is_loopback()),
+            Self::Unix(socket) => socket.local_addr().map(|_| true),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::Simulator;
@@ -24,5 +24,11 @@ impl Door for Arc<Simulator> {
         Bytes::from_static(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
         )
+    }
+
+    fn refuse_head(&self, _peer: SocketAddr) -> Response<Body> {
+        let mut response = Response::new(Body::whole(Bytes::new()));
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        response
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::budget::gate::Why;
 use crate::budget::{Cause, Figures};
 use crate::cache::standard::Detail;
+use crate::listen;
 use crate::quota::{Limit, Refused, strangers};
 
 use super::{Outcome, Trail};
@@ -94,8 +95,10 @@ pub struct Gauges {
     pub keys: (usize, usize),
     /// Flights under way.
     pub flights: usize,
-    /// Connections open.
-    pub connections: usize,
+    /// Connections of callers.
+    pub connections: listen::Figures,
+    /// Certificates that are shown to them.
+    pub certificates: Vec<CertificateFigures>,
     /// Tokens.
     pub tokens: TokenFigures,
     /// Callers' own limits.
@@ -117,6 +120,17 @@ pub struct ReloadFigures {
     pub refused: bool,
     /// When the configuration in force was put there, in seconds since 1970.
     pub since: u64,
+}
+
+/// A certificate in use.
+#[derive(Debug, Clone)]
+pub struct CertificateFigures {
+    /// The listener that shows it, as the configuration calls it.
+    pub listener: String,
+    /// Seconds until it expires, less than 0 after that.
+    pub left: i64,
+    /// Whether its files hold something that cannot be served, so that this is an older one.
+    pub faulty: bool,
 }
 
 /// What became of tokens since the start.
@@ -342,7 +356,7 @@ impl Counts {
         gauge(out, "configuration_refused", "Whether the last reload was refused.", refused)?;
         gauge(out, "configuration_since_seconds", "When what is in force was put there, since 1970.", since)?;
         gauge(out, "flights", "Fetches under way.", gauges.flights)?;
-        gauge(out, "connections", "Connections of callers.", gauges.connections)?;
+        connections(out, &gauges.connections, &gauges.certificates)?;
         gauge(out, "partner_calls_in_flight", "Calls to the partner under way.", budget.in_flight)?;
         gauge(out, "partner_calls_queued", "Calls that wait for the budget.", budget.queued)?;
         gauge(out, "partner_closed_seconds", "Seconds until the partner may be asked again.", gauges.closed_for)?;
@@ -376,6 +390,30 @@ impl Counts {
 }
 
 const NAME: &str = "reseller_gateway_";
+
+fn connections(out: &mut String, crowd: &listen::Figures, certificates: &[CertificateFigures]) -> std::fmt::Result {
+    gauge(out, "connections", "Connections of callers.", crowd.open)?;
+    head(out, "connections_refused_total", "counter", "Connections closed as soon as they came, by why.")?;
+    for (why, many) in [("full", crowd.refused_full), ("peer", crowd.refused_peer)] {
+        writeln!(out, r#"{NAME}connections_refused_total{{why="{why}"}} {many}"#)?;
+    }
+    if certificates.is_empty() {
+        return Ok(());
+    }
+    head(out, "tls_handshakes_failed_total", "counter", "TLS handshakes that came to nothing, by why.")?;
+    for (why, many) in listen::Failed::ALL.iter().zip(crowd.failed) {
+        writeln!(out, r#"{NAME}tls_handshakes_failed_total{{why="{}"}} {many}"#, why.word())?;
+    }
+    head(out, "tls_certificate_expiry_seconds", "gauge", "Seconds until the certificate expires, by listener.")?;
+    for CertificateFigures { listener, left, .. } in certificates {
+        writeln!(out, r#"{NAME}tls_certificate_expiry_seconds{{listener="{listener}"}} {left}"#)?;
+    }
+    head(out, "tls_reload_failed", "gauge", "Whether the files hold no usable certificate and an older one is shown.")?;
+    for CertificateFigures { listener, faulty, .. } in certificates {
+        writeln!(out, r#"{NAME}tls_reload_failed{{listener="{listener}"}} {}"#, u8::from(*faulty))?;
+    }
+    Ok(())
+}
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
     writeln!(out, "# HELP {NAME}{name} {help}\n# TYPE {NAME}{name} {kind}")

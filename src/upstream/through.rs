@@ -3,7 +3,7 @@
 //! Never lets a token of ours, another of a caller's credentials, or a connection's own headers through.
 
 use http::header::{AUTHORIZATION, CONTENT_LOCATION, LINK, LOCATION, VIA};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
 
@@ -30,7 +30,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     ) -> Result<Response<Incoming>, Failed> {
         *request.uri_mut() = self.uri(target);
         request.headers_mut().insert(KEY, shown.value().clone());
-        request.headers_mut().append(VIA, self.via.clone());
+        // As it came to us (RFC 9110 §7.6.3); it goes on as what the connection to the partner speaks.
+        let via = if request.version() == Version::HTTP_2 { &self.via_http2 } else { &self.via };
+        *request.version_mut() = Version::HTTP_11;
+        request.headers_mut().append(VIA, via.clone());
         let mut answer = self.clock.until(deadline, self.send(request)).await.unwrap_or(Err(Failed::Timeout))?;
         // A partner that echoes what it was sent would hand our key out.
         answer.headers_mut().remove(KEY);

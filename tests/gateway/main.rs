@@ -62,6 +62,9 @@ mod quota;
 mod reload;
 
 mod notify;
+mod tls;
+
+mod sockets;
 
 mod ambient;
 

@@ -148,9 +148,9 @@ impl HttpBody for Body {
                 if polled.is_pending() {
                     return stream.stalled(cx).map(|()| Some(Err(BrokeOff)));
                 }
-                if stream.stalled.is_some() {
-                    let later = stream.later();
-                    stream.stalled.as_mut().map(|stalled| stalled.set(later));
+                let later = stream.stalled.is_some().then(|| stream.later());
+                if let (Some(stalled), Some(later)) = (&mut stream.stalled, later) {
+                    stalled.set(later);
                 }
                 if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
                     stream.permit = None;

@@ -18,7 +18,7 @@ use reseller_gateway::token::operator;
 use reseller_gateway::token::ring::Ring;
 
 use super::wire::{self, Answer, Caller};
-use super::{Partner, wait_for};
+use super::{Identity, Partner, wait_for};
 
 /// What no answer and no line may hold.
 pub(crate) const REAL_KEY: &str = "the-real-key-of-the-partner-4711";
@@ -119,6 +119,7 @@ pub(crate) struct Setup {
     /// Whether `server.public_url` is where it really listens.
     own_url: bool,
     doors: Vec<Table>,
+    files: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -150,8 +151,15 @@ impl Setup {
             providers = ["*"]
         "#;
         let table = text.parse().unwrap();
-        Self { table, key: format!("{REAL_KEY}\n"), admin: None, own_url: false, doors: vec![Table::new()] }
-            .set("upstream.url", url)
+        Self {
+            table,
+            key: format!("{REAL_KEY}\n"),
+            admin: None,
+            own_url: false,
+            doors: vec![Table::new()],
+            files: Vec::new(),
+        }
+        .set("upstream.url", url)
     }
 
     /// Sets a dotted key.
@@ -199,6 +207,18 @@ impl Setup {
         self
     }
 
+    /// A public listener that speaks TLS with this identity, and these settings beside.
+    pub(crate) fn private(self, identity: &Identity, more: &str) -> Self {
+        let setup = self.door(&format!("{more}\n[tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\""));
+        setup.file("cert.pem", &identity.cert).file("key.pem", &identity.key)
+    }
+
+    /// A file in the gateway's folder.
+    pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
     /// One more public listener, with these settings.
     pub(crate) fn one_more_door(mut self, settings: &str) -> Self {
         self.doors.push(settings.parse().unwrap());
@@ -215,6 +235,9 @@ impl Setup {
     pub(crate) fn start(self) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("partner.key"), &self.key).unwrap();
+        for (name, text) in &self.files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
         let mut setup = self;
         for _ in 0..3 {
             let [public, health, admin] =
@@ -295,11 +318,17 @@ impl Gateway {
 
     /// The same, where no file may grow beyond `most` bytes: a disk that is full.
     pub(crate) fn start_again_with_files_of(&mut self, most: u64) {
+        self.start_again_by(&format!("trap '' XFSZ; ulimit -S -f {}", most / 1024), Stdio::null());
+    }
+
+    /// The same after these words of a shell, which has this as its standard input.
+    pub(crate) fn start_again_by(&mut self, words: &str, input: impl Into<Stdio>) {
         self.kill();
-        let line = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$@\"", most / 1024);
+        std::fs::write(self.config(), self.table.to_string()).unwrap();
+        let line = format!("{words}; exec \"$@\"");
         let mut command = Command::new("bash");
         command.args(["-c", &line, "limited", env!("CARGO_BIN_EXE_reseller-gateway"), "serve", "--config"]);
-        command.arg(self.config()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg(self.config()).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.program = Program::start(&mut command);
         assert!(is_ready(&mut self.program, self.health), "does not start again: {}", self.program.err());
     }

@@ -153,7 +153,7 @@ pub(crate) fn ask_at(path: &Path, request: &[u8]) -> Answer {
     parse(&bytes, false)
 }
 
-fn parse(bytes: &[u8], head_only: bool) -> Answer {
+pub(super) fn parse(bytes: &[u8], head_only: bool) -> Answer {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Answer::default();
     };

@@ -1,0 +1,138 @@
+//! Where do the doors stand, and with which certificates?
+//! Given a configuration, hands back bound sockets, their certificates read, and keeps looking at these.
+//! Never lets one of systemd's sockets be wider than the configuration says.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::clock::{Clock, Now};
+use crate::config::{self, Config};
+use crate::listen::inherited::Inherited;
+use crate::listen::{self, Address, Bound, Files, Look, Socket, Tls};
+
+/// Between two looks at the files of a certificate.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// What is said of a certificate that is about to end.
+const SOON: i64 = 7 * 86_400;
+
+/// All doors, bound.
+pub struct Doors {
+    /// The public ones, in the order of the configuration.
+    pub public: Vec<Bound>,
+    /// Health.
+    pub health: TcpListener,
+    /// Administration.
+    pub admin: Bound,
+}
+
+/// Binds every door, and reads its certificate.
+///
+/// # Errors
+/// What cannot be bound or read, with its key and what to do.
+pub fn doors(config: &Config, mut inherited: Inherited, clock: Clock) -> anyhow::Result<Doors> {
+    let now = clock.now();
+    let mut public = Vec::with_capacity(config.listeners.len());
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let key = format!("listeners[{index}]");
+        let tls = private(listener.tls.as_ref(), &key, now)?;
+        let socket = match &listener.address {
+            Address::Systemd(name) => {
+                let socket = inherited.take(name).with_context(|| format!("{key}.address: {}", listener.address))?;
+                admit(listener, &socket).with_context(|| format!("{key}.address: {}", listener.address))?;
+                socket
+            }
+            address => bind_at(address, listener.unix_mode)?,
+        };
+        public.push(Bound { socket, tls });
+    }
+    let health = bind(config.health.listen)?;
+    let tls = private(config.admin.tls.as_ref(), "admin", now)?;
+    Ok(Doors { public, health, admin: Bound { socket: bind_at(&config.admin.listen, 0o600)?, tls } })
+}
+
+/// Binds one address.
+///
+/// # Errors
+/// When it is taken, or not this machine's.
+pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen::bind(address).with_context(|| format!("cannot listen on {address}; is another gateway running there?"))
+}
+
+fn bind_at(address: &Address, unix_mode: u32) -> anyhow::Result<Socket> {
+    match address {
+        Address::Tcp(address) => bind(*address).map(Socket::Tcp),
+        Address::Unix(path) => listen::bind_unix(path, unix_mode).map(Socket::Unix).with_context(|| {
+            format!("cannot listen on {address}: another gateway, a file that is no socket, or no right to write there")
+        }),
+        Address::Systemd(_) => bail!("cannot listen on {address}: only a public listener may be one of systemd's"),
+    }
+}
+
+/// What `check` could not know, since only now is seen where systemd's socket stands.
+fn admit(listener: &config::Listener, socket: &Socket) -> anyhow::Result<()> {
+    let local = socket.is_local().context("not a socket that listens")?;
+    if !local && listener.tls.is_none() && !listener.allow_clear_text {
+        bail!(
+            "this socket is off loopback and would speak clear text; give it a certificate (tls), or set allow_clear_text = true where something in front speaks TLS"
+        );
+    }
+    if !local && listener.ambient.is_some() {
+        bail!("this socket is off loopback, and requests without a token have rights here (ambient)");
+    }
+    if listener.tls.is_some() && matches!(socket, Socket::Unix(_)) {
+        bail!("this is a Unix socket, and TLS is for addresses");
+    }
+    Ok(())
+}
+
+fn private(tls: Option<&config::Tls>, key: &str, now: Now) -> anyhow::Result<Option<Arc<Tls>>> {
+    let Some(tls) = tls else { return Ok(None) };
+    let files = Files { cert: tls.cert_file.clone(), key: tls.key_file.clone(), client_ca: tls.client_ca_file.clone() };
+    let opened = Tls::open(files, now).with_context(|| format!("{key}.tls"))?;
+    warn_of_its_end(key, &opened, now);
+    Ok(Some(Arc::new(opened)))
+}
+
+fn warn_of_its_end(listener: &str, tls: &Tls, now: Now) {
+    let validity = tls.figures().validity;
+    let now = i64::try_from(now.unix()).unwrap_or(i64::MAX);
+    let left = validity.until.saturating_sub(now);
+    if left <= 0 {
+        tracing::warn!(listener, "the certificate has expired; clients refuse it until another is put there");
+    } else if validity.from > now {
+        tracing::warn!(listener, "the certificate is not valid yet; clients refuse it until it is");
+    } else if left < SOON {
+        tracing::warn!(listener, seconds = left, "the certificate expires soon");
+    }
+}
+
+/// Looks at the files of a certificate for as long as it is served, so that a new one is shown within a second or two.
+pub(super) async fn watch_certificate(listener: String, tls: Arc<Tls>, clock: Clock) {
+    let mut told = String::new();
+    loop {
+        clock.sleep_until(clock.tick().plus(WATCH)).await;
+        let (looking, now) = (Arc::clone(&tls), clock.now());
+        let Ok(found) = tokio::task::spawn_blocking(move || looking.look(now)).await else { continue };
+        match found {
+            Look::New(validity) => {
+                let seconds = validity.until.saturating_sub(i64::try_from(now.unix()).unwrap_or(i64::MAX));
+                tracing::info!(listener, expires_in_seconds = seconds, "a new certificate is served");
+                warn_of_its_end(&listener, &tls, now);
+            }
+            Look::Bad(fault) => {
+                // Said once, not every second.
+                let fault = fault.to_string();
+                if fault != told {
+                    tracing::warn!(listener, "{fault}; the last good certificate is kept");
+                }
+                told = fault;
+            }
+            Look::Same if !tls.figures().faulty => told.clear(),
+            Look::Same => {}
+        }
+    }
+}
