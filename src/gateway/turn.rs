@@ -79,6 +79,8 @@ impl<C: Dials> Gateway<C> {
                 Err(Later::Woken) => deadline,
             };
             if now >= deadline {
+                // Who comes back does not wait behind itself.
+                drop(ticket);
                 return Err(Refusal::Busy { retry: self.budget.opens(now).since(now) });
             }
             let raised = async {
