@@ -23,7 +23,7 @@ use crate::token::operator::Operator;
 
 use super::guard::{self, Own};
 use super::reply::{Refused, Reply, response};
-use super::{cache, purge, tokens};
+use super::{cache, explain, purge, tokens};
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
@@ -129,6 +129,7 @@ impl<C: Dials> Desk<C> {
                 only(&parts.method, &Method::POST, "POST")?;
                 purge::purge(&self.gateway, &body).await
             }
+            "/admin/v1/explain" => explain::explain(&self.gateway, &parts.method, parts.uri.query(), &body).await,
             path if tokens::is_for(path) => {
                 tokens::answer(&self.authority, &parts.method, &parts.uri, &body, operator.name()).await
             }

@@ -61,4 +61,6 @@ mod quota;
 
 mod ambient;
 
+mod explain;
+
 mod house;
