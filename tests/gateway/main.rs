@@ -63,4 +63,6 @@ mod ambient;
 
 mod explain;
 
+mod deploy;
+
 mod house;
