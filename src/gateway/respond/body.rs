@@ -150,7 +150,9 @@ impl HttpBody for Body {
                 }
                 if stream.stalled.is_some() {
                     let later = stream.later();
-                    stream.stalled.as_mut().map(|stalled| stalled.set(later));
+                    if let Some(stalled) = stream.stalled.as_mut() {
+                        stalled.set(later);
+                    }
                 }
                 if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
                     stream.permit = None;
