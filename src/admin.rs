@@ -6,6 +6,8 @@ mod cache;
 
 mod door;
 
+mod explain;
+
 mod guard;
 
 mod purge;

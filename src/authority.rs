@@ -16,7 +16,7 @@ mod door;
 
 mod exchange;
 
-mod form;
+pub(crate) mod form;
 
 mod grant;
 

@@ -114,6 +114,13 @@ impl State {
     }
 
     fn take(&mut self, now: Tick) -> Result<Started, Later> {
+        self.arrivals = self.takes(now)?;
+        self.in_flight += 1;
+        Ok(self.gate.start(now))
+    }
+
+    /// What is spent after one more call, if it may start.
+    fn takes(&self, now: Tick) -> Result<Arrivals, Later> {
         match self.gate.passage(now) {
             Passage::Closed { until, why } => return Err(Later::Closed { until, why }),
             Passage::Probing => return Err(Later::Woken),
@@ -122,9 +129,17 @@ impl State {
         if self.in_flight >= self.settings.max_in_flight {
             return Err(Later::Woken);
         }
-        self.arrivals = self.arrivals.admit(self.settings.quota, now).map_err(|back| Later::At(back.at))?;
-        self.in_flight += 1;
-        Ok(self.gate.start(now))
+        self.arrivals.admit(self.settings.quota, now).map_err(|back| Later::At(back.at))
+    }
+
+    /// When the rate lets one more call through, after those who wait.
+    fn free(&self, now: Tick) -> Tick {
+        let free = match self.arrivals.admit(self.settings.quota, now) {
+            Ok(_) => now,
+            Err(back) => back.at,
+        };
+        let ahead = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX);
+        free.plus(self.settings.quota.rate.interval().saturating_mul(ahead))
     }
 }
 
@@ -151,6 +166,28 @@ pub enum Later {
     /// Ask again when woken.
     Woken,
     /// The door closed meanwhile.
+    Closed {
+        /// When it opens.
+        until: Tick,
+        /// Why it is closed.
+        why: Why,
+    },
+}
+
+/// What a wish to call would be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prospect {
+    /// Call now.
+    Call {
+        /// Whether its outcome would decide for all others.
+        probe: bool,
+    },
+    /// Wait for your turn.
+    Waits {
+        /// Until when, if nobody else comes and nobody leaves; `None` where it is for a call under way to end.
+        until: Option<Tick>,
+    },
+    /// Nobody calls before then.
     Closed {
         /// When it opens.
         until: Tick,
@@ -206,15 +243,26 @@ impl Budget {
         Asked::Queued(Ticket { budget: Arc::clone(self), asker, place: Some(place), woken, deadline })
     }
 
+    /// What would a wish to call be told at `now`? Nothing is spent, and nobody loses a place.
+    pub fn foresee(&self, now: Tick) -> Prospect {
+        let state = self.state.lock();
+        match state.takes(now) {
+            Err(Later::Closed { until, why }) => Prospect::Closed { until, why },
+            Ok(_) if state.lanes.is_empty() => Prospect::Call { probe: state.gate.passage(now) == Passage::Probe },
+            Ok(_) | Err(Later::At(_)) => Prospect::Waits { until: Some(state.free(now)) },
+            Err(Later::Woken) => Prospect::Waits { until: None },
+        }
+    }
+
+    /// The longest a call may wait for its turn.
+    pub fn max_wait(&self) -> Duration {
+        self.state.lock().settings.max_wait
+    }
+
     /// When a call that was refused at `now` would come through if nobody else came.
     pub fn opens(&self, now: Tick) -> Tick {
         let state = self.state.lock();
-        let free = match state.arrivals.admit(state.settings.quota, now) {
-            Ok(_) => now,
-            Err(back) => back.at,
-        };
-        let ahead = u32::try_from(state.lanes.len()).unwrap_or(u32::MAX);
-        let free = free.plus(state.settings.quota.rate.interval().saturating_mul(ahead));
+        let free = state.free(now);
         state.gate.closed().map_or(free, |(until, _)| until.max(free))
     }
 
@@ -448,5 +496,45 @@ mod tests {
         refresh.raise(Lane::Interactive, 7);
         assert!(refresh.claim(at(100)).is_ok());
         assert!(batch.claim(at(200)).is_ok());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_foreseen_is_what_is_then_told(
+            steps in proptest::collection::vec((0u64..400, 0u8..4), 1..60), burst in 1u32..4, places in 1usize..4,
+        ) {
+            let budget = budget(100, burst, places);
+            let (mut now, mut permits, mut tickets) = (0, Vec::<Permit>::new(), Vec::new());
+            for (gap, step) in steps {
+                now += gap;
+                let foreseen = budget.foresee(at(now));
+                assert_eq!(foreseen, budget.foresee(at(now)), "looking changes nothing");
+                match (step, permits.is_empty()) {
+                    (0, false) => drop(permits.remove(0)),
+                    (1, false) => {
+                        let mut permit = permits.remove(0);
+                        permit.settle(Verdict::Told(at(now + 300)), at(now), 0);
+                    }
+                    (2, false) => {
+                        let mut permit = permits.remove(0);
+                        permit.settle(Verdict::Answered, at(now), 0);
+                    }
+                    _ => match (budget.ask(ASKER, at(now)), foreseen) {
+                        (Asked::Permit(permit), Prospect::Call { probe }) => {
+                            assert_eq!(permit.started.map(Started::is_probe), Some(probe));
+                            permits.push(permit);
+                        }
+                        (Asked::Queued(ticket), Prospect::Waits { .. }) => tickets.push(ticket),
+                        (Asked::Closed { until, why }, foreseen) => {
+                            assert_eq!(foreseen, Prospect::Closed { until, why });
+                        }
+                        (_, foreseen) => panic!("not as foreseen: {foreseen:?}"),
+                    },
+                }
+                if step == 3 {
+                    tickets.clear();
+                }
+            }
+        }
     }
 }

@@ -16,6 +16,8 @@ pub mod purge;
 
 pub mod list;
 
+pub mod glimpse;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -149,24 +151,7 @@ impl Store {
 
     /// What is held under this key now?
     pub fn look(&self, key: &Key, now: Now) -> Held {
-        match self.slots.get(key) {
-            None => Held::Absent,
-            Some(Slot::Uncacheable { until }) if now.tick < until => Held::Uncacheable,
-            // No key of one mode is one of the other.
-            Some(Slot::Uncacheable { .. } | Slot::Variants(_)) => Held::Absent,
-            Some(Slot::Entry(entry)) => match entry.life().stage(now.tick) {
-                policy::Stage::Fresh => {
-                    entry.was_hit();
-                    Held::Fresh(entry)
-                }
-                policy::Stage::Stale => {
-                    entry.was_hit();
-                    Held::Stale(entry)
-                }
-                policy::Stage::OnError => Held::Expired { entry, on_error: true },
-                policy::Stage::Over => Held::Expired { entry, on_error: false },
-            },
-        }
+        held_as(self.slots.get(key), now, Entry::was_hit)
     }
 
     /// The largest body that is stored.
@@ -234,6 +219,29 @@ impl Store {
         // Writes are applied in batches; who reads the figures wants the last ones too.
         self.slots.run_pending_tasks();
         (self.slots.entry_count(), self.slots.weighted_size(), self.evicted.load(Ordering::Relaxed))
+    }
+}
+
+/// What a slot is to a request; `shown` hears of an entry that is shown for it.
+#[inline]
+fn held_as(slot: Option<Slot>, now: Now, shown: impl Fn(&Entry)) -> Held {
+    match slot {
+        None => Held::Absent,
+        Some(Slot::Uncacheable { until }) if now.tick < until => Held::Uncacheable,
+        // No key of one mode is one of the other.
+        Some(Slot::Uncacheable { .. } | Slot::Variants(_)) => Held::Absent,
+        Some(Slot::Entry(entry)) => match entry.life().stage(now.tick) {
+            policy::Stage::Fresh => {
+                shown(&entry);
+                Held::Fresh(entry)
+            }
+            policy::Stage::Stale => {
+                shown(&entry);
+                Held::Stale(entry)
+            }
+            policy::Stage::OnError => Held::Expired { entry, on_error: true },
+            policy::Stage::Over => Held::Expired { entry, on_error: false },
+        },
     }
 }
 

@@ -6,6 +6,8 @@ mod cache;
 
 mod demo;
 
+mod explain;
+
 mod keys;
 
 mod probe;
@@ -75,6 +77,8 @@ enum Command {
     /// Look into the memory of a running gateway.
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Say what a running gateway would do with a request now, and why, without doing it.
+    Explain(explain::Explain),
     /// Ask a running gateway whether it is ready; for containers without curl.
     Healthcheck {
         /// Its health listener.
@@ -171,6 +175,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => in_runtime(token::run(command)),
         Command::Keys(command) => keys::run(command),
         Command::Cache(command) => in_runtime(cache::run(command)),
+        Command::Explain(command) => in_runtime(explain::run(command)),
         Command::Healthcheck { address } => in_runtime(healthcheck(address)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());

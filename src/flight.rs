@@ -112,6 +112,17 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
         })
     }
 
+    /// Whether somebody fetches it, for whoever does not want to join.
+    pub fn has(&self, key: &K) -> bool {
+        let shard = self.hash.hash_one(key) as usize % SHARDS;
+        self.shards.get(shard).is_some_and(|flights| flights.lock().contains_key(key))
+    }
+
+    /// Whether there are as many as there may be.
+    pub fn is_full(&self) -> bool {
+        self.count() >= self.most
+    }
+
     /// Who asks from now on for one of these keys starts anew; those who wait already get what they waited for.
     /// Hands back how many flights were left behind.
     pub fn leave_behind(&self, is_meant: impl Fn(&K) -> bool) -> usize {

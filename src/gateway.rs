@@ -10,6 +10,8 @@ mod beside;
 
 mod door;
 
+pub mod explain;
+
 mod fetch;
 
 mod narrow;
@@ -50,13 +52,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Grant, Rules, Sight};
 use crate::budget::Budget;
-use crate::cache::standard::Detail;
 use crate::cache::{Coding, Entry, Held, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
 use crate::quota::Turns;
 use crate::quota::strangers::Strangers;
-use crate::route::{Mode, Resource, Routes, Target};
+use crate::route::{Mode, Resource, RouteIndex, Routes, Target};
 use crate::token::{Caller, Tokens};
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
 use crate::upstream::Upstream;
@@ -213,7 +214,7 @@ impl<C: Dials> Gateway<C> {
         let caller = self.identify(parts, trail.peer.ip(), ambient, now)?;
         trail.caller = Some(Arc::clone(&caller));
         trail.turn = Some(self.turns.admit(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?);
-        let grant = match self.resolve(caller, &target, &parts.method, trail)? {
+        let grant = match self.resolve(caller, &target, &parts.method, &mut trail.route)? {
             Decision::Granted(grant) => grant,
             // In a box: it is rare, and would make every request's own future larger.
             Decision::Needs(question) => {
@@ -236,19 +237,12 @@ impl<C: Dials> Gateway<C> {
         if asks.has(Kinds::ACCEPT) && !respond::accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
-        let held = self.store.look(&key, now);
-        if asks.has(Kinds::DIRECTIVES) {
-            return Box::pin(self.as_wished(&grant, key, held, parts, now, trail)).await;
-        }
-        match held {
-            Held::Fresh(entry) => self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await,
-            Held::Stale(entry) => {
-                self.refresh_behind(&grant, key, &entry, parts, now);
-                self.show(&grant, entry, Came::Stale("stale-while-revalidate"), parts, trail).await
+        match self.store.look(&key, now) {
+            Held::Fresh(entry) if !asks.has(Kinds::DIRECTIVES) => {
+                self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await
             }
-            Held::Expired { entry, on_error } => self.confirm(&grant, key, entry, on_error, parts, trail).await,
-            Held::Uncacheable => self.fetch_alone(&grant, key, parts, trail).await,
-            Held::Absent => self.fetch_once(&grant, key, None, parts, trail).await,
+            // In a box: it is large, and the hit path carries this future about.
+            held => Box::pin(self.as_wished(&grant, key, held, (parts, asks), now, trail)).await,
         }
     }
 
@@ -258,10 +252,10 @@ impl<C: Dials> Gateway<C> {
         caller: Arc<Caller>,
         target: &Target<'_>,
         method: &Method,
-        trail: &mut Trail,
+        found: &mut Option<RouteIndex>,
     ) -> Result<Decision, Refusal> {
         let wanted = self.routes.find(method, target)?;
-        trail.route = Some(wanted.route());
+        *found = Some(wanted.route());
         let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
         Ok(self.rules.decide(caller, wanted, route)?)
     }
@@ -300,19 +294,7 @@ impl<C: Dials> Gateway<C> {
         // A hit is judged and shown at one moment; whatever had to wait is older by then.
         let shown_at = if came == Came::Hit && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
         let age = entry.life().age(shown_at);
-        match came {
-            Came::Hit => trail.outcome = Outcome::Hit,
-            Came::Clamped => (trail.outcome, trail.cause) = (Outcome::Hit, Detail::Clamped.word()),
-            Came::Stale(detail) => (trail.outcome, trail.cause) = (Outcome::Stale, detail),
-            Came::Forwarded { why, collapsed, detail, .. } => {
-                trail.outcome = match why {
-                    _ if collapsed => Outcome::Collapsed,
-                    "stale" => Outcome::Revalidated,
-                    _ => Outcome::Miss,
-                };
-                trail.cause = detail;
-            }
-        }
+        (trail.outcome, trail.cause) = came.words();
         trail.age = Some(age.as_secs());
         self.signature.document(
             Document { entry, full, view, coding, age, came, asks },

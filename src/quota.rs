@@ -112,6 +112,14 @@ impl Turns {
         Ok(Admitted(Some(Arc::clone(account))))
     }
 
+    /// Would this caller be let in, and, inside, could it start a call to the partner? Nothing is booked, and no refusal counted.
+    ///
+    /// # Errors
+    /// [`ComeBack`], as the request itself would get it.
+    pub fn foresee(&self, caller: &Caller, now: Tick) -> Result<Result<(), ComeBack>, ComeBack> {
+        self.account(caller.place()).map_or(Ok(Ok(())), |account| account.foresee(now))
+    }
+
     /// What a caller is told of its limits; `None` where it has none.
     pub fn tell(&self, caller: &Caller, now: impl FnOnce() -> Tick) -> Option<Told> {
         self.account(caller.place()).map(|account| account.tell(now()))

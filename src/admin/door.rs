@@ -23,7 +23,7 @@ use crate::token::operator::Operator;
 
 use super::guard;
 use super::reply::{Refused, Reply, response};
-use super::{cache, purge, reload, tokens};
+use super::{cache, explain, purge, reload, tokens};
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
@@ -138,6 +138,7 @@ impl<C: Dials> Desk<C> {
                 only(&parts.method, &Method::POST, "POST")?;
                 reload::reload(self.wishes.as_ref(), operator.name()).await
             }
+            "/admin/v1/explain" => explain::explain(gateway, &parts.method, parts.uri.query(), &body).await,
             path if tokens::is_for(path) => {
                 tokens::answer(&house.authority, &parts.method, &parts.uri, &body, operator.name()).await
             }

@@ -13,16 +13,16 @@ const SEVERAL: [&str; 2] = ["resource", "audience"];
 
 /// A form, read.
 #[derive(Default)]
-pub(super) struct Form(Vec<(String, Zeroizing<String>)>);
+pub(crate) struct Form(Vec<(String, Zeroizing<String>)>);
 
 /// Why a form cannot be read; the texts may be shown to whoever sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unreadable(pub(super) &'static str);
+pub(crate) struct Unreadable(pub(super) &'static str);
 
 impl Form {
     /// Reads `application/x-www-form-urlencoded` (RFC 6749 appendix B). A parameter without a value counts as absent,
     /// one given twice is a fault (§3.2).
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Unreadable> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Unreadable> {
         let mut form = Self::default();
         for pair in body.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
             let mut halves = pair.splitn(2, |&byte| byte == b'=');
@@ -43,8 +43,13 @@ impl Form {
     }
 
     /// The parameter's value, or the first of several.
-    pub(super) fn one(&self, name: &str) -> Option<&str> {
+    pub(crate) fn one(&self, name: &str) -> Option<&str> {
         self.every(name).next()
+    }
+
+    /// The names of all parameters.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
     /// All values of a parameter.

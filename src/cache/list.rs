@@ -50,7 +50,7 @@ impl Store {
     }
 }
 
-fn row(key: &Key, slot: &Slot, now: Now) -> Option<Row> {
+pub(super) fn row(key: &Key, slot: &Slot, now: Now) -> Option<Row> {
     let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     let (age, lifetime, status, size, hits) = match slot {
         Slot::Entry(entry) => {

@@ -23,6 +23,7 @@ use crate::upstream::{Failed, Fetched, Wish};
 
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Came, accepts_json};
+use super::wishes::STALE_IF_ERROR;
 use super::{Dials, Gateway, REFRESHES, turn};
 
 /// So many keys are shown over one resource: both slots, and what was put into one of them meanwhile.
@@ -100,12 +101,7 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let why = match held.as_ref().map(|held| held.life().stage(self.clock.tick())) {
-            None => "uri-miss",
-            // Good enough as it is: the request's own words sent us.
-            Some(Stage::Fresh | Stage::Stale) => "request",
-            Some(Stage::OnError | Stage::Over) => "stale",
-        };
+        let why = why_asked(held.as_deref(), self.clock.tick());
         let (pending, collapsed) = match self.board(grant, key, held, parts, trail)? {
             Boarded::Held(entry) => return self.show(grant, entry, Came::Hit, parts, trail).await,
             Boarded::Waits(pending, collapsed) => (pending, collapsed),
@@ -229,17 +225,10 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        if on_error && entry.is_resting(self.clock.tick()) {
-            return self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await;
-        }
         match self.fetch_once(grant, key, Some(Arc::clone(&entry)), parts, trail).await {
-            Err(
-                Refusal::Partner(_)
-                | Refusal::Busy { .. }
-                | Refusal::Closed { .. }
-                | Refusal::Deadline
-                | Refusal::Limited { .. },
-            ) if on_error => self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await,
+            Err(refusal) if on_error && is_failure(&refusal) => {
+                self.show(grant, entry, STALE_IF_ERROR, parts, trail).await
+            }
             other => other,
         }
     }
@@ -442,6 +431,28 @@ impl<C: Dials> Gateway<C> {
         };
         Ok(Landed::Answer { entry, status, stored, took: came.since(asked) })
     }
+}
+
+/// Why the partner is asked (RFC 9211 §2.2).
+pub(super) fn why_asked(held: Option<&Entry>, now: Tick) -> &'static str {
+    match held.map(|held| held.life().stage(now)) {
+        None => "uri-miss",
+        // Good enough as it is: the request's own words sent us.
+        Some(Stage::Fresh | Stage::Stale) => "request",
+        Some(Stage::OnError | Stage::Over) => "stale",
+    }
+}
+
+/// Whether a refusal means that the partner could not be asked, or failed, so that something stale may stand in.
+pub(super) fn is_failure(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Partner(_)
+            | Refusal::Busy { .. }
+            | Refusal::Closed { .. }
+            | Refusal::Deadline
+            | Refusal::Limited { .. }
+    )
 }
 
 /// Whether an answer is nothing but the wish to be left alone; any other may come with it.

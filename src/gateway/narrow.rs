@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::access::{Grant, Lens, Right};
+use crate::access::{Grant, Lens, Right, Sight};
 use crate::account_api::Endpoint;
 use crate::cache::entry::Tag;
 use crate::cache::{Coding, Entry, Key, Shown};
@@ -24,6 +24,12 @@ pub type Views = Flights<(Endpoint, Tag, Right), Result<Shown, NotUnderstood>>;
 /// From so many bytes on a worker would be kept from its other callers for too long.
 pub(super) const LARGE: usize = 64 << 10;
 
+/// What an entry has for a right.
+enum Kept<'e> {
+    Shown(&'e Shown),
+    ToMake(Endpoint),
+}
+
 impl<C: Dials> Gateway<C> {
     /// What this right sees of the entry, and the tag of that.
     pub(super) async fn narrow(
@@ -33,17 +39,11 @@ impl<C: Dials> Gateway<C> {
         entry: &Arc<Entry>,
         headers: &HeaderMap,
     ) -> Result<(Bytes, Tag), Refusal> {
-        let Resource::Seven { endpoint, .. } = *grant.wanted().resource() else { return Err(Refusal::NotUnderstood) };
-        if !entry.status().is_success() {
-            return Err(Refusal::Status(entry.status()));
-        }
         let right = grant.right();
-        if let Some(shown) = entry.face(right, Coding::Identity) {
-            return Ok((shown.bytes.clone(), shown.tag));
-        }
-        if !self.store.fits(entry) {
-            return Err(Refusal::TooLargeToNarrow);
-        }
+        let endpoint = match self.kept(grant, entry)? {
+            Kept::Shown(shown) => return Ok((shown.bytes.clone(), shown.tag)),
+            Kept::ToMake(endpoint) => endpoint,
+        };
         let made = match entry.body().len() {
             0..LARGE => self.make(endpoint, lens, &entry.body()),
             _ => Box::pin(self.make_apart(endpoint, lens, right, entry)).await,
@@ -54,6 +54,32 @@ impl<C: Dials> Gateway<C> {
             self.store.keep_face(key, entry, right, Coding::Identity, &shown);
         }
         Ok((shown.bytes, shown.tag))
+    }
+
+    /// What is kept beside the entry for this right, or of which documents a view has to be made.
+    #[inline]
+    fn kept<'e>(&self, grant: &Grant, entry: &'e Entry) -> Result<Kept<'e>, Refusal> {
+        let Resource::Seven { endpoint, .. } = *grant.wanted().resource() else { return Err(Refusal::NotUnderstood) };
+        if !entry.status().is_success() {
+            return Err(Refusal::Status(entry.status()));
+        }
+        match entry.face(grant.right(), Coding::Identity) {
+            Some(shown) => Ok(Kept::Shown(shown)),
+            None if self.store.fits(entry) => Ok(Kept::ToMake(endpoint)),
+            None => Err(Refusal::TooLargeToNarrow),
+        }
+    }
+
+    /// Whether this right gets to see the entry; what is made to find out is kept nowhere, and counted nowhere.
+    pub(super) fn shows(&self, grant: &Grant, entry: &Entry) -> Result<(), Refusal> {
+        let Sight::Narrow(lens) = grant.sight() else { return Ok(()) };
+        match self.kept(grant, entry)? {
+            Kept::Shown(_) => Ok(()),
+            Kept::ToMake(endpoint) => {
+                let made = made(endpoint, lens, &self.allow, &entry.body());
+                made.map(drop).map_err(|NotUnderstood| Refusal::NotUnderstood)
+            }
+        }
     }
 
     fn make(&self, endpoint: Endpoint, lens: &Lens, body: &[u8]) -> Result<Shown, NotUnderstood> {

@@ -14,6 +14,7 @@ pub mod range;
 
 mod told;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,12 +32,12 @@ use crate::cache::entry::Tag;
 use crate::cache::standard::Detail;
 use crate::cache::{Coding, Entry};
 use crate::token::Unidentified;
-use crate::trail::RequestId;
+use crate::trail::{Outcome, RequestId};
 
 use super::refusal::Refusal;
 
 use asks::{Asks, Kinds};
-use problem::problem_of;
+use problem::{Problem, problem_of};
 use range::{Known, Slice, Wanted};
 
 pub use body::{Body, End};
@@ -76,6 +77,21 @@ pub enum Came {
         /// Why it is not stored.
         detail: &'static str,
     },
+}
+
+impl Came {
+    /// The same for the log: the outcome, and the detail where there is one.
+    #[inline]
+    pub(super) fn words(self) -> (Outcome, &'static str) {
+        match self {
+            Self::Hit => (Outcome::Hit, ""),
+            Self::Clamped => (Outcome::Hit, Detail::Clamped.word()),
+            Self::Stale(detail) => (Outcome::Stale, detail),
+            Self::Forwarded { collapsed: true, detail, .. } => (Outcome::Collapsed, detail),
+            Self::Forwarded { why: "stale", detail, .. } => (Outcome::Revalidated, detail),
+            Self::Forwarded { detail, .. } => (Outcome::Miss, detail),
+        }
+    }
 }
 
 /// A stored or just fetched document, to be shown.
@@ -278,10 +294,7 @@ impl Signature {
         cause: &mut &'static str,
     ) -> Response<Body> {
         let problem = problem_of(refusal);
-        *cause = match refusal {
-            Refusal::Partner(fault) => fault.word(),
-            _ => problem.slug,
-        };
+        *cause = cause_of(refusal, &problem);
         let text = serde_json::json!({
             "type": format!("urn:reseller-gateway:problem:{}", problem.slug),
             "title": problem.title,
@@ -308,14 +321,10 @@ impl Signature {
                 let text = format!("Bearer realm=\"reseller-gateway\", error=\"insufficient_scope\"{scope}");
                 headers.extend(HeaderValue::from_str(&text).map(|text| (WWW_AUTHENTICATE, text)));
             }
-            // Rounded up: who comes back when told to is not sent away again.
-            Refusal::Busy { retry }
-            | Refusal::Closed { retry }
-            | Refusal::BadTokens { retry }
-            | Refusal::Limited { retry, .. } => {
-                headers.insert(RETRY_AFTER, number(retry.as_nanos().div_ceil(1_000_000_000).max(1) as u64));
-            }
             _ => {}
+        }
+        if let Some(seconds) = retry_after(refusal) {
+            headers.insert(RETRY_AFTER, number(seconds));
         }
         self.sign(&mut headers, id);
         let mut response = Response::new(Body::empty());
@@ -327,6 +336,47 @@ impl Signature {
         *response.status_mut() = problem.status;
         *response.headers_mut() = headers;
         response
+    }
+}
+
+/// A refusal in words, for whoever wants to know of it and did not get it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worded {
+    /// The status.
+    pub status: StatusCode,
+    /// The fixed word of the log.
+    pub cause: &'static str,
+    /// What it is.
+    pub title: &'static str,
+    /// What to do about it.
+    pub detail: Cow<'static, str>,
+    /// Seconds after which it is worth coming back.
+    pub retry_after: Option<u64>,
+}
+
+/// What a caller would be told.
+pub(super) fn worded(refusal: &Refusal) -> Worded {
+    let problem = problem_of(refusal);
+    let cause = cause_of(refusal, &problem);
+    let Problem { status, title, detail, .. } = problem;
+    Worded { status, cause, title, detail, retry_after: retry_after(refusal) }
+}
+
+fn cause_of(refusal: &Refusal, problem: &Problem) -> &'static str {
+    match refusal {
+        Refusal::Partner(fault) => fault.word(),
+        _ => problem.slug,
+    }
+}
+
+/// Rounded up: who comes back when told to is not sent away again.
+fn retry_after(refusal: &Refusal) -> Option<u64> {
+    match refusal {
+        Refusal::Busy { retry }
+        | Refusal::Closed { retry }
+        | Refusal::BadTokens { retry }
+        | Refusal::Limited { retry, .. } => Some(retry.as_nanos().div_ceil(1_000_000_000).max(1) as u64),
+        _ => None,
     }
 }
 

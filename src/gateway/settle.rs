@@ -28,18 +28,12 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Grant, Refusal> {
         let list = self.held(question.list(), parts, now, trail).await?;
-        let body = list.body();
-        let said = |project: &str, body: &[u8]| {
-            let providers = view::providers_of(project, body)?;
-            Ok(providers.into_iter().map(|provider| provider.map(Cow::into_owned)).collect())
-        };
-        let providers: Result<Vec<_>, NotUnderstood> = match list.status().is_success() {
-            true if body.len() < LARGE => said(question.project(), &body),
-            true => {
+        let providers = match list.body().len() {
+            0..LARGE => said(question.project(), &list),
+            _ => {
                 let project = question.project().to_owned();
-                tokio::task::spawn_blocking(move || said(&project, &body)).await.unwrap_or(Err(NotUnderstood))
+                tokio::task::spawn_blocking(move || said(&project, &list)).await.unwrap_or(Err(NotUnderstood))
             }
-            false => Ok(Vec::new()),
         };
         Ok(question.settle(&providers.map_err(|NotUnderstood| Refusal::NotUnderstood)?)?)
     }
@@ -78,4 +72,14 @@ impl<C: Dials> Gateway<C> {
         trail.upstream = Some(self.clock.tick().since(asked));
         landed
     }
+}
+
+/// On which providers the list has this project.
+pub(super) fn said(project: &str, list: &Entry) -> Result<Vec<Option<String>>, NotUnderstood> {
+    if !list.status().is_success() {
+        return Ok(Vec::new());
+    }
+    let body = list.body();
+    let providers = view::providers_of(project, &body)?;
+    Ok(providers.into_iter().map(|provider| provider.map(Cow::into_owned)).collect())
 }

@@ -12,6 +12,8 @@ mod change;
 
 mod give;
 
+mod foresee;
+
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -32,7 +34,7 @@ use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
 use crate::upstream::{Failed, through};
 
-use super::fetch::{FULL, Instead, lane_of};
+use super::fetch::{FULL, Instead, is_failure, lane_of};
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Told};
 use super::{Dials, Gateway, REFRESHES, turn};
@@ -75,15 +77,7 @@ impl Failure {
 
     /// Whether something stale may stand in for the answer.
     fn allows(&self, fallback: Fallback) -> bool {
-        let lost = matches!(
-            self.refusal,
-            Refusal::Partner(_)
-                | Refusal::Busy { .. }
-                | Refusal::Closed { .. }
-                | Refusal::Limited { .. }
-                | Refusal::Deadline
-        );
-        lost && if self.unreached { fallback.unreached } else { fallback.error }
+        is_failure(&self.refusal) && if self.unreached { fallback.unreached } else { fallback.error }
     }
 }
 
@@ -101,6 +95,13 @@ struct Asked {
     wishes: Wishes,
 }
 
+impl Asked {
+    /// Whether its call is for nobody else.
+    fn is_alone(&self, held: &Held) -> bool {
+        self.method == Method::HEAD || self.wishes.no_store || matches!(held, Held::Uncacheable)
+    }
+}
+
 impl<C: Dials> Gateway<C> {
     pub(super) async fn standard(
         self: &Arc<Self>,
@@ -110,18 +111,35 @@ impl<C: Dials> Gateway<C> {
         now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
+        let (mut asked, why) = self.asked(grant, &mut parts.headers, !body.is_end_stream())?;
+        if let Some(why) = why {
+            let stored = self.routes.at(asked.route).is_some_and(|route| route.stored);
+            let sent = self.outbound(parts, body)?;
+            self.pay(trail, self.clock.tick())?;
+            return self.send_through(asked, why, sent, stored, trail).await;
+        }
+        asked.head = std::mem::take(&mut parts.headers);
+        self.from_memory(asked, now, trail).await
+    }
+
+    /// Reads a request, and why the store has no part in it if it has none. The head becomes the one that goes out.
+    fn asked(&self, grant: &Grant, head: &mut HeaderMap, has_body: bool) -> Result<(Asked, Option<Why>), Refusal> {
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
-        through::make_ready(&mut parts.headers, forwards_authorization(route));
+        through::make_ready(head, forwards_authorization(route));
         let Resource::Raw(target) = grant.wanted().resource() else { return Err(Refusal::NoSuchRoute) };
         let reads = matches!(*grant.wanted().method(), Method::GET | Method::HEAD);
         let why = match () {
             () if !reads => Some(Why::Method),
-            () if !route.stored || !body.is_end_stream() => Some(Why::Bypass),
-            () => validation::is_for_the_partner(&parts.headers).then_some(Why::Bypass),
+            () if !route.stored || has_body => Some(Why::Bypass),
+            () => validation::is_for_the_partner(head).then_some(Why::Bypass),
         };
+        let wishes = Wishes::of(head);
+        if why.is_some() && wishes.only_if_cached && reads {
+            return Err(Refusal::OnlyIfCached);
+        }
         let key = Key::named(grant.wanted(), route, &HeaderMap::new());
         let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::resource(&key) };
-        let mut asked = Asked {
+        let asked = Asked {
             route: grant.wanted().route(),
             forwards_authorization: forwards_authorization(route),
             method: grant.wanted().method().clone(),
@@ -129,18 +147,9 @@ impl<C: Dials> Gateway<C> {
             key,
             asker,
             head: HeaderMap::new(),
-            wishes: Wishes::of(&parts.headers),
+            wishes,
         };
-        if let Some(why) = why {
-            if asked.wishes.only_if_cached && reads {
-                return Err(Refusal::OnlyIfCached);
-            }
-            let sent = self.outbound(parts, body)?;
-            self.pay(trail, self.clock.tick())?;
-            return self.send_through(asked, why, sent, route.stored, trail).await;
-        }
-        asked.head = std::mem::take(&mut parts.headers);
-        self.from_memory(asked, now, trail).await
+        Ok((asked, why))
     }
 
     /// What is held, if it may be used; else the partner is asked.
@@ -183,7 +192,7 @@ impl<C: Dials> Gateway<C> {
         fallback: Fallback,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let alone = asked.method == Method::HEAD || asked.wishes.no_store || matches!(held, Held::Uncacheable);
+        let alone = asked.is_alone(&held);
         let old = match &held {
             Held::Fits(reply) => Some(Arc::clone(reply)),
             _ => None,

@@ -79,6 +79,8 @@ impl<C: Dials> Gateway<C> {
                 Err(Later::Woken) => deadline,
             };
             if now >= deadline {
+                // Who comes back does not wait behind itself.
+                drop(ticket);
                 return Err(Refusal::Busy { retry: self.budget.opens(now).since(now) });
             }
             let raised = async {
@@ -158,7 +160,7 @@ pub(super) fn dice() -> u32 {
     u32::from_le_bytes(dice)
 }
 
-fn closed(until: Tick, now: Tick, why: gate::Why) -> Refusal {
+pub(super) fn closed(until: Tick, now: Tick, why: gate::Why) -> Refusal {
     match why {
         gate::Why::Told | gate::Why::Failing => Refusal::Closed { retry: until.since(now) },
         gate::Why::Key => Fault::Key.into(),

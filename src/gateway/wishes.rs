@@ -1,24 +1,83 @@
-//! What does a request that brings directives get on the seven?
-//! Given what is held and the directives, hands back the answer (RFC 9111 §5.2.1): what costs no call is done for all.
+//! What does a request get on the seven, of what is held?
+//! Given that and its directives, hands back the [`Course`] and the answer (RFC 9111 §5.2.1): what costs no call is done for all.
 //! Never lets a caller spend the budget by wishing: only the scope `cache:refresh` forces a call, any other wish is clamped.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
 use http::request::Parts;
+use http::{HeaderMap, Response};
 
 use crate::access::Grant;
 use crate::cache::policy::Life;
 use crate::cache::standard::Detail;
 use crate::cache::standard::directives::{MOST_SECONDS, Wishes};
-use crate::cache::{Held, Key};
+use crate::cache::{Entry, Held, Key};
 use crate::clock::{Now, Tick};
 use crate::trail::Trail;
 
 use super::refusal::Refusal;
+use super::respond::asks::{Asks, Kinds};
 use super::respond::{Body, Came};
 use super::{Dials, Gateway};
+
+/// How something held comes where the partner fails.
+pub(super) const STALE_IF_ERROR: Came = Came::Stale(Detail::StaleIfError.word());
+
+/// What is done with what is held.
+#[derive(Debug, Clone)]
+pub(super) enum Course {
+    /// It is shown.
+    Show(Arc<Entry>, Came),
+    /// It is shown, and a new one is fetched behind.
+    Refresh(Arc<Entry>, Came),
+    /// The partner is asked about it first; it is shown if that fails and `on_error` says so.
+    Confirm {
+        /// It.
+        entry: Arc<Entry>,
+        /// Whether it may be shown when the partner fails.
+        on_error: bool,
+    },
+    /// Everybody asks the partner for themselves.
+    FetchAlone,
+    /// Everybody waits for one fetch.
+    FetchOnce,
+    /// Nothing, since the partner may not be asked.
+    Nothing,
+}
+
+/// The directives of a request; without `Cache-Control` it has none on the seven, whatever `Pragma` says.
+pub(super) fn wishes_of(headers: &HeaderMap, asks: Asks) -> Wishes {
+    if asks.has(Kinds::DIRECTIVES) { Wishes::of(headers) } else { Wishes::default() }
+}
+
+/// What is done with what is held for a request with these directives; `forces` is the right to make the partner be asked.
+pub(super) fn course(held: Held, wishes: &Wishes, forces: bool, now: Tick) -> Course {
+    if let Held::Fresh(entry) | Held::Stale(entry) = &held
+        && wants_fresher(&entry.life(), wishes, now)
+    {
+        let shown = Arc::clone(entry);
+        return match held {
+            _ if forces && !wishes.only_if_cached => Course::Confirm { entry: shown, on_error: false },
+            Held::Stale(_) => Course::Refresh(shown, Came::Clamped),
+            _ => Course::Show(shown, Came::Clamped),
+        };
+    }
+    match held {
+        Held::Fresh(entry) => Course::Show(entry, Came::Hit),
+        Held::Stale(entry) => Course::Refresh(entry, Came::Stale(Detail::StaleWhileRevalidate.word())),
+        // Within the windows that the route and the partner allow, the caller's patience spares a call.
+        Held::Expired { entry, on_error: true } if takes_stale(&entry.life(), wishes, now) => {
+            Course::Show(entry, Came::Stale(Detail::MaxStale.word()))
+        }
+        _ if wishes.only_if_cached => Course::Nothing,
+        // The partner failed over it just now.
+        Held::Expired { entry, on_error: true } if entry.is_resting(now) => Course::Show(entry, STALE_IF_ERROR),
+        Held::Expired { entry, on_error } => Course::Confirm { entry, on_error },
+        Held::Uncacheable => Course::FetchAlone,
+        Held::Absent => Course::FetchOnce,
+    }
+}
 
 impl<C: Dials> Gateway<C> {
     /// `no-store` changes nothing here: no word of the request is in what is stored.
@@ -27,36 +86,21 @@ impl<C: Dials> Gateway<C> {
         grant: &Grant,
         key: Key,
         held: Held,
-        parts: &mut Parts,
+        (parts, asks): (&mut Parts, Asks),
         now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let wishes = Wishes::of(&parts.headers);
-        if let Held::Fresh(entry) | Held::Stale(entry) = &held
-            && wants_fresher(&entry.life(), &wishes, now.tick)
-        {
-            if self.rules.may_refresh(grant.caller()) && !wishes.only_if_cached {
-                return self.confirm(grant, key, Arc::clone(entry), false, parts, trail).await;
-            }
-            if let Held::Stale(entry) = &held {
-                self.refresh_behind(grant, key, entry, parts, now);
-            }
-            return self.show(grant, Arc::clone(entry), Came::Clamped, parts, trail).await;
-        }
-        match held {
-            Held::Fresh(entry) => self.show(grant, entry, Came::Hit, parts, trail).await,
-            Held::Stale(entry) => {
+        let wishes = wishes_of(&parts.headers, asks);
+        match course(held, &wishes, self.rules.may_refresh(grant.caller()), now.tick) {
+            Course::Show(entry, came) => self.show_asked(grant, entry, came, (parts, asks), trail).await,
+            Course::Refresh(entry, came) => {
                 self.refresh_behind(grant, key, &entry, parts, now);
-                self.show(grant, entry, Came::Stale(Detail::StaleWhileRevalidate.word()), parts, trail).await
+                self.show_asked(grant, entry, came, (parts, asks), trail).await
             }
-            // Within the windows that the route and the partner allow, the caller's patience spares a call.
-            Held::Expired { entry, on_error: true } if takes_stale(&entry.life(), &wishes, now.tick) => {
-                self.show(grant, entry, Came::Stale(Detail::MaxStale.word()), parts, trail).await
-            }
-            _ if wishes.only_if_cached => Err(Refusal::OnlyIfCached),
-            Held::Expired { entry, on_error } => self.confirm(grant, key, entry, on_error, parts, trail).await,
-            Held::Uncacheable => self.fetch_alone(grant, key, parts, trail).await,
-            Held::Absent => self.fetch_once(grant, key, None, parts, trail).await,
+            Course::Confirm { entry, on_error } => self.confirm(grant, key, entry, on_error, parts, trail).await,
+            Course::FetchAlone => self.fetch_alone(grant, key, parts, trail).await,
+            Course::FetchOnce => self.fetch_once(grant, key, None, parts, trail).await,
+            Course::Nothing => Err(Refusal::OnlyIfCached),
         }
     }
 }

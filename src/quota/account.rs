@@ -46,11 +46,11 @@ impl Spent {
         self.by = Some(*limits);
     }
 
-    fn refuse(&mut self, limit: Limit, at: Tick) -> ComeBack {
-        if let Some(times) = self.refused.get_mut(limit as usize) {
+    fn refuse(&mut self, back: ComeBack) -> ComeBack {
+        if let Some(times) = self.refused.get_mut(back.limit as usize) {
             *times += 1;
         }
-        ComeBack { limit, at }
+        back
     }
 }
 
@@ -65,16 +65,26 @@ impl Account {
     pub(super) fn enter(&self, now: Tick) -> Result<(), ComeBack> {
         let mut spent = self.spent.lock();
         spent.count_by(&self.limits, now);
-        if self.limits.concurrent.is_some_and(|most| spent.under_way >= most) {
-            let at = self.next_request(&spent, now).max(now.plus(PLACE_FREE));
-            return Err(spent.refuse(Limit::Concurrent, at));
-        }
-        match spent.requests.admit(self.limits.requests, now) {
-            Ok(requests) => spent.requests = requests,
-            Err(back) => return Err(spent.refuse(Limit::Requests, back.at)),
-        }
+        spent.requests = self.entered(&spent, now).map_err(|back| spent.refuse(back))?;
         spent.under_way += 1;
         Ok(())
+    }
+
+    /// Whether one more request would be let in, and whether it could start a call then.
+    pub(super) fn foresee(&self, now: Tick) -> Result<Result<(), ComeBack>, ComeBack> {
+        let mut spent = self.spent.lock();
+        spent.count_by(&self.limits, now);
+        let then = Spent { requests: self.entered(&spent, now)?, ..*spent };
+        Ok(self.started(&then, now).map(drop))
+    }
+
+    fn entered(&self, spent: &Spent, now: Tick) -> Result<Arrivals, ComeBack> {
+        if self.limits.concurrent.is_some_and(|most| spent.under_way >= most) {
+            let at = self.next_request(spent, now).max(now.plus(PLACE_FREE));
+            return Err(ComeBack { limit: Limit::Concurrent, at });
+        }
+        let requests = spent.requests.admit(self.limits.requests, now);
+        requests.map_err(|back| ComeBack { limit: Limit::Requests, at: back.at })
     }
 
     /// One request less under way.
@@ -87,14 +97,13 @@ impl Account {
     pub(super) fn start(&self, now: Tick) -> Result<(), ComeBack> {
         let mut spent = self.spent.lock();
         spent.count_by(&self.limits, now);
-        match spent.upstream.admit(self.limits.upstream, now) {
-            Ok(upstream) => spent.upstream = upstream,
-            Err(back) => {
-                let at = self.next_request(&spent, now).max(back.at);
-                return Err(spent.refuse(Limit::Upstream, at));
-            }
-        }
+        spent.upstream = self.started(&spent, now).map_err(|back| spent.refuse(back))?;
         Ok(())
+    }
+
+    fn started(&self, spent: &Spent, now: Tick) -> Result<Arrivals, ComeBack> {
+        let upstream = spent.upstream.admit(self.limits.upstream, now);
+        upstream.map_err(|back| ComeBack { limit: Limit::Upstream, at: self.next_request(spent, now).max(back.at) })
     }
 
     /// When one more request would be let in: whoever is sent away for another reason need not come back before.

@@ -162,11 +162,16 @@ proptest! {
             if ends && !held.is_empty() {
                 drop(held.remove(0));
             }
-            match turns.admit_at(APP, at(now)) {
+            let foreseen = turns.account(APP).unwrap().foresee(at(now));
+            let came = turns.admit_at(APP, at(now));
+            prop_assert_eq!(foreseen.err(), came.as_ref().err().copied(), "asking has spent nothing");
+            match came {
                 Ok(turn) => {
                     admitted.push(now);
                     if calls {
-                        match turn.start(at(now)) {
+                        let may = turn.start(at(now));
+                        prop_assert_eq!(foreseen, Ok(may));
+                        match may {
                             Ok(()) => started.push(now),
                             Err(back) => {
                                 let soonest = at(started.last().copied().unwrap_or_default() + upstream_ms);

@@ -68,4 +68,8 @@ mod sockets;
 
 mod ambient;
 
+mod explain;
+
+mod deploy;
+
 mod house;

@@ -115,6 +115,11 @@ impl Reply {
             && self.rest.compare_exchange(held, until.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// Whether somebody has that right, or the partner failed over it just now.
+    pub fn is_resting(&self, now: Tick) -> bool {
+        now.as_nanos() < self.rest.load(Ordering::Relaxed)
+    }
+
     /// The partner failed over it: no refresh is tried before then.
     pub fn rest_until(&self, until: Tick) {
         self.rest.store(until.as_nanos(), Ordering::Relaxed);

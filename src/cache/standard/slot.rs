@@ -68,17 +68,7 @@ pub enum Held {
 impl Store {
     /// What is held for the request that would go out with this head?
     pub fn select(&self, key: &Key, sent: &HeaderMap, now: Now) -> Held {
-        match self.slots.get(key) {
-            Some(Slot::Variants(variants)) => {
-                match variants.replies.iter().find(|reply| reply.selection().fits(sent)) {
-                    Some(reply) => Held::Fits(Arc::clone(reply)),
-                    None if variants.unstored_until.is_some_and(|until| now.tick < until) => Held::Uncacheable,
-                    None if variants.replies.is_empty() => Held::Absent,
-                    None => Held::Others(variants.replies.clone()),
-                }
-            }
-            _ => Held::Absent,
-        }
+        selected(self.slots.get(key).as_ref(), sent, now)
     }
 
     /// Keeps a reply to the request `sent`, asked for at `asked`, beside the other variants; `false` if its resource was
@@ -142,5 +132,16 @@ impl Store {
         let _ = self.slots.entry_by_ref(key).and_compute_with(|_| {
             Op::Put(Slot::Variants(Arc::new(Variants { changed: Some(now), ..Variants::default() })))
         });
+    }
+}
+
+/// What of a slot fits the request that would go out with this head.
+pub(in crate::cache) fn selected(slot: Option<&Slot>, sent: &HeaderMap, now: Now) -> Held {
+    let Some(Slot::Variants(variants)) = slot else { return Held::Absent };
+    match variants.replies.iter().find(|reply| reply.selection().fits(sent)) {
+        Some(reply) => Held::Fits(Arc::clone(reply)),
+        None if variants.unstored_until.is_some_and(|until| now.tick < until) => Held::Uncacheable,
+        None if variants.replies.is_empty() => Held::Absent,
+        None => Held::Others(variants.replies.clone()),
     }
 }

@@ -105,7 +105,12 @@ fn place(head: &mut HeaderMap, range: &str) {
 }
 
 fn note(trail: &mut Trail, told: &Told) {
-    trail.outcome = match told.forwarded {
+    (trail.outcome, trail.cause) = words(told);
+}
+
+/// How it came, for the log.
+pub(super) fn words(told: &Told) -> (Outcome, &'static str) {
+    let outcome = match told.forwarded {
         None if told.detail.is_some() => Outcome::Stale,
         None => Outcome::Hit,
         Some(_) if told.collapsed => Outcome::Collapsed,
@@ -113,5 +118,5 @@ fn note(trail: &mut Trail, told: &Told) {
         Some((_, Some(StatusCode::NOT_MODIFIED))) if told.stored => Outcome::Revalidated,
         Some(_) => Outcome::Miss,
     };
-    trail.cause = told.detail.map_or("", crate::cache::standard::Detail::word);
+    (outcome, told.detail.map_or("", crate::cache::standard::Detail::word))
 }

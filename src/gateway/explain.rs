@@ -1,0 +1,172 @@
+//! What would happen to a request now, and why?
+//! Given one, walks the path by the same rooms as [`Gateway::serve`], and hands back what each of them would say.
+//! Never does any of it: nothing is counted, spent, started or kept longer, and no token has been used.
+
+mod ahead;
+
+mod document;
+
+mod list;
+
+mod state;
+
+mod verdict;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Uri};
+
+use crate::access::{Decision, Grant};
+use crate::budget::Prospect;
+use crate::cache::Key;
+use crate::cache::glimpse::Glimpse;
+use crate::cache::key::target_of;
+use crate::clock::Now;
+use crate::quota::{ComeBack, Told};
+use crate::route::{Mode, RouteIndex, Target};
+use crate::secret::Secret;
+use crate::token::{Caller, Unidentified};
+
+use super::refusal::Refusal;
+use super::{Dials, Gateway};
+
+pub use state::{State, Stored};
+pub(super) use verdict::Ages;
+pub use verdict::{Call, Verdict};
+
+/// A request that nobody has sent.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Its method.
+    pub method: Method,
+    /// Its target.
+    pub target: Uri,
+    /// Its headers, without credentials.
+    pub headers: HeaderMap,
+    /// Whose it is.
+    pub who: Who,
+}
+
+/// Whose request it is.
+#[derive(Debug)]
+pub enum Who {
+    /// Somebody's without a token.
+    Nobody,
+    /// Whoever the token stands for.
+    Token(Secret),
+    /// A caller's, with all that its policy allows.
+    Caller(String),
+}
+
+/// What the rooms would say. What is not reached, or not there, is `None`.
+#[derive(Debug)]
+pub struct Explained {
+    /// The target as the partner is asked for it.
+    pub asked_as: Option<String>,
+    /// The route.
+    pub route: Option<RouteIndex>,
+    /// The caller.
+    pub caller: Option<Arc<Caller>>,
+    /// How it stands, if it has limits.
+    pub limits: Option<Told>,
+    /// Its right to the resource.
+    pub grant: Option<Grant>,
+    /// What is held, where the route holds anything.
+    pub stored: Option<Stored>,
+    /// Whether somebody fetches it.
+    pub flight: Option<bool>,
+    /// What a call would be told.
+    pub partner: Prospect,
+    /// What would happen.
+    pub verdict: Verdict,
+}
+
+/// What is known of a request before its caller is.
+struct Place {
+    route: Option<RouteIndex>,
+    asked_as: Option<String>,
+    glimpse: Option<Glimpse>,
+}
+
+/// What is found out on the way.
+#[derive(Default)]
+struct Found {
+    route: Option<RouteIndex>,
+    caller: Option<Arc<Caller>>,
+    grant: Option<Grant>,
+    flight: Option<bool>,
+}
+
+/// Whether its caller could start a call.
+type May = Result<(), ComeBack>;
+
+impl<C: Dials> Gateway<C> {
+    /// Explains one request. Looks at every key there is, so not for a worker.
+    pub fn explain(&self, wanted: &Wanted) -> Explained {
+        let now = self.clock.now();
+        let partner = self.budget.foresee(now.tick);
+        let place = self.place(wanted);
+        let mut found = Found::default();
+        let verdict = self.foresee(wanted, &place, now, &mut found);
+        let stored = place.glimpse.as_ref().map(|glimpse| Stored::of(glimpse, &wanted.headers, now));
+        let flight = place.glimpse.as_ref().map(|glimpse| self.flights.has(glimpse.key()));
+        Explained {
+            asked_as: place.asked_as,
+            route: place.route,
+            limits: found.caller.as_ref().and_then(|caller| self.turns.tell(caller, || now.tick)),
+            caller: found.caller,
+            grant: found.grant,
+            stored,
+            flight: found.flight.or(flight),
+            partner,
+            verdict: verdict.unwrap_or_else(|refusal| Verdict::refused(&refusal)),
+        }
+    }
+
+    /// Where it leads, whoever asks.
+    fn place(&self, wanted: &Wanted) -> Place {
+        let mut place = Place { route: None, asked_as: None, glimpse: None };
+        let Ok(target) = Target::parse(&wanted.target) else { return place };
+        let Ok(found) = self.routes.find(&wanted.method, &target) else { return place };
+        let Some(route) = self.routes.at(found.route()) else { return place };
+        place.route = Some(found.route());
+        place.asked_as = Some(target_of(found.resource(), route));
+        let none = HeaderMap::new();
+        let forwarded = if route.mode == Mode::Api { &wanted.headers } else { &none };
+        place.glimpse = route.stored.then(|| self.store.glimpse(Key::named(&found, route, forwarded)));
+        place
+    }
+
+    /// The path, line by line as in [`Gateway::answer`].
+    fn foresee(&self, wanted: &Wanted, place: &Place, now: Now, found: &mut Found) -> Result<Verdict, Refusal> {
+        let target = Target::parse(&wanted.target)?;
+        let caller = Arc::new(self.recognise(&wanted.who, now)?);
+        found.caller = Some(Arc::clone(&caller));
+        let may = self.turns.foresee(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?;
+        let grant = match self.resolve(caller, &target, &wanted.method, &mut found.route)? {
+            Decision::Granted(grant) => grant,
+            Decision::Needs(question) => match self.settled(*question, wanted, may, now)? {
+                Ok(grant) => grant,
+                Err(verdict) => return Ok(verdict),
+            },
+        };
+        let grant = found.grant.insert(grant);
+        let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
+        match route.mode {
+            Mode::Api => self.foresee_document(grant, route, (wanted, place.glimpse.as_ref()), may, now),
+            Mode::Standard { .. } => {
+                let (verdict, flight) = self.foresee_standard(grant, (wanted, place.glimpse.as_ref()), may, now)?;
+                found.flight = flight;
+                Ok(verdict)
+            }
+        }
+    }
+
+    fn recognise(&self, who: &Who, now: Now) -> Result<Caller, Unidentified> {
+        match who {
+            Who::Nobody => Err(Unidentified::Missing),
+            Who::Token(token) => self.tokens.weigh(token.reveal().trim().as_bytes(), now),
+            Who::Caller(name) => self.tokens.in_full(name).ok_or(Unidentified::UnknownCaller),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What stands before one more call to the partner?
+//! Given whether its caller may start one, hands back how it would begin, or why not.
+//! Never spends anything.
+
+use crate::budget::Prospect;
+use crate::clock::Tick;
+
+use super::super::fetch::FULL;
+use super::super::refusal::{Fault, Refusal};
+use super::super::turn::closed;
+use super::super::{Dials, Gateway};
+use super::May;
+
+impl<C: Dials> Gateway<C> {
+    /// In the order in which a flight is paid for, finds a place, and gets its permit.
+    pub(in crate::gateway) fn may_call(&self, may: May, full: bool, now: Tick) -> Result<Prospect, Refusal> {
+        may.map_err(|back| Refusal::limited(back, now))?;
+        if full {
+            return Err(FULL);
+        }
+        let end = now.plus(self.budget.max_wait().min(self.settings.flight_timeout));
+        let ahead = self.budget.foresee(now);
+        match ahead {
+            Prospect::Closed { until, why } => return Err(closed(until, now, why)),
+            Prospect::Waits { until: Some(at) } if at > end => {
+                return Err(Refusal::Busy { retry: self.budget.opens(end).since(end) });
+            }
+            Prospect::Waits { .. } | Prospect::Call { .. } => {}
+        }
+        match self.upstream.credential().show() {
+            Some(_) => Ok(ahead),
+            None => Err(Fault::Key.into()),
+        }
+    }
+}
