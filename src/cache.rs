@@ -6,6 +6,8 @@ pub mod key;
 
 pub mod policy;
 
+pub mod hub;
+
 pub mod face;
 
 pub mod entry;
