@@ -11,5 +11,5 @@ mod life;
 mod memory;
 
 pub use authority::{authority, opened};
-pub use house::{House, Table, build, join, ring, table, tokens};
+pub use house::{House, Table, build, join, partner_dialer, ring, table, tokens};
 pub use life::{Ended, Serving, serve, until_signal};

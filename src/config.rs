@@ -4,6 +4,7 @@
 
 mod callers;
 mod check;
+mod credential;
 mod doors;
 mod fault;
 mod forecast;
@@ -24,11 +25,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use self::callers::{Caller, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
+pub use self::credential::{ApiKey, Credential, Exchange};
 pub use self::doors::{Admin, Health, Listener, Server, Tls};
 pub use self::fault::{Fault, Faults, Origin, Warning};
 pub use self::forecast::Forecast;
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};
-pub use self::partner::{ApiKey, Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
+pub use self::partner::{Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
 pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
 pub use self::words::time;
 

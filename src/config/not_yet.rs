@@ -5,7 +5,6 @@
 use super::Config;
 use super::inside::Telemetry;
 use super::notes::Notes;
-use super::partner::UpstreamKind;
 
 const NO_EFFECT: &str = "has no effect in this version";
 
@@ -19,8 +18,6 @@ pub(super) fn refuse(config: &Config, notes: &Notes) {
     for (index, listener) in config.listeners.iter().enumerate() {
         no(listener.tls.is_some(), format!("listeners[{index}].tls"), "TLS on a listener");
     }
-    let upstream = &config.upstream;
-    no(upstream.kind == UpstreamKind::Hub, "upstream.kind".to_owned(), "a hub as upstream");
 }
 
 /// Settings that are understood, and change nothing.

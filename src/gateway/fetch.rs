@@ -13,7 +13,7 @@ use crate::access::Grant;
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause, Permit};
 use crate::cache::policy::{self, NotStored, Stage};
-use crate::cache::{self, Entry, Held, Key};
+use crate::cache::{self, Entry, Held, Key, hub};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
@@ -233,13 +233,9 @@ impl<C: Dials> Gateway<C> {
             return self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await;
         }
         match self.fetch_once(grant, key, Some(Arc::clone(&entry)), parts, trail).await {
-            Err(
-                Refusal::Partner(_)
-                | Refusal::Busy { .. }
-                | Refusal::Closed { .. }
-                | Refusal::Deadline
-                | Refusal::Limited { .. },
-            ) if on_error => self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await,
+            Err(refusal) if on_error && refusal.allows_stale() => {
+                self.show(grant, entry, Came::Stale("stale-if-error"), parts, trail).await
+            }
             other => other,
         }
     }
@@ -291,6 +287,7 @@ impl<C: Dials> Gateway<C> {
                 wish.headers.extend(parts.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
             }
         }
+        wish.via = self.upstream.way_of(&parts.headers);
         let held_at = self.clock.tick();
         // It may have been purged since it was looked up.
         let held = held.and(key.as_ref()).and_then(|key| self.store.held(key));
@@ -343,12 +340,13 @@ impl<C: Dials> Gateway<C> {
         let (mut attempt, mut keys) = (0, 1);
         loop {
             let asked = self.clock.tick();
+            let shown = self.shown(&mut permit, deadline).await?;
             self.ledger.counts.call(plan.route, cause);
-            let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
             let fetched = self.upstream.ask(&permit, &shown, &plan.wish, deadline).await;
-            if fetched.as_ref().is_ok_and(|fetched| fetched.status == StatusCode::UNAUTHORIZED) {
-                if !self.key_refused(&mut permit, shown).await || keys >= MOST_KEYS {
-                    return Err(Fault::Key.into());
+            let said = fetched.as_ref().ok().and_then(|fetched| self.upstream.said(fetched.status, &fetched.head));
+            if let Some(said) = said.filter(|said| said.is_of_the_token()) {
+                if !self.key_refused(&mut permit, shown, said).await || keys >= MOST_KEYS {
+                    return Err(self.key_fault().into());
                 }
                 drop(permit);
                 permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await?;
@@ -367,7 +365,9 @@ impl<C: Dials> Gateway<C> {
             let pause = match &refusal {
                 // Nothing was sent, so nothing is lost by trying at once.
                 Refusal::Partner(Fault::Failed(Failed::Connect)) => Duration::ZERO,
-                Refusal::Partner(Fault::Failed(Failed::Broken) | Fault::Status) => self.backoff(attempt),
+                Refusal::Partner(Fault::Failed(Failed::Broken)) => self.backoff(attempt),
+                // A hub has tried again already.
+                Refusal::Partner(Fault::Status) if !self.upstream.is_hub() => self.backoff(attempt),
                 _ => return Err(refusal),
             };
             if attempt >= self.settings.retries || self.clock.tick().plus(pause) >= deadline {
@@ -406,12 +406,14 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::Closed { retry: until.since(now.tick) });
         }
         let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
+        self.withheld(status, &head, plan.key.as_ref())?;
+        let of_whom = if self.upstream.is_hub() { hub::judge } else { policy::judge };
         let judge = |status| match plan.key {
-            Some(_) => policy::judge(&route.terms, status, &head, asked, came),
+            Some(_) => of_whom(&route.terms, status, &head, asked, came),
             None => Err(NotStored::Route),
         };
         let entry = match (status, &plan.held) {
-            (StatusCode::UNAUTHORIZED, _) => return Err(Fault::Key.into()),
+            (StatusCode::UNAUTHORIZED, _) => return Err(self.key_fault().into()),
             (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
                 Ok(life) => held.freshened(&head, life),
                 Err(why) => Entry::new(held.status(), &head, &held.body(), Err(why)),
@@ -424,6 +426,11 @@ impl<C: Dials> Gateway<C> {
             (status, None) => Entry::new(status, &head, &body, judge(status)),
         };
         let entry = Arc::new(entry.that_came(came));
+        // The hub is stale itself and sees to a new one; it gains nothing from being asked at once by all who come.
+        let life = entry.life();
+        if self.upstream.is_hub() && !life.ask_first && matches!(life.stage(now.tick), Stage::Stale | Stage::OnError) {
+            entry.rest_until(now.tick.plus(REST));
+        }
         // A confirmation is as old as what it confirms.
         let as_of = if status == StatusCode::NOT_MODIFIED { plan.held_at } else { asked };
         let stored = match (entry.not_stored(), plan.key.clone()) {
@@ -431,11 +438,13 @@ impl<C: Dials> Gateway<C> {
             (None, Some(key)) => self.store.keep(key, Arc::clone(&entry), as_of),
             (Some(why), _) if !why.is_the_partners_will() => Err(why),
             (Some(why), Some(key)) => {
-                tracing::warn!(
-                    route = route.name,
-                    reason = why.word(),
-                    "the partner forbids storing; `override = true` on the route would store it"
-                );
+                if !self.upstream.is_hub() {
+                    tracing::warn!(
+                        route = route.name,
+                        reason = why.word(),
+                        "the partner forbids storing; `override = true` on the route would store it"
+                    );
+                }
                 self.store.remember_uncacheable(key, now, as_of);
                 Err(why)
             }

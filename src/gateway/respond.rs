@@ -29,7 +29,7 @@ use smallvec::SmallVec;
 use crate::access::Denied;
 use crate::cache::entry::Tag;
 use crate::cache::standard::Detail;
-use crate::cache::{Coding, Entry};
+use crate::cache::{Coding, Entry, hub};
 use crate::token::Unidentified;
 use crate::trail::RequestId;
 
@@ -177,7 +177,11 @@ impl Signature {
         let mut headers = self.frame.clone();
         let values = [
             HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")),
-            cache_control(entry.not_stored().is_some() || entry.life().ask_first, seconds),
+            match entry.not_stored() {
+                // What the partner keeps from us is kept from the caches of our callers, another gateway's included.
+                Some(why) if why.is_the_partners_will() => HeaderValue::from_static("no-store"),
+                why => cache_control(why.is_some() || entry.life().ask_first, seconds),
+            },
             number(age.as_secs()),
             self.status_of(&entry, age, came, full),
             HeaderValue::from_bytes(id.as_bytes()).unwrap_or(HeaderValue::from_static("-")),
@@ -190,6 +194,10 @@ impl Signature {
         headers.values_mut().zip(values.into_iter().chain(date)).for_each(|(place, value)| *place = value);
         if undated {
             headers.remove(DATE);
+        }
+        // Only a gateway reads it, and one says `Via`.
+        if asks.has(Kinds::VIA) && entry.not_stored().is_none() {
+            headers.extend(hub::told(&entry.life()).map(|windows| (hub::WINDOWS, windows)));
         }
         if full {
             headers.extend(entry.kept());

@@ -69,21 +69,13 @@ pub struct Failure {
 
 impl Failure {
     fn of(refusal: Refusal) -> Self {
-        let heard = matches!(refusal, Refusal::Partner(Fault::Status | Fault::Key | Fault::Unasked));
+        let heard = matches!(refusal, Refusal::Partner(Fault::Status | Fault::Key | Fault::Token | Fault::Unasked));
         Self { refusal, unreached: !heard }
     }
 
     /// Whether something stale may stand in for the answer.
     fn allows(&self, fallback: Fallback) -> bool {
-        let lost = matches!(
-            self.refusal,
-            Refusal::Partner(_)
-                | Refusal::Busy { .. }
-                | Refusal::Closed { .. }
-                | Refusal::Limited { .. }
-                | Refusal::Deadline
-        );
-        lost && if self.unreached { fallback.unreached } else { fallback.error }
+        self.refusal.allows_stale() && if self.unreached { fallback.unreached } else { fallback.error }
     }
 }
 

@@ -29,11 +29,12 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         deadline: Tick,
     ) -> Result<Response<Incoming>, Failed> {
         *request.uri_mut() = self.uri(target);
-        request.headers_mut().insert(KEY, shown.value().clone());
+        self.prove(request.headers_mut(), shown);
         request.headers_mut().append(VIA, self.via.clone());
         let mut answer = self.clock.until(deadline, self.send(request)).await.unwrap_or(Err(Failed::Timeout))?;
         // A partner that echoes what it was sent would hand our key out.
         answer.headers_mut().remove(KEY);
+        answer.headers_mut().remove(AUTHORIZATION);
         Ok(answer)
     }
 }
