@@ -76,14 +76,15 @@ fn blocks(page: &str) -> Vec<Block> {
 /// The folder in which the page is tried, with ports that nothing else uses.
 struct Place {
     folder: tempfile::TempDir,
-    ports: [(&'static str, String); 4],
+    ports: [(&'static str, String); 6],
     background: Vec<Child>,
 }
 
 impl Place {
     fn new() -> Self {
         // Held together, so that no port is given out twice.
-        let free = ["9534", "8080", "9536", "9535"].map(|usual| (usual, TcpListener::bind("127.0.0.1:0").unwrap()));
+        let free = ["9534", "8080", "9536", "9535", "8081", "9537"]
+            .map(|usual| (usual, TcpListener::bind("127.0.0.1:0").unwrap()));
         let ports = free.map(|(usual, socket)| (usual, socket.local_addr().unwrap().port().to_string()));
         let folder = tempfile::tempdir().unwrap();
         let place = Self { folder, ports, background: Vec::new() };
@@ -182,7 +183,7 @@ fn every_shell_block_does_what_the_page_says() {
         match meant {
             Meant::Run(shows) => place.run(&text, shows.as_deref()),
             Meant::Background(until) => place.start(&text, &until),
-            Meant::File(name) => std::fs::write(place.path().join(name), &text).unwrap(),
+            Meant::File(name) => std::fs::write(place.path().join(name), place.moved(&text)).unwrap(),
             Meant::Ci | Meant::NotRun => continue,
         }
         ran += 1;

@@ -62,3 +62,7 @@ mod quota;
 mod ambient;
 
 mod house;
+
+mod hub;
+
+mod egress;

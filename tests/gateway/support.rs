@@ -8,6 +8,8 @@ mod gateway;
 
 mod issuer;
 
+mod proxy;
+
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) use gateway::{Gateway, Program, Setup, encoded, free_port, program, signal};
 pub(crate) use issuer::{Issuer, unix};
 pub(crate) use partner::{Gate, Partner, Reply};
+pub(crate) use proxy::{Proxy, Says};
 pub(crate) use wire::{Answer, Caller, ask, ask_as, ask_at, request};
 
 /// Every scope a caller can read with.
