@@ -195,6 +195,11 @@ impl Store {
         }
     }
 
+    /// Whether anything is held under this key, in whatever mode.
+    pub fn holds(&self, key: &Key) -> bool {
+        self.slots.contains_key(key)
+    }
+
     /// The bound of all entries together.
     pub fn max_bytes(&self) -> u64 {
         self.slots.policy().max_capacity().unwrap_or(u64::MAX)

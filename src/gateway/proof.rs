@@ -50,8 +50,9 @@ impl<C: Dials> Gateway<C> {
         // The files are read again: not on a worker.
         let refused = tokio::task::spawn_blocking(move || credential.refused(&old)).await;
         let Refused { another, was_current } = refused.unwrap_or(Refused { another: false, was_current: true });
-        // One whose time is over was good until then; of any other what it brought goes at once.
-        if was_current && said != Said::Expired {
+        // A token whose time is over was good until then, and an exchange brings one for the same right. Whatever a token brought
+        // that was taken back goes at once, and so it does where a file holds another now.
+        if was_current && (said != Said::Expired || another) {
             self.forget_the_hubs();
         }
         let another = another || self.upstream.renew(Some(&shown)).await.is_ok();
@@ -90,7 +91,7 @@ impl<C: Dials> Gateway<C> {
     pub(super) fn withheld(&self, status: StatusCode, head: &HeaderMap, key: Option<&Key>) -> Result<(), Refusal> {
         match self.upstream.said(status, head) {
             Some(Said::Beyond) => {
-                if let Some(key) = key {
+                if let Some(key) = key.filter(|key| self.store.holds(key)) {
                     self.store.purge(&Which::Resource(key.clone()), How::Hard, true, self.clock.now());
                 }
                 Err(Refusal::HubRights)

@@ -173,15 +173,10 @@ impl Signature {
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = entry.status();
-        let seconds = entry.life().lifetime.as_secs();
         let mut headers = self.frame.clone();
         let values = [
             HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")),
-            match entry.not_stored() {
-                // What the partner keeps from us is kept from the caches of our callers, another gateway's included.
-                Some(why) if why.is_the_partners_will() => HeaderValue::from_static("no-store"),
-                why => cache_control(why.is_some() || entry.life().ask_first, seconds),
-            },
+            cache_control(&entry),
             number(age.as_secs()),
             self.status_of(&entry, age, came, full),
             HeaderValue::from_bytes(id.as_bytes()).unwrap_or(HeaderValue::from_static("-")),
@@ -425,12 +420,16 @@ pub fn accepts_json(asked: &HeaderMap) -> bool {
     best.is_some_and(|(_, taken)| taken)
 }
 
-fn cache_control(ask_first: bool, seconds: u64) -> HeaderValue {
-    if ask_first {
-        return HeaderValue::from_static("private, no-cache");
+fn cache_control(entry: &Entry) -> HeaderValue {
+    match entry.not_stored() {
+        // What the partner keeps from us is kept from the caches of our callers, another gateway's included.
+        Some(why) if why.is_the_partners_will() => return HeaderValue::from_static("no-store"),
+        Some(_) => return HeaderValue::from_static("private, no-cache"),
+        None if entry.life().ask_first => return HeaderValue::from_static("private, no-cache"),
+        None => {}
     }
     let mut text: SmallVec<[u8; 40]> = SmallVec::from_slice(b"private, max-age=");
-    text.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
+    text.extend_from_slice(itoa::Buffer::new().format(entry.life().lifetime.as_secs()).as_bytes());
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("private, no-cache"))
 }
 
