@@ -14,6 +14,9 @@
 //! - *A revocation moves an epoch.* A remembered token is as good as its epoch: one atomic load on the hit path, and every
 //!   request sent after a revocation's answer is judged anew. The ledger answers once the flush is done, in batches of one
 //!   thread. Refused: lifetimes of a cache of rights, within which a revoked token goes on.
+//! - *A sidecar's answers age with its hub's.* It counts the hub's `Age` against the hub's times, so that no hop adds to a life,
+//!   and a token that is taken back takes with it what it brought. Refused: the hub's stale windows in `Cache-Control`, where
+//!   every cache of every caller would use them.
 //! - *Flights run in their own tasks.* A caller that hangs up changes nothing for those who wait with it.
 
 // ground: what every room may stand on
