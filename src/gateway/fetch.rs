@@ -90,6 +90,11 @@ fn entry_of(landed: Option<Landed>) -> Result<Arc<Entry>, Refusal> {
     }
 }
 
+/// Whether the hub found that the request had been there: a word about the one who started the flight, and no other.
+fn is_a_loop(landed: Option<&Landed>) -> bool {
+    matches!(landed, Some(Landed::Refused(Refusal::Loop)))
+}
+
 impl<C: Dials> Gateway<C> {
     /// Nothing usable is held: one flight for everybody who asks.
     pub(super) async fn fetch_once(
@@ -106,12 +111,15 @@ impl<C: Dials> Gateway<C> {
             Some(Stage::Fresh | Stage::Stale) => "request",
             Some(Stage::OnError | Stage::Over) => "stale",
         };
-        let (pending, collapsed) = match self.board(grant, key, held, parts, trail)? {
+        let (pending, collapsed) = match self.board(grant, key.clone(), held, parts, trail)? {
             Boarded::Held(entry) => return self.show(grant, entry, Came::Hit, parts, trail).await,
             Boarded::Waits(pending, collapsed) => (pending, collapsed),
         };
         let deadline = trail.began.plus(self.settings.request_timeout);
         let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
+        if collapsed && is_a_loop(landed.as_ref()) {
+            return self.fetch_alone(grant, key, parts, trail).await;
+        }
         self.show_landed(grant, landed, (why, collapsed), parts, trail).await
     }
 
@@ -124,12 +132,16 @@ impl<C: Dials> Gateway<C> {
         parts: &Parts,
         trail: &Trail,
     ) -> Result<Arc<Entry>, Refusal> {
-        let pending = match self.board(grant, key, held, parts, trail)? {
+        let (pending, collapsed) = match self.board(grant, key.clone(), held, parts, trail)? {
             Boarded::Held(entry) => return Ok(entry),
-            Boarded::Waits(pending, _) => pending,
+            Boarded::Waits(pending, collapsed) => (pending, collapsed),
         };
         let deadline = trail.began.plus(self.settings.request_timeout);
-        entry_of(self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?)
+        let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
+        match collapsed && is_a_loop(landed.as_ref()) {
+            true => self.land_alone(grant, Some(key), parts, trail).await,
+            false => entry_of(landed),
+        }
     }
 
     /// Takes a place in the flight for this key, and starts it if there is none: joining is free, starting is paid for.
@@ -287,7 +299,8 @@ impl<C: Dials> Gateway<C> {
                 wish.headers.extend(parts.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
             }
         }
-        wish.via = self.upstream.way_of(&parts.headers);
+        // A refresh is nobody's, so it begins a way of its own.
+        wish.via = (cause != Cause::Refresh).then(|| self.upstream.way_of(&parts.headers)).flatten();
         let held_at = self.clock.tick();
         // It may have been purged since it was looked up.
         let held = held.and(key.as_ref()).and_then(|key| self.store.held(key));

@@ -97,6 +97,8 @@ impl<C: Dials> Gateway<C> {
     /// alone, if it said so.
     pub(super) fn report(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>) -> Option<Tick> {
         match answer {
+            // That a request had been there is its caller's doing, and no failure of the hub's.
+            Ok((StatusCode::LOOP_DETECTED, _)) if self.upstream.is_hub() => self.report_any(permit, shown, answer),
             Ok((status, _)) if status.is_server_error() => self.report_as(permit, shown, answer, Verdict::Failed),
             _ => self.report_as(permit, shown, answer, Verdict::Answered),
         }

@@ -11,6 +11,9 @@ pub const RIGHTS: &str = "hub-rights";
 /// More gateways in a row are a mistake.
 const MOST_HOPS: usize = 8;
 
+/// As is a way that takes so many bytes to tell: it goes on with each call.
+const LONGEST_WAY: usize = 1 << 10;
+
 /// What is about us in its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
@@ -58,8 +61,9 @@ fn hands_on(head: &HeaderMap) -> bool {
 /// Whether a request has been at the gateway of this name, or at too many (RFC 9110 §7.6.3).
 pub fn has_been(name: &str, head: &HeaderMap) -> bool {
     let hops = head.get_all(VIA).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    let long = head.get_all(VIA).iter().map(HeaderValue::len).sum::<usize>() > LONGEST_WAY;
     let mut many = 0;
-    hops.into_iter().any(|hop| {
+    long || hops.into_iter().any(|hop| {
         many += 1;
         // A protocol, a name, maybe a comment.
         let by = hop.trim_ascii().split(u8::is_ascii_whitespace).filter(|part| !part.is_empty()).nth(1);
@@ -128,6 +132,9 @@ mod tests {
         ] {
             assert_eq!(has_been("gw", &head(VIA, way)), been, "{way:?}");
         }
+        let long =
+            HeaderMap::from_iter([(VIA, HeaderValue::try_from(format!("1.1 a ({})", "x".repeat(1024))).unwrap())]);
+        assert!(has_been("gw", &long));
     }
 
     #[test]

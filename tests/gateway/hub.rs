@@ -390,6 +390,22 @@ fn a_hub_that_gives_no_token_is_not_asked_again_and_again() {
     wait_for("the good one", || (sidecar.read(&token, &client(1)).status == 200).then_some(()));
 }
 
+/// Via is whatever a caller sends: that the hub then sees a loop must be that caller's alone.
+#[test]
+fn a_caller_that_pretends_to_come_from_the_hub_harms_no_other() {
+    let partner = scripted();
+    let hub = Setup::before(&partner).start();
+    let (sidecar, token) = behind(&hub, |setup| setup.set("upstream.breaker.failures", 3));
+    let bearer = format!("Bearer {token}");
+    for nth in 1..6 {
+        let answer = sidecar.get(&client(nth), &[("authorization", &bearer), ("via", "1.1 gw")]);
+        assert_eq!(slug(&answer), (508, "loop".to_owned()));
+    }
+    for nth in 1..7 {
+        sidecar.gives(&token, &client(nth));
+    }
+}
+
 #[test]
 fn two_gateways_that_point_at_each_other_end_a_request_at_once() {
     let partner = scripted();
