@@ -6,6 +6,8 @@ pub mod key;
 
 pub mod policy;
 
+pub mod hub;
+
 pub mod face;
 
 pub mod entry;
@@ -189,6 +191,11 @@ impl Store {
             Some(Slot::Entry(entry)) => Some(entry),
             _ => None,
         }
+    }
+
+    /// Whether anything is held under this key, in whatever mode.
+    pub fn holds(&self, key: &Key) -> bool {
+        self.slots.contains_key(key)
     }
 
     /// The bound of all entries together.

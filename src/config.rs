@@ -4,6 +4,7 @@
 
 mod callers;
 mod check;
+mod credential;
 mod doors;
 mod fault;
 mod forecast;
@@ -25,11 +26,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use self::callers::{Caller, LONGEST_WITHOUT_STATE, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
+pub use self::credential::{ApiKey, Credential, Exchange};
 pub use self::doors::{Admin, Health, Listener, Server};
 pub use self::fault::{Fault, Faults, Origin, Warning};
 pub use self::forecast::Forecast;
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};
-pub use self::partner::{ApiKey, Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
+pub use self::partner::{Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
 pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
 pub use self::tls::Tls;
 pub use self::words::time;
@@ -184,7 +186,6 @@ fn read(given: Given) -> Result<(Config, Vec<Fault>, BTreeSet<String>), Faults> 
     let mut config = Config::read(Table::new(&notes, String::new(), tree.values));
     if notes.is_whole() {
         check::all(&config, &notes);
-        not_yet::refuse(&config, &notes);
         not_yet::warn(&config, &notes);
     }
     let (faults, warnings, known) = notes.close();

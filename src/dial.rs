@@ -6,6 +6,10 @@ pub mod once;
 
 pub mod pinned;
 
+pub mod proxy;
+
+pub mod turnover;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Uri;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper_rustls::MaybeHttpsStream;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -24,10 +28,12 @@ use tokio::net::TcpStream;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
 
+use proxy::{NoAuth, Proxy};
+
 /// What a request carries out: mostly nothing, or a caller's body as it comes.
 pub type OutBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The connector of a real partner: one deadline over name, TCP and TLS.
+/// The connector of a real partner: one deadline over name, TCP, a proxy's tunnel, and TLS.
 pub type Dialer = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, tower::BoxError>;
 
 /// Why no connection could ever be made.
@@ -39,13 +45,31 @@ pub enum DialError {
     /// rustls refuses the settings.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// What is shown to the proxy cannot be had.
+    #[error(transparent)]
+    Proxy(#[from] NoAuth),
 }
 
 /// A connector to any origin, trusting `ca_file` alone if it is given, else the machine's roots, else the web's.
+/// With a proxy it goes through that alone; what the environment says of proxies is not looked at.
 ///
 /// # Errors
 /// [`DialError`].
-pub fn dialer(ca_file: Option<&Path>, connect_timeout: Duration) -> Result<Dialer, DialError> {
+pub fn dialer(ca_file: Option<&Path>, connect_timeout: Duration, proxy: Option<&Proxy>) -> Result<Dialer, DialError> {
+    let tls = trusting(ca_file)?;
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    Ok(match proxy {
+        None => timed(https(tls, tcp), connect_timeout),
+        Some(proxy) => {
+            proxy.auth()?;
+            timed(https(tls, proxy.tunnel(tcp)), connect_timeout)
+        }
+    })
+}
+
+fn trusting(ca_file: Option<&Path>) -> Result<ClientConfig, DialError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {
@@ -65,19 +89,35 @@ pub fn dialer(ca_file: Option<&Path>, connect_timeout: Duration) -> Result<Diale
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    let https = hyper_rustls::HttpsConnectorBuilder::new()
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn https<T>(tls: ClientConfig, connector: T) -> HttpsConnector<T> {
+    hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
-        .wrap_connector(tcp);
-    Ok(BoxCloneSyncService::new(Timeout::new(https, connect_timeout)))
+        .wrap_connector(connector)
+}
+
+fn timed<S>(https: S, connect_timeout: Duration) -> Dialer
+where
+    S: tower::Service<Uri, Response = MaybeHttpsStream<TokioIo<TcpStream>>, Error = tower::BoxError>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    BoxCloneSyncService::new(Timeout::new(https, connect_timeout))
+}
+
+/// Anything from 0 to 1, so that many gateways do not come to one place together.
+pub fn chance() -> f64 {
+    let mut bits = [0; 4];
+    let _ = getrandom::fill(&mut bits);
+    f64::from(u32::from_le_bytes(bits)) / f64::from(u32::MAX)
 }
 
 /// A client over that connector; idle connections are closed after a while.

@@ -20,6 +20,8 @@ mod pass;
 
 mod press;
 
+mod proof;
+
 pub use narrow::Views;
 
 pub mod refusal;
@@ -210,6 +212,9 @@ impl<C: Dials> Gateway<C> {
         mut now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
+        if asks.has(Kinds::VIA) && self.upstream.has_been(&parts.headers) {
+            return Err(Refusal::Loop);
+        }
         let target = Target::parse(&parts.uri)?;
         let caller = self.identify(parts, trail.peer.ip(), ambient, now)?;
         trail.caller = Some(Arc::clone(&caller));

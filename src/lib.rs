@@ -17,6 +17,9 @@
 //! - *A reload builds another house and moves one pointer.* A request takes the pointer once and ends in the house that it
 //!   began in; what has state is shared by both. What is stored is keyed by the edition of its route, so that nothing is
 //!   shown under another meaning. Refused: settings that change one by one under a request.
+//! - *A sidecar's answers age with its hub's.* It counts the hub's `Age` against the hub's times, so that no hop adds to a life,
+//!   and a token that is taken back takes with it what it brought. Refused: the hub's stale windows in `Cache-Control`, where
+//!   every cache of every caller would use them.
 //! - *Flights run in their own tasks.* A caller that hangs up changes nothing for those who wait with it.
 
 // ground: what every room may stand on

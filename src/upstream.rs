@@ -1,10 +1,14 @@
 //! What does the partner say?
 //! Given a permit and a resource, hands back its whole answer within bounds, or how it failed.
-//! Never touches the store, tokens or a caller's credentials; the key goes to the configured origin alone.
+//! Never touches the store, tokens or a caller's credentials; what it is shown goes to the configured origin alone.
 
 pub mod credential;
 
+pub mod exchange;
+
 pub mod headers;
+
+pub mod hub;
 
 pub mod through;
 
@@ -12,20 +16,25 @@ use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA,
+};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::Connect;
 
 use crate::account_api::KEY_HEADER;
 use crate::budget::Permit;
 use crate::clock::{Clock, Tick};
 use crate::dial::OutBody;
+use crate::dial::turnover::Turnover;
+use crate::secret::Secret;
 
 use credential::{BadKey, Credential, Shown};
+use exchange::Exchange;
+use hub::Said;
 
 /// Where the partner wants its key.
 const KEY: HeaderName = HeaderName::from_static(KEY_HEADER);
@@ -39,19 +48,33 @@ pub struct Settings {
     pub scheme: Scheme,
     /// Host and port.
     pub authority: Authority,
-    /// Where the real keys lie, in the order in which they are tried.
+    /// Who answers there.
+    pub kind: Kind,
+    /// Where the real keys lie, in the order in which they are tried; or a hub's token.
     pub keys: Vec<credential::Source>,
+    /// How the token is come by, where it is exchanged.
+    pub exchange: Option<exchange::Settings>,
     /// The largest body that is read.
     pub max_response: usize,
     /// Our name in `Via`.
     pub name: String,
 }
 
+/// Who answers at the partner's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The Account API itself: it is shown a key.
+    Partner,
+    /// Another gateway: it is shown a token of its own.
+    Hub,
+}
+
 /// The partner, reachable.
 pub struct Upstream<C> {
-    client: Client<C, OutBody>,
+    clients: Arc<Turnover<C>>,
     settings: Settings,
     credential: Arc<Credential>,
+    exchange: Option<Arc<Exchange>>,
     via: HeaderValue,
     /// The same for a request that came over HTTP/2.
     via_http2: HeaderValue,
@@ -96,11 +119,16 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     ///
     /// # Errors
     /// [`BadKey`].
-    pub fn new(client: Client<C, OutBody>, mut settings: Settings, clock: Clock) -> Result<Self, BadKey> {
+    pub fn new(clients: Turnover<C>, settings: Settings, clock: Clock) -> Result<Self, BadKey> {
+        Self::over(Arc::new(clients), settings, clock)
+    }
+
+    fn over(clients: Arc<Turnover<C>>, mut settings: Settings, clock: Clock) -> Result<Self, BadKey> {
         let credential = Arc::new(Credential::new(std::mem::take(&mut settings.keys))?);
+        let exchange = settings.exchange.take().map(|settings| Arc::new(Exchange::new(settings)));
         let via = |version| HeaderValue::from_str(&format!("{version} {}", settings.name)).unwrap_or(USER_AGENT_OURS);
         let (via, via_http2) = (via("1.1"), via("2"));
-        Ok(Self { client, settings, credential, via, via_http2, clock })
+        Ok(Self { clients, settings, credential, exchange, via, via_http2, clock })
     }
 
     /// The same partner asked in another way, for a house that takes another's place: connections and keys stay as they
@@ -108,11 +136,37 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     ///
     /// # Errors
     /// [`BadKey`].
-    pub fn renewed(&self, client: Option<Client<C, OutBody>>, settings: Settings) -> Result<Self, BadKey> {
-        let client = client.unwrap_or_else(|| self.client.clone());
+    pub fn renewed(&self, clients: Option<Turnover<C>>, settings: Settings) -> Result<Self, BadKey> {
+        let clients = clients.map_or_else(|| Arc::clone(&self.clients), Arc::new);
         let keeps = settings.keys.is_empty();
-        let renewed = Self::new(client, settings, self.clock)?;
-        Ok(if keeps { Self { credential: Arc::clone(&self.credential), ..renewed } } else { renewed })
+        let renewed = Self::over(clients, settings, self.clock)?;
+        Ok(match keeps {
+            true => Self { credential: Arc::clone(&self.credential), exchange: self.exchange.clone(), ..renewed },
+            false => renewed,
+        })
+    }
+
+    /// Whether it is a hub that answers.
+    pub fn is_hub(&self) -> bool {
+        self.settings.kind == Kind::Hub
+    }
+
+    /// What an answer says of the key or token that it was shown. Of a partner only 401 speaks of the key.
+    pub fn said(&self, status: StatusCode, head: &HeaderMap) -> Option<Said> {
+        match self.settings.kind {
+            Kind::Partner => (status == StatusCode::UNAUTHORIZED).then_some(Said::Refused),
+            Kind::Hub => hub::said(status, head),
+        }
+    }
+
+    /// Whether a request with this head has been here already.
+    pub fn has_been(&self, head: &HeaderMap) -> bool {
+        hub::has_been(&self.settings.name, head)
+    }
+
+    /// What a hub is told of the way of a request that a call is made for; the partner learns nothing of it.
+    pub fn way_of(&self, head: &HeaderMap) -> Option<HeaderValue> {
+        (self.is_hub() && head.contains_key(VIA)).then(|| hub::via(head, &self.via))
     }
 
     /// The keys, to choose one for a call and to learn what became of it.
@@ -137,7 +191,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     }
 
     async fn send(&self, request: Request<OutBody>) -> Result<Response<Incoming>, Failed> {
-        self.client.request(request).await.map_err(|error| match error.is_connect() {
+        self.clients.at(self.clock.tick()).request(request).await.map_err(|error| match error.is_connect() {
             true => Failed::Connect,
             false => cause_of(&error),
         })
@@ -151,8 +205,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, USER_AGENT_OURS);
-        headers.insert(VIA, self.via.clone());
-        headers.insert(KEY, shown.value().clone());
+        headers.insert(VIA, wish.via.as_ref().unwrap_or(&self.via).clone());
+        self.prove(headers, shown);
         for (name, value) in &wish.headers {
             headers.append(name, value.clone());
         }
@@ -163,6 +217,20 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             headers.insert(IF_MODIFIED_SINCE, modified.clone());
         }
         request
+    }
+
+    /// Puts what is shown where this upstream looks for it.
+    fn prove(&self, headers: &mut HeaderMap, shown: &Shown) {
+        match self.settings.kind {
+            Kind::Partner => drop(headers.insert(KEY, shown.value().clone())),
+            Kind::Hub => {
+                let bearer = Secret::new(format!("Bearer {}", shown.value().to_str().unwrap_or_default()));
+                if let Ok(mut value) = HeaderValue::from_str(bearer.reveal()) {
+                    value.set_sensitive(true);
+                    headers.insert(AUTHORIZATION, value);
+                }
+            }
+        }
     }
 
     fn uri(&self, target: &str) -> Uri {
@@ -185,6 +253,8 @@ pub struct Wish {
     pub etag: Option<HeaderValue>,
     /// The partner's own date of what is held.
     pub modified: Option<HeaderValue>,
+    /// Where the request has been that the call is made for, and we: for a hub, which ends loops by it.
+    pub via: Option<HeaderValue>,
 }
 
 fn cause_of(error: &(dyn Error + 'static)) -> Failed {

@@ -76,14 +76,14 @@ fn blocks(page: &str) -> Vec<Block> {
 /// The folder in which the page is tried, with ports that nothing else uses.
 struct Place {
     folder: tempfile::TempDir,
-    ports: [(&'static str, String); 7],
+    ports: [(&'static str, String); 9],
     background: Vec<Child>,
 }
 
 impl Place {
     fn new() -> Self {
         // Held together, so that no port is given out twice.
-        let usual = ["9534", "8080", "9536", "9535", "8443", "9546", "9545"];
+        let usual = ["9534", "8080", "9536", "9535", "8443", "9546", "9545", "8081", "9537"];
         let free = usual.map(|usual| (usual, TcpListener::bind("127.0.0.1:0").unwrap()));
         let ports = free.map(|(usual, socket)| (usual, socket.local_addr().unwrap().port().to_string()));
         let folder = tempfile::tempdir().unwrap();

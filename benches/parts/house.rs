@@ -38,7 +38,7 @@ pub(crate) fn house() -> Arc<House> {
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let given = Given { file: None, text: Some(SETTINGS.to_owned()), environment: Vec::new(), flags: Vec::new() };
     let config = config::load(given).unwrap();
-    let dialer = dial::dialer(None, config.upstream.connect_timeout).unwrap();
+    let dialer = dial::dialer(None, config.upstream.connect_timeout, None).unwrap();
     let key = Source::Fixed(Secret::new("key".to_owned()));
     boot::join(&config, boot::ring(&config.tokens).unwrap(), vec![key], dialer, Clock::real()).unwrap()
 }

@@ -14,8 +14,10 @@ use crate::access::Rules;
 use crate::budget::{self, Budget, gate};
 use crate::cache::{self, Store};
 use crate::clock::Clock;
-use crate::config::{self, AccessLog, ApiKey, Config, LogFormat, Projection, RouteMode, secret_in};
-use crate::dial::{Dialer, client, dialer};
+use crate::config::{self, AccessLog, ApiKey, Config, Credential, LogFormat, Projection, RouteMode, secret_in};
+use crate::dial::proxy::Proxy;
+use crate::dial::turnover::Turnover;
+use crate::dial::{DialError, Dialer, dialer};
 use crate::flight::Flights;
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
@@ -43,11 +45,7 @@ pub type House = Gateway<Dialer>;
 /// # Errors
 /// What cannot be read or joined, with what to do.
 pub fn build(config: &Config, ring: Ring, clock: Clock) -> anyhow::Result<Arc<House>> {
-    join(config, ring, partner_keys(&config.upstream)?, dialer_of(&config.upstream)?, clock)
-}
-
-pub(super) fn dialer_of(upstream: &config::Upstream) -> anyhow::Result<Dialer> {
-    dialer(upstream.ca_file.as_deref(), upstream.connect_timeout).context("upstream.ca_file")
+    join(config, ring, partner_keys(&config.upstream)?, partner_dialer(&config.upstream)?, clock)
 }
 
 /// Joins the rooms over any connector.
@@ -76,7 +74,8 @@ pub fn join<C: Dials>(
         standard_flights: Flights::new(most_flights(config)),
         budget: Budget::new(budget(config)),
         origin: format!("{}://{}", upstream.scheme, upstream.authority),
-        upstream: Upstream::new(client(connector), upstream, clock).context("upstream.api_key_file")?,
+        upstream: Upstream::new(Turnover::new(connector, config.upstream.max_connection_age), upstream, clock)
+            .context("upstream")?,
         allow: Arc::new(allow(&config.views.allow)?),
         views: gateway::Views::new(gateway::VIEWS),
         ledger: Arc::new(Ledger {
@@ -106,7 +105,15 @@ pub(super) fn partner(config: &Config, name: &str, keys: Vec<Source>) -> anyhow:
     Ok(upstream::Settings {
         scheme: url.scheme().cloned().unwrap_or(Scheme::HTTPS),
         authority: url.authority().cloned().context("upstream.url has no host")?,
+        kind: if config.upstream.credential.is_for_a_hub() { upstream::Kind::Hub } else { upstream::Kind::Partner },
         keys,
+        exchange: match &config.upstream.credential {
+            Credential::Exchange(exchange) => Some(upstream::exchange::Settings {
+                subject_token_file: exchange.subject_token_file.clone(),
+                scope: exchange.scope.clone(),
+            }),
+            _ => None,
+        },
         max_response: bounded(config.upstream.max_response),
         name: name.to_owned(),
     })
@@ -231,14 +238,32 @@ fn limits(limits: &config::Limits) -> quota::Limits {
     }
 }
 
+/// The connector to the partner or hub: directly or through the proxy, trusting whom the configuration says.
+///
+/// # Errors
+/// Files that cannot be read.
+pub fn partner_dialer(upstream: &config::Upstream) -> anyhow::Result<Dialer> {
+    let auth_file = upstream.proxy_auth_file.clone();
+    let proxy = upstream.proxy.clone().map(|address| Proxy { address, auth_file });
+    dialer(upstream.ca_file.as_deref(), upstream.connect_timeout, proxy.as_ref()).map_err(|error| {
+        let key = if matches!(error, DialError::Proxy(_)) { "upstream.proxy_auth_file" } else { "upstream.ca_file" };
+        anyhow::Error::new(error).context(key)
+    })
+}
+
 pub(super) fn partner_keys(upstream: &config::Upstream) -> anyhow::Result<Vec<Source>> {
-    let first = match &upstream.api_key {
-        ApiKey::File(path) => Source::File(path.clone()),
-        ApiKey::Variable(name) => Source::Fixed(secret_in(name).with_context(|| {
-            format!("upstream.api_key_env: the variable {name} is not set; set it to the partner's key")
-        })?),
+    let (first, next) = match &upstream.credential {
+        Credential::Key { first: ApiKey::File(path), next } => (Source::File(path.clone()), next.clone()),
+        Credential::Key { first: ApiKey::Variable(name), next } => {
+            let key = secret_in(name).with_context(|| {
+                format!("upstream.api_key_env: the variable {name} is not set; set it to the partner's key")
+            })?;
+            (Source::Fixed(key), next.clone())
+        }
+        Credential::Token(path) => (Source::File(path.clone()), None),
+        Credential::Exchange(_) => (Source::Exchanged, None),
     };
-    Ok(std::iter::once(first).chain(upstream.api_key_file_next.clone().map(Source::File)).collect())
+    Ok(std::iter::once(first).chain(next.map(Source::File)).collect())
 }
 
 fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Result<Route> {

@@ -262,26 +262,19 @@ fn own_names(config: &Config) -> Own {
     Own { address, public: public.and_then(|uri| uri.host().map(str::to_owned)) }
 }
 
-/// Looks at the key files for as long as the house stands, so that a new key is used within a second of its being there.
+/// Looks at the key files for as long as the house stands, so that a new key is used within a second of its being there,
+/// and for a sidecar's token, so that the next one is there in time.
 async fn watch_keys(in_force: Arc<InForce<Dialer>>) {
-    let clock = in_force.now().gateway.clock;
     let mut told = String::new();
     loop {
-        clock.sleep_until(clock.tick().plus(KEY_WATCH)).await;
         let house = Arc::clone(&in_force.now().gateway);
-        let credential = Arc::clone(house.upstream.credential());
-        let Ok(found) = tokio::task::spawn_blocking(move || credential.reread()).await else { continue };
-        if found.changed {
-            tracing::info!("a new key of the partner's is in use");
-            house.budget.key_changed(house.clock.tick());
-        }
+        let faults = house.keep_proven().await.join("; ");
         // Said once, not every second.
-        let faults: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
-        let faults = faults.join("; ");
         if faults != told && !faults.is_empty() {
             tracing::warn!("{faults}; the last good key is kept");
         }
         told = faults;
+        house.clock.sleep_until(house.clock.tick().plus(KEY_WATCH)).await;
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::budget::Budget;
 use crate::config::{self, Config};
-use crate::dial::client;
+use crate::dial::turnover::Turnover;
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Gateway};
 use crate::quota::Turns;
@@ -44,13 +44,19 @@ impl Change {
     pub(super) fn between(was: (&Config, &Roots), is: (&Config, &Roots)) -> Self {
         let ((before, roots_before), (after, roots)) = (was, is);
         let (old, new) = (&before.upstream, &after.upstream);
-        let partner = (&old.url, old.kind) != (&new.url, new.kind);
+        let keys = old.credential != new.credential;
+        // What a hub brought was cut to the right of the token that it was shown.
+        let partner = old.url != new.url
+            || old.credential.is_for_a_hub() != new.credential.is_for_a_hub()
+            || (keys && new.credential.is_for_a_hub());
+        let way = |it: &config::Upstream| {
+            let proxy = (it.proxy.clone(), it.proxy_auth_file.clone());
+            (it.ca_file.clone(), it.connect_timeout, proxy, it.max_connection_age)
+        };
         Self {
             partner,
-            keys: (&old.api_key, &old.api_key_file_next) != (&new.api_key, &new.api_key_file_next),
-            connections: partner
-                || (&old.ca_file, old.connect_timeout) != (&new.ca_file, new.connect_timeout)
-                || roots_before != roots,
+            keys,
+            connections: partner || way(old) != way(new) || roots_before != roots,
             views: before.views != after.views,
         }
     }
@@ -65,7 +71,8 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
     let stays = was.server.name.is_none() && config.server.name.is_none();
     let name = if stays { before.name.clone() } else { house::name_of(config)? };
     let keys = if change.keys { house::partner_keys(&config.upstream)? } else { Vec::<Source>::new() };
-    let dialled = change.connections.then(|| house::dialer_of(&config.upstream)).transpose()?;
+    let dialled = change.connections.then(|| house::partner_dialer(&config.upstream)).transpose()?;
+    let clients = dialled.map(|dialer| Turnover::new(dialer, config.upstream.max_connection_age));
     let upstream = house::partner(config, &name, keys)?;
     let telemetry = &config.telemetry;
     Ok(Gateway {
@@ -79,7 +86,7 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
         // Another partner has said nothing yet about how often it may be asked.
         budget: if change.partner { Budget::new(house::budget(config)) } else { Arc::clone(&before.budget) },
         origin: format!("{}://{}", upstream.scheme, upstream.authority),
-        upstream: before.upstream.renewed(dialled.map(client), upstream).context("upstream.api_key_file")?,
+        upstream: before.upstream.renewed(clients, upstream).context("upstream")?,
         allow: Arc::new(house::allow(&config.views.allow)?),
         views: gateway::Views::new(gateway::VIEWS),
         ledger: Arc::new(Ledger {

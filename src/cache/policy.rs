@@ -118,6 +118,28 @@ struct Said {
 /// # Errors
 /// [`NotStored`] with the first reason.
 pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, came: Tick) -> Result<Life, NotStored> {
+    judge_as(terms, status, head, asked, came, false)
+}
+
+/// The same where we are the one that `private` is for.
+pub(super) fn judge_privately(
+    terms: &Terms,
+    status: StatusCode,
+    head: &HeaderMap,
+    asked: Tick,
+    came: Tick,
+) -> Result<Life, NotStored> {
+    judge_as(terms, status, head, asked, came, true)
+}
+
+fn judge_as(
+    terms: &Terms,
+    status: StatusCode,
+    head: &HeaderMap,
+    asked: Tick,
+    came: Tick,
+    for_us: bool,
+) -> Result<Life, NotStored> {
     let said = read(head);
     let negative = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
     if status != StatusCode::OK && !negative {
@@ -143,7 +165,7 @@ pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, c
     if said.no_store {
         return Err(NotStored::NoStore);
     }
-    if said.private {
+    if said.private && !for_us {
         return Err(NotStored::Private);
     }
     if varies(head) {
@@ -216,7 +238,7 @@ fn age_of(head: &HeaderMap) -> Duration {
 }
 
 /// RFC 9111 §1.2.2: too large a number is the largest; what is no number is 0, the safe side.
-fn seconds(value: &[u8]) -> u64 {
+pub(super) fn seconds(value: &[u8]) -> u64 {
     let value = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return 0;
@@ -231,7 +253,7 @@ pub fn forbids_transform(head: &HeaderMap) -> bool {
 }
 
 /// The directives of one line; a comma inside quotes separates nothing.
-fn directives(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(super) fn directives(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut quoted = false;
     line.split(move |&byte| {
         quoted ^= byte == b'"';

@@ -81,7 +81,7 @@ pub(super) async fn demo() -> anyhow::Result<()> {
         ),
     );
     let config = config::load(Given { file: None, text: Some(text), environment: Vec::new(), flags: Vec::new() })?;
-    let dialer = crate::dial::dialer(None, config.upstream.connect_timeout)?;
+    let dialer = crate::dial::dialer(None, config.upstream.connect_timeout, None)?;
     let house = boot::join(&config, boot::ring(&config.tokens)?, vec![Source::Fixed(key)], dialer, clock)?;
     let authority = boot::authority(&config, Arc::clone(&house.tokens), clock).await?;
     let doors = Doors { public: vec![public.into()], health, admin: admin.into() };

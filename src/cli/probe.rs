@@ -25,8 +25,7 @@ use crate::access::Lens;
 use crate::account_api::Endpoint;
 use crate::boot::{self, House};
 use crate::clock::Clock;
-use crate::config::{ApiKey, Config};
-use crate::dial::dialer;
+use crate::config::{ApiKey, Config, Credential};
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::gateway::trial::{Fate, Trial};
 use crate::token::ring::Ring;
@@ -103,13 +102,19 @@ fn failed(refusal: &Refusal, ended: Option<&String>) -> Came {
 /// Why nothing else is asked after this.
 async fn ends_it(config: &Config, refusal: &Refusal) -> Option<String> {
     match refusal {
-        Refusal::Partner(Fault::Key) => Some(format!(
-            "it refuses the key with 401; put the right one {}",
-            match &config.upstream.api_key {
-                ApiKey::File(path) => format!("into {}", path.display()),
-                ApiKey::Variable(name) => format!("into the variable {name}"),
+        Refusal::Partner(Fault::Key | Fault::Token) => Some(match &config.upstream.credential {
+            Credential::Key { first: ApiKey::File(path), .. } => {
+                format!("it refuses the key with 401; put the right one into {}", path.display())
             }
-        )),
+            Credential::Key { first: ApiKey::Variable(name), .. } => {
+                format!("it refuses the key with 401; put the right one into the variable {name}")
+            }
+            Credential::Token(path) => format!("it refuses the token; put a good one into {}", path.display()),
+            Credential::Exchange(exchange) => format!(
+                "it gives no token for the one in {}, or refuses what it gave",
+                exchange.subject_token_file.display()
+            ),
+        }),
         Refusal::Partner(Fault::Failed(Failed::Connect)) => Some(format!(
             "no connection to {}: {}",
             config.upstream.url.authority().map_or("", |authority| authority.as_str()),
@@ -123,7 +128,7 @@ async fn ends_it(config: &Config, refusal: &Refusal) -> Option<String> {
 /// Connects once more without asking anything, to say what a call does not.
 async fn why_no_connection(config: &Config) -> String {
     let upstream = &config.upstream;
-    let Ok(dialer) = dialer(upstream.ca_file.as_deref(), upstream.connect_timeout) else { return String::new() };
+    let Ok(dialer) = boot::partner_dialer(upstream) else { return String::new() };
     let Err(error) = dialer.oneshot(upstream.url.clone()).await else {
         return "it was closed at once; now it can be opened".to_owned();
     };

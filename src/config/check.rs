@@ -23,6 +23,7 @@ pub(super) fn all(config: &Config, notes: &Notes) {
     clear_text(config, notes);
     tls(config, notes);
     same_address_twice(config, notes);
+    upstream(config, notes);
     ambient(config, notes);
     routes(config, notes);
     scopes(config, notes);
@@ -62,9 +63,34 @@ fn clear_text(config: &Config, notes: &Notes) {
         notes.fault("admin.listen", CLEAR_TEXT);
     }
     let upstream = &config.upstream;
-    let local = upstream.url.host().is_some_and(is_loopback);
+    // Behind a proxy no host is this machine.
+    let local = upstream.url.host().is_some_and(is_loopback) && upstream.proxy.is_none();
     if upstream.url.scheme_str() == Some("http") && !local && !upstream.allow_clear_text {
-        notes.fault("upstream.url", "the key would travel in clear text; use https://, or set allow_clear_text = true");
+        let what = if upstream.credential.is_for_a_hub() { "token" } else { "key" };
+        let to = if upstream.proxy.is_some() { ", the proxy included" } else { "" };
+        let reason = format!("the {what} would travel in clear text{to}; use https://, or set allow_clear_text = true");
+        notes.fault("upstream.url", reason);
+    }
+}
+
+/// What a sidecar leaves to its hub, and what a proxy needs.
+fn upstream(config: &Config, notes: &Notes) {
+    let upstream = &config.upstream;
+    if upstream.proxy.is_none() && upstream.proxy_auth_file.is_some() && !notes.is_faulty("upstream.proxy") {
+        notes.fault("upstream.proxy_auth_file", "no proxy is named; set upstream.proxy");
+    }
+    if !upstream.credential.is_for_a_hub() {
+        return;
+    }
+    for (key, route) in all_routes(config) {
+        if route.r#override {
+            let reason = "the hub's lifetimes hold for its sidecars; set this at the hub";
+            notes.fault(&format!("{key}.override"), reason);
+        }
+        if route.forward_authorization {
+            let reason = "Authorization carries this gateway's own token to the hub; drop this";
+            notes.fault(&format!("{key}.forward_authorization"), reason);
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Where is the partner, and what may be asked of it?
-//! Given `[upstream]`, hands back its address, where its key lies, and the limits of asking.
-//! Never reads the key, never connects.
+//! Given `[upstream]`, hands back its address, the way there, and the limits of asking.
+//! Never connects, and leaves what it is shown to `credential`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
 
+use super::credential::Credential;
 use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
@@ -15,6 +16,8 @@ use crate::gcra::Rate;
 
 /// The partner's port where its address names none.
 const PORT: u16 = 9534;
+/// Old enough to spare handshakes, young enough to follow a name that moves.
+const CONNECTION_AGE: Duration = Duration::from_secs(300);
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
 
@@ -25,16 +28,18 @@ pub struct Upstream {
     pub url: Uri,
     /// Whether clear text may be spoken to a partner off loopback.
     pub allow_clear_text: bool,
-    /// The partner itself, or another gateway that holds the key.
-    pub kind: UpstreamKind,
-    /// Where the partner's key lies.
-    pub api_key: ApiKey,
-    /// A second key file, tried where the first is refused.
-    pub api_key_file_next: Option<PathBuf>,
+    /// What it is shown: the partner its key, a hub a token.
+    pub credential: Credential,
     /// Issuers of the partner's certificate, PEM; `None`: the machine's own.
     pub ca_file: Option<PathBuf>,
-    /// Longest time for a new connection: DNS, TCP and TLS together.
+    /// The proxy that all connections go through.
+    pub proxy: Option<Uri>,
+    /// Where `user:password` for the proxy lies.
+    pub proxy_auth_file: Option<PathBuf>,
+    /// Longest time for a new connection: DNS, TCP, a proxy's tunnel and TLS together.
     pub connect_timeout: Duration,
+    /// How old a connection may be when a request is sent over it; `None`: any age.
+    pub max_connection_age: Option<Duration>,
     /// Longest time for a flight, all attempts and waits included.
     pub timeout: Duration,
     /// Largest answer of the partner, in bytes.
@@ -60,15 +65,6 @@ pub enum UpstreamKind {
 
 impl Word for UpstreamKind {
     const WORDS: &'static [(&'static str, Self)] = &[("partner", Self::Partner), ("hub", Self::Hub)];
-}
-
-/// Where the partner's key lies; the configuration never holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ApiKey {
-    /// In this file.
-    File(PathBuf),
-    /// In the environment variable of this name.
-    Variable(String),
 }
 
 /// `[upstream.budget]`.
@@ -143,11 +139,18 @@ impl Upstream {
             // Placeholders stand only beside a fault: no configuration is made of them.
             url: url.unwrap_or_else(|| Uri::from_static("https://partner.invalid:9534")),
             allow_clear_text: t.get("allow_clear_text", words::truth).unwrap_or(false),
-            kind: t.get("kind", words::word).unwrap_or(UpstreamKind::Partner),
-            api_key: ApiKey::read(&mut t).unwrap_or(ApiKey::Variable(String::new())),
-            api_key_file_next: t.path("api_key_file_next"),
+            credential: {
+                let kind = t.get("kind", words::word).unwrap_or(UpstreamKind::Partner);
+                Credential::read(&mut t, kind)
+            },
             ca_file: t.path("ca_file"),
+            proxy: t.get("proxy", proxy).flatten(),
+            proxy_auth_file: t.path("proxy_auth_file"),
             connect_timeout: t.get("connect_timeout", words::some_time).unwrap_or(Duration::from_secs(2)),
+            max_connection_age: {
+                let age = t.get("max_connection_age", words::duration).unwrap_or(CONNECTION_AGE);
+                (!age.is_zero()).then_some(age)
+            },
             timeout: t.get("timeout", words::some_time).unwrap_or(Duration::from_secs(10)),
             max_response: t.get("max_response", words::size(KIB..=4 * GIB)).unwrap_or(32 << 20),
             budget: Budget::read(t.section("budget")),
@@ -163,16 +166,16 @@ impl Upstream {
         page.head("[upstream]");
         page.line("url", self.url.to_string());
         page.line("allow_clear_text", self.allow_clear_text);
-        page.line("kind", self.kind.word());
-        match &self.api_key {
-            ApiKey::File(path) => page.path("api_key_file", Some(path)),
-            ApiKey::Variable(name) => page.line("api_key_env", name.as_str()),
-        }
-        page.path("api_key_file_next", self.api_key_file_next.as_deref());
+        page.line("kind", self.credential.kind().word());
+        self.credential.write(page);
         page.path("ca_file", self.ca_file.as_deref());
+        page.line("proxy", self.proxy.as_ref().map(origin_text).unwrap_or_default());
+        page.path("proxy_auth_file", self.proxy_auth_file.as_deref());
         page.time("connect_timeout", self.connect_timeout);
+        page.time("max_connection_age", self.max_connection_age.unwrap_or_default());
         page.time("timeout", self.timeout);
         page.size("max_response", self.max_response);
+        self.credential.write_table(page);
         page.head("[upstream.budget]");
         page.rate("rate", self.budget.rate);
         page.line("burst", self.budget.burst);
@@ -187,25 +190,6 @@ impl Upstream {
         page.time("cool_down_max", self.breaker.cool_down_max);
         page.head("[upstream.expect]");
         page.line("clients", i64::try_from(self.expect.clients).unwrap_or(i64::MAX));
-    }
-}
-
-impl ApiKey {
-    fn read(t: &mut Table<'_>) -> Option<Self> {
-        let (both, neither) =
-            (t.has("api_key_file") && t.has("api_key_env"), !t.has("api_key_file") && !t.has("api_key_env"));
-        let file = t.path("api_key_file").map(Self::File);
-        let variable = t.get("api_key_env", variable).map(Self::Variable);
-        if both {
-            t.notes.fault(&t.at("api_key_env"), "api_key_file is set too; the key lies in one place");
-        }
-        if neither && !t.has("api_key") {
-            t.notes.missing(
-                &t.at("api_key_file"),
-                "where the partner's key lies is missing; set api_key_file or api_key_env",
-            );
-        }
-        file.or(variable)
     }
 }
 
@@ -260,11 +244,16 @@ fn url(value: &Value) -> Result<Uri, String> {
     words::origin(&words::text(value)?, Some(PORT))
 }
 
-fn variable(value: &Value) -> Result<String, String> {
-    let name = words::text(value)?;
-    let starts_well = name.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_');
-    if starts_well && name.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'_') {
-        return Ok(name);
+fn proxy(value: &Value) -> Result<Option<Uri>, String> {
+    let Some(text) = words::optional(value)? else { return Ok(None) };
+    let address = words::origin(&text, None)?;
+    match address.scheme_str() {
+        Some("http") => Ok(Some(address)),
+        _ => Err("a proxy is spoken to by http:// and opens a tunnel; TLS to the partner is inside".to_owned()),
     }
-    Err("the name of an environment variable is wanted, not the key itself".to_owned())
+}
+
+/// An origin as it was written.
+fn origin_text(uri: &Uri) -> String {
+    uri.to_string().trim_end_matches('/').to_owned()
 }

@@ -14,6 +14,9 @@ use crate::gcra::Rate;
 mod faults;
 
 const LEAST: &str = "[upstream]\nurl = \"https://partner.example\"\napi_key_file = \"secrets/api-key\"\n";
+/// Sidecars to a hub.
+const TOKEN: &str = "[upstream]\nurl = \"https://hub.example\"\nkind = \"hub\"\ntoken_file = \"secrets/token\"\n";
+const EXCHANGED: &str = "[upstream]\nurl = \"https://hub.example\"\nkind = \"hub\"\n[upstream.exchange]\nsubject_token_file = \"t\"\nscope = [\"clients:read\"]\n";
 const REFERENCE: &str = include_str!("../../config/reference.toml");
 const LOCAL: &str = include_str!("../../config/local.toml");
 const SHARED: &str = include_str!("../../config/shared.toml");
@@ -34,6 +37,10 @@ fn text_faults(text: &str) -> String {
 fn variables(set: &[(&str, &str)]) -> Given {
     let environment = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Given { environment, ..given(LEAST) }
+}
+
+fn key(first: ApiKey) -> Credential {
+    Credential::Key { first, next: None }
 }
 
 /// The reference with the settings that stand in comments taken out of them.
@@ -82,8 +89,14 @@ fn note_keys(path: &str, value: &toml::Value, keys: &mut BTreeSet<String>) {
 
 #[test]
 fn the_settings_shown_in_comments_read_well_or_are_not_yet_available() {
-    // Two comments show alternatives to a neighbour; their faults say so.
-    let expected = ["not available in this version", "the key lies in one place", "said twice"];
+    // Some comments show alternatives to a neighbour; their faults say so.
+    let expected = [
+        "not available in this version",
+        "the key lies in one place",
+        "said twice",
+        "this is for a hub",
+        "no proxy is named",
+    ];
     let faults = load(given(&uncommented())).unwrap_err();
     for fault in faults.iter() {
         assert!(expected.iter().any(|reason| fault.reason.contains(reason)), "{fault}");
@@ -173,7 +186,7 @@ fn a_configuration_may_come_from_variables_alone() {
             ("RESELLER_GATEWAY__UPSTREAM__API_KEY_ENV", "KEY"),
         ])
     };
-    assert_eq!(load(given).unwrap().upstream.api_key, ApiKey::Variable("KEY".to_owned()));
+    assert_eq!(load(given).unwrap().upstream.credential, key(ApiKey::Variable("KEY".to_owned())));
     let faults = load(Given::default()).unwrap_err().to_string();
     assert!(faults.starts_with("configuration: upstream."), "{faults}");
 }
@@ -213,7 +226,7 @@ fn a_fault_of_a_variable_or_flag_names_it() {
 fn paths_start_at_the_files_folder() {
     let given = Given { file: Some("/etc/gateway/gateway.toml".into()), ..given(LEAST) };
     let config = load(given).unwrap();
-    assert_eq!(config.upstream.api_key, ApiKey::File("/etc/gateway/secrets/api-key".into()));
+    assert_eq!(config.upstream.credential, key(ApiKey::File("/etc/gateway/secrets/api-key".into())));
     assert_eq!(config.state.dir.as_deref(), Some(Path::new("/etc/gateway/state")));
     assert_eq!(config.tokens.keys_dir.as_deref(), Some(Path::new("/etc/gateway/state/keys")));
 }
@@ -265,7 +278,8 @@ fn a_rendered_configuration_reads_as_the_same() {
                  subjects = [{ issuer = \"i\", sub = \"s\" }]\npriority = \"batch\"\n\
                  [[listeners]]\naddress = \"unix:/run/public\"\nunix_mode = \"0660\"\nambient = \"b\"\n\
                  [admin]\nlisten = \"unix:/run/a b\"\nallow_clear_text = true\n";
-    for text in [LEAST, LOCAL, SHARED, SIDECAR, REFERENCE, &format!("{LEAST}{extra}")] {
+    let proxied = "proxy = \"http://proxy.example:3128\"\nproxy_auth_file = \"p\"\nmax_connection_age = \"0s\"\n";
+    for text in [LEAST, LOCAL, SHARED, SIDECAR, REFERENCE, TOKEN, EXCHANGED, &format!("{LEAST}{proxied}{extra}")] {
         let mut before = loaded(text);
         let mut after = loaded(&before.render());
         before.warnings.clear();

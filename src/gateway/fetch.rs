@@ -13,7 +13,7 @@ use crate::access::Grant;
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause, Permit};
 use crate::cache::policy::{self, NotStored, Stage};
-use crate::cache::{self, Entry, Held, Key};
+use crate::cache::{self, Entry, Held, Key, hub};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
@@ -91,6 +91,11 @@ fn entry_of(landed: Option<Landed>) -> Result<Arc<Entry>, Refusal> {
     }
 }
 
+/// Whether the hub found that the request had been there: a word about the one who started the flight, and no other.
+fn is_a_loop(landed: Option<&Landed>) -> bool {
+    matches!(landed, Some(Landed::Refused(Refusal::Loop)))
+}
+
 impl<C: Dials> Gateway<C> {
     /// Nothing usable is held: one flight for everybody who asks.
     pub(super) async fn fetch_once(
@@ -102,12 +107,15 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let why = why_asked(held.as_deref(), self.clock.tick());
-        let (pending, collapsed) = match self.board(grant, key, held, parts, trail)? {
+        let (pending, collapsed) = match self.board(grant, key.clone(), held, parts, trail)? {
             Boarded::Held(entry) => return self.show(grant, entry, Came::Hit, parts, trail).await,
             Boarded::Waits(pending, collapsed) => (pending, collapsed),
         };
         let deadline = trail.began.plus(self.settings.request_timeout);
         let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
+        if collapsed && is_a_loop(landed.as_ref()) {
+            return self.fetch_alone(grant, key, parts, trail).await;
+        }
         self.show_landed(grant, landed, (why, collapsed), parts, trail).await
     }
 
@@ -120,12 +128,16 @@ impl<C: Dials> Gateway<C> {
         parts: &Parts,
         trail: &Trail,
     ) -> Result<Arc<Entry>, Refusal> {
-        let pending = match self.board(grant, key, held, parts, trail)? {
+        let (pending, collapsed) = match self.board(grant, key.clone(), held, parts, trail)? {
             Boarded::Held(entry) => return Ok(entry),
-            Boarded::Waits(pending, _) => pending,
+            Boarded::Waits(pending, collapsed) => (pending, collapsed),
         };
         let deadline = trail.began.plus(self.settings.request_timeout);
-        entry_of(self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?)
+        let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
+        match collapsed && is_a_loop(landed.as_ref()) {
+            true => self.land_alone(grant, Some(key), parts, trail).await,
+            false => entry_of(landed),
+        }
     }
 
     /// Takes a place in the flight for this key, and starts it if there is none: joining is free, starting is paid for.
@@ -226,7 +238,7 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         match self.fetch_once(grant, key, Some(Arc::clone(&entry)), parts, trail).await {
-            Err(refusal) if on_error && is_failure(&refusal) => {
+            Err(refusal) if on_error && refusal.allows_stale() => {
                 self.show(grant, entry, STALE_IF_ERROR, parts, trail).await
             }
             other => other,
@@ -280,6 +292,8 @@ impl<C: Dials> Gateway<C> {
                 wish.headers.extend(parts.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
             }
         }
+        // A refresh is nobody's, so it begins a way of its own.
+        wish.via = (cause != Cause::Refresh).then(|| self.upstream.way_of(&parts.headers)).flatten();
         let held_at = self.clock.tick();
         // It may have been purged since it was looked up.
         let held = held.and(key.as_ref()).and_then(|key| self.store.held(key));
@@ -332,12 +346,13 @@ impl<C: Dials> Gateway<C> {
         let (mut attempt, mut keys) = (0, 1);
         loop {
             let asked = self.clock.tick();
+            let shown = self.shown(&mut permit, deadline).await?;
             self.ledger.counts.call(plan.route, cause);
-            let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
             let fetched = self.upstream.ask(&permit, &shown, &plan.wish, deadline).await;
-            if fetched.as_ref().is_ok_and(|fetched| fetched.status == StatusCode::UNAUTHORIZED) {
-                if !self.key_refused(&mut permit, shown).await || keys >= MOST_KEYS {
-                    return Err(Fault::Key.into());
+            let said = fetched.as_ref().ok().and_then(|fetched| self.upstream.said(fetched.status, &fetched.head));
+            if let Some(said) = said.filter(|said| said.is_of_the_token()) {
+                if !self.key_refused(&mut permit, shown, said).await || keys >= MOST_KEYS {
+                    return Err(self.key_fault().into());
                 }
                 drop(permit);
                 permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await?;
@@ -356,7 +371,9 @@ impl<C: Dials> Gateway<C> {
             let pause = match &refusal {
                 // Nothing was sent, so nothing is lost by trying at once.
                 Refusal::Partner(Fault::Failed(Failed::Connect)) => Duration::ZERO,
-                Refusal::Partner(Fault::Failed(Failed::Broken) | Fault::Status) => self.backoff(attempt),
+                Refusal::Partner(Fault::Failed(Failed::Broken)) => self.backoff(attempt),
+                // A hub has tried again already.
+                Refusal::Partner(Fault::Status) if !self.upstream.is_hub() => self.backoff(attempt),
                 _ => return Err(refusal),
             };
             if attempt >= self.settings.retries || self.clock.tick().plus(pause) >= deadline {
@@ -395,12 +412,14 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::Closed { retry: until.since(now.tick) });
         }
         let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
+        self.withheld(status, &head, plan.key.as_ref())?;
+        let of_whom = if self.upstream.is_hub() { hub::judge } else { policy::judge };
         let judge = |status| match plan.key {
-            Some(_) => policy::judge(&route.terms, status, &head, asked, came),
+            Some(_) => of_whom(&route.terms, status, &head, asked, came),
             None => Err(NotStored::Route),
         };
         let entry = match (status, &plan.held) {
-            (StatusCode::UNAUTHORIZED, _) => return Err(Fault::Key.into()),
+            (StatusCode::UNAUTHORIZED, _) => return Err(self.key_fault().into()),
             (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
                 Ok(life) => held.freshened(&head, life),
                 Err(why) => Entry::new(held.status(), &head, &held.body(), Err(why)),
@@ -413,6 +432,11 @@ impl<C: Dials> Gateway<C> {
             (status, None) => Entry::new(status, &head, &body, judge(status)),
         };
         let entry = Arc::new(entry.that_came(came));
+        // The hub is stale itself and sees to a new one; it gains nothing from being asked at once by all who come.
+        let life = entry.life();
+        if self.upstream.is_hub() && !life.ask_first && matches!(life.stage(now.tick), Stage::Stale | Stage::OnError) {
+            entry.rest_until(now.tick.plus(REST));
+        }
         // A confirmation is as old as what it confirms.
         let as_of = if status == StatusCode::NOT_MODIFIED { plan.held_at } else { asked };
         let stored = match (entry.not_stored(), plan.key.clone()) {
@@ -420,11 +444,13 @@ impl<C: Dials> Gateway<C> {
             (None, Some(key)) => self.store.keep(key, Arc::clone(&entry), as_of),
             (Some(why), _) if !why.is_the_partners_will() => Err(why),
             (Some(why), Some(key)) => {
-                tracing::warn!(
-                    route = route.name,
-                    reason = why.word(),
-                    "the partner forbids storing; `override = true` on the route would store it"
-                );
+                if !self.upstream.is_hub() {
+                    tracing::warn!(
+                        route = route.name,
+                        reason = why.word(),
+                        "the partner forbids storing; `override = true` on the route would store it"
+                    );
+                }
                 self.store.remember_uncacheable(key, now, as_of);
                 Err(why)
             }
@@ -441,18 +467,6 @@ pub(super) fn why_asked(held: Option<&Entry>, now: Tick) -> &'static str {
         Some(Stage::Fresh | Stage::Stale) => "request",
         Some(Stage::OnError | Stage::Over) => "stale",
     }
-}
-
-/// Whether a refusal means that the partner could not be asked, or failed, so that something stale may stand in.
-pub(super) fn is_failure(refusal: &Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::Partner(_)
-            | Refusal::Busy { .. }
-            | Refusal::Closed { .. }
-            | Refusal::Deadline
-            | Refusal::Limited { .. }
-    )
 }
 
 /// Whether an answer is nothing but the wish to be left alone; any other may come with it.

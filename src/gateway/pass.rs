@@ -40,20 +40,22 @@ impl<C: Dials> Gateway<C> {
         let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::target(&target) };
         self.pay(trail, self.clock.tick())?;
         let mut permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
+        let shown = self.shown(&mut permit, deadline).await?;
         self.ledger.counts.call(route, Cause::Pass);
-        let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
         let sent = self.clock.tick();
         let answer = self.upstream.send_on(&permit, &shown, request, &target, deadline).await;
         trail.upstream = Some(self.clock.tick().since(sent));
-        if answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED) {
+        let said = answer.as_ref().ok().and_then(|answer| self.upstream.said(answer.status(), answer.headers()));
+        if let Some(said) = said.filter(|said| said.is_of_the_token()) {
             // A body cannot be sent twice: the next request shows the other key.
-            self.key_refused(&mut permit, shown).await;
-            return Err(Fault::Key.into());
+            self.key_refused(&mut permit, shown, said).await;
+            return Err(self.key_fault().into());
         }
         let told =
             self.report(&mut permit, &shown, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
         let answer = answer.map_err(Fault::Failed)?;
         let status = answer.status();
+        self.withheld(status, answer.headers(), None)?;
         if let Some(until) = told.filter(|_| is_pause(status)) {
             return Err(Refusal::Closed { retry: until.since(self.clock.tick()) });
         }

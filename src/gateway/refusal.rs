@@ -77,9 +77,23 @@ pub enum Refusal {
     NotUnderstood,
     /// The document is larger than what is stored, so it is not narrowed either.
     TooLargeToNarrow,
+    /// The hub does not let the gateway's own token have this.
+    HubRights,
+    /// The request has been here before.
+    Loop,
 }
 
 impl Refusal {
+    /// Whether something old may stand in for the answer that there is not. What was fetched with a token that the hub does
+    /// not take any more may not.
+    pub const fn allows_stale(&self) -> bool {
+        match self {
+            Self::Partner(fault) => !matches!(fault, Fault::Token),
+            Self::Busy { .. } | Self::Closed { .. } | Self::Deadline | Self::Limited { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The caller's own limit, as it is told at `now`.
     pub fn limited(back: ComeBack, now: Tick) -> Self {
         Self::Limited { limit: back.limit, retry: back.at.since(now) }
@@ -93,6 +107,8 @@ pub enum Fault {
     Failed(Failed),
     /// It does not take our key.
     Key,
+    /// It is a hub, and does not take our token.
+    Token,
     /// 5xx.
     Status,
     /// A redirect where a document should be.
@@ -113,6 +129,7 @@ impl Fault {
             Self::Failed(Failed::TooLarge) => "response-too-large",
             Self::Failed(Failed::RequestTooLarge) => "request-too-large",
             Self::Key => "key-refused",
+            Self::Token => "token-refused",
             Self::Status => "partner-5xx",
             Self::Redirect => "redirect",
             Self::NotJson => "not-json",

@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 use crate::access::Denied;
 use crate::cache::entry::Tag;
 use crate::cache::standard::Detail;
-use crate::cache::{Coding, Entry};
+use crate::cache::{Coding, Entry, hub};
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
 
@@ -189,11 +189,10 @@ impl Signature {
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = entry.status();
-        let seconds = entry.life().lifetime.as_secs();
         let mut headers = self.frame.clone();
         let values = [
             HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")),
-            cache_control(entry.not_stored().is_some() || entry.life().ask_first, seconds),
+            cache_control(&entry),
             number(age.as_secs()),
             self.status_of(&entry, age, came, full),
             HeaderValue::from_bytes(id.as_bytes()).unwrap_or(HeaderValue::from_static("-")),
@@ -206,6 +205,10 @@ impl Signature {
         headers.values_mut().zip(values.into_iter().chain(date)).for_each(|(place, value)| *place = value);
         if undated {
             headers.remove(DATE);
+        }
+        // Only a gateway reads it, and one says `Via`.
+        if asks.has(Kinds::VIA) && entry.not_stored().is_none() {
+            headers.extend(hub::told(&entry.life()).map(|windows| (hub::WINDOWS, windows)));
         }
         if full {
             headers.extend(entry.kept());
@@ -467,12 +470,16 @@ pub fn accepts_json(asked: &HeaderMap) -> bool {
     best.is_some_and(|(_, taken)| taken)
 }
 
-fn cache_control(ask_first: bool, seconds: u64) -> HeaderValue {
-    if ask_first {
-        return HeaderValue::from_static("private, no-cache");
+fn cache_control(entry: &Entry) -> HeaderValue {
+    match entry.not_stored() {
+        // What the partner keeps from us is kept from the caches of our callers, another gateway's included.
+        Some(why) if why.is_the_partners_will() => return HeaderValue::from_static("no-store"),
+        Some(_) => return HeaderValue::from_static("private, no-cache"),
+        None if entry.life().ask_first => return HeaderValue::from_static("private, no-cache"),
+        None => {}
     }
     let mut text: SmallVec<[u8; 40]> = SmallVec::from_slice(b"private, max-age=");
-    text.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
+    text.extend_from_slice(itoa::Buffer::new().format(entry.life().lifetime.as_secs()).as_bytes());
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("private, no-cache"))
 }
 

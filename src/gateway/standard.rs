@@ -34,7 +34,7 @@ use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
 use crate::upstream::{Failed, through};
 
-use super::fetch::{FULL, Instead, is_failure, lane_of};
+use super::fetch::{FULL, Instead, lane_of};
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Told};
 use super::{Dials, Gateway, REFRESHES, turn};
@@ -71,13 +71,13 @@ pub struct Failure {
 
 impl Failure {
     fn of(refusal: Refusal) -> Self {
-        let heard = matches!(refusal, Refusal::Partner(Fault::Status | Fault::Key | Fault::Unasked));
+        let heard = matches!(refusal, Refusal::Partner(Fault::Status | Fault::Key | Fault::Token | Fault::Unasked));
         Self { refusal, unreached: !heard }
     }
 
     /// Whether something stale may stand in for the answer.
     fn allows(&self, fallback: Fallback) -> bool {
-        is_failure(&self.refusal) && if self.unreached { fallback.unreached } else { fallback.error }
+        self.refusal.allows_stale() && if self.unreached { fallback.unreached } else { fallback.error }
     }
 }
 

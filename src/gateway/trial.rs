@@ -9,8 +9,8 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause};
-use crate::cache::policy::{Life, NotStored, judge};
-use crate::cache::{Key, key};
+use crate::cache::policy::{self, Life, NotStored};
+use crate::cache::{Key, hub, key};
 use crate::clock::Tick;
 use crate::route::{Mode, Route, Target, Terms};
 use crate::upstream::{Fetched, Wish};
@@ -75,14 +75,15 @@ impl<C: Dials> Gateway<C> {
         loop {
             let patience = self.settings.flight_timeout;
             let mut permit = self.permit(asker, self.clock.tick().plus(patience), turn::NO_FLIGHT).await?;
-            let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
+            let shown = self.shown(&mut permit, self.clock.tick().plus(patience)).await?;
             let asked = self.clock.tick();
             self.ledger.counts.call(wanted.route(), Cause::Miss);
             let fetched = self.upstream.ask(&permit, &shown, &wish, asked.plus(patience)).await;
-            if fetched.as_ref().is_ok_and(|fetched| fetched.status == StatusCode::UNAUTHORIZED) {
+            let said = fetched.as_ref().ok().and_then(|fetched| self.upstream.said(fetched.status, &fetched.head));
+            if let Some(said) = said.filter(|said| said.is_of_the_token()) {
                 keys_refused += 1;
-                if !self.key_refused(&mut permit, shown).await || keys_refused >= MOST_KEYS {
-                    return Err(Fault::Key.into());
+                if !self.key_refused(&mut permit, shown, said).await || keys_refused >= MOST_KEYS {
+                    return Err(self.key_fault().into());
                 }
                 continue;
             }
@@ -113,6 +114,7 @@ impl<C: Dials> Gateway<C> {
         let (status, head, came) = (fetched.status, fetched.head.clone(), fetched.came);
         match self.take_in_alone(place, fetched, told, asked) {
             Ok(Landed::Answer { entry, stored: Ok(()), .. }) => {
+                let judge = if self.upstream.is_hub() { hub::judge } else { policy::judge };
                 let winner = winner(&route.terms, |terms| judge(terms, status, &head, asked, came));
                 Fate::Stored(entry.life(), winner)
             }
@@ -144,7 +146,7 @@ mod tests {
         let (stale_while_revalidate, stale_if_error, negative_ttl) = (none, none, none);
         let terms = Terms { ttl, stale_while_revalidate, stale_if_error, negative_ttl, overrides };
         let now = Tick::from_nanos(0);
-        winner(&terms, |terms| judge(terms, StatusCode::OK, &head, now, now))
+        winner(&terms, |terms| policy::judge(terms, StatusCode::OK, &head, now, now))
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Never waits beyond the deadline it was given.
 
 use std::hash::Hash;
-use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
@@ -16,7 +15,7 @@ use crate::token::Caller;
 use crate::upstream::Failed;
 use crate::upstream::credential::Shown;
 
-use super::refusal::{Fault, Refusal};
+use super::refusal::Refusal;
 use super::{Dials, Gateway};
 
 /// For a call that nobody else can join.
@@ -66,7 +65,7 @@ impl<C: Dials> Gateway<C> {
         let now = self.clock.tick();
         let mut ticket = match self.budget.ask(asker, now) {
             Asked::Permit(permit) => return Ok(permit),
-            Asked::Closed { until, why } => return Err(closed(until, now, why)),
+            Asked::Closed { until, why } => return Err(self.closed(until, now, why)),
             Asked::Queued(ticket) => ticket,
         };
         let deadline = deadline.min(ticket.deadline());
@@ -74,7 +73,7 @@ impl<C: Dials> Gateway<C> {
             let now = self.clock.tick();
             let at = match ticket.claim(now) {
                 Ok(permit) => return Ok(permit),
-                Err(Later::Closed { until, why }) => return Err(closed(until, now, why)),
+                Err(Later::Closed { until, why }) => return Err(self.closed(until, now, why)),
                 Err(Later::At(at)) => at.min(deadline),
                 Err(Later::Woken) => deadline,
             };
@@ -100,6 +99,8 @@ impl<C: Dials> Gateway<C> {
     /// alone, if it said so.
     pub(super) fn report(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>) -> Option<Tick> {
         match answer {
+            // That a request had been there is its caller's doing, and no failure of the hub's.
+            Ok((StatusCode::LOOP_DETECTED, _)) if self.upstream.is_hub() => self.report_any(permit, shown, answer),
             Ok((status, _)) if status.is_server_error() => self.report_as(permit, shown, answer, Verdict::Failed),
             _ => self.report_as(permit, shown, answer, Verdict::Answered),
         }
@@ -110,24 +111,11 @@ impl<C: Dials> Gateway<C> {
         self.report_as(permit, shown, answer, Verdict::Answered)
     }
 
-    /// The partner refused the key that was shown: whether another is worth a call now.
-    pub(super) async fn key_refused(&self, permit: &mut Permit, shown: Shown) -> bool {
-        let credential = Arc::clone(self.upstream.credential());
-        // The files are read again: not on a worker.
-        let another = tokio::task::spawn_blocking(move || (credential.refused(&shown), shown.slot())).await;
-        let (another, slot) = another.unwrap_or((false, 0));
-        let verdict = if another { Verdict::Answered } else { Verdict::KeyRefused };
-        permit.settle(verdict, self.clock.tick(), dice());
-        match another {
-            true => tracing::warn!(slot, "the partner refused a key; another is tried"),
-            false => {
-                tracing::error!(
-                    slot,
-                    "the partner refused every key; put a good one where upstream.api_key_file points"
-                );
-            }
+    pub(super) fn closed(&self, until: Tick, now: Tick, why: gate::Why) -> Refusal {
+        match why {
+            gate::Why::Told | gate::Why::Failing => Refusal::Closed { retry: until.since(now) },
+            gate::Why::Key => self.key_fault().into(),
         }
-        another
     }
 
     fn report_as(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>, answered: Verdict) -> Option<Tick> {
@@ -158,11 +146,4 @@ pub(super) fn dice() -> u32 {
     let mut dice = [0; 4];
     let _ = getrandom::fill(&mut dice);
     u32::from_le_bytes(dice)
-}
-
-pub(super) fn closed(until: Tick, now: Tick, why: gate::Why) -> Refusal {
-    match why {
-        gate::Why::Told | gate::Why::Failing => Refusal::Closed { retry: until.since(now) },
-        gate::Why::Key => Fault::Key.into(),
-    }
 }

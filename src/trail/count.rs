@@ -17,9 +17,9 @@ use crate::quota::{Limit, Refused, strangers};
 use super::{Outcome, Trail};
 
 /// The statuses that are counted by themselves.
-const STATUSES: [u16; 24] = [
+const STATUSES: [u16; 25] = [
     200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 500, 502, 503, 504,
-    0,
+    508, 0,
 ];
 const OUTCOMES: usize = Outcome::ALL.len();
 const CAUSES: usize = Cause::ALL.len();

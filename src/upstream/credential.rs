@@ -1,6 +1,6 @@
-//! Which key is the partner shown?
-//! Given where the keys lie, hands back the one to show now, and after a refusal another, if there is one worth trying.
-//! Never prints a key, and never drops a good one because a file cannot be read or holds nonsense.
+//! Which key is the partner shown, or which token a hub?
+//! Given where they lie, hands back the one to show now, and after a refusal another, if there is one worth trying.
+//! Never prints one, and never drops a good one because a file cannot be read or holds nonsense.
 
 use std::path::PathBuf;
 
@@ -16,6 +16,8 @@ pub enum Source {
     File(PathBuf),
     /// It was given at the start and stays.
     Fixed(Secret),
+    /// A hub gives it, and another one in time: see [`Credential::put`].
+    Exchanged,
 }
 
 /// A key that no request could be made with.
@@ -25,10 +27,10 @@ pub enum BadKey {
     #[error("{0}: {1}")]
     Unreadable(PathBuf, std::io::Error),
     /// Its text is no header's value.
-    #[error("{0}: the partner's key must be printable ASCII on one line, and not empty")]
+    #[error("{0}: a key or token must be printable ASCII on one line, and not empty")]
     Unfit(PathBuf),
     /// The same of a key that was given.
-    #[error("the partner's key must be printable ASCII on one line, and not empty")]
+    #[error("a key or token must be printable ASCII on one line, and not empty")]
     UnfitText,
 }
 
@@ -67,6 +69,15 @@ impl Shown {
     }
 }
 
+/// What a refusal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Whether another is worth showing now.
+    pub another: bool,
+    /// Whether what was refused was in its slot until now; one that had been replaced says nothing of its successor.
+    pub was_current: bool,
+}
+
 /// What became of reading the files again.
 #[derive(Debug, Default)]
 pub struct Reread {
@@ -85,8 +96,8 @@ impl Credential {
         let mut slots = Vec::with_capacity(sources.len());
         for (nth, source) in sources.into_iter().enumerate() {
             let value = match read(&source) {
-                Err(bad) if nth == 0 => return Err(bad),
-                read => read.ok(),
+                Some(Err(bad)) if nth == 0 => return Err(bad),
+                read => read.and_then(Result::ok),
             };
             slots.push(Slot { source, value, refused: false });
         }
@@ -98,16 +109,30 @@ impl Credential {
         show(&self.slots.lock(), true)
     }
 
+    /// The first that was not refused.
+    pub fn good(&self) -> Option<Shown> {
+        show(&self.slots.lock(), false)
+    }
+
     /// The partner refused this one: reads the files again and hands back whether another is worth showing now.
-    pub fn refused(&self, shown: &Shown) -> bool {
+    pub fn refused(&self, shown: &Shown) -> Refused {
+        let mut was_current = false;
         {
             let mut slots = self.slots.lock();
             if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
-                slot.refused = true;
+                (slot.refused, was_current) = (true, true);
             }
         }
         self.reread();
-        show(&self.slots.lock(), false).is_some()
+        Refused { another: self.good().is_some(), was_current }
+    }
+
+    /// A hub gave this one.
+    pub(super) fn put(&self, value: HeaderValue) {
+        let mut slots = self.slots.lock();
+        for slot in slots.iter_mut().filter(|slot| matches!(slot.source, Source::Exchanged)) {
+            (slot.value, slot.refused) = (Some(value.clone()), false);
+        }
     }
 
     /// The partner took this one: an earlier refusal of it was a mistake.
@@ -126,6 +151,7 @@ impl Credential {
         let read: Vec<_> = sources.iter().map(read).collect();
         let mut found = Reread::default();
         for (nth, (slot, read)) in self.slots.lock().iter_mut().zip(read).enumerate() {
+            let Some(read) = read else { continue };
             match read {
                 Ok(value) if slot.value.as_ref() != Some(&value) => {
                     (slot.value, slot.refused, found.changed) = (Some(value), false, true);
@@ -153,23 +179,27 @@ fn show(slots: &[Slot], even_refused: bool) -> Option<Shown> {
     fine.or_else(|| slots.iter().enumerate().find_map(place).filter(|_| even_refused))
 }
 
-fn read(source: &Source) -> Result<HeaderValue, BadKey> {
+/// What lies there now; `None` where nothing ever does.
+fn read(source: &Source) -> Option<Result<HeaderValue, BadKey>> {
     let (text, unfit) = match source {
         Source::Fixed(secret) => (secret.clone(), BadKey::UnfitText),
         Source::File(path) => match std::fs::read_to_string(path) {
             Ok(text) => (Secret::new(text), BadKey::Unfit(path.clone())),
-            Err(error) => return Err(BadKey::Unreadable(path.clone(), error)),
+            Err(error) => return Some(Err(BadKey::Unreadable(path.clone(), error))),
         },
+        Source::Exchanged => return None,
     };
+    Some(fit(&text).ok_or(unfit))
+}
+
+/// The text as a header's value, if it can be one.
+pub(super) fn fit(text: &Secret) -> Option<HeaderValue> {
     // Editors and `echo` end a file with a newline.
     let text = text.reveal().trim_end_matches(['\r', '\n']);
-    match HeaderValue::from_str(text) {
-        Ok(mut value) if !text.trim().is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
-            value.set_sensitive(true);
-            Ok(value)
-        }
-        _ => Err(unfit),
-    }
+    let printable = !text.trim().is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let mut value = HeaderValue::from_str(text).ok().filter(|_| printable)?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 #[cfg(test)]
@@ -217,10 +247,10 @@ mod tests {
         let credential = files.credential();
         let old = credential.show().unwrap();
         files.put("one", "new");
-        assert!(credential.refused(&old));
+        assert_eq!(credential.refused(&old), Refused { another: true, was_current: true });
         assert_eq!(shown(&credential), (0, "new".to_owned()));
         let new = credential.show().unwrap();
-        assert!(!credential.refused(&new), "nothing else is there");
+        assert_eq!(credential.refused(&new), Refused { another: false, was_current: true }, "nothing else is there");
         assert_eq!(shown(&credential), (0, "new".to_owned()), "the first is tried again when the gate opens");
         files.put("two", "next\n");
         assert!(credential.reread().changed);
@@ -237,7 +267,7 @@ mod tests {
         let old = credential.show().unwrap();
         files.put("one", "new");
         credential.reread();
-        assert!(credential.refused(&old));
+        assert_eq!(credential.refused(&old), Refused { another: true, was_current: false });
         assert_eq!(credential.figures(), (1, 0));
     }
 
@@ -254,6 +284,20 @@ mod tests {
         std::fs::remove_file(files.0.path().join("one")).unwrap();
         assert_eq!(credential.reread().faults.len(), 1);
         assert_eq!(shown(&credential), (0, "good".to_owned()));
+    }
+
+    #[test]
+    fn a_token_that_a_hub_gives_is_absent_at_first_and_no_file_replaces_it() {
+        let credential = Credential::new(vec![Source::Exchanged]).unwrap();
+        assert!(credential.show().is_none() && credential.good().is_none());
+        credential.put(HeaderValue::from_static("first"));
+        let first = credential.show().unwrap();
+        assert_eq!(credential.refused(&first), Refused { another: false, was_current: true });
+        assert_eq!((shown(&credential).1.as_str(), credential.figures()), ("first", (1, 1)));
+        credential.put(HeaderValue::from_static("second"));
+        assert_eq!(credential.refused(&first), Refused { another: true, was_current: false });
+        assert_eq!((shown(&credential).1.as_str(), credential.figures()), ("second", (1, 0)));
+        assert!(credential.reread().faults.is_empty());
     }
 
     #[test]

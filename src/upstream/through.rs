@@ -29,14 +29,15 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         deadline: Tick,
     ) -> Result<Response<Incoming>, Failed> {
         *request.uri_mut() = self.uri(target);
-        request.headers_mut().insert(KEY, shown.value().clone());
         // As it came to us (RFC 9110 §7.6.3); it goes on as what the connection to the partner speaks.
         let via = if request.version() == Version::HTTP_2 { &self.via_http2 } else { &self.via };
         *request.version_mut() = Version::HTTP_11;
+        self.prove(request.headers_mut(), shown);
         request.headers_mut().append(VIA, via.clone());
         let mut answer = self.clock.until(deadline, self.send(request)).await.unwrap_or(Err(Failed::Timeout))?;
         // A partner that echoes what it was sent would hand our key out.
         answer.headers_mut().remove(KEY);
+        answer.headers_mut().remove(AUTHORIZATION);
         Ok(answer)
     }
 }

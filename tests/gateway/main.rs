@@ -73,3 +73,7 @@ mod explain;
 mod deploy;
 
 mod house;
+
+mod hub;
+
+mod egress;

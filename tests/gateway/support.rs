@@ -10,6 +10,8 @@ mod issuer;
 
 mod private;
 
+mod proxy;
+
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ pub(crate) use gateway::{Gateway, Program, Setup, encoded, free_port, program, s
 pub(crate) use issuer::{Issuer, unix};
 pub(crate) use partner::{Gate, Partner, Reply};
 pub(crate) use private::{Client, Identity, Signer, in_runtime};
+pub(crate) use proxy::{Proxy, Says};
 pub(crate) use wire::{Answer, Caller, ask, ask_as, ask_at, request};
 
 /// Every scope a caller can read with.

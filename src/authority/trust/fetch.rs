@@ -66,7 +66,7 @@ async fn ask(url: &Uri, ca_file: Option<&Path>, bearer: Option<&Path>) -> Result
         .map_err(|error| NotFetched::Unanswered(error.to_string()))?;
     let ca_file = ca_file.map(Path::to_owned);
     // The certificates are read each time too, and off the threads that serve.
-    let dialer = tokio::task::spawn_blocking(move || dial::dialer(ca_file.as_deref(), CONNECT)).await;
+    let dialer = tokio::task::spawn_blocking(move || dial::dialer(ca_file.as_deref(), CONNECT, None)).await;
     let dialer = dialer.map_err(|error| NotFetched::Unanswered(error.to_string()))??;
     let answer = dial::client(dialer).request(request).await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);

@@ -32,7 +32,14 @@ const TABLE: &[Row] = &[
     ("max_response = \"32 apples\"", 4, 16, "upstream.max_response", "a size is written as"),
     ("max_response = 1", 4, 16, "upstream.max_response", "from 1.0 KiB to"),
     ("kind = \"hubb\"", 4, 8, "upstream.kind", "one of \"partner\", \"hub\""),
-    ("kind = \"hub\"", 4, 8, "upstream.kind", "a hub as upstream is not available in this version"),
+    ("kind = \"hub\"", 3, 16, "upstream.api_key_file", "the hub holds the partner's key"),
+    ("token_file = \"t\"", 4, 14, "upstream.token_file", "set kind = \"hub\""),
+    ("[upstream.exchange]\nsubject_token_file = \"t\"", 4, 1, "upstream.exchange", "set kind = \"hub\""),
+    ("proxy = \"proxy:3128\"", 4, 9, "upstream.proxy", "an address is written as"),
+    ("proxy = \"https://proxy\"", 4, 9, "upstream.proxy", "TLS to the partner is inside"),
+    ("proxy = \"http://me:swordfish@proxy\"", 4, 9, "upstream.proxy", "without a user or password"),
+    ("proxy_auth_file = \"p\"", 4, 19, "upstream.proxy_auth_file", "set upstream.proxy"),
+    ("max_connection_age = \"never\"", 4, 22, "upstream.max_connection_age", "a time is written as"),
     ("breaker.cool_down = \"1m\"", 4, 21, "upstream.breaker.cool_down", "longer than cool_down_max"),
     ("[cache]\nmax_object = \"-1KiB\"", 5, 14, "cache.max_object", "a size is written as"),
     ("[server]\nname = \"a b\"", 5, 8, "server.name", "a name has 1 to 64"),
@@ -125,6 +132,16 @@ const CALLERS: &[Row] = &[
     ("[[callers]]\nname = \"c\"\nclients = [\"*\", \"a\"]\nproviders = [\"*\"]", 10, 11, "callers[1].clients", "stands alone"),
 ];
 
+/// Texts that are put below a sidecar's token, so that they begin at line 5.
+#[rustfmt::skip]
+const SIDECARS: &[Row] = &[
+    ("api_key_env = \"KEY\"", 5, 15, "upstream.api_key_env", "it is shown a token"),
+    ("api_key_file_next = \"k\"", 5, 21, "upstream.api_key_file_next", "it is shown a token"),
+    ("[upstream.exchange]\nsubject_token_file = \"t\"", 4, 14, "upstream.token_file", "the token comes from one place"),
+    ("[routes.clients]\noverride = true", 6, 12, "routes.clients.override", "the hub's lifetimes hold"),
+    ("[routes.other]\nforward_authorization = true", 6, 25, "routes.other.forward_authorization", "this gateway's own token"),
+];
+
 /// What is told otherwise than the row claims.
 fn told_otherwise(before: &str, (text, line, column, key, reason): Row) -> Option<String> {
     let Err(faults) = load(given(&format!("{before}{text}\n"))) else { return Some(format!("no fault: {text}")) };
@@ -139,6 +156,7 @@ fn told_otherwise(before: &str, (text, line, column, key, reason): Row) -> Optio
 fn each_fault_is_told_once_at_its_place() {
     let caller = format!("{LEAST}[[callers]]\nname = \"b\"\nclients = [\"*\"]\nproviders = [\"*\"]\n");
     let rows = TABLE.iter().map(|row| (LEAST, *row)).chain(CALLERS.iter().map(|row| (caller.as_str(), *row)));
+    let rows = rows.chain(SIDECARS.iter().map(|row| (TOKEN, *row)));
     let otherwise: Vec<String> = rows.filter_map(|(before, row)| told_otherwise(before, row)).collect();
     assert!(otherwise.is_empty(), "{}", otherwise.join("\n\n"));
 }
@@ -172,6 +190,11 @@ fn what_must_be_there_is_missed() {
     let shown = text_faults("");
     assert!(shown.contains("gateway.toml:1:1: upstream.url: the partner's address is missing"), "{shown}");
     assert!(shown.contains("upstream.api_key_file: where the partner's key lies is missing"), "{shown}");
+    let hub = |more: &str| text_faults(&format!("[upstream]\nurl = \"https://hub.example\"\nkind = \"hub\"\n{more}"));
+    assert!(hub("").contains("upstream.token_file: what the hub is shown is missing"), "{}", hub(""));
+    let shown = hub("[upstream.exchange]\nscope = [\"A\"]");
+    assert!(shown.contains("upstream.exchange.subject_token_file: the token that is exchanged is missing"), "{shown}");
+    assert!(shown.contains("upstream.exchange.scope[0]: a scope is written as"), "{shown}");
 }
 
 #[test]
@@ -182,6 +205,10 @@ fn a_partner_is_not_asked_in_clear_text_off_loopback() {
         assert!(ask(url, "").is_ok(), "{url}");
     }
     assert!(ask("http://partner.example", "allow_clear_text = true").is_ok());
+    let behind = "proxy = \"http://127.0.0.1:3128\"";
+    assert!(ask("http://127.0.0.9", behind).unwrap_err().to_string().contains("the proxy included"));
+    assert!(ask("http://127.0.0.9", &format!("{behind}\nallow_clear_text = true")).is_ok());
+    assert!(ask("https://partner.example", behind).is_ok());
     for url in
         ["https://", "https://a/b", "https://a?b", "https://a#b", "https://a:", "https://a:0", "https://a:99999", "a"]
     {

@@ -7,7 +7,6 @@ use crate::clock::Tick;
 
 use super::super::fetch::FULL;
 use super::super::refusal::{Fault, Refusal};
-use super::super::turn::closed;
 use super::super::{Dials, Gateway};
 use super::May;
 
@@ -21,7 +20,7 @@ impl<C: Dials> Gateway<C> {
         let end = now.plus(self.budget.max_wait().min(self.settings.flight_timeout));
         let ahead = self.budget.foresee(now);
         match ahead {
-            Prospect::Closed { until, why } => return Err(closed(until, now, why)),
+            Prospect::Closed { until, why } => return Err(self.closed(until, now, why)),
             Prospect::Waits { until: Some(at) } if at > end => {
                 return Err(Refusal::Busy { retry: self.budget.opens(end).since(end) });
             }

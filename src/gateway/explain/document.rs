@@ -9,7 +9,7 @@ use crate::clock::{Now, Tick};
 use crate::route::{Resource, Route};
 use crate::trail::Outcome;
 
-use super::super::fetch::{is_failure, why_asked};
+use super::super::fetch::why_asked;
 use super::super::refusal::Refusal;
 use super::super::respond::asks::{Asks, Kinds};
 use super::super::respond::{Came, accepts_json, worded};
@@ -45,7 +45,7 @@ impl<C: Dials> Gateway<C> {
                 Ok(shown.and(call, &behind))
             }
             Course::Confirm { entry, on_error } => match self.foresee_fetch(&key, Some(&entry), may, now.tick) {
-                Err(refusal) if on_error && is_failure(&refusal) => {
+                Err(refusal) if on_error && refusal.allows_stale() => {
                     let shown = self.foresee_shown(grant, &entry, STALE_IF_ERROR, now.tick)?;
                     Ok(shown
                         .and(Call::None, &format!(", since the partner cannot be asked: {}", worded(&refusal).title)))

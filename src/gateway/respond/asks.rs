@@ -5,7 +5,7 @@
 use http::HeaderMap;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_UNMODIFIED_SINCE, RANGE,
+    IF_UNMODIFIED_SINCE, RANGE, VIA,
 };
 
 /// The headers that are there.
@@ -29,6 +29,8 @@ impl Kinds {
     pub const RANGE: Self = Self(16);
     /// `X-Request-Id`.
     pub const ID: Self = Self(32);
+    /// `Via`: it comes from a proxy, which may be a gateway.
+    pub const VIA: Self = Self(64);
 }
 
 impl Asks {
@@ -51,6 +53,7 @@ fn kind(name: &HeaderName) -> u8 {
         () if *name == RANGE => Kinds::RANGE,
         () if [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE].contains(name) => Kinds::CONDITION,
         () if *name == super::REQUEST_ID => Kinds::ID,
+        () if *name == VIA => Kinds::VIA,
         () => Kinds(0),
     };
     kinds.0
@@ -72,6 +75,7 @@ mod tests {
             ("if-unmodified-since", Kinds::CONDITION),
             ("range", Kinds::RANGE),
             ("x-request-id", Kinds::ID),
+            ("via", Kinds::VIA),
             ("if-range", Kinds(0)),
             ("authorization", Kinds(0)),
             ("x-reseller-api-key", Kinds(0)),
@@ -85,7 +89,7 @@ mod tests {
             .map(|(name, _)| (HeaderName::from_static(name), http::HeaderValue::from_static("")))
             .into_iter()
             .collect();
-        assert_eq!(Asks::of(&all), Asks(63));
+        assert_eq!(Asks::of(&all), Asks(127));
         assert_eq!(Asks::of(&HeaderMap::new()), Asks(0));
     }
 }

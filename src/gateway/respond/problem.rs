@@ -10,7 +10,7 @@ use crate::access::Denied;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::quota::Limit;
 use crate::token::Unidentified;
-use crate::upstream::Failed;
+use crate::upstream::{Failed, hub};
 
 /// A problem (RFC 9457) before it is written.
 pub(super) struct Problem {
@@ -130,6 +130,18 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "The document cannot be narrowed",
             "The partner's document is larger than cache.max_object, so it is shown to callers with every right only.".into(),
         ),
+        Refusal::HubRights => (
+            StatusCode::FORBIDDEN,
+            hub::RIGHTS,
+            "Outside this gateway's own rights",
+            "The hub does not let this gateway's own token see this; its operator has to widen the scopes or bounds of this gateway's caller at the hub.".into(),
+        ),
+        Refusal::Loop => (
+            StatusCode::LOOP_DETECTED,
+            "loop",
+            "The request goes in a circle",
+            "It has been at this gateway already, as its Via says, or at too many; an operator has to look where upstream.url points.".into(),
+        ),
     };
     Problem { status, slug, title, detail }
 }
@@ -199,6 +211,10 @@ fn broke(fault: Fault) -> Problem {
         Fault::Key => (
             "partner-key",
             "The partner refused the gateway's own key; its operator has to look at upstream.api_key_file.",
+        ),
+        Fault::Token => (
+            "hub-token",
+            "The hub refused the gateway's own token; its operator has to look at upstream.token_file or upstream.exchange.",
         ),
         Fault::Failed(Failed::Connect) => {
             ("partner-unreachable", "No connection to the partner could be made; try again later.")

@@ -16,6 +16,7 @@ use crate::cache::standard::validation;
 use crate::clock::Tick;
 use crate::dial::OutBody;
 use crate::flight::Obligation;
+use crate::upstream::hub::Said;
 use crate::upstream::{Failed, through};
 
 use super::super::fetch::MOST_KEYS;
@@ -83,22 +84,28 @@ impl<C: Dials> Gateway<C> {
         self.take(errand, arrived, deadline).await
     }
 
+    /// What a 401 says of our key: a caller's own `Authorization` may be what it means where that is forwarded.
+    pub(super) fn about_our_key(&self, answer: &Response<Incoming>, asked: &Asked) -> Option<Said> {
+        let said = self.upstream.said(answer.status(), answer.headers());
+        said.filter(|said| said.is_of_the_token() && !asked.forwards_authorization)
+    }
+
     /// Sends the request; again while nothing is heard, as often as the partner's settings say.
     async fn call(&self, errand: &Errand, mut permit: Permit, deadline: Tick) -> Result<Arrived, Refusal> {
         let asked = &errand.asked;
         let (mut cause, mut attempt, mut keys) = (errand.cause, 0, 1);
         loop {
+            let shown = self.shown(&mut permit, deadline).await?;
             self.ledger.counts.call(asked.route, cause);
             let sent = self.clock.tick();
             let empty: OutBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
             let mut request = Request::new(empty);
             *request.method_mut() = asked.method.clone();
             *request.headers_mut() = errand.sent.clone();
-            let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
             let answer = self.upstream.send_on(&permit, &shown, request, &asked.target, deadline).await;
-            if answer.as_ref().is_ok_and(|answer| is_about_our_key(answer, asked)) {
-                if !self.key_refused(&mut permit, shown).await || keys >= MOST_KEYS {
-                    return Err(Fault::Key.into());
+            if let Some(said) = answer.as_ref().ok().and_then(|answer| self.about_our_key(answer, asked)) {
+                if !self.key_refused(&mut permit, shown, said).await || keys >= MOST_KEYS {
+                    return Err(self.key_fault().into());
                 }
                 drop(permit);
                 permit = self.permit(asked.asker, deadline, NO_FLIGHT).await?;
@@ -112,6 +119,7 @@ impl<C: Dials> Gateway<C> {
             );
             let failed = match answer {
                 Ok(answer) => {
+                    self.withheld(answer.status(), answer.headers(), Some(&asked.key))?;
                     let exchange = Exchange { asked: sent, came: self.clock.now() };
                     return self.arrived(answer, permit, exchange, asked.forwards_authorization);
                 }
@@ -150,9 +158,4 @@ impl<C: Dials> Gateway<C> {
         through::localise(&mut head, &self.origin);
         Ok(Arrived { status, head, incoming, permit, exchange, known: exchange.asked })
     }
-}
-
-/// Whether a 401 speaks of our key: a caller's own `Authorization` may be what it means where that is forwarded.
-pub(super) fn is_about_our_key(answer: &Response<Incoming>, asked: &Asked) -> bool {
-    answer.status() == StatusCode::UNAUTHORIZED && !asked.forwards_authorization
 }

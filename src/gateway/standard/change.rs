@@ -23,7 +23,6 @@ use super::super::respond::{Body, Told, VARY_BY_TOKEN};
 use super::super::turn::NO_FLIGHT;
 use super::super::{Dials, Gateway};
 use super::Asked;
-use super::call::is_about_our_key;
 use super::errand::{Arrived, Brought};
 
 impl<C: Dials> Gateway<C> {
@@ -38,22 +37,23 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Response<Body>, Refusal> {
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         let mut permit = self.permit(asked.asker, deadline, NO_FLIGHT).await?;
+        let shown = self.shown(&mut permit, deadline).await?;
         self.ledger.counts.call(asked.route, Cause::Pass);
         // Only what may be stored is compared with its request again.
         let sent_head = if stored { request.headers().clone() } else { HeaderMap::new() };
         let sent = self.clock.tick();
-        let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
         let answer = self.upstream.send_on(&permit, &shown, request, &asked.target, deadline).await;
-        if answer.as_ref().is_ok_and(|answer| is_about_our_key(answer, &asked)) {
+        if let Some(said) = answer.as_ref().ok().and_then(|answer| self.about_our_key(answer, &asked)) {
             // A body cannot be sent twice: the next request shows the other key.
-            self.key_refused(&mut permit, shown).await;
-            return Err(Fault::Key.into());
+            self.key_refused(&mut permit, shown, said).await;
+            return Err(self.key_fault().into());
         }
         self.report_any(&mut permit, &shown, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
         let exchange = Exchange { asked: sent, came: self.clock.now() };
         trail.upstream = Some(exchange.came.tick.since(sent));
         let answer = answer.map_err(Fault::Failed)?;
         let (status, head) = (answer.status(), answer.headers());
+        self.withheld(status, head, Some(&asked.key))?;
         // Forgotten before the answer is known to the caller, who may read its own change at once.
         if stored && invalidation::changes(&asked.method, status) {
             let now = exchange.came.tick;

@@ -120,6 +120,7 @@ pub(crate) struct Setup {
     own_url: bool,
     doors: Vec<Table>,
     files: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -158,8 +159,23 @@ impl Setup {
             own_url: false,
             doors: vec![Table::new()],
             files: Vec::new(),
+            environment: Vec::new(),
         }
         .set("upstream.url", url)
+    }
+
+    /// A sidecar to this hub, which it shows this token.
+    pub(crate) fn behind(hub: &Gateway, token: &str) -> Self {
+        let mut setup = Self::to_hub(&format!("http://{}", hub.address));
+        token.clone_into(&mut setup.key);
+        setup.set("upstream.token_file", "partner.key")
+    }
+
+    /// A sidecar to a hub at this address, without anything to show it yet.
+    pub(crate) fn to_hub(url: &str) -> Self {
+        let mut setup = Self::at(url).set("upstream.kind", "hub").set("server.name", "sidecar");
+        setup.table["upstream"].as_table_mut().unwrap().remove("api_key_file");
+        setup
     }
 
     /// Sets a dotted key.
@@ -225,6 +241,12 @@ impl Setup {
         self
     }
 
+    /// A variable of its environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The text of the key's file.
     pub(crate) fn key_file(mut self, text: &str) -> Self {
         text.clone_into(&mut self.key);
@@ -252,7 +274,8 @@ impl Setup {
             setup = setup.set("admin.listen", listen);
             std::fs::write(folder.path().join("gateway.toml"), setup.table.to_string()).unwrap();
             let config = folder.path().join("gateway.toml");
-            let mut program = Program::start(program().arg("serve").arg("--config").arg(&config));
+            let environment = setup.environment.iter().map(|(name, value)| (name, value));
+            let mut program = Program::start(program().envs(environment).arg("serve").arg("--config").arg(&config));
             if is_ready(&mut program, health) {
                 let table = setup.table;
                 return Gateway { program, folder, table, address: public, health, admin, secrets: Mutex::default() };

@@ -135,6 +135,7 @@ struct State {
     script: Mutex<HashMap<String, VecDeque<Reply>>>,
     calls: Mutex<Vec<Call>>,
     heads: AtomicUsize,
+    connections: AtomicUsize,
     unscripted: Mutex<Vec<String>>,
     closed: AtomicBool,
 }
@@ -167,6 +168,7 @@ impl Partner {
                 if theirs.closed.load(Ordering::Relaxed) {
                     return;
                 }
+                theirs.connections.fetch_add(1, Ordering::Relaxed);
                 let (state, tls) = (Arc::clone(&theirs), tls.clone());
                 std::thread::spawn(move || connection(stream, tls, &state));
             }
@@ -190,6 +192,11 @@ impl Partner {
 
     pub(crate) fn count(&self) -> usize {
         self.state.calls.lock().unwrap().len()
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     /// Waits until so many calls have come.

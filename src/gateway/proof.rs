@@ -1,0 +1,119 @@
+//! What is the partner shown, and what becomes of it?
+//! Given a call that is about to start, hands back the key, or a hub's token; given a refusal, whether another is worth a call.
+//! Never shows or keeps what was fetched with a token that the hub has taken back.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::budget::{Permit, Verdict};
+use crate::cache::Key;
+use crate::cache::key::named::Which;
+use crate::cache::purge::How;
+use crate::clock::Tick;
+use crate::upstream::credential::{Refused, Shown};
+use crate::upstream::exchange::NotGiven;
+use crate::upstream::hub::Said;
+
+use super::refusal::{Fault, Refusal};
+use super::turn::dice;
+use super::{Dials, Gateway};
+
+impl<C: Dials> Gateway<C> {
+    /// What is shown in this call. A sidecar that has no token yet gets one first; later that is done in time, beside the calls.
+    pub(super) async fn shown(&self, permit: &mut Permit, deadline: Tick) -> Result<Shown, Refusal> {
+        let credential = self.upstream.credential();
+        if let Some(shown) = credential.show() {
+            return Ok(shown);
+        }
+        match self.clock.until(deadline, self.upstream.renew(None)).await.map_err(|_| Refusal::Deadline)? {
+            Ok(()) => credential.show().ok_or(self.key_fault().into()),
+            Err(NotGiven::Failed(failed)) => {
+                permit.settle(Verdict::Failed, self.clock.tick(), dice());
+                Err(Fault::Failed(failed).into())
+            }
+            Err(_) => {
+                permit.settle(Verdict::KeyRefused, self.clock.tick(), dice());
+                Err(self.key_fault().into())
+            }
+        }
+    }
+
+    /// That nothing we have is taken.
+    pub(super) fn key_fault(&self) -> Fault {
+        if self.upstream.is_hub() { Fault::Token } else { Fault::Key }
+    }
+
+    /// What was shown is refused: whether another is worth a call now.
+    pub(super) async fn key_refused(&self, permit: &mut Permit, shown: Shown, said: Said) -> bool {
+        let (credential, old) = (Arc::clone(self.upstream.credential()), shown.clone());
+        // The files are read again: not on a worker.
+        let refused = tokio::task::spawn_blocking(move || credential.refused(&old)).await;
+        let Refused { another, was_current } = refused.unwrap_or(Refused { another: false, was_current: true });
+        // A token whose time is over was good until then, and an exchange brings one for the same right. Whatever a token brought
+        // that was taken back goes at once, and so it does where a file holds another now.
+        if was_current && (said != Said::Expired || another) {
+            self.forget_the_hubs();
+        }
+        let another = another || self.upstream.renew(Some(&shown)).await.is_ok();
+        if !another {
+            self.forget_the_hubs();
+        }
+        let verdict = if another { Verdict::Answered } else { Verdict::KeyRefused };
+        permit.settle(verdict, self.clock.tick(), dice());
+        let slot = shown.slot();
+        match (another, self.upstream.is_hub()) {
+            (true, false) => tracing::warn!(slot, "the partner refused a key; another is tried"),
+            (true, true) => tracing::warn!("the hub refused the token; another is tried"),
+            (false, false) => {
+                tracing::error!(
+                    slot,
+                    "the partner refused every key; put a good one where upstream.api_key_file points"
+                );
+            }
+            (false, true) => {
+                tracing::error!(
+                    "the hub refused the token, and what it had brought is dropped; upstream.token_file or upstream.exchange has to bring a good one"
+                );
+            }
+        }
+        another
+    }
+
+    /// Drops all that a hub's token has brought: it may not have been meant for whoever holds the next one.
+    pub fn forget_the_hubs(&self) {
+        if self.upstream.is_hub() {
+            self.store.purge(&Which::All, How::Hard, false, self.clock.now());
+        }
+    }
+
+    /// Refuses in our own name what the hub refuses to our token, or sends round; what is held of it goes.
+    pub(super) fn withheld(&self, status: StatusCode, head: &HeaderMap, key: Option<&Key>) -> Result<(), Refusal> {
+        match self.upstream.said(status, head) {
+            Some(Said::Beyond) => {
+                if let Some(key) = key.filter(|key| self.store.holds(key)) {
+                    self.store.purge(&Which::Resource(key.clone()), How::Hard, true, self.clock.now());
+                }
+                Err(Refusal::HubRights)
+            }
+            Some(Said::Loop) => Err(Refusal::Loop),
+            Some(Said::Expired | Said::Refused) | None => Ok(()),
+        }
+    }
+
+    /// Looks whether there is something new to show, and gets it when it is time: for whoever calls this each second.
+    /// Hands back what is wrong with the files.
+    pub async fn keep_proven(&self) -> Vec<String> {
+        let credential = Arc::clone(self.upstream.credential());
+        let Ok(found) = tokio::task::spawn_blocking(move || credential.reread()).await else { return Vec::new() };
+        if found.changed {
+            tracing::info!("a new key or token is in use");
+            self.forget_the_hubs();
+        }
+        let renewed = self.upstream.renew_in_time().await == Some(Ok(()));
+        if found.changed || renewed {
+            self.budget.key_changed(self.clock.tick());
+        }
+        found.faults.iter().map(ToString::to_string).collect()
+    }
+}
