@@ -10,11 +10,14 @@ pub(super) fn hold_back(config: &mut Config, started: &Config) -> Vec<&'static s
     let (server, tokens, telemetry) = (&mut config.server, &mut config.tokens, &mut config.telemetry);
     keep("server.workers", &mut server.workers, &started.server.workers, &mut held);
     keep("server.max_connections", &mut server.max_connections, &started.server.max_connections, &mut held);
+    let (per_peer, first) = (&mut server.max_connections_per_peer, &started.server.max_connections_per_peer);
+    keep("server.max_connections_per_peer", per_peer, first, &mut held);
     keep("server.header_timeout", &mut server.header_timeout, &started.server.header_timeout, &mut held);
     keep("server.max_header_bytes", &mut server.max_header_bytes, &started.server.max_header_bytes, &mut held);
     keep_listeners(&mut config.listeners, &started.listeners, &mut held);
     keep("health.listen", &mut config.health.listen, &started.health.listen, &mut held);
     keep("admin.listen", &mut config.admin.listen, &started.admin.listen, &mut held);
+    keep("admin.tls", &mut config.admin.tls, &started.admin.tls, &mut held);
     keep("cache.max_bytes", &mut config.cache.max_bytes, &started.cache.max_bytes, &mut held);
     keep("tokens.keys_dir", &mut tokens.keys_dir, &started.tokens.keys_dir, &mut held);
     keep("tokens.key_notice", &mut tokens.key_notice, &started.tokens.key_notice, &mut held);
