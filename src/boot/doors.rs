@@ -80,9 +80,6 @@ fn admit(listener: &config::Listener, socket: &Socket) -> anyhow::Result<()> {
             "this socket is off loopback and would speak clear text; give it a certificate (tls), or set allow_clear_text = true where something in front speaks TLS"
         );
     }
-    if !local && listener.ambient.is_some() {
-        bail!("this socket is off loopback, and requests without a token have rights here (ambient)");
-    }
     if listener.tls.is_some() && matches!(socket, Socket::Unix(_)) {
         bail!("this is a Unix socket, and TLS is for addresses");
     }

@@ -59,6 +59,7 @@ const TABLE: &[Row] = &[
     ("[[listeners]]\naddress = \"unix:/a\"\n[listeners.tls]\ncert_file = \"c\"\nkey_file = \"k\"", 6, 1, "listeners[0].tls", "TLS is for addresses"),
     ("[admin.tls]\ncert_file = \"c\"", 4, 1, "admin.tls.key_file", "TLS wants key_file"),
     ("[[listeners]]\naddress = \"systemd:\"", 5, 11, "listeners[0].address", "\"systemd:NAME\""),
+    ("[[listeners]]\naddress = \"systemd:web\"\nambient = \"app\"\n[[callers]]\nname = \"app\"\nclients = []\nproviders = []", 6, 11, "listeners[0].ambient", "a loopback address or a Unix socket"),
     ("[admin]\nlisten = \"systemd:web\"", 5, 10, "admin.listen", "an address is written as"),
     ("[server]\nmax_connections_per_peer = -1", 5, 28, "server.max_connections_per_peer", "a whole number from 0"),
     ("[[listeners]]\nambient = \"me\"", 5, 11, "listeners[0].ambient", "no [[callers]] table has this name"),
