@@ -90,6 +90,7 @@ impl<C: Dials> Health<C> {
             tokens: self.authority.figures(),
             refused: self.gateway.turns.refused(),
             strangers: self.gateway.strangers.figures(),
+            traces: self.gateway.ledger.traces.as_ref().map_or((0, 0), |traces| traces.figures()),
         })
     }
 }

@@ -29,6 +29,7 @@ use crate::token::{self, Policy, Tokens};
 use crate::trail::Ledger;
 use crate::trail::count::Counts;
 use crate::trail::line::{Lines, Look, Which};
+use crate::trail::trace::Tracer;
 use crate::upstream::credential::Source;
 use crate::upstream::{self, Upstream};
 use crate::view::Allow;
@@ -107,6 +108,7 @@ pub fn join<C: Dials>(
         ledger: Arc::new(Ledger {
             counts: Counts::new(routes.all().iter().map(|route| route.name.clone()).collect()),
             lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
+            traces: traces(&config.telemetry),
         }),
         signature: Signature::new(&name).context("server.name")?,
         origin,
@@ -116,6 +118,7 @@ pub fn join<C: Dials>(
             max_request_body: bounded(config.server.max_request_body),
             retries: config.upstream.retry.attempts,
             backoff: config.upstream.retry.backoff,
+            propagate_trace: config.upstream.propagate_trace,
         },
         clock,
         tasks,
@@ -245,6 +248,12 @@ fn random_name() -> anyhow::Result<String> {
 
 fn bounded(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+/// Nothing is made where nothing is traced.
+fn traces(telemetry: &config::Telemetry) -> Option<Arc<Tracer>> {
+    let any = telemetry.otlp_endpoint.is_some() && telemetry.trace_sample > 0.0;
+    any.then(|| Arc::new(Tracer::new(telemetry.trace_sample)))
 }
 
 fn which(log: AccessLog) -> Which {

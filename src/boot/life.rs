@@ -24,6 +24,7 @@ use crate::gateway::respond::Body;
 use crate::listen::{Address, Door, Limits, Listener, Socket};
 
 use super::House;
+use super::traces::{self, Sending};
 
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
@@ -66,6 +67,7 @@ pub struct Serving {
     house: Arc<House>,
     authority: Arc<Authority>,
     upkeep: tokio::task::JoinHandle<()>,
+    traces: Option<Sending>,
     ready: Arc<AtomicBool>,
     closed: CancellationToken,
     workers: Vec<(std::thread::JoinHandle<()>, oneshot::Receiver<()>)>,
@@ -139,10 +141,12 @@ pub fn serve(
     let public_files = config.listeners.iter().filter_map(|listener| unix_file(&listener.address)).collect();
     let (drain_delay, grace) = (config.server.drain_delay, config.server.shutdown_grace);
     let upkeep = tokio::spawn(Arc::clone(&authority).keep_up(super::authority::upkeep(config)));
+    let traces = traces::send(config, &house)?;
     Ok(Serving {
         house,
         authority,
         upkeep,
+        traces,
         ready,
         closed,
         workers,
@@ -259,7 +263,7 @@ fn worker(
 }
 
 impl Serving {
-    /// Ends: not ready, `drain_delay` if `patiently`, sockets closed, requests and flights finished, log flushed.
+    /// Ends: not ready, `drain_delay` if `patiently`, sockets closed, requests and flights finished, traces and log flushed.
     pub async fn end(self, patiently: bool) -> Ended {
         let clock = self.house.clock;
         let until = clock.tick().plus(self.grace);
@@ -284,6 +288,9 @@ impl Serving {
         self.health.abort();
         self.upkeep.abort();
         let _ = clock.until(until, self.authority.note()).await;
+        if let Some(traces) = self.traces {
+            traces.end(clock, until).await;
+        }
         self.house.ledger.lines.flush();
         ended
     }

@@ -73,6 +73,8 @@ pub struct Gauges {
     pub refused: Vec<Refused>,
     /// Bad tokens.
     pub strangers: strangers::Figures,
+    /// Traces that were sent, and those that were dropped.
+    pub traces: (u64, u64),
 }
 
 /// What became of tokens since the start.
@@ -258,6 +260,13 @@ impl Counts {
         counter(out, "cache_evictions_total", "Entries that left for want of room.", evicted)?;
         counter(out, "schema_drift_total", "Fields withheld because the documented shape lacks them.", drift)?;
         counter(out, "log_lines_dropped_total", "Access log lines that found no room.", dropped)?;
+        counter(out, "traces_sent_total", "Traces of requests and flights that the collector took.", gauges.traces.0)?;
+        counter(
+            out,
+            "traces_dropped_total",
+            "Those that found no room, or that the collector did not take.",
+            gauges.traces.1,
+        )?;
         gauge(out, "cache_entries", "Entries held.", entries)?;
         gauge(out, "cache_bytes", "Bytes the entries are weighed at.", bytes)?;
         let tokens = &gauges.tokens;

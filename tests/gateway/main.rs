@@ -59,6 +59,8 @@ mod http_cache;
 
 mod quota;
 
+mod traces;
+
 mod ambient;
 
 mod house;
