@@ -230,7 +230,7 @@ impl<C: Dials> Gateway<C> {
         }
         let Some(key) = Key::of(&grant, route, &parts.headers) else {
             return match grant.wanted().resource() {
-                Resource::Raw(_) => self.pass_through(&grant, parts, body, trail).await,
+                Resource::Raw(_) => Box::pin(self.pass_through(&grant, parts, body, trail)).await,
                 Resource::Seven { .. } => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
             };
         };
@@ -242,15 +242,18 @@ impl<C: Dials> Gateway<C> {
         if asks.has(Kinds::DIRECTIVES) {
             return Box::pin(self.as_wished(&grant, key, held, parts, now, trail)).await;
         }
+        // Whatever has to wait does so in a box: the hit path carries this future about, and it is copied with each request.
         match held {
             Held::Fresh(entry) => self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await,
             Held::Stale(entry) => {
                 self.refresh_behind(&grant, key, &entry, parts, now, trail);
                 self.show(&grant, entry, Came::Stale("stale-while-revalidate"), parts, trail).await
             }
-            Held::Expired { entry, on_error } => self.confirm(&grant, key, entry, on_error, parts, trail).await,
-            Held::Uncacheable => self.fetch_alone(&grant, key, parts, trail).await,
-            Held::Absent => self.fetch_once(&grant, key, None, parts, trail).await,
+            Held::Expired { entry, on_error } => {
+                Box::pin(self.confirm(&grant, key, entry, on_error, parts, trail)).await
+            }
+            Held::Uncacheable => Box::pin(self.fetch_alone(&grant, key, parts, trail)).await,
+            Held::Absent => Box::pin(self.fetch_once(&grant, key, None, parts, trail)).await,
         }
     }
 
