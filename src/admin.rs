@@ -8,6 +8,8 @@ mod door;
 
 mod guard;
 
+mod process;
+
 mod purge;
 
 mod reply;
@@ -28,7 +30,7 @@ use crate::authority::Authority;
 use crate::budget::gate::Why;
 use crate::gateway::{Dials, Gateway};
 use crate::listen::Door;
-use crate::trail::count::Gauges;
+use crate::trail::count::{Gauges, Most};
 
 pub use door::Admin;
 pub use guard::Own;
@@ -78,8 +80,10 @@ impl<C: Dials> Health<C> {
     }
 
     fn metrics(&self) -> String {
-        let now = self.gateway.clock.tick();
+        let read = self.gateway.clock.now();
+        let (now, unix) = (read.tick, read.unix());
         let budget = self.gateway.budget.figures(now);
+        let settings = &self.gateway.settings;
         self.gateway.ledger.counts.text(&Gauges {
             store: self.gateway.store.figures(),
             budget,
@@ -90,6 +94,15 @@ impl<C: Dials> Health<C> {
             tokens: self.authority.figures(),
             refused: self.gateway.turns.refused(),
             strangers: self.gateway.strangers.figures(),
+            partner_key_age: self.gateway.upstream.credential().changed().map(|at| unix.saturating_sub(at)),
+            expiring: self.gateway.tokens.expiring(unix),
+            most: Most {
+                connections: settings.max_connections,
+                calls_in_flight: budget.most_in_flight,
+                budget: budget.most,
+                cache_bytes: self.gateway.store.max_bytes(),
+            },
+            process: process::figures(settings.memory_limit),
             traces: self.gateway.ledger.traces.as_ref().map_or((0, 0), |traces| traces.figures()),
         })
     }

@@ -85,6 +85,10 @@ pub struct Settings {
     pub backoff: Duration,
     /// Whether the partner is told of the trace.
     pub propagate_trace: bool,
+    /// Connections of callers that there may be.
+    pub max_connections: usize,
+    /// Memory that the process may have, if anything limits it.
+    pub memory_limit: Option<u64>,
 }
 
 /// The house, joined.

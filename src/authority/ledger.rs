@@ -11,6 +11,7 @@ mod write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use redb::backends::FileBackend;
@@ -42,6 +43,8 @@ struct Place {
     path: Option<PathBuf>,
     /// `None` while it cannot be opened.
     database: RwLock<Option<Database>>,
+    /// Batches that could not be written.
+    failures: AtomicU64,
 }
 
 impl Place {
@@ -180,6 +183,11 @@ impl Ledger {
         write().map_err(|error| Unreadable::Damaged(path.to_owned(), error.to_string()))
     }
 
+    /// How often it could not be written.
+    pub fn failures(&self) -> u64 {
+        self.place.failures.load(Ordering::Relaxed)
+    }
+
     fn of(database: Database, path: &Path, again: Option<PathBuf>) -> Result<Self, Unreadable> {
         let damaged = |why: String| Unreadable::Damaged(path.to_owned(), why);
         let format = || -> Result<u64, redb::Error> {
@@ -192,7 +200,8 @@ impl Ledger {
             0 => return Err(damaged("it names no format".to_owned())),
             newer => return Err(Unreadable::Newer(path.to_owned(), newer)),
         }
-        let place = Arc::new(Place { path: again, database: RwLock::new(Some(database)) });
+        let database = RwLock::new(Some(database));
+        let place = Arc::new(Place { path: again, database, failures: AtomicU64::new(0) });
         let (jobs, todo) = mpsc::channel(1024);
         let theirs = Arc::clone(&place);
         std::thread::Builder::new()

@@ -119,6 +119,8 @@ pub fn join<C: Dials>(
             retries: config.upstream.retry.attempts,
             backoff: config.upstream.retry.backoff,
             propagate_trace: config.upstream.propagate_trace,
+            max_connections: config.server.max_connections,
+            memory_limit: memory::limit_bytes(),
         },
         clock,
         tasks,

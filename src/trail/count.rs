@@ -2,10 +2,14 @@
 //! Given finished trails and calls, hands back the text of `/metrics` (Prometheus 0.0.4). Every metric's name lives here.
 //! Never takes a lock: one row of counters for each worker, summed when they are read.
 
+mod exposition;
+
 use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use http::StatusCode;
 
 use crate::budget::gate::Why;
 use crate::budget::{Cause, Figures};
@@ -14,10 +18,26 @@ use crate::quota::{Limit, Refused, strangers};
 
 use super::{Outcome, Trail};
 
+pub use exposition::{Most, Process};
+
 /// The statuses that are counted by themselves.
 const STATUSES: [u16; 24] = [
     200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 500, 502, 503, 504,
     0,
+];
+/// What a call to the partner may come to.
+const HEARD: [&str; 11] = [
+    "2xx",
+    "3xx",
+    "401",
+    "429",
+    "4xx",
+    "5xx",
+    "connect",
+    "connection-broke",
+    "timeout",
+    "response-too-large",
+    "request-too-large",
 ];
 const OUTCOMES: usize = Outcome::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
@@ -47,6 +67,7 @@ pub struct Counts {
     routes: Vec<String>,
     rows: Vec<Row>,
     calls: Vec<AtomicU64>,
+    heard: [AtomicU64; HEARD.len()],
     details: [AtomicU64; Detail::ALL.len()],
     unknown_fields: AtomicU64,
     pub(super) lines_dropped: AtomicU64,
@@ -75,6 +96,14 @@ pub struct Gauges {
     pub strangers: strangers::Figures,
     /// Traces that were sent, and those that were dropped.
     pub traces: (u64, u64),
+    /// Since the file of the partner's key was changed, in seconds.
+    pub partner_key_age: Option<u64>,
+    /// Callers whose newest token in use ends soon.
+    pub expiring: Vec<String>,
+    /// The most there may be.
+    pub most: Most,
+    /// The process itself.
+    pub process: Process,
 }
 
 /// What became of tokens since the start.
@@ -90,6 +119,8 @@ pub struct TokenFigures {
     pub tombstones: usize,
     /// The age of the key that signs, in seconds; `None` of one that lives in memory.
     pub key_age: Option<u64>,
+    /// Times that the ledger could not be written.
+    pub ledger_failures: u64,
 }
 
 /// What the demo's live line shows.
@@ -116,7 +147,16 @@ impl Counts {
         let calls = zeroes((routes.len() + 1) * CAUSES);
         let rows = (0..ROWS).map(|_| row()).collect();
         let details = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { routes, rows, calls, details, unknown_fields: AtomicU64::new(0), lines_dropped: AtomicU64::new(0) }
+        let heard = std::array::from_fn(|_| AtomicU64::new(0));
+        Self {
+            routes,
+            rows,
+            calls,
+            heard,
+            details,
+            unknown_fields: AtomicU64::new(0),
+            lines_dropped: AtomicU64::new(0),
+        }
     }
 
     /// The name of a route.
@@ -154,6 +194,23 @@ impl Counts {
     /// Counts a call to the partner.
     pub fn call(&self, route: usize, cause: Cause) {
         if let Some(counter) = self.calls.get(self.at(Some(route)) * CAUSES + cause as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts what a call came to: a status, or the word of a failure.
+    pub fn heard(&self, answer: Result<StatusCode, &str>) {
+        let result = match answer {
+            Ok(StatusCode::UNAUTHORIZED) => "401",
+            Ok(StatusCode::TOO_MANY_REQUESTS) => "429",
+            Ok(status) if status.is_server_error() => "5xx",
+            Ok(status) if status.is_client_error() => "4xx",
+            Ok(status) if status.is_redirection() => "3xx",
+            Ok(_) => "2xx",
+            Err(word) => word,
+        };
+        let at = HEARD.iter().position(|known| *known == result);
+        if let Some(counter) = at.and_then(|at| self.heard.get(at)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -235,6 +292,7 @@ impl Counts {
                 writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
             }
         }
+        self.write_partner(out)?;
         head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
         for (detail, many) in Detail::ALL.iter().zip(&self.details) {
             let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));
@@ -293,7 +351,7 @@ impl Counts {
         if let Some(left) = budget.left {
             gauge(out, "budget_left", "Calls that would be let through at once.", left)?;
         }
-        Ok(())
+        exposition::write(out, gauges)
     }
 
     fn histogram(&self, out: &mut String, from: &str, of: impl Fn(&Row) -> &Histogram) -> std::fmt::Result {

@@ -3,6 +3,7 @@
 //! Never answers before the flush, and never holds up the threads that serve.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use redb::{Durability, ReadableTable, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
@@ -65,6 +66,7 @@ pub(super) fn work(place: &Place, mut todo: mpsc::Receiver<Job>) {
             // Whoever waits learns it by the dropped answer.
             Err(error) => {
                 tracing::error!(%error, "the ledger cannot be written");
+                place.failures.fetch_add(1, Ordering::Relaxed);
                 place.reopen();
             }
         }
