@@ -61,6 +61,8 @@ mod quota;
 
 mod traces;
 
+mod metrics;
+
 mod ambient;
 
 mod house;
