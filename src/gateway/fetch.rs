@@ -400,6 +400,8 @@ impl<C: Dials> Gateway<C> {
                 None => self.upstream.ask(&permit, &shown, &plan.wish, deadline).await,
                 Some(parent) => {
                     let mut wish = plan.wish.clone();
+                    // One that the route forwards says where its caller is, and ours is in between.
+                    wish.headers.retain(|(name, _)| name != TRACEPARENT);
                     wish.headers.push((TRACEPARENT, parent));
                     self.upstream.ask(&permit, &shown, &wish, deadline).await
                 }
