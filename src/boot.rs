@@ -22,6 +22,8 @@ mod renewal;
 
 mod restart;
 
+mod traces;
+
 pub use authority::{authority, opened};
 pub use descriptors::raise_limit_of_files;
 pub use doors::{Doors, bind, doors};

@@ -168,6 +168,10 @@ pub struct Figures {
     pub queued: usize,
     /// Calls that would be let through at once; `None` if the rate is unlimited.
     pub left: Option<u32>,
+    /// And after a rest.
+    pub most: Option<u32>,
+    /// Calls that may be under way.
+    pub most_in_flight: usize,
     /// Until when nobody calls, and why.
     pub closed: Option<(Tick, Why)>,
 }
@@ -240,6 +244,8 @@ impl Budget {
             in_flight: state.in_flight,
             queued: state.lanes.len(),
             left: limited.then(|| state.arrivals.left(state.settings.quota, now)),
+            most: limited.then_some(state.settings.quota.burst),
+            most_in_flight: state.settings.max_in_flight,
             closed: state.gate.closed(),
         }
     }

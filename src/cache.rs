@@ -72,6 +72,19 @@ pub enum Held {
     Absent,
 }
 
+impl Held {
+    /// The fixed word.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Fresh(_) => "fresh",
+            Self::Stale(_) => "stale",
+            Self::Expired { .. } => "expired",
+            Self::Uncacheable => "uncacheable",
+            Self::Absent => "absent",
+        }
+    }
+}
+
 #[derive(Clone)]
 enum Slot {
     Entry(Arc<Entry>),

@@ -185,7 +185,6 @@ fn read(given: Given) -> Result<(Config, Vec<Fault>, BTreeSet<String>), Faults> 
     if notes.is_whole() {
         check::all(&config, &notes);
         not_yet::refuse(&config, &notes);
-        not_yet::warn(&config, &notes);
     }
     let (faults, warnings, known) = notes.close();
     config.warnings = warnings;

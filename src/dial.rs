@@ -64,6 +64,18 @@ pub fn dialer(ca_file: Option<&Path>, connect_timeout: Duration) -> Result<Diale
             }
         }
     }
+    over(roots, connect_timeout)
+}
+
+/// The same for origins that speak no TLS: no certificates are looked for, and none is trusted.
+///
+/// # Errors
+/// [`DialError::Tls`].
+pub fn clear(connect_timeout: Duration) -> Result<Dialer, DialError> {
+    over(RootCertStore::empty(), connect_timeout)
+}
+
+fn over(roots: RootCertStore, connect_timeout: Duration) -> Result<Dialer, DialError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -28,6 +28,8 @@ mod settle;
 
 mod standard;
 
+mod traced;
+
 pub mod trial;
 
 mod turn;
@@ -58,6 +60,7 @@ use crate::quota::Turns;
 use crate::quota::strangers::Strangers;
 use crate::route::{Mode, Resource, Routes, Target};
 use crate::token::{Caller, Tokens};
+use crate::trail::trace::{Context, Stage, Traced};
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
 use crate::upstream::Upstream;
 use crate::view::Allow;
@@ -80,6 +83,12 @@ pub struct Settings {
     pub retries: u32,
     /// The longest pause before the first of them; doubled for each further one.
     pub backoff: Duration,
+    /// Whether the partner is told of the trace.
+    pub propagate_trace: bool,
+    /// Connections of callers that there may be.
+    pub max_connections: usize,
+    /// Memory that the process may have, if anything limits it.
+    pub memory_limit: Option<u64>,
 }
 
 /// The house, joined.
@@ -97,9 +106,9 @@ pub struct Gateway<C> {
     /// Do we hold it?
     pub store: Store,
     /// Is someone fetching it?
-    pub flights: Flights<Key, Landed>,
+    pub flights: Flights<Key, (Landed, Option<Context>)>,
     /// The same, on routes in standard mode.
-    pub standard_flights: Flights<Key, standard::Landed>,
+    pub standard_flights: Flights<Key, (standard::Landed, Option<Context>)>,
     /// May we ask the partner?
     pub budget: Arc<Budget>,
     /// Ask.
@@ -164,7 +173,8 @@ impl<C: Dials> Gateway<C> {
             true => parts.headers.get(respond::REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes())),
             false => None,
         };
-        let trail = self.begin(method.clone(), sent, now, peer);
+        let trace = self.ledger.sample(&parts.headers, now);
+        let trail = self.begin(method.clone(), sent, now, peer, trace);
         let mut end = Box::new(End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail });
         // What stands there if the caller leaves meanwhile, and this with it.
         (end.trail.status, end.trail.cause) = (caller_left(), CALLER_LEFT);
@@ -193,11 +203,11 @@ impl<C: Dials> Gateway<C> {
     /// The same as a response, for HTTP/2.
     pub fn refuse_head(&self, peer: SocketAddr) -> Response<Body> {
         let now = self.clock.now();
-        let mut trail = self.begin(Method::GET, None, now, peer);
+        let mut trail = self.begin(Method::GET, None, now, peer, Traced::NONE);
         let response =
             self.signature.refusal(&Refusal::HeadTooLarge, &Method::GET, &trail.request_id, &mut trail.cause);
         trail.status = response.status();
-        self.ledger.close(&trail, now.tick);
+        self.ledger.close(&mut trail, now.tick);
         response
     }
 
@@ -213,6 +223,7 @@ impl<C: Dials> Gateway<C> {
         let caller = self.identify(parts, trail.peer.ip(), ambient, now)?;
         trail.caller = Some(Arc::clone(&caller));
         trail.turn = Some(self.turns.admit(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?);
+        trail.trace.reached(Stage::Identify, || self.clock.tick());
         let grant = match self.resolve(caller, &target, &parts.method, trail)? {
             Decision::Granted(grant) => grant,
             // In a box: it is rare, and would make every request's own future larger.
@@ -222,6 +233,7 @@ impl<C: Dials> Gateway<C> {
                 grant
             }
         };
+        trail.trace.reached(Stage::Decide, || self.clock.tick());
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         if route.mode != Mode::Api {
             // In a box: it is large, and the hit path carries this future about.
@@ -229,7 +241,7 @@ impl<C: Dials> Gateway<C> {
         }
         let Some(key) = Key::of(&grant, route, &parts.headers) else {
             return match grant.wanted().resource() {
-                Resource::Raw(_) => self.pass_through(&grant, parts, body, trail).await,
+                Resource::Raw(_) => Box::pin(self.pass_through(&grant, parts, body, trail)).await,
                 Resource::Seven { .. } => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
             };
         };
@@ -237,18 +249,22 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::NotAcceptable);
         }
         let held = self.store.look(&key, now);
+        self.traced_look(trail, || held.word());
         if asks.has(Kinds::DIRECTIVES) {
             return Box::pin(self.as_wished(&grant, key, held, parts, now, trail)).await;
         }
+        // Whatever has to wait does so in a box: the hit path carries this future about, and it is copied with each request.
         match held {
             Held::Fresh(entry) => self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await,
             Held::Stale(entry) => {
-                self.refresh_behind(&grant, key, &entry, parts, now);
+                self.refresh_behind(&grant, key, &entry, parts, now, trail);
                 self.show(&grant, entry, Came::Stale("stale-while-revalidate"), parts, trail).await
             }
-            Held::Expired { entry, on_error } => self.confirm(&grant, key, entry, on_error, parts, trail).await,
-            Held::Uncacheable => self.fetch_alone(&grant, key, parts, trail).await,
-            Held::Absent => self.fetch_once(&grant, key, None, parts, trail).await,
+            Held::Expired { entry, on_error } => {
+                Box::pin(self.confirm(&grant, key, entry, on_error, parts, trail)).await
+            }
+            Held::Uncacheable => Box::pin(self.fetch_alone(&grant, key, parts, trail)).await,
+            Held::Absent => Box::pin(self.fetch_once(&grant, key, None, parts, trail)).await,
         }
     }
 
@@ -322,7 +338,7 @@ impl<C: Dials> Gateway<C> {
         )
     }
 
-    fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr) -> Trail {
+    fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr, trace: Traced) -> Trail {
         let (start, counted) = &self.requests;
         let made = || start.wrapping_add(counted.fetch_add(1, Ordering::Relaxed));
         Trail {
@@ -340,6 +356,7 @@ impl<C: Dials> Gateway<C> {
             upstream: None,
             age: None,
             request_id: sent.unwrap_or_else(|| RequestId::made(made())),
+            trace,
         }
     }
 }

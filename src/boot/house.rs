@@ -29,6 +29,7 @@ use crate::token::{self, Policy, Tokens};
 use crate::trail::Ledger;
 use crate::trail::count::Counts;
 use crate::trail::line::{Lines, Look, Which};
+use crate::trail::trace::Tracer;
 use crate::upstream::credential::Source;
 use crate::upstream::{self, Upstream};
 use crate::view::Allow;
@@ -82,6 +83,7 @@ pub fn join<C: Dials>(
         ledger: Arc::new(Ledger {
             counts: Counts::new(route_names(&routes)),
             lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
+            traces: traces(&config.telemetry),
         }),
         signature: Signature::new(&name).context("server.name")?,
         name,
@@ -150,6 +152,9 @@ pub(super) fn path(config: &Config) -> gateway::Settings {
         max_request_body: bounded(config.server.max_request_body),
         retries: config.upstream.retry.attempts,
         backoff: config.upstream.retry.backoff,
+        propagate_trace: config.upstream.propagate_trace,
+        max_connections: config.server.max_connections,
+        memory_limit: memory::limit_bytes(),
     }
 }
 
@@ -283,6 +288,12 @@ fn random_name() -> anyhow::Result<String> {
 
 fn bounded(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+/// Nothing is made where nothing is traced.
+fn traces(telemetry: &config::Telemetry) -> Option<Arc<Tracer>> {
+    let any = telemetry.otlp_endpoint.is_some() && telemetry.trace_sample > 0.0;
+    any.then(|| Arc::new(Tracer::new(telemetry.trace_sample)))
 }
 
 pub(super) fn which(log: AccessLog) -> Which {

@@ -30,6 +30,7 @@ use super::House;
 use super::doors::{Doors, watch_certificate};
 use super::notify::{self, Beats};
 use super::reload::{Reloads, Stand, ambient_callers};
+use super::traces::{self, Sending};
 
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
@@ -80,6 +81,7 @@ pub struct Serving {
     /// What goes on beside the doors.
     upkeep: Vec<tokio::task::JoinHandle<()>>,
     reloads: Option<tokio::task::JoinHandle<()>>,
+    traces: Option<Sending>,
     ready: Arc<AtomicBool>,
     closed: CancellationToken,
     workers: Vec<(std::thread::JoinHandle<()>, oneshot::Receiver<()>)>,
@@ -167,10 +169,12 @@ pub fn serve(
     let upkeep = upkeep(&in_force, beats);
     let public_files = config.listeners.iter().filter_map(|listener| unix_file(&listener.address)).collect();
     let admin_file = unix_file(&config.admin.listen);
+    let traces = traces::send(config, &in_force.now().gateway)?;
     Ok(Serving {
         in_force,
         upkeep,
         reloads,
+        traces,
         ready,
         closed,
         workers,
@@ -322,7 +326,7 @@ fn worker(
 }
 
 impl Serving {
-    /// Ends: not ready, `drain_delay` if `patiently`, sockets closed, requests and flights finished, log flushed.
+    /// Ends: not ready, `drain_delay` if `patiently`, sockets closed, requests and flights finished, traces and log flushed.
     pub async fn end(self, patiently: bool) -> Ended {
         notify::stopping();
         // Whoever is in the middle of a reload is cut off: the house that answers now is the last.
@@ -351,6 +355,9 @@ impl Serving {
         self.health.abort();
         self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
         let _ = clock.until(until, house.authority.note()).await;
+        if let Some(traces) = self.traces {
+            traces.end(clock, until).await;
+        }
         house.gateway.ledger.lines.flush();
         ended
     }

@@ -85,6 +85,8 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
         ledger: Arc::new(Ledger {
             counts: before.ledger.counts.renewed(house::route_names(&routes)),
             lines: before.ledger.lines.renewed(house::which(telemetry.access_log), house::look(telemetry.log_format)),
+            // Where traces go, and how many, waits for a restart.
+            traces: before.ledger.traces.clone(),
         }),
         signature: Signature::new(&name).context("server.name")?,
         name,

@@ -14,6 +14,7 @@ use crate::access::Grant;
 use crate::budget::{Asker, Cause};
 use crate::cache;
 use crate::dial::OutBody;
+use crate::trail::trace::parent::TRACEPARENT;
 use crate::trail::{Outcome, Trail};
 use crate::upstream::headers::{RequestTooLarge, strip_for_caller};
 use crate::upstream::through;
@@ -36,15 +37,22 @@ impl<C: Dials> Gateway<C> {
         let target = target.ok_or(Refusal::NoSuchRoute)?;
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         through::make_ready(&mut parts.headers, false);
-        let request = self.outbound(parts, body)?;
+        let mut request = self.outbound(parts, body)?;
         let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::target(&target) };
         self.pay(trail, self.clock.tick())?;
-        let mut permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
+        let permit = self.permit(asker, deadline, turn::NO_FLIGHT).await;
+        self.traced_wait(&mut trail.trace, permit.as_ref().err());
+        let mut permit = permit?;
+        if let Some(parent) = self.traceparent(&trail.trace) {
+            request.headers_mut().insert(TRACEPARENT, parent);
+        }
         self.ledger.counts.call(route, Cause::Pass);
         let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
         let sent = self.clock.tick();
         let answer = self.upstream.send_on(&permit, &shown, request, &target, deadline).await;
         trail.upstream = Some(self.clock.tick().since(sent));
+        let heard = answer.as_ref().map(Response::status).map_err(|why| *why);
+        self.traced_call(&mut trail.trace, Cause::Pass, heard);
         if answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED) {
             // A body cannot be sent twice: the next request shows the other key.
             self.key_refused(&mut permit, shown).await;

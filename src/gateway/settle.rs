@@ -57,7 +57,7 @@ impl<C: Dials> Gateway<C> {
         let (key, held) = match key.map(|key| (self.store.look(&key, now), key)) {
             Some((Held::Fresh(entry), _)) => return Ok(entry),
             Some((Held::Stale(entry), key)) => {
-                self.refresh_behind(grant, key, &entry, parts, now);
+                self.refresh_behind(grant, key, &entry, parts, now, trail);
                 return Ok(entry);
             }
             Some((Held::Expired { entry, .. }, key)) => (Some((key, true)), Some(entry)),

@@ -113,6 +113,7 @@ impl<C: Dials> Gateway<C> {
         let credential = Arc::clone(self.upstream.credential());
         // The files are read again: not on a worker.
         let another = tokio::task::spawn_blocking(move || (credential.refused(&shown), shown.slot())).await;
+        self.ledger.counts.heard(Ok(StatusCode::UNAUTHORIZED));
         let (another, slot) = another.unwrap_or((false, 0));
         let verdict = if another { Verdict::Answered } else { Verdict::KeyRefused };
         permit.settle(verdict, self.clock.tick(), dice());
@@ -130,6 +131,7 @@ impl<C: Dials> Gateway<C> {
 
     fn report_as(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>, answered: Verdict) -> Option<Tick> {
         let now = self.clock.now();
+        self.ledger.counts.heard(answer.map(|(status, _)| status).map_err(|failed| Fault::Failed(failed).word()));
         // A partner that fails, or is too busy to look, has said nothing about the key.
         if answer.is_ok_and(|(status, _)| !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS) {
             self.upstream.credential().taken(shown);

@@ -39,14 +39,14 @@ impl<C: Dials> Gateway<C> {
                 return self.confirm(grant, key, Arc::clone(entry), false, parts, trail).await;
             }
             if let Held::Stale(entry) = &held {
-                self.refresh_behind(grant, key, entry, parts, now);
+                self.refresh_behind(grant, key, entry, parts, now, trail);
             }
             return self.show(grant, Arc::clone(entry), Came::Clamped, parts, trail).await;
         }
         match held {
             Held::Fresh(entry) => self.show(grant, entry, Came::Hit, parts, trail).await,
             Held::Stale(entry) => {
-                self.refresh_behind(grant, key, &entry, parts, now);
+                self.refresh_behind(grant, key, &entry, parts, now, trail);
                 self.show(grant, entry, Came::Stale(Detail::StaleWhileRevalidate.word()), parts, trail).await
             }
             // Within the windows that the route and the partner allow, the caller's patience spares a call.

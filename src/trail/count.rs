@@ -2,11 +2,15 @@
 //! Given finished trails and calls, hands back the text of `/metrics` (Prometheus 0.0.4). Every metric's name lives here.
 //! Never takes a lock: one row of counters for each worker, summed when they are read.
 
+mod exposition;
+
 use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use http::StatusCode;
 
 use crate::budget::gate::Why;
 use crate::budget::{Cause, Figures};
@@ -16,10 +20,26 @@ use crate::quota::{Limit, Refused, strangers};
 
 use super::{Outcome, Trail};
 
+pub use exposition::{Most, Process};
+
 /// The statuses that are counted by themselves.
 const STATUSES: [u16; 24] = [
     200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 500, 502, 503, 504,
     0,
+];
+/// What a call to the partner may come to.
+const HEARD: [&str; 11] = [
+    "2xx",
+    "3xx",
+    "401",
+    "429",
+    "4xx",
+    "5xx",
+    "connect",
+    "connection-broke",
+    "timeout",
+    "response-too-large",
+    "request-too-large",
 ];
 const OUTCOMES: usize = Outcome::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
@@ -65,6 +85,7 @@ impl OfRoute {
 /// What is counted whatever the route.
 struct OfAll {
     rows: [Row; ROWS],
+    heard: [AtomicU64; HEARD.len()],
     details: [AtomicU64; Detail::ALL.len()],
     unknown_fields: AtomicU64,
     lines_dropped: AtomicU64,
@@ -107,6 +128,16 @@ pub struct Gauges {
     pub strangers: strangers::Figures,
     /// Reloads of the configuration.
     pub reloads: ReloadFigures,
+    /// Traces that were sent, and those that were dropped.
+    pub traces: (u64, u64),
+    /// Since the file of the partner's key was changed, in seconds.
+    pub partner_key_age: Option<u64>,
+    /// Callers whose newest token in use ends soon.
+    pub expiring: Vec<String>,
+    /// The most there may be.
+    pub most: Most,
+    /// The process itself.
+    pub process: Process,
 }
 
 /// What became of reloads since the start.
@@ -146,6 +177,8 @@ pub struct TokenFigures {
     pub tombstones: usize,
     /// The age of the key that signs, in seconds; `None` of one that lives in memory.
     pub key_age: Option<u64>,
+    /// Times that the ledger could not be written.
+    pub ledger_failures: u64,
 }
 
 /// What the demo's live line shows.
@@ -166,6 +199,7 @@ impl Counts {
     pub fn new(routes: Vec<String>) -> Self {
         let all = OfAll {
             rows: Default::default(),
+            heard: std::array::from_fn(|_| AtomicU64::new(0)),
             details: std::array::from_fn(|_| AtomicU64::new(0)),
             unknown_fields: AtomicU64::new(0),
             lines_dropped: AtomicU64::new(0),
@@ -223,6 +257,23 @@ impl Counts {
     /// Counts a call to the partner.
     pub fn call(&self, route: usize, cause: Cause) {
         if let Some(counter) = self.of(Some(route)).and_then(|route| route.calls.get(cause as usize)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts what a call came to: a status, or the word of a failure.
+    pub fn heard(&self, answer: Result<StatusCode, &str>) {
+        let result = match answer {
+            Ok(StatusCode::UNAUTHORIZED) => "401",
+            Ok(StatusCode::TOO_MANY_REQUESTS) => "429",
+            Ok(status) if status.is_server_error() => "5xx",
+            Ok(status) if status.is_client_error() => "4xx",
+            Ok(status) if status.is_redirection() => "3xx",
+            Ok(_) => "2xx",
+            Err(word) => word,
+        };
+        let at = HEARD.iter().position(|known| *known == result);
+        if let Some(counter) = at.and_then(|at| self.all.heard.get(at)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -313,6 +364,7 @@ impl Counts {
                 }
             }
         }
+        self.write_partner(out)?;
         head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
         for (detail, many) in Detail::ALL.iter().zip(&self.all.details) {
             let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));
@@ -338,6 +390,13 @@ impl Counts {
         counter(out, "cache_evictions_total", "Entries that left for want of room.", evicted)?;
         counter(out, "schema_drift_total", "Fields withheld because the documented shape lacks them.", drift)?;
         counter(out, "log_lines_dropped_total", "Access log lines that found no room.", dropped)?;
+        counter(out, "traces_sent_total", "Traces of requests and flights that the collector took.", gauges.traces.0)?;
+        counter(
+            out,
+            "traces_dropped_total",
+            "Those that found no room, or that the collector did not take.",
+            gauges.traces.1,
+        )?;
         gauge(out, "cache_entries", "Entries held.", entries)?;
         gauge(out, "cache_bytes", "Bytes the entries are weighed at.", bytes)?;
         let tokens = &gauges.tokens;
@@ -371,7 +430,7 @@ impl Counts {
         if let Some(left) = budget.left {
             gauge(out, "budget_left", "Calls that would be let through at once.", left)?;
         }
-        Ok(())
+        exposition::write(out, gauges)
     }
 
     fn histogram(&self, out: &mut String, from: &str, of: impl Fn(&Row) -> &Histogram) -> std::fmt::Result {

@@ -3,6 +3,7 @@
 //! Never prints a key, and never drops a good one because a file cannot be read or holds nonsense.
 
 use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -44,6 +45,8 @@ pub struct Credential {
 struct Slot {
     source: Source,
     value: Option<HeaderValue>,
+    /// When its file was changed, seconds since 1970.
+    changed: Option<u64>,
     /// Whether the partner refused this very value.
     refused: bool,
 }
@@ -88,7 +91,8 @@ impl Credential {
                 Err(bad) if nth == 0 => return Err(bad),
                 read => read.ok(),
             };
-            slots.push(Slot { source, value, refused: false });
+            let changed = changed(&source);
+            slots.push(Slot { source, value, changed, refused: false });
         }
         Ok(Self { slots: Mutex::new(slots), reading: Mutex::default() })
     }
@@ -129,6 +133,7 @@ impl Credential {
             match read {
                 Ok(value) if slot.value.as_ref() != Some(&value) => {
                     (slot.value, slot.refused, found.changed) = (Some(value), false, true);
+                    slot.changed = changed(&slot.source);
                 }
                 Ok(_) => {}
                 // A second key that was never there is no fault: it comes when it is time.
@@ -137,6 +142,13 @@ impl Credential {
             }
         }
         found
+    }
+
+    /// When the file of the key that is shown now was changed, seconds since 1970; `None` of one that is in no file.
+    pub fn changed(&self) -> Option<u64> {
+        let slots = self.slots.lock();
+        let shown = show(&slots, true)?;
+        slots.get(shown.slot)?.changed
     }
 
     /// Keys that are there, and how many of them the partner refused.
@@ -151,6 +163,12 @@ fn show(slots: &[Slot], even_refused: bool) -> Option<Shown> {
     let place = |(slot, it): (usize, &Slot)| it.value.clone().map(|value| Shown { slot, value });
     let fine = slots.iter().enumerate().filter(|(_, slot)| !slot.refused).find_map(place);
     fine.or_else(|| slots.iter().enumerate().find_map(place).filter(|_| even_refused))
+}
+
+fn changed(source: &Source) -> Option<u64> {
+    let Source::File(path) = source else { return None };
+    let changed = std::fs::metadata(path).and_then(|about| about.modified()).ok()?;
+    changed.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 fn read(source: &Source) -> Result<HeaderValue, BadKey> {

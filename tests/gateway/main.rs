@@ -62,9 +62,14 @@ mod quota;
 mod reload;
 
 mod notify;
+
 mod tls;
 
 mod sockets;
+
+mod traces;
+
+mod metrics;
 
 mod ambient;
 
