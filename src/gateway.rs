@@ -235,6 +235,10 @@ impl<C: Dials> Gateway<C> {
         }
         match held {
             Held::Fresh(entry) => self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await,
+            Held::Due(entry) => {
+                self.refresh_behind(&grant, key, &entry, parts, now);
+                self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await
+            }
             Held::Stale(entry) => {
                 self.refresh_behind(&grant, key, &entry, parts, now);
                 self.show(&grant, entry, Came::Stale("stale-while-revalidate"), parts, trail).await

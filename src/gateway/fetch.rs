@@ -103,7 +103,7 @@ impl<C: Dials> Gateway<C> {
         let why = match held.as_ref().map(|held| held.life().stage(self.clock.tick())) {
             None => "uri-miss",
             // Good enough as it is: the request's own words sent us.
-            Some(Stage::Fresh | Stage::Stale) => "request",
+            Some(Stage::Fresh | Stage::Due | Stage::Stale) => "request",
             Some(Stage::OnError | Stage::Over) => "stale",
         };
         let (pending, collapsed) = match self.board(grant, key, held, parts, trail)? {
@@ -144,7 +144,7 @@ impl<C: Dials> Gateway<C> {
         let now = self.clock.now();
         // Between the look and the join a flight may have landed: its answer is as good as a new one.
         let may_start = || match self.store.look(&key, now) {
-            Held::Fresh(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
+            Held::Fresh(entry) | Held::Due(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
                 Err(Instead::Show(entry))
             }
             _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
@@ -244,7 +244,7 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    /// Starts the refresh of a stale entry unless one runs, or the last one failed just now.
+    /// Starts the refresh of an entry whose end is near or over, unless one runs, or the last one failed just now.
     pub(super) fn refresh_behind(
         self: &Arc<Self>,
         grant: &Grant,
@@ -256,7 +256,13 @@ impl<C: Dials> Gateway<C> {
         if entry.is_resting(now.tick) || self.flights.count() >= REFRESHES {
             return;
         }
-        if let Joined::Fetch(obligation, _) = self.flights.join(&key, turn::urgency(Lane::Refresh)) {
+        // Between the look and the join one may have landed: the entry that was looked at is not the one that is held then.
+        let still_held = || match self.store.held(&key) {
+            Some(held) if Arc::ptr_eq(&held, entry) => Ok(()),
+            _ => Err(()),
+        };
+        let joined = self.flights.join_or(&key, turn::urgency(Lane::Refresh), still_held);
+        if let Ok(Joined::Fetch(obligation, _)) = joined {
             let plan = self.plan(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts);
             let this = Arc::clone(self);
             self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
@@ -407,7 +413,9 @@ impl<C: Dials> Gateway<C> {
         }
         let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
         let judge = |status| match plan.key {
-            Some(_) => policy::judge(&route.terms, status, &head, asked, came),
+            Some(_) => policy::judge(&route.terms, status, &head, asked, came).map(|life| {
+                life.spread(plan.held.as_deref().map(Entry::life), asked, turn::drawn(plan.asker.resource, asked))
+            }),
             None => Err(NotStored::Route),
         };
         let entry = match (status, &plan.held) {

@@ -42,6 +42,11 @@ pub(super) fn target(target: &str) -> u64 {
     number_of(target)
 }
 
+/// Any number, another for each resource and moment: what many draw at once is spread, without a call of the system.
+pub(super) fn drawn(resource: u64, at: Tick) -> u32 {
+    number_of((resource, at.as_nanos())) as u32
+}
+
 /// How urgent a lane is, as a flight knows it.
 pub(super) fn urgency(lane: Lane) -> u8 {
     lane as u8
