@@ -10,6 +10,8 @@ mod life;
 
 mod memory;
 
+mod pause;
+
 pub use authority::{authority, opened};
 pub use house::{House, Table, build, join, ring, table, tokens};
 pub use life::{Ended, Serving, serve, until_signal};

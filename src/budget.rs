@@ -92,6 +92,7 @@ pub enum Verdict {
 pub struct Budget {
     settings: Settings,
     state: Mutex<State>,
+    gate_changed: Notify,
 }
 
 #[derive(Default)]
@@ -162,7 +163,7 @@ pub struct Figures {
 impl Budget {
     /// A full budget.
     pub fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self { settings, state: Mutex::default() })
+        Arc::new(Self { settings, state: Mutex::default(), gate_changed: Notify::new() })
     }
 
     /// May one more call start?
@@ -199,6 +200,11 @@ impl Budget {
         let mut state = self.state.lock();
         state.gate.restore(until, why);
         state.wake_all();
+    }
+
+    /// Returns when the gate has closed or opened since the last time; for one who waits.
+    pub async fn gate_changed(&self) {
+        self.gate_changed.notified().await;
     }
 
     /// A key is there that was not there before.
@@ -311,11 +317,15 @@ impl Permit {
         let Some(started) = self.started.take() else { return };
         let mut state = self.budget.state.lock();
         let settings = &self.budget.settings.gate;
+        let before = state.gate.closed();
         match verdict {
             Verdict::Answered => state.gate.succeeded(started),
             Verdict::Failed => state.gate.failed(self.asker.resource, started, now, settings, dice),
             Verdict::Told(until) => state.gate.told(until),
             Verdict::KeyRefused => state.gate.key_refused(started, now, settings, dice),
+        }
+        if state.gate.closed() != before {
+            self.budget.gate_changed.notify_one();
         }
         match state.gate.passage(now) {
             Passage::Closed { .. } => state.wake_all(),

@@ -3,7 +3,7 @@
 //! Never loses an answer that was begun, as long as it ends within `shutdown_grace`.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use crate::gateway::respond::Body;
 use crate::listen::{Address, Door, Limits, Listener, Socket};
 
 use super::House;
+use super::pause::Pause;
 
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
@@ -66,6 +67,8 @@ pub struct Serving {
     house: Arc<House>,
     authority: Arc<Authority>,
     upkeep: tokio::task::JoinHandle<()>,
+    /// Where there is state: who keeps the partner's wish to be left alone.
+    pause: Option<(Arc<Pause>, tokio::task::JoinHandle<()>)>,
     ready: Arc<AtomicBool>,
     closed: CancellationToken,
     workers: Vec<(std::thread::JoinHandle<()>, oneshot::Receiver<()>)>,
@@ -115,6 +118,7 @@ pub fn serve(
         count => count,
     };
     let ambient = ambient_callers(config, &public)?;
+    let pause = config.state.dir.as_deref().map(|folder| kept_pause(folder, &house));
     let mut workers = Vec::with_capacity(count);
     for nth in 0..count {
         let mut served = Vec::with_capacity(public.len());
@@ -143,6 +147,7 @@ pub fn serve(
         house,
         authority,
         upkeep,
+        pause,
         ready,
         closed,
         workers,
@@ -227,6 +232,14 @@ async fn watch_keys(house: Arc<House>) {
     }
 }
 
+/// Closes the gate as the last process left it, and keeps the file from now on.
+fn kept_pause(folder: &Path, house: &House) -> (Arc<Pause>, tokio::task::JoinHandle<()>) {
+    let pause = Pause::new(folder, &house.origin, Arc::clone(&house.budget), house.clock);
+    pause.restore();
+    let keeper = tokio::spawn(Arc::clone(&pause).keep());
+    (pause, keeper)
+}
+
 type Worker = (std::thread::JoinHandle<()>, oneshot::Receiver<()>);
 
 fn worker(
@@ -284,6 +297,12 @@ impl Serving {
         self.health.abort();
         self.upkeep.abort();
         let _ = clock.until(until, self.authority.note()).await;
+        if let Some((pause, keeper)) = self.pause {
+            keeper.abort();
+            if let Err(error) = pause.write() {
+                tracing::error!(%error, "a restart will not know whether the partner wants to be left alone");
+            }
+        }
         self.house.ledger.lines.flush();
         ended
     }

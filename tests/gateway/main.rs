@@ -21,6 +21,8 @@ mod traps;
 
 mod shield;
 
+mod pause;
+
 mod encodings;
 
 mod standard;
