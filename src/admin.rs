@@ -12,6 +12,8 @@ mod purge;
 
 mod reply;
 
+mod spend;
+
 mod tokens;
 
 use std::net::SocketAddr;

@@ -73,6 +73,8 @@ pub struct Asker {
     pub who: Who,
     /// The resource, as any number that stands for it: failures are counted once for each.
     pub resource: u64,
+    /// Who is charged with it, by its place among the callers; nobody with a refresh.
+    pub payer: Option<usize>,
 }
 
 /// What became of a call.
@@ -349,7 +351,7 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
-    const ASKER: Asker = Asker { lane: Lane::Interactive, who: 1, resource: 1 };
+    const ASKER: Asker = Asker { lane: Lane::Interactive, who: 1, resource: 1, payer: None };
     const GATE: gate::Settings =
         gate::Settings { failures: 5, cool_down: Duration::from_secs(2), cool_down_max: Duration::from_secs(30) };
 
@@ -426,7 +428,7 @@ mod tests {
     fn a_place_moves_up_when_somebody_more_urgent_waits_too() {
         let budget = budget(100, 1, 9);
         let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
-        let refresh = Asker { lane: Lane::Refresh, who: 0, resource: 2 };
+        let refresh = Asker { lane: Lane::Refresh, who: 0, resource: 2, payer: None };
         let Asked::Queued(mut refresh) = budget.ask(refresh, at(0)) else { panic!("spent") };
         let Asked::Queued(mut batch) = budget.ask(Asker { lane: Lane::Batch, ..ASKER }, at(0)) else { panic!("spent") };
         assert_eq!(refresh.claim(at(100)).err(), Some(Later::Woken));

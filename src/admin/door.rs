@@ -23,7 +23,7 @@ use crate::token::operator::Operator;
 
 use super::guard::{self, Own};
 use super::reply::{Refused, Reply, response};
-use super::{cache, purge, tokens};
+use super::{cache, purge, spend, tokens};
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
@@ -124,6 +124,10 @@ impl<C: Dials> Desk<C> {
             "/admin/v1/cache/list" => {
                 only(&parts.method, &Method::GET, "GET")?;
                 cache::list(&self.gateway, parts.uri.query()).await
+            }
+            "/admin/v1/spend" => {
+                only(&parts.method, &Method::GET, "GET")?;
+                Ok(spend::spend(&self.gateway))
             }
             "/admin/v1/cache/purge" => {
                 only(&parts.method, &Method::POST, "POST")?;

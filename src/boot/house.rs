@@ -105,7 +105,10 @@ pub fn join<C: Dials>(
         allow: Arc::new(allow(&config.views.allow)?),
         views: gateway::Views::new(gateway::VIEWS),
         ledger: Arc::new(Ledger {
-            counts: Counts::new(routes.all().iter().map(|route| route.name.clone()).collect()),
+            counts: Counts::new(
+                routes.all().iter().map(|route| route.name.clone()).collect(),
+                config.callers.iter().map(|caller| caller.name.clone()).collect(),
+            ),
             lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
         }),
         signature: Signature::new(&name).context("server.name")?,

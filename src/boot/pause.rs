@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn permit(budget: &Arc<Budget>, now: Tick) -> Permit {
-        match budget.ask(Asker { lane: Lane::Interactive, who: 1, resource: 1 }, now) {
+        match budget.ask(Asker { lane: Lane::Interactive, who: 1, resource: 1, payer: None }, now) {
             Asked::Permit(permit) => permit,
             _ => panic!("no permit"),
         }
@@ -210,7 +210,7 @@ mod tests {
         let (budget, pause, clock) = start(folder.path(), NOON + 31_000, PARTNER);
         assert_eq!(closed(&budget, clock), Some(Duration::ZERO));
         let mut probe = permit(&budget, clock.tick());
-        let asker = Asker { lane: Lane::Interactive, who: 2, resource: 2 };
+        let asker = Asker { lane: Lane::Interactive, who: 2, resource: 2, payer: None };
         assert!(matches!(budget.ask(asker, clock.tick()), Asked::Queued(_)), "a second probe");
         probe.settle(Verdict::Answered, clock.tick(), 0);
         pause.write().unwrap();

@@ -17,7 +17,6 @@ use crate::cache::{self, Entry, Held, Key};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
-use crate::token::Priority;
 use crate::trail::Trail;
 use crate::upstream::{Failed, Fetched, Wish};
 
@@ -149,7 +148,7 @@ impl<C: Dials> Gateway<C> {
             }
             _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
         };
-        match self.flights.join_or(&key, turn::urgency(lane_of(grant)), may_start) {
+        match self.flights.join_or(&key, turn::urgency(turn::lane_of(grant)), may_start) {
             Err(Instead::Show(entry)) => Ok(Boarded::Held(entry)),
             Err(Instead::Refuse(refusal)) => Err(refusal),
             Ok(Joined::Full) => Err(FULL),
@@ -304,11 +303,11 @@ impl<C: Dials> Gateway<C> {
             (wish.etag, wish.modified) = entry.validators();
         }
         // Starting a flight is paid for by who starts it; a refresh is paid for by nobody.
-        let (lane, who) = match cause {
-            Cause::Refresh => (Lane::Refresh, 0),
-            _ => (lane_of(grant), turn::who(grant.caller())),
+        let resource = turn::target(&wish.target);
+        let asker = match cause {
+            Cause::Refresh => Asker { lane: Lane::Refresh, who: 0, resource, payer: None },
+            _ => turn::asker(grant, resource),
         };
-        let asker = Asker { lane, who, resource: turn::target(&wish.target) };
         Plan { route, key, wish, cause, asker, held, held_at }
     }
 
@@ -349,7 +348,7 @@ impl<C: Dials> Gateway<C> {
         let (mut attempt, mut keys) = (0, 1);
         loop {
             let asked = self.clock.tick();
-            self.ledger.counts.call(plan.route, cause);
+            self.ledger.counts.call(plan.route, cause, plan.asker.payer);
             let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
             let fetched = self.upstream.ask(&permit, &shown, &plan.wish, deadline).await;
             if fetched.as_ref().is_ok_and(|fetched| fetched.status == StatusCode::UNAUTHORIZED) {
@@ -455,14 +454,6 @@ impl<C: Dials> Gateway<C> {
 /// Whether an answer is nothing but the wish to be left alone; any other may come with it.
 pub(super) fn is_pause(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-}
-
-/// Where its caller stands in the queue.
-pub(super) fn lane_of(grant: &Grant) -> Lane {
-    match grant.caller().priority() {
-        Priority::Interactive => Lane::Interactive,
-        Priority::Batch => Lane::Batch,
-    }
 }
 
 /// Whether a successful answer is a whole JSON document, by its type and by its bytes.

@@ -11,14 +11,14 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::access::Grant;
-use crate::budget::{Asker, Cause};
+use crate::budget::Cause;
 use crate::cache;
 use crate::dial::OutBody;
 use crate::trail::{Outcome, Trail};
 use crate::upstream::headers::{RequestTooLarge, strip_for_caller};
 use crate::upstream::through;
 
-use super::fetch::{is_pause, lane_of};
+use super::fetch::is_pause;
 use super::refusal::{Fault, Refusal};
 use super::respond::Body;
 use super::{Dials, Gateway, turn};
@@ -37,10 +37,10 @@ impl<C: Dials> Gateway<C> {
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         through::make_ready(&mut parts.headers, false);
         let request = self.outbound(parts, body)?;
-        let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::target(&target) };
+        let asker = turn::asker(grant, turn::target(&target));
         self.pay(trail, self.clock.tick())?;
         let mut permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
-        self.ledger.counts.call(route, Cause::Pass);
+        self.ledger.counts.call(route, Cause::Pass, asker.payer);
         let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
         let sent = self.clock.tick();
         let answer = self.upstream.send_on(&permit, &shown, request, &target, deadline).await;

@@ -12,6 +12,7 @@ use crate::budget::{Cause, Figures};
 use crate::cache::standard::Detail;
 use crate::quota::{Limit, Refused, strangers};
 
+use super::spend::{Account, Saved, Spend, Sums};
 use super::{Outcome, Trail};
 
 /// The statuses that are counted by themselves.
@@ -20,7 +21,6 @@ const STATUSES: [u16; 24] = [
     0,
 ];
 const OUTCOMES: usize = Outcome::ALL.len();
-const CAUSES: usize = Cause::ALL.len();
 
 /// Upper bounds of the latency buckets, in microseconds.
 const BUCKETS: [u64; 14] =
@@ -46,7 +46,7 @@ struct Row {
 pub struct Counts {
     routes: Vec<String>,
     rows: Vec<Row>,
-    calls: Vec<AtomicU64>,
+    spend: Spend,
     details: [AtomicU64; Detail::ALL.len()],
     unknown_fields: AtomicU64,
     pub(super) lines_dropped: AtomicU64,
@@ -104,17 +104,17 @@ pub struct Totals {
 }
 
 impl Counts {
-    /// Zeroes for these routes.
-    pub fn new(routes: Vec<String>) -> Self {
+    /// Zeroes for these routes, and for these callers by their place.
+    pub fn new(routes: Vec<String>, callers: Vec<String>) -> Self {
         let zeroes = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         // The last route stands for requests that found none.
         let many = (routes.len() + 1) * OUTCOMES * STATUSES.len();
         let row =
             || Row { requests: zeroes(many), from_memory: Histogram::default(), from_partner: Histogram::default() };
-        let calls = zeroes((routes.len() + 1) * CAUSES);
+        let spend = Spend::new(routes.len() + 1, callers, ROWS);
         let rows = (0..ROWS).map(|_| row()).collect();
         let details = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { routes, rows, calls, details, unknown_fields: AtomicU64::new(0), lines_dropped: AtomicU64::new(0) }
+        Self { routes, rows, spend, details, unknown_fields: AtomicU64::new(0), lines_dropped: AtomicU64::new(0) }
     }
 
     /// The name of a route.
@@ -124,11 +124,16 @@ impl Counts {
 
     /// Counts a request.
     pub fn request(&self, trail: &Trail, took: Duration) {
-        let Some(row) = self.rows.get(my_row()) else { return };
+        let mine = my_row();
+        let Some(row) = self.rows.get(mine) else { return };
         let status = STATUSES.iter().position(|&known| known == trail.status.as_u16()).unwrap_or(STATUSES.len() - 1);
         let at = (self.at(trail.route) * OUTCOMES + trail.outcome as usize) * STATUSES.len() + status;
         if let Some(counter) = row.requests.get(at) {
             counter.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(kind) = Saved::of(trail.outcome) {
+            let caller = trail.caller.as_ref().map(|caller| caller.place());
+            self.spend.save(mine, self.at(trail.route), caller, kind);
         }
         if !trail.cause.is_empty()
             && let Some(at) = Detail::ALL.iter().position(|detail| detail.word() == trail.cause)
@@ -149,11 +154,18 @@ impl Counts {
         histogram.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Counts a call to the partner.
-    pub fn call(&self, route: usize, cause: Cause) {
-        if let Some(counter) = self.calls.get(self.at(Some(route)) * CAUSES + cause as usize) {
-            counter.fetch_add(1, Ordering::Relaxed);
+    /// Counts a call to the partner; `payer` is the place of the caller it is charged to.
+    pub fn call(&self, route: usize, cause: Cause, payer: Option<usize>) {
+        self.spend.call(self.at(Some(route)), payer, cause);
+    }
+
+    /// What was spent and saved, by route and caller.
+    pub fn account(&self) -> Account {
+        let mut account = Account::default();
+        for (route, caller, sums) in self.spend.lines() {
+            account.add(self.route(Some(route)), caller, sums);
         }
+        account
     }
 
     /// Counts fields that no documented shape has.
@@ -193,20 +205,13 @@ impl Counts {
 
     /// Sums for people.
     pub fn totals(&self) -> Totals {
-        let calls = self.calls.iter().map(|count| count.load(Ordering::Relaxed)).sum();
-        let mut totals = Totals { requests: 0, hits: 0, calls, saved: 0 };
-        for (_, outcome, _, many) in self.requests() {
-            totals.requests += many;
-            match outcome {
-                Outcome::Hit | Outcome::Stale => {
-                    totals.hits += many;
-                    totals.saved += many;
-                }
-                Outcome::Collapsed => totals.saved += many,
-                _ => {}
-            }
+        let Sums { calls, saved: [hits, stale, collapsed] } = self.account().all;
+        Totals {
+            requests: self.requests().map(|(.., many)| many).sum(),
+            hits: hits + stale,
+            calls: calls.iter().sum(),
+            saved: hits + stale + collapsed,
         }
-        totals
     }
 
     /// The text of `/metrics`.
@@ -226,13 +231,22 @@ impl Counts {
         self.histogram(out, "memory", |row| &row.from_memory)?;
         self.histogram(out, "partner", |row| &row.from_partner)?;
         head(out, "partner_calls_total", "counter", "Calls to the partner, by route and cause.")?;
-        for (at, calls) in self.calls.iter().enumerate() {
-            let Some(cause) = Cause::ALL.get(at % CAUSES) else { continue };
-            let (route, cause, calls) = (self.route(Some(at / CAUSES)), cause.word(), calls.load(Ordering::Relaxed));
-            if calls > 0 {
+        let account = self.account();
+        for (route, sums) in &account.routes {
+            for (cause, calls) in Cause::ALL.iter().zip(sums.calls).filter(|(_, calls)| *calls > 0) {
+                let cause = cause.word();
                 writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
             }
         }
+        head(out, "calls_saved_total", "counter", "Requests answered without a call of their own, by route and kind.")?;
+        for (route, sums) in &account.routes {
+            for (kind, saved) in Saved::ALL.iter().zip(sums.saved).filter(|(_, saved)| *saved > 0) {
+                let kind = kind.word();
+                writeln!(out, r#"{NAME}calls_saved_total{{route="{route}",kind="{kind}"}} {saved}"#)?;
+            }
+        }
+        by_caller(out, "partner_calls_by_caller_total", "Calls to the partner, by who pays.", &account, Sums::called)?;
+        by_caller(out, "calls_saved_by_caller_total", "Calls saved, by who asked.", &account, Sums::spared)?;
         head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
         for (detail, many) in Detail::ALL.iter().zip(&self.details) {
             let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));
@@ -254,7 +268,6 @@ impl Counts {
         let budget = &gauges.budget;
         let dropped = self.lines_dropped.load(Ordering::Relaxed);
         let drift = self.unknown_fields.load(Ordering::Relaxed);
-        counter(out, "calls_saved_total", "Requests answered without a call of their own.", self.totals().saved)?;
         counter(out, "cache_evictions_total", "Entries that left for want of room.", evicted)?;
         counter(out, "schema_drift_total", "Fields withheld because the documented shape lacks them.", drift)?;
         counter(out, "log_lines_dropped_total", "Access log lines that found no room.", dropped)?;
@@ -316,6 +329,24 @@ fn counter(out: &mut String, name: &str, help: &str, value: u64) -> std::fmt::Re
 fn gauge(out: &mut String, name: &str, help: &str, value: impl std::fmt::Display) -> std::fmt::Result {
     head(out, name, "gauge", help)?;
     writeln!(out, "{NAME}{name} {value}")
+}
+
+/// Callers are those of the configuration, so there are as many lines at most; `""` is nobody.
+fn by_caller(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    account: &Account,
+    of: impl Fn(&Sums) -> u64,
+) -> std::fmt::Result {
+    head(out, name, "counter", help)?;
+    for (caller, sums) in &account.callers {
+        let (caller, many) = (caller.as_deref().unwrap_or_default(), of(sums));
+        if many > 0 {
+            writeln!(out, r#"{NAME}{name}{{caller="{caller}"}} {many}"#)?;
+        }
+    }
+    Ok(())
 }
 
 /// The row of this thread: threads take rows in turn, so that the few workers each have their own.

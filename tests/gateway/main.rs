@@ -23,6 +23,8 @@ mod shield;
 
 mod pause;
 
+mod spend;
+
 mod encodings;
 
 mod standard;

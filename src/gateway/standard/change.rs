@@ -37,7 +37,7 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Response<Body>, Refusal> {
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         let mut permit = self.permit(asked.asker, deadline, NO_FLIGHT).await?;
-        self.ledger.counts.call(asked.route, Cause::Pass);
+        self.ledger.counts.call(asked.route, Cause::Pass, asked.asker.payer);
         // Only what may be stored is compared with its request again.
         let sent_head = if stored { request.headers().clone() } else { HeaderMap::new() };
         let sent = self.clock.tick();
