@@ -23,6 +23,10 @@ mod shield;
 
 mod pause;
 
+mod moved;
+
+mod proof;
+
 mod spend;
 
 mod encodings;

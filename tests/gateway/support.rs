@@ -8,6 +8,8 @@ mod gateway;
 
 mod issuer;
 
+pub(crate) mod moved;
+
 mod wire;
 
 use std::time::{Duration, Instant};
