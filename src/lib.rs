@@ -14,6 +14,8 @@
 //! - *A revocation moves an epoch.* A remembered token is as good as its epoch: one atomic load on the hit path, and every
 //!   request sent after a revocation's answer is judged anew. The ledger answers once the flush is done, in batches of one
 //!   thread. Refused: lifetimes of a cache of rights, within which a revoked token goes on.
+//! - *A crowd is spread once.* What is new is refreshed somewhere in the last tenth of its lifetime, what follows in time is left
+//!   whole: n lifetimes still hold at most n + 1 calls. Refused: a share of every lifetime, which costs calls for ever.
 //! - *Flights run in their own tasks.* A caller that hangs up changes nothing for those who wait with it.
 
 // ground: what every room may stand on
