@@ -67,7 +67,7 @@ impl Gateway {
             command.args(arguments).arg("--config").arg(&config).stdin(Stdio::null());
             command
         };
-        let process = command(&["serve"]).stdout(Stdio::null()).spawn().context("the gateway")?;
+        let process = command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("the gateway")?;
         let mut gateway = Self { process, folder, address, tokens: Vec::new() };
         let until = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(address).await.is_err() {

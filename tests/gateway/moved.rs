@@ -134,9 +134,30 @@ async fn ten_callers_cost_no_more_calls_than_lifetimes_fit_and_one() {
     assert!(*ages.last().unwrap() <= 5 + 10);
     let p99 = ages[ages.len() * 99 / 100];
     assert!(p99 <= 6, "p99 of age {p99} s");
-    // What came together in the first second is asked for again over a tenth of the lifetime, not at once.
-    let burst = most_within(&seen.split_at(200).1[..200], Duration::from_millis(100));
-    assert!(burst <= 100, "{burst} of 200 within 100 ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_at_one_moment_is_refreshed_over_a_tenth_of_its_lifetime_and_never_shown_stale() {
+    let moved = Moved::new(&settings("rate = \"unlimited\"\nmax_in_flight = 500", "ttl = \"10s\""), &[]);
+    let mut crowd = Vec::new();
+    for key in 0..300 {
+        let mut caller = moved.caller(key).await;
+        crowd.push(tokio::spawn(async move { caller.ask(key).await }));
+    }
+    for caller in crowd {
+        assert_eq!(caller.await.unwrap().status, 200);
+    }
+    let came = moved.person.seen();
+    assert!(came.last().unwrap().at - came[0].at < Duration::from_millis(100));
+    sleep(8 * SECOND).await;
+    // Each key every 100 ms: without a spread all would be asked for again within that.
+    let got = load(&moved, 4 * SECOND, Duration::from_millis(3), |caller, nth| (nth * 10 + caller) % 300).await;
+    assert_eq!(errors(&got).len(), 0);
+    assert!(got.iter().all(|got| got.age.unwrap() < 10), "an answer was shown beyond its lifetime");
+    let again = moved.person.seen().split_off(300);
+    assert_eq!(again.len(), 300);
+    let most = most_within(&again, Duration::from_millis(100));
+    assert!(most <= 80, "{most} of 300 within 100 ms");
 }
 
 #[tokio::test(start_paused = true)]
