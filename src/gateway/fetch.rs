@@ -331,7 +331,9 @@ impl<C: Dials> Gateway<C> {
             Err(refusal) => Err(refusal),
         };
         let landed = landed.unwrap_or_else(|refusal| {
-            if let Some(held) = &plan.held {
+            // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
+            let had_no_turn = plan.cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
+            if let Some(held) = plan.held.as_ref().filter(|_| !had_no_turn) {
                 held.rest_until(self.clock.tick().plus(REST));
             }
             Landed::Refused(refusal)

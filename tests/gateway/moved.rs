@@ -96,10 +96,10 @@ async fn five_hundred_stale_keys_and_a_429_of_half_a_minute() {
     assert_eq!(early, 0, "calls that started although the partner had said to wait");
     let after: Vec<_> = seen.into_iter().filter(|call| call.at >= told + 30 * SECOND).collect();
     assert!(most_within(&after, SECOND) <= 110, "a burst above the budget");
-    // The wait, 500 keys at 100 a second, and the time in which every key is asked for.
+    // The wait, and 500 keys at 100 a second: while one of them is stale, the budget is never idle.
     let last = by_target(&after).values().map(|calls| calls[0].at).max().unwrap();
     assert_eq!(by_target(&after).len(), 500);
-    assert!(last - told <= 35 * SECOND + Duration::from_millis(1_500), "all fresh after {:?}", last - told);
+    assert!(last - told <= 35 * SECOND + Duration::from_millis(250), "all fresh after {:?}", last - told);
 }
 
 #[tokio::test(start_paused = true)]
