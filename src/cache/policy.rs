@@ -117,10 +117,13 @@ impl Life {
     ///
     /// What follows a life that was asked for on time stays as it is, and what follows one that was late is early by no more
     /// than that was late. So the crowd is spread once, and over any time a resource still costs no more calls than whole
-    /// lifetimes fit into it, and one.
+    /// lifetimes fit into it, and one. Where nothing may be refreshed behind, nothing is spread.
     #[must_use]
     pub fn spread(self, before: Option<Self>, asked: Tick, dice: u32) -> Self {
-        let most = (self.lifetime.saturating_sub(self.initial_age) / EARLY_PART).min(MOST_EARLY);
+        let most = match self.stale_while_revalidate {
+            Duration::ZERO => Duration::ZERO,
+            _ => (self.lifetime.saturating_sub(self.initial_age) / EARLY_PART).min(MOST_EARLY),
+        };
         let most = before.map_or(most, |before| most.min(before.overdue(asked)));
         Self { early: most.mul_f64(f64::from(dice) / f64::from(u32::MAX)), ..self }
     }

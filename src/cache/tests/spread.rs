@@ -44,6 +44,8 @@ fn a_long_life_is_due_in_its_last_minute_and_a_part_that_is_over_already_does_no
     assert_eq!(day.spread(None, at(0), u32::MAX).early, Duration::from_secs(60));
     let nearly_over = Life { initial_age: Duration::from_millis(9_900), ..life(0) };
     assert_eq!(nearly_over.spread(None, at(0), u32::MAX).early, Duration::from_millis(10));
+    let never_stale = Life { stale_while_revalidate: Duration::ZERO, ..life(0) };
+    assert_eq!(never_stale.spread(None, at(0), u32::MAX).early, Duration::ZERO, "nothing is refreshed behind it");
     let asked_each_time = Life { lifetime: Duration::ZERO, ask_first: true, ..life(0) };
     assert_eq!(asked_each_time.spread(None, at(0), u32::MAX).stage(at(0)), Stage::OnError);
 }
