@@ -107,7 +107,7 @@ pub fn join<C: Dials>(
         ledger: Arc::new(Ledger {
             counts: Counts::new(
                 routes.all().iter().map(|route| route.name.clone()).collect(),
-                config.callers.iter().map(|caller| caller.name.clone()).collect(),
+                &config.callers.iter().map(|caller| caller.name.clone()).collect::<Vec<_>>(),
             ),
             lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
         }),

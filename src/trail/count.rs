@@ -12,7 +12,7 @@ use crate::budget::{Cause, Figures};
 use crate::cache::standard::Detail;
 use crate::quota::{Limit, Refused, strangers};
 
-use super::spend::{Account, Saved, Spend, Sums};
+use super::spend::{Account, ROWS, Saved, Spend, Sums};
 use super::{Outcome, Trail};
 
 /// The statuses that are counted by themselves.
@@ -25,8 +25,6 @@ const OUTCOMES: usize = Outcome::ALL.len();
 /// Upper bounds of the latency buckets, in microseconds.
 const BUCKETS: [u64; 14] =
     [25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000];
-
-const ROWS: usize = 8;
 
 #[derive(Default)]
 struct Histogram {
@@ -51,6 +49,9 @@ pub struct Counts {
     unknown_fields: AtomicU64,
     pub(super) lines_dropped: AtomicU64,
 }
+
+/// The name of no route.
+const NONE: &str = "none";
 
 /// Gauges, read when somebody asks.
 #[derive(Debug, Clone)]
@@ -105,13 +106,14 @@ pub struct Totals {
 
 impl Counts {
     /// Zeroes for these routes, and for these callers by their place.
-    pub fn new(routes: Vec<String>, callers: Vec<String>) -> Self {
+    pub fn new(routes: Vec<String>, callers: &[String]) -> Self {
         let zeroes = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         // The last route stands for requests that found none.
         let many = (routes.len() + 1) * OUTCOMES * STATUSES.len();
         let row =
             || Row { requests: zeroes(many), from_memory: Histogram::default(), from_partner: Histogram::default() };
-        let spend = Spend::new(routes.len() + 1, callers, ROWS);
+        let named: Vec<String> = routes.iter().cloned().chain([NONE.to_owned()]).collect();
+        let spend = Spend::new(&named, callers);
         let rows = (0..ROWS).map(|_| row()).collect();
         let details = std::array::from_fn(|_| AtomicU64::new(0));
         Self { routes, rows, spend, details, unknown_fields: AtomicU64::new(0), lines_dropped: AtomicU64::new(0) }
@@ -119,7 +121,7 @@ impl Counts {
 
     /// The name of a route.
     pub fn route(&self, index: Option<usize>) -> &str {
-        index.and_then(|index| self.routes.get(index)).map_or("none", String::as_str)
+        index.and_then(|index| self.routes.get(index)).map_or(NONE, String::as_str)
     }
 
     /// Counts a request.
@@ -161,11 +163,7 @@ impl Counts {
 
     /// What was spent and saved, by route and caller.
     pub fn account(&self) -> Account {
-        let mut account = Account::default();
-        for (route, caller, sums) in self.spend.lines() {
-            account.add(self.route(Some(route)), caller, sums);
-        }
-        account
+        self.spend.account()
     }
 
     /// Counts fields that no documented shape has.

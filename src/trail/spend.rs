@@ -2,6 +2,8 @@
 //! Given calls and answers with their route and caller, hands back the account of both since the start.
 //! Never lets two workers share what an answer from memory counts: each has its own row, summed when it is read.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::budget::Cause;
@@ -10,6 +12,9 @@ use super::Outcome;
 
 const CAUSES: usize = Cause::ALL.len();
 const KINDS: usize = Saved::ALL.len();
+
+/// Rows of counters, of which each worker has its own.
+pub(super) const ROWS: usize = 8;
 
 /// How a request was answered without a call of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,60 +81,101 @@ impl Sums {
 /// The account. Its size is fixed by the configuration: every route times every caller, one more of each for none.
 pub(super) struct Spend {
     routes: usize,
-    callers: Vec<String>,
-    calls: Vec<AtomicU64>,
-    saved: Vec<Row>,
+    callers: usize,
+    /// Caller by caller, route by route; nobody comes last.
+    lines: Vec<Arc<Line>>,
+    /// Of earlier configurations: a counter never goes back.
+    gone: Vec<Arc<Line>>,
+}
+
+/// The counters of one route and caller.
+struct Line {
+    route: String,
+    caller: Option<String>,
+    calls: [AtomicU64; CAUSES],
+    saved: [Cells; ROWS],
 }
 
 /// One worker's, kept apart from the others' in memory.
-struct Row(Vec<AtomicU64>);
+#[derive(Default)]
+#[repr(align(64))]
+struct Cells([AtomicU64; KINDS]);
 
-/// So many counters at the end of a row are of no use, but that the next row is in other cache lines.
-const APART: usize = 16;
+impl Line {
+    fn new(route: &str, caller: Option<&str>) -> Self {
+        let (route, caller) = (route.to_owned(), caller.map(str::to_owned));
+        Self { route, caller, calls: Default::default(), saved: Default::default() }
+    }
+
+    fn name(&self) -> (&str, Option<&str>) {
+        (&self.route, self.caller.as_deref())
+    }
+
+    fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        for (sum, count) in sums.calls.iter_mut().zip(&self.calls) {
+            *sum = count.load(Ordering::Relaxed);
+        }
+        for Cells(cells) in &self.saved {
+            for (sum, count) in sums.saved.iter_mut().zip(cells) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+        }
+        sums
+    }
+}
 
 impl Spend {
-    /// Zeroes; `routes` includes the one that stands for none.
-    pub(super) fn new(routes: usize, callers: Vec<String>, rows: usize) -> Self {
-        let zeroes = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
-        let places = routes * (callers.len() + 1);
-        let saved = (0..rows).map(|_| Row(zeroes(places * KINDS + APART))).collect();
-        Self { routes, callers, calls: zeroes(places * CAUSES), saved }
+    /// Zeroes for these routes, of which the last stands for none, and for these callers by their place.
+    pub(super) fn new(routes: &[String], callers: &[String]) -> Self {
+        Self { routes: 0, callers: 0, lines: Vec::new(), gone: Vec::new() }.renewed(routes, callers)
+    }
+
+    /// The same account for other routes and callers: what was counted of both stays theirs, by their names.
+    pub(super) fn renewed(&self, routes: &[String], callers: &[String]) -> Self {
+        let mut known: HashMap<(&str, Option<&str>), &Arc<Line>> =
+            self.lines.iter().chain(&self.gone).map(|line| (line.name(), line)).collect();
+        let everybody = callers.iter().map(|caller| Some(caller.as_str())).chain([None]);
+        let names = everybody.flat_map(|caller| routes.iter().map(move |route| (route.as_str(), caller)));
+        let line = |(route, caller)| match known.remove(&(route, caller)) {
+            Some(line) => Arc::clone(line),
+            None => Arc::new(Line::new(route, caller)),
+        };
+        let lines = names.map(line).collect();
+        let gone = known.into_values().filter(|line| line.sums() != Sums::default()).cloned().collect();
+        Self { routes: routes.len(), callers: callers.len(), lines, gone }
     }
 
     /// Counts a call; `payer` is a caller's place, nobody's where it is a refresh.
     pub(super) fn call(&self, route: usize, payer: Option<usize>, cause: Cause) {
-        if let Some(count) = self.calls.get(self.place(route, payer) * CAUSES + cause as usize) {
+        if let Some(count) = self.line(route, payer).and_then(|line| line.calls.get(cause as usize)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Counts an answer in a worker's row.
     pub(super) fn save(&self, row: usize, route: usize, caller: Option<usize>, kind: Saved) {
-        let Some(Row(row)) = self.saved.get(row) else { return };
-        if let Some(count) = row.get(self.place(route, caller) * KINDS + kind as usize) {
+        let Some(Cells(cells)) = self.line(route, caller).and_then(|line| line.saved.get(row)) else { return };
+        if let Some(count) = cells.get(kind as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// What there is to tell, caller by caller and route by route; `None` is nobody, who comes last.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (usize, Option<&str>, Sums)> {
-        (0..self.routes * (self.callers.len() + 1)).filter_map(|place| {
-            let mut sums = Sums::default();
-            for (nth, sum) in sums.calls.iter_mut().enumerate() {
-                *sum = self.calls.get(place * CAUSES + nth).map_or(0, |count| count.load(Ordering::Relaxed));
+    /// All that there is to tell.
+    pub(super) fn account(&self) -> Account {
+        let mut account = Account::default();
+        for line in self.lines.iter().chain(&self.gone) {
+            let sums = line.sums();
+            if sums != Sums::default() {
+                account.add(line.name(), sums);
             }
-            for (nth, sum) in sums.saved.iter_mut().enumerate() {
-                let counts = self.saved.iter().filter_map(|Row(row)| row.get(place * KINDS + nth));
-                *sum = counts.map(|count| count.load(Ordering::Relaxed)).sum();
-            }
-            let caller = self.callers.get(place / self.routes).map(String::as_str);
-            (sums != Sums::default()).then_some((place % self.routes, caller, sums))
-        })
+        }
+        account
     }
 
-    fn place(&self, route: usize, caller: Option<usize>) -> usize {
-        let nobody = self.callers.len();
-        caller.unwrap_or(nobody).min(nobody) * self.routes + route.min(self.routes.saturating_sub(1))
+    fn line(&self, route: usize, caller: Option<usize>) -> Option<&Arc<Line>> {
+        let caller = caller.unwrap_or(self.callers).min(self.callers);
+        self.lines.get(caller * self.routes + route.min(self.routes.saturating_sub(1)))
     }
 }
 
@@ -147,14 +193,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// Adds a line; those of one caller come one after the other.
-    pub(super) fn add(&mut self, route: &str, caller: Option<&str>, sums: Sums) {
+    fn add(&mut self, (route, caller): (&str, Option<&str>), sums: Sums) {
         self.all.add(&sums);
         match self.routes.iter_mut().find(|(name, _)| name == route) {
             Some((_, sum)) => sum.add(&sums),
             None => self.routes.push((route.to_owned(), sums)),
         }
-        match self.callers.last_mut().filter(|(name, _)| name.as_deref() == caller) {
+        // The lines of one caller come one after the other, so the last is the one, but for those of before.
+        match self.callers.iter_mut().rev().find(|(name, _)| name.as_deref() == caller) {
             Some((_, sum)) => sum.add(&sums),
             None => self.callers.push((caller.map(str::to_owned), sums)),
         }
@@ -166,9 +212,13 @@ impl Account {
 mod tests {
     use super::*;
 
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     #[test]
     fn every_call_and_every_call_saved_is_in_one_line_and_in_the_sums() {
-        let spend = Spend::new(3, vec!["billing".to_owned(), "support".to_owned()], 2);
+        let spend = Spend::new(&names(&["a", "b", "c"]), &names(&["billing", "support"]));
         spend.call(0, Some(0), Cause::Miss);
         spend.call(0, None, Cause::Refresh);
         spend.call(1, Some(1), Cause::Pass);
@@ -176,8 +226,7 @@ mod tests {
             spend.save(row, 0, Some(1), Saved::Hit);
         }
         spend.save(0, 2, Some(0), Saved::Collapsed);
-        let mut account = Account::default();
-        spend.lines().for_each(|(route, caller, sums)| account.add(["a", "b", "c"][route], caller, sums));
+        let account = spend.account();
         assert_eq!((account.all.calls, account.all.saved), ([1, 0, 1, 0, 1], [3, 0, 1]));
         let calls = |sums: &[(Option<String>, Sums)]| -> Vec<_> {
             sums.iter().map(|(name, sums)| (name.clone().unwrap_or_default(), sums.called(), sums.spared())).collect()
@@ -192,10 +241,32 @@ mod tests {
 
     #[test]
     fn who_is_not_known_is_nobody_and_where_nothing_was_found_is_the_last() {
-        let spend = Spend::new(2, vec!["billing".to_owned()], 1);
+        let spend = Spend::new(&names(&["a", "none"]), &names(&["billing"]));
         spend.call(7, Some(7), Cause::Miss);
         spend.save(0, 7, None, Saved::Stale);
-        let lines: Vec<_> = spend.lines().map(|(route, caller, sums)| (route, caller.is_none(), sums)).collect();
-        assert_eq!(lines, [(1, true, Sums { calls: [1, 0, 0, 0, 0], saved: [0, 1, 0] })]);
+        let sums = Sums { calls: [1, 0, 0, 0, 0], saved: [0, 1, 0] };
+        assert_eq!(spend.account().both, [("none".to_owned(), None, sums)]);
+    }
+
+    #[test]
+    fn what_was_counted_stays_its_routes_and_callers_and_never_goes_back() {
+        let before = Spend::new(&names(&["a", "b", "none"]), &names(&["billing", "support"]));
+        before.call(0, Some(0), Cause::Miss);
+        before.call(1, Some(1), Cause::Miss);
+        let after = before.renewed(&names(&["b", "none"]), &names(&["new", "support"]));
+        after.call(0, Some(1), Cause::Miss);
+        // Who began before ends there.
+        before.call(1, Some(1), Cause::Miss);
+        let calls = |account: &Account| -> Vec<(String, u64)> {
+            let named = |(route, caller, sums): &(String, Option<String>, Sums)| {
+                (format!("{route} {}", caller.clone().unwrap_or_default()), sums.called())
+            };
+            account.both.iter().map(named).collect()
+        };
+        let row = |name: &str, calls| (name.to_owned(), calls);
+        assert_eq!(calls(&after.account()), [row("b support", 3), row("a billing", 1)]);
+        let again = after.renewed(&names(&["a", "b", "none"]), &names(&["billing", "support"]));
+        assert_eq!(calls(&again.account()), [row("a billing", 1), row("b support", 3)]);
+        assert_eq!(again.account().all.called(), 4);
     }
 }
