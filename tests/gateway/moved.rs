@@ -227,9 +227,8 @@ async fn rotated(slots: usize) -> (Moved, Vec<Got>) {
         for next in 1..5 {
             sleep(2 * SECOND).await;
             // With two slots the other one already has what is good next; the slot that is refused gets the one after.
-            match files.as_slice() {
-                [only] => put(only, &format!("key-{next}")),
-                _ => {}
+            if let [only] = files.as_slice() {
+                put(only, &format!("key-{next}"));
             }
             good.store(next, Ordering::Relaxed);
             if let [_, _] = files.as_slice() {
