@@ -16,6 +16,8 @@ mod reload;
 
 mod reply;
 
+mod spend;
+
 mod tokens;
 
 use std::net::SocketAddr;

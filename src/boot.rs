@@ -16,6 +16,8 @@ mod memory;
 
 pub mod notify;
 
+mod pause;
+
 mod reload;
 
 mod renewal;

@@ -57,6 +57,8 @@ pub struct Settings {
 pub enum Held {
     /// Within its lifetime.
     Fresh(Arc<Entry>),
+    /// The same, and its end is near: to be served, and asked for again behind.
+    Due(Arc<Entry>),
     /// Beyond it, but served while a refresh runs behind.
     Stale(Arc<Entry>),
     /// To be asked for again first; served if that fails and `on_error` says so.
@@ -77,6 +79,7 @@ impl Held {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Fresh(_) => "fresh",
+            Self::Due(_) => "due",
             Self::Stale(_) => "stale",
             Self::Expired { .. } => "expired",
             Self::Uncacheable => "uncacheable",
@@ -171,6 +174,10 @@ impl Store {
                 policy::Stage::Fresh => {
                     entry.was_hit();
                     Held::Fresh(entry)
+                }
+                policy::Stage::Due => {
+                    entry.was_hit();
+                    Held::Due(entry)
                 }
                 policy::Stage::Stale => {
                     entry.was_hit();

@@ -14,6 +14,10 @@ mod reload;
 
 mod running;
 
+mod spend;
+
+mod table;
+
 mod token;
 
 use std::io::{IsTerminal, Write};
@@ -75,6 +79,8 @@ enum Command {
     /// Look into the memory of a running gateway.
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Show what a running gateway asked of the partner and what it saved, by route and caller.
+    Spend(spend::Spend),
     /// Ask a running gateway whether it is ready; for containers without curl.
     Healthcheck {
         /// Its health listener.
@@ -171,6 +177,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => in_runtime(token::run(command)),
         Command::Keys(command) => keys::run(command),
         Command::Cache(command) => in_runtime(cache::run(command)),
+        Command::Spend(command) => in_runtime(spend::run(command)),
         Command::Healthcheck { address } => in_runtime(healthcheck(address)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());

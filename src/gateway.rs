@@ -256,6 +256,10 @@ impl<C: Dials> Gateway<C> {
         // Whatever has to wait does so in a box: the hit path carries this future about, and it is copied with each request.
         match held {
             Held::Fresh(entry) => self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await,
+            Held::Due(entry) => {
+                self.refresh_behind(&grant, key, &entry, parts, now, trail);
+                self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await
+            }
             Held::Stale(entry) => {
                 self.refresh_behind(&grant, key, &entry, parts, now, trail);
                 self.show(&grant, entry, Came::Stale("stale-while-revalidate"), parts, trail).await

@@ -17,6 +17,8 @@
 //! - *A reload builds another house and moves one pointer.* A request takes the pointer once and ends in the house that it
 //!   began in; what has state is shared by both. What is stored is keyed by the edition of its route, so that nothing is
 //!   shown under another meaning. Refused: settings that change one by one under a request.
+//! - *A crowd is spread once.* What is new is refreshed somewhere in the last tenth of its lifetime, what follows in time is left
+//!   whole: n lifetimes still hold at most n + 1 calls. Refused: a share of every lifetime, which costs calls for ever.
 //! - *Flights run in their own tasks.* A caller that hangs up changes nothing for those who wait with it.
 
 // ground: what every room may stand on

@@ -81,7 +81,7 @@ pub fn join<C: Dials>(
         allow: Arc::new(allow(&config.views.allow)?),
         views: gateway::Views::new(gateway::VIEWS),
         ledger: Arc::new(Ledger {
-            counts: Counts::new(route_names(&routes)),
+            counts: Counts::new(route_names(&routes), &caller_names(config)),
             lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
             traces: traces(&config.telemetry),
         }),
@@ -160,6 +160,11 @@ pub(super) fn path(config: &Config) -> gateway::Settings {
 
 pub(super) fn route_names(routes: &Routes) -> Vec<String> {
     routes.all().iter().map(|route| route.name.clone()).collect()
+}
+
+/// In the order of their places.
+pub(super) fn caller_names(config: &Config) -> Vec<String> {
+    config.callers.iter().map(|caller| caller.name.clone()).collect()
 }
 
 /// Where request ids begin.

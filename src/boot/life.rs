@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +29,7 @@ use crate::listen::{Address, Bound, Crowd, Door, Limits, Listener, Socket, Tls};
 use super::House;
 use super::doors::{Doors, watch_certificate};
 use super::notify::{self, Beats};
+use super::pause::Pause;
 use super::reload::{Reloads, Stand, ambient_callers};
 use super::traces::{self, Sending};
 
@@ -82,6 +83,8 @@ pub struct Serving {
     upkeep: Vec<tokio::task::JoinHandle<()>>,
     reloads: Option<tokio::task::JoinHandle<()>>,
     traces: Option<Sending>,
+    /// Where there is state: who keeps the partner's wish to be left alone.
+    pause: Option<(Arc<Pause>, tokio::task::JoinHandle<()>)>,
     ready: Arc<AtomicBool>,
     closed: CancellationToken,
     workers: Vec<(std::thread::JoinHandle<()>, oneshot::Receiver<()>)>,
@@ -135,6 +138,7 @@ pub fn serve(
         count => count,
     };
     let beats = Beats::wanted(count);
+    let pause = config.state.dir.as_deref().map(|folder| kept_pause(folder, &in_force));
     let mut workers = Vec::with_capacity(count);
     for nth in 0..count {
         let door = |(nth, bound): (usize, &Bound)| {
@@ -175,6 +179,7 @@ pub fn serve(
         upkeep,
         reloads,
         traces,
+        pause,
         ready,
         closed,
         workers,
@@ -289,6 +294,19 @@ async fn watch_keys(in_force: Arc<InForce<Dialer>>) {
     }
 }
 
+/// Closes the gate as the last process left it, and keeps the file from now on.
+fn kept_pause(folder: &Path, in_force: &Arc<InForce<Dialer>>) -> (Arc<Pause>, tokio::task::JoinHandle<()>) {
+    let (clock, theirs) = (in_force.now().gateway.clock, Arc::clone(in_force));
+    let partner = move || {
+        let house = &theirs.now().gateway;
+        (house.origin.clone(), Arc::clone(&house.budget))
+    };
+    let pause = Pause::new(folder, partner, clock);
+    pause.restore();
+    let keeper = tokio::spawn(Arc::clone(&pause).keep());
+    (pause, keeper)
+}
+
 type Worker = (std::thread::JoinHandle<()>, oneshot::Receiver<()>);
 
 fn worker(
@@ -355,6 +373,12 @@ impl Serving {
         self.health.abort();
         self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
         let _ = clock.until(until, house.authority.note()).await;
+        if let Some((pause, keeper)) = self.pause {
+            keeper.abort();
+            if let Err(error) = pause.write() {
+                tracing::error!(%error, "a restart will not know whether the partner wants to be left alone");
+            }
+        }
         if let Some(traces) = self.traces {
             traces.end(clock, until).await;
         }

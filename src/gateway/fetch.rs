@@ -17,7 +17,6 @@ use crate::cache::{self, Entry, Held, Key};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
-use crate::token::Priority;
 use crate::trail::Trail;
 use crate::trail::trace::parent::TRACEPARENT;
 use crate::trail::trace::{Context, Traced};
@@ -110,7 +109,7 @@ impl<C: Dials> Gateway<C> {
         let why = match held.as_ref().map(|held| held.life().stage(self.clock.tick())) {
             None => "uri-miss",
             // Good enough as it is: the request's own words sent us.
-            Some(Stage::Fresh | Stage::Stale) => "request",
+            Some(Stage::Fresh | Stage::Due | Stage::Stale) => "request",
             Some(Stage::OnError | Stage::Over) => "stale",
         };
         let (pending, collapsed, flight) = match self.board(grant, key, held, parts, trail)? {
@@ -163,12 +162,12 @@ impl<C: Dials> Gateway<C> {
         let now = self.clock.now();
         // Between the look and the join a flight may have landed: its answer is as good as a new one.
         let may_start = || match self.store.look(&key, now) {
-            Held::Fresh(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
+            Held::Fresh(entry) | Held::Due(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
                 Err(Instead::Show(entry))
             }
             _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
         };
-        match self.flights.join_or(&key, turn::urgency(lane_of(grant)), may_start) {
+        match self.flights.join_or(&key, turn::urgency(turn::lane_of(grant)), may_start) {
             Err(Instead::Show(entry)) => Ok(Boarded::Held(entry)),
             Err(Instead::Refuse(refusal)) => Err(refusal),
             Ok(Joined::Full) => Err(FULL),
@@ -266,7 +265,7 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    /// Starts the refresh of a stale entry unless one runs, or the last one failed just now.
+    /// Starts the refresh of an entry whose end is near or over, unless one runs, or the last one failed just now.
     pub(super) fn refresh_behind(
         self: &Arc<Self>,
         grant: &Grant,
@@ -279,7 +278,13 @@ impl<C: Dials> Gateway<C> {
         if entry.is_resting(now.tick) || self.flights.count() >= REFRESHES {
             return;
         }
-        if let Joined::Fetch(obligation, _) = self.flights.join(&key, turn::urgency(Lane::Refresh)) {
+        // Between the look and the join one may have landed: the entry that was looked at is not the one that is held then.
+        let still_held = || match self.store.held(&key) {
+            Some(held) if Arc::ptr_eq(&held, entry) => Ok(()),
+            _ => Err(()),
+        };
+        let joined = self.flights.join_or(&key, turn::urgency(Lane::Refresh), still_held);
+        if let Ok(Joined::Fetch(obligation, _)) = joined {
             let plan = self.plan(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts, trail);
             let this = Arc::clone(self);
             self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
@@ -329,11 +334,11 @@ impl<C: Dials> Gateway<C> {
             (wish.etag, wish.modified) = entry.validators();
         }
         // Starting a flight is paid for by who starts it; a refresh is paid for by nobody.
-        let (lane, who) = match cause {
-            Cause::Refresh => (Lane::Refresh, 0),
-            _ => (lane_of(grant), turn::who(grant.caller())),
+        let resource = turn::target(&wish.target);
+        let asker = match cause {
+            Cause::Refresh => Asker { lane: Lane::Refresh, who: 0, resource, payer: None },
+            _ => turn::asker(grant, resource),
         };
-        let asker = Asker { lane, who, resource: turn::target(&wish.target) };
         let trace = trail.trace.start(|| self.clock.tick());
         Plan { route, key, wish, cause, asker, held, held_at, trace }
     }
@@ -366,7 +371,9 @@ impl<C: Dials> Gateway<C> {
             Err(refusal) => Err(refusal),
         };
         let landed = landed.unwrap_or_else(|refusal| {
-            if let Some(held) = &plan.held {
+            // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
+            let had_no_turn = plan.cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
+            if let Some(held) = plan.held.as_ref().filter(|_| !had_no_turn) {
                 held.rest_until(self.clock.tick().plus(REST));
             }
             Landed::Refused(refusal)
@@ -394,7 +401,7 @@ impl<C: Dials> Gateway<C> {
         let (mut attempt, mut keys) = (0, 1);
         loop {
             let asked = self.clock.tick();
-            self.ledger.counts.call(plan.route, cause);
+            self.ledger.counts.call(plan.route, cause, plan.asker.payer);
             let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
             let fetched = match self.traceparent(trace) {
                 None => self.upstream.ask(&permit, &shown, &plan.wish, deadline).await,
@@ -471,7 +478,9 @@ impl<C: Dials> Gateway<C> {
         }
         let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
         let judge = |status| match plan.key {
-            Some(_) => policy::judge(&route.terms, status, &head, asked, came),
+            Some(_) => policy::judge(&route.terms, status, &head, asked, came).map(|life| {
+                life.spread(plan.held.as_deref().map(Entry::life), asked, turn::drawn(plan.asker.resource, asked))
+            }),
             None => Err(NotStored::Route),
         };
         let entry = match (status, &plan.held) {
@@ -511,14 +520,6 @@ impl<C: Dials> Gateway<C> {
 /// Whether an answer is nothing but the wish to be left alone; any other may come with it.
 pub(super) fn is_pause(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-}
-
-/// Where its caller stands in the queue.
-pub(super) fn lane_of(grant: &Grant) -> Lane {
-    match grant.caller().priority() {
-        Priority::Interactive => Lane::Interactive,
-        Priority::Batch => Lane::Batch,
-    }
 }
 
 /// Whether a successful answer is a whole JSON document, by its type and by its bytes.

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::access::Grant;
-use crate::budget::{Asker, Cause};
+use crate::budget::Cause;
 use crate::cache;
 use crate::dial::OutBody;
 use crate::trail::trace::parent::TRACEPARENT;
@@ -19,7 +19,7 @@ use crate::trail::{Outcome, Trail};
 use crate::upstream::headers::{RequestTooLarge, strip_for_caller};
 use crate::upstream::through;
 
-use super::fetch::{is_pause, lane_of};
+use super::fetch::is_pause;
 use super::refusal::{Fault, Refusal};
 use super::respond::Body;
 use super::{Dials, Gateway, turn};
@@ -38,7 +38,7 @@ impl<C: Dials> Gateway<C> {
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         through::make_ready(&mut parts.headers, false);
         let mut request = self.outbound(parts, body)?;
-        let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::target(&target) };
+        let asker = turn::asker(grant, turn::target(&target));
         self.pay(trail, self.clock.tick())?;
         let permit = self.permit(asker, deadline, turn::NO_FLIGHT).await;
         self.traced_wait(&mut trail.trace, permit.as_ref().err());
@@ -46,7 +46,7 @@ impl<C: Dials> Gateway<C> {
         if let Some(parent) = self.traceparent(&trail.trace) {
             request.headers_mut().insert(TRACEPARENT, parent);
         }
-        self.ledger.counts.call(route, Cause::Pass);
+        self.ledger.counts.call(route, Cause::Pass, asker.payer);
         let shown = self.upstream.credential().show().ok_or(Fault::Key)?;
         let sent = self.clock.tick();
         let answer = self.upstream.send_on(&permit, &shown, request, &target, deadline).await;

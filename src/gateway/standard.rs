@@ -33,7 +33,7 @@ use crate::trail::Trail;
 use crate::trail::trace::Context;
 use crate::upstream::{Failed, through};
 
-use super::fetch::{FULL, Instead, lane_of};
+use super::fetch::{FULL, Instead};
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Told};
 use super::{Dials, Gateway, REFRESHES, turn};
@@ -121,7 +121,7 @@ impl<C: Dials> Gateway<C> {
             () => validation::is_for_the_partner(&parts.headers).then_some(Why::Bypass),
         };
         let key = Key::named(grant.wanted(), route, &HeaderMap::new());
-        let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::resource(&key) };
+        let asker = turn::asker(grant, turn::resource(&key));
         let mut asked = Asked {
             route: grant.wanted().route(),
             forwards_authorization: forwards_authorization(route),
@@ -290,7 +290,7 @@ impl<C: Dials> Gateway<C> {
         if full || !reply.claim_refresh(now.tick, now.tick.plus(self.settings.flight_timeout)) {
             return;
         }
-        let asker = Asker { lane: Lane::Refresh, who: 0, ..asked.asker };
+        let asker = Asker { lane: Lane::Refresh, who: 0, payer: None, ..asked.asker };
         let asked = Asked { method: Method::GET, asker, ..asked.clone() };
         let mut errand = Errand::new(&asked, Held::Fits(Arc::clone(reply)), Why::Stale, Fallback::NONE);
         // A server error does not replace what is held.

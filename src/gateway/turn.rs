@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
+use crate::access::Grant;
 use crate::budget::lanes::{Lane, Who};
 use crate::budget::{Asked, Asker, Later, Permit, Verdict, gate, signal};
 use crate::cache::Key;
 use crate::clock::Tick;
 use crate::flight::Obligation;
-use crate::token::Caller;
+use crate::token::{Caller, Priority};
 use crate::upstream::Failed;
 use crate::upstream::credential::Shown;
 
@@ -27,8 +28,22 @@ fn number_of(what: impl Hash) -> u64 {
     ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(what)
 }
 
+/// Where its caller stands in the queue.
+pub(super) fn lane_of(grant: &Grant) -> Lane {
+    match grant.caller().priority() {
+        Priority::Interactive => Lane::Interactive,
+        Priority::Batch => Lane::Batch,
+    }
+}
+
+/// Who asks for a resource, where a caller waits for it and pays.
+pub(super) fn asker(grant: &Grant, resource: u64) -> Asker {
+    let caller = grant.caller();
+    Asker { lane: lane_of(grant), who: who(caller), resource, payer: Some(caller.place()) }
+}
+
 /// A caller as the budget's queue knows it.
-pub(super) fn who(caller: &Caller) -> Who {
+fn who(caller: &Caller) -> Who {
     number_of(caller.name())
 }
 
@@ -40,6 +55,11 @@ pub(super) fn resource(key: &Key) -> u64 {
 /// The same for a target that is passed through.
 pub(super) fn target(target: &str) -> u64 {
     number_of(target)
+}
+
+/// Any number, another for each resource and moment: what many draw at once is spread, without a call of the system.
+pub(super) fn drawn(resource: u64, at: Tick) -> u32 {
+    number_of((resource, at.as_nanos())) as u32
 }
 
 /// How urgent a lane is, as a flight knows it.

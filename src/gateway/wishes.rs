@@ -32,19 +32,23 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let wishes = Wishes::of(&parts.headers);
-        if let Held::Fresh(entry) | Held::Stale(entry) = &held
+        if let Held::Fresh(entry) | Held::Due(entry) | Held::Stale(entry) = &held
             && wants_fresher(&entry.life(), &wishes, now.tick)
         {
             if self.rules.may_refresh(grant.caller()) && !wishes.only_if_cached {
                 return self.confirm(grant, key, Arc::clone(entry), false, parts, trail).await;
             }
-            if let Held::Stale(entry) = &held {
+            if let Held::Due(entry) | Held::Stale(entry) = &held {
                 self.refresh_behind(grant, key, entry, parts, now, trail);
             }
             return self.show(grant, Arc::clone(entry), Came::Clamped, parts, trail).await;
         }
         match held {
             Held::Fresh(entry) => self.show(grant, entry, Came::Hit, parts, trail).await,
+            Held::Due(entry) => {
+                self.refresh_behind(grant, key, &entry, parts, now, trail);
+                self.show(grant, entry, Came::Hit, parts, trail).await
+            }
             Held::Stale(entry) => {
                 self.refresh_behind(grant, key, &entry, parts, now, trail);
                 self.show(grant, entry, Came::Stale(Detail::StaleWhileRevalidate.word()), parts, trail).await

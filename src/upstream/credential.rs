@@ -49,6 +49,8 @@ struct Slot {
     changed: Option<u64>,
     /// Whether the partner refused this very value.
     refused: bool,
+    /// Whether it took this very value, and has not refused it since.
+    taken: bool,
 }
 
 /// A key as it was shown.
@@ -92,7 +94,7 @@ impl Credential {
                 read => read.ok(),
             };
             let changed = changed(&source);
-            slots.push(Slot { source, value, changed, refused: false });
+            slots.push(Slot { source, value, changed, refused: false, taken: false });
         }
         Ok(Self { slots: Mutex::new(slots), reading: Mutex::default() })
     }
@@ -102,12 +104,19 @@ impl Credential {
         show(&self.slots.lock(), true)
     }
 
-    /// The partner refused this one: reads the files again and hands back whether another is worth showing now.
+    /// The partner refused this one: reads the files again and hands back whether another is worth showing now. Where it
+    /// had taken this one before, its keys have changed: what it refused then, a key that was not good yet, is.
     pub fn refused(&self, shown: &Shown) -> bool {
         {
             let mut slots = self.slots.lock();
-            if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
+            let slot = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value));
+            let had_taken = slot.is_some_and(|slot| {
                 slot.refused = true;
+                std::mem::take(&mut slot.taken)
+            });
+            if had_taken {
+                let others = slots.iter_mut().enumerate().filter(|(nth, _)| *nth != shown.slot);
+                others.for_each(|(_, other)| other.refused = false);
             }
         }
         self.reread();
@@ -118,7 +127,7 @@ impl Credential {
     pub fn taken(&self, shown: &Shown) {
         let mut slots = self.slots.lock();
         if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
-            slot.refused = false;
+            (slot.refused, slot.taken) = (false, true);
         }
     }
 
@@ -132,7 +141,7 @@ impl Credential {
         for (nth, (slot, read)) in self.slots.lock().iter_mut().zip(read).enumerate() {
             match read {
                 Ok(value) if slot.value.as_ref() != Some(&value) => {
-                    (slot.value, slot.refused, found.changed) = (Some(value), false, true);
+                    (slot.value, slot.refused, slot.taken, found.changed) = (Some(value), false, false, true);
                     slot.changed = changed(&slot.source);
                 }
                 Ok(_) => {}
@@ -246,6 +255,25 @@ mod tests {
         assert_eq!(credential.figures(), (2, 1));
         credential.taken(&new);
         assert_eq!(shown(&credential), (0, "new".to_owned()));
+    }
+
+    /// A new key that lay in the other slot before its time was refused then, and never tried again when it was good.
+    #[test]
+    fn a_key_that_was_refused_before_its_time_is_tried_again_when_the_good_one_is_refused() {
+        let files = Files::new("early");
+        files.put("two", "good");
+        let credential = files.credential();
+        let early = credential.show().unwrap();
+        assert!(credential.refused(&early));
+        let good = credential.show().unwrap();
+        credential.taken(&good);
+        assert_eq!(shown(&credential), (1, "good".to_owned()));
+        assert!(credential.refused(&good));
+        assert_eq!(shown(&credential), (0, "early".to_owned()));
+        // Of many calls with the one that was good, the first to be refused says so.
+        assert!(credential.refused(&good));
+        assert!(!credential.refused(&early), "neither is taken: once is enough");
+        assert!(!credential.refused(&good));
     }
 
     #[test]

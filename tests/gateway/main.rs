@@ -21,6 +21,14 @@ mod traps;
 
 mod shield;
 
+mod pause;
+
+mod moved;
+
+mod proof;
+
+mod spend;
+
 mod encodings;
 
 mod standard;

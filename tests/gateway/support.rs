@@ -8,6 +8,8 @@ mod gateway;
 
 mod issuer;
 
+pub(crate) mod moved;
+
 mod private;
 
 mod wire;

@@ -106,7 +106,7 @@ impl<C: Dials> Gateway<C> {
         let asked = &errand.asked;
         let (mut cause, mut attempt, mut keys) = (errand.cause, 0, 1);
         loop {
-            self.ledger.counts.call(asked.route, cause);
+            self.ledger.counts.call(asked.route, cause, asked.asker.payer);
             let sent = self.clock.tick();
             let empty: OutBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
             let mut request = Request::new(empty);

@@ -41,7 +41,7 @@ impl<C: Dials> Gateway<C> {
         let permit = self.permit(asked.asker, deadline, NO_FLIGHT).await;
         self.traced_wait(&mut trail.trace, permit.as_ref().err());
         let mut permit = permit?;
-        self.ledger.counts.call(asked.route, Cause::Pass);
+        self.ledger.counts.call(asked.route, Cause::Pass, asked.asker.payer);
         // Only what may be stored is compared with its request again.
         let sent_head = if stored { request.headers().clone() } else { HeaderMap::new() };
         if let Some(parent) = self.traceparent(&trail.trace) {
