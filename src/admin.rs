@@ -10,11 +10,15 @@ mod explain;
 
 mod guard;
 
+mod process;
+
 mod purge;
 
 mod reload;
 
 mod reply;
+
+mod spend;
 
 mod tokens;
 
@@ -29,11 +33,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::budget::gate::Why;
-use crate::clock::Now;
 use crate::estate::InForce;
 use crate::gateway::Dials;
 use crate::listen::{Crowd, Door, Tls};
-use crate::trail::count::{CertificateFigures, Gauges};
+use crate::trail::count::{CertificateFigures, Gauges, Most};
 
 pub use door::Admin;
 
@@ -93,14 +96,15 @@ impl<C: Dials> Health<C> {
     fn metrics(&self) -> String {
         let house = self.in_force.now();
         let gateway = &house.gateway;
-        let Now { tick: now, unix_ms } = gateway.clock.now();
-        let unix = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
+        let read = gateway.clock.now();
+        let (now, unix) = (read.tick, read.unix());
         let certificate = |(listener, tls): &(String, Arc<Tls>)| {
             let figures = tls.figures();
-            let left = figures.validity.until.saturating_sub(unix);
+            let left = figures.validity.until.saturating_sub(i64::try_from(unix).unwrap_or(i64::MAX));
             CertificateFigures { listener: listener.clone(), left, faulty: figures.faulty }
         };
         let budget = gateway.budget.figures(now);
+        let settings = &gateway.settings;
         gateway.ledger.counts.text(&Gauges {
             store: gateway.store.figures(),
             budget,
@@ -113,6 +117,16 @@ impl<C: Dials> Health<C> {
             refused: gateway.turns.refused(),
             strangers: gateway.strangers.figures(),
             reloads: self.in_force.figures(),
+            partner_key_age: gateway.upstream.credential().changed().map(|at| unix.saturating_sub(at)),
+            expiring: gateway.tokens.expiring(unix),
+            most: Most {
+                connections: settings.max_connections,
+                calls_in_flight: budget.most_in_flight,
+                budget: budget.most,
+                cache_bytes: gateway.store.max_bytes(),
+            },
+            process: process::figures(settings.memory_limit),
+            traces: gateway.ledger.traces.as_ref().map_or((0, 0), |traces| traces.figures()),
         })
     }
 }

@@ -169,6 +169,7 @@ impl Authority {
             refused: self.figures.refused.load(Ordering::Relaxed),
             revoked: self.figures.revoked.load(Ordering::Relaxed),
             tombstones: self.tokens.revoked().count(),
+            ledger_failures: self.ledger.failures(),
             key_age: key.filter(|key| key.made > 0).map(|key| now.saturating_sub(key.made)),
         }
     }

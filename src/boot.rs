@@ -16,11 +16,15 @@ mod memory;
 
 pub mod notify;
 
+mod pause;
+
 mod reload;
 
 mod renewal;
 
 mod restart;
+
+mod traces;
 
 pub use authority::{authority, opened};
 pub use descriptors::raise_limit_of_files;

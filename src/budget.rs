@@ -73,6 +73,8 @@ pub struct Asker {
     pub who: Who,
     /// The resource, as any number that stands for it: failures are counted once for each.
     pub resource: u64,
+    /// Who is charged with it, by its place among the callers; nobody with a refresh.
+    pub payer: Option<usize>,
 }
 
 /// What became of a call.
@@ -91,6 +93,7 @@ pub enum Verdict {
 /// The one door to the partner.
 pub struct Budget {
     state: Mutex<State>,
+    gate_changed: Notify,
 }
 
 struct State {
@@ -205,6 +208,10 @@ pub struct Figures {
     pub queued: usize,
     /// Calls that would be let through at once; `None` if the rate is unlimited.
     pub left: Option<u32>,
+    /// And after a rest.
+    pub most: Option<u32>,
+    /// Calls that may be under way.
+    pub most_in_flight: usize,
     /// Until when nobody calls, and why.
     pub closed: Option<(Tick, Why)>,
 }
@@ -215,6 +222,7 @@ impl Budget {
         let (lanes, gate) = (Lanes::default(), Gate::default());
         Arc::new(Self {
             state: Mutex::new(State { settings, arrivals: Arrivals::default(), in_flight: 0, lanes, gate }),
+            gate_changed: Notify::new(),
         })
     }
 
@@ -273,6 +281,16 @@ impl Budget {
         state.wake_all();
     }
 
+    /// Returns when the gate has closed or opened since the last time; for one who waits.
+    pub async fn gate_changed(&self) {
+        self.gate_changed.notified().await;
+    }
+
+    /// Another partner's budget is in force from here on: whoever waits for the gate looks at that one.
+    pub fn followed(&self) {
+        self.gate_changed.notify_one();
+    }
+
     /// A key is there that was not there before.
     pub fn key_changed(&self, now: Tick) {
         let mut state = self.state.lock();
@@ -288,6 +306,8 @@ impl Budget {
             in_flight: state.in_flight,
             queued: state.lanes.len(),
             left: limited.then(|| state.arrivals.left(state.settings.quota, now)),
+            most: limited.then_some(state.settings.quota.burst),
+            most_in_flight: state.settings.max_in_flight,
             closed: state.gate.closed(),
         }
     }
@@ -369,11 +389,15 @@ impl Permit {
         let Some(started) = self.started.take() else { return };
         let mut state = self.budget.state.lock();
         let settings = &{ state.settings.gate };
+        let before = state.gate.closed();
         match verdict {
             Verdict::Answered => state.gate.succeeded(started),
             Verdict::Failed => state.gate.failed(self.asker.resource, started, now, settings, dice),
             Verdict::Told(until) => state.gate.told(until),
             Verdict::KeyRefused => state.gate.key_refused(started, now, settings, dice),
+        }
+        if state.gate.closed() != before {
+            self.budget.gate_changed.notify_one();
         }
         match state.gate.passage(now) {
             Passage::Closed { .. } => state.wake_all(),
@@ -394,147 +418,4 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ASKER: Asker = Asker { lane: Lane::Interactive, who: 1, resource: 1 };
-    const GATE: gate::Settings =
-        gate::Settings { failures: 5, cool_down: Duration::from_secs(2), cool_down_max: Duration::from_secs(30) };
-
-    fn budget(interval_ms: u64, burst: u32, max_in_flight: usize) -> Arc<Budget> {
-        let rate = Rate::Every(Duration::from_millis(interval_ms));
-        Budget::new(Settings {
-            quota: Quota { rate, burst },
-            max_in_flight,
-            max_wait: Duration::from_secs(2),
-            gate: GATE,
-        })
-    }
-
-    fn at(millis: u64) -> Tick {
-        Tick::from_nanos(millis * 1_000_000)
-    }
-
-    #[test]
-    fn the_first_in_the_queue_is_served_first_and_at_the_moment_it_was_told() {
-        let budget = budget(100, 1, 9);
-        let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
-        let (Asked::Queued(mut second), Asked::Queued(mut third)) =
-            (budget.ask(ASKER, at(0)), budget.ask(ASKER, at(0)))
-        else {
-            panic!("spent")
-        };
-        assert_eq!(third.claim(at(100)).err(), Some(Later::Woken));
-        assert_eq!(second.claim(at(0)).err(), Some(Later::At(at(100))));
-        assert!(second.claim(at(100)).is_ok());
-        drop(second);
-        assert_eq!(third.claim(at(100)).err(), Some(Later::At(at(200))));
-    }
-
-    #[test]
-    fn another_setting_counts_at_once_and_what_waits_or_is_under_way_stays() {
-        let budget = budget(3_600_000, 1, 1);
-        let Asked::Permit(first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
-        let Asked::Queued(mut second) = budget.ask(ASKER, at(0)) else { panic!("spent") };
-        let quota = Quota { rate: Rate::Every(Duration::from_millis(100)), burst: 1 };
-        budget.change(Settings { quota, max_in_flight: 2, max_wait: Duration::ZERO, gate: GATE }, at(0));
-        assert_eq!(second.deadline(), at(2000), "it was told how long it may wait");
-        assert_eq!(second.claim(at(0)).err(), Some(Later::At(at(100))), "an hour is a tenth of a second now");
-        let third = second.claim(at(100)).unwrap();
-        assert_eq!(budget.figures(at(100)).in_flight, 2);
-        drop((first, third));
-        assert_eq!(budget.figures(at(100)).in_flight, 0);
-    }
-
-    #[test]
-    fn a_caller_that_leaves_the_queue_frees_its_place() {
-        let budget = budget(100, 1, 9);
-        let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
-        let (Asked::Queued(second), Asked::Queued(mut third)) = (budget.ask(ASKER, at(0)), budget.ask(ASKER, at(0)))
-        else {
-            panic!("spent")
-        };
-        drop(second);
-        assert!(third.claim(at(100)).is_ok());
-    }
-
-    #[test]
-    fn a_permit_gives_its_place_in_flight_back() {
-        let budget = budget(0, 1, 1);
-        let Asked::Permit(first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
-        let Asked::Queued(mut second) = budget.ask(ASKER, at(0)) else { panic!("one in flight") };
-        assert_eq!(second.claim(at(5)).err(), Some(Later::Woken));
-        drop(first);
-        assert!(second.claim(at(5)).is_ok());
-    }
-
-    #[test]
-    fn nothing_starts_while_the_partner_wants_to_be_left_alone_and_then_one_at_a_time_until_one_succeeds() {
-        let budget = budget(0, 1, 2);
-        let Asked::Permit(mut first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
-        let Asked::Permit(second) = budget.ask(ASKER, at(0)) else { panic!("two in flight") };
-        let Asked::Queued(mut third) = budget.ask(ASKER, at(0)) else { panic!("two in flight") };
-        first.settle(Verdict::Told(at(30_000)), at(1), 0);
-        assert_eq!(third.claim(at(1)).err(), Some(Later::Closed { until: at(30_000), why: Why::Told }));
-        assert!(matches!(budget.ask(ASKER, at(29_999)), Asked::Closed { until, .. } if until == at(30_000)));
-        drop((first, second, third));
-        let Asked::Permit(mut probe) = budget.ask(ASKER, at(30_000)) else { panic!("the next call is the probe") };
-        let Asked::Queued(mut waits) = budget.ask(ASKER, at(30_000)) else { panic!("a second probe") };
-        assert_eq!(waits.claim(at(30_001)).err(), Some(Later::Woken));
-        probe.settle(Verdict::Answered, at(30_002), 0);
-        assert!(waits.claim(at(30_002)).is_ok());
-    }
-
-    #[test]
-    fn a_place_moves_up_when_somebody_more_urgent_waits_too() {
-        let budget = budget(100, 1, 9);
-        let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
-        let refresh = Asker { lane: Lane::Refresh, who: 0, resource: 2 };
-        let Asked::Queued(mut refresh) = budget.ask(refresh, at(0)) else { panic!("spent") };
-        let Asked::Queued(mut batch) = budget.ask(Asker { lane: Lane::Batch, ..ASKER }, at(0)) else { panic!("spent") };
-        assert_eq!(refresh.claim(at(100)).err(), Some(Later::Woken));
-        refresh.raise(Lane::Interactive, 7);
-        assert!(refresh.claim(at(100)).is_ok());
-        assert!(batch.claim(at(200)).is_ok());
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn what_is_foreseen_is_what_is_then_told(
-            steps in proptest::collection::vec((0u64..400, 0u8..4), 1..60), burst in 1u32..4, places in 1usize..4,
-        ) {
-            let budget = budget(100, burst, places);
-            let (mut now, mut permits, mut tickets) = (0, Vec::<Permit>::new(), Vec::new());
-            for (gap, step) in steps {
-                now += gap;
-                let foreseen = budget.foresee(at(now));
-                assert_eq!(foreseen, budget.foresee(at(now)), "looking changes nothing");
-                match (step, permits.is_empty()) {
-                    (0, false) => drop(permits.remove(0)),
-                    (1, false) => {
-                        let mut permit = permits.remove(0);
-                        permit.settle(Verdict::Told(at(now + 300)), at(now), 0);
-                    }
-                    (2, false) => {
-                        let mut permit = permits.remove(0);
-                        permit.settle(Verdict::Answered, at(now), 0);
-                    }
-                    _ => match (budget.ask(ASKER, at(now)), foreseen) {
-                        (Asked::Permit(permit), Prospect::Call { probe }) => {
-                            assert_eq!(permit.started.map(Started::is_probe), Some(probe));
-                            permits.push(permit);
-                        }
-                        (Asked::Queued(ticket), Prospect::Waits { .. }) => tickets.push(ticket),
-                        (Asked::Closed { until, why }, foreseen) => {
-                            assert_eq!(foreseen, Prospect::Closed { until, why });
-                        }
-                        (_, foreseen) => panic!("not as foreseen: {foreseen:?}"),
-                    },
-                }
-                if step == 3 {
-                    tickets.clear();
-                }
-            }
-        }
-    }
-}
+mod tests;

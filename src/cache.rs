@@ -61,6 +61,8 @@ pub struct Settings {
 pub enum Held {
     /// Within its lifetime.
     Fresh(Arc<Entry>),
+    /// The same, and its end is near: to be served, and asked for again behind.
+    Due(Arc<Entry>),
     /// Beyond it, but served while a refresh runs behind.
     Stale(Arc<Entry>),
     /// To be asked for again first; served if that fails and `on_error` says so.
@@ -74,6 +76,20 @@ pub enum Held {
     Uncacheable,
     /// Nothing.
     Absent,
+}
+
+impl Held {
+    /// The fixed word.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Fresh(_) => "fresh",
+            Self::Due(_) => "due",
+            Self::Stale(_) => "stale",
+            Self::Expired { .. } => "expired",
+            Self::Uncacheable => "uncacheable",
+            Self::Absent => "absent",
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -241,6 +257,10 @@ fn held_as(slot: Option<Slot>, now: Now, shown: impl Fn(&Entry)) -> Held {
             policy::Stage::Fresh => {
                 shown(&entry);
                 Held::Fresh(entry)
+            }
+            policy::Stage::Due => {
+                shown(&entry);
+                Held::Due(entry)
             }
             policy::Stage::Stale => {
                 shown(&entry);

@@ -16,6 +16,10 @@ mod reload;
 
 mod running;
 
+mod spend;
+
+mod table;
+
 mod token;
 
 use std::io::{IsTerminal, Write};
@@ -79,6 +83,8 @@ enum Command {
     Cache(cache::CacheCommand),
     /// Say what a running gateway would do with a request now, and why, without doing it.
     Explain(explain::Explain),
+    /// Show what a running gateway asked of the partner and what it saved, by route and caller.
+    Spend(spend::Spend),
     /// Ask a running gateway whether it is ready; for containers without curl.
     Healthcheck {
         /// Its health listener.
@@ -176,6 +182,7 @@ pub fn run() -> ExitCode {
         Command::Keys(command) => keys::run(command),
         Command::Cache(command) => in_runtime(cache::run(command)),
         Command::Explain(command) => in_runtime(explain::run(command)),
+        Command::Spend(command) => in_runtime(spend::run(command)),
         Command::Healthcheck { address } => in_runtime(healthcheck(address)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());

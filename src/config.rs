@@ -9,7 +9,6 @@ mod doors;
 mod fault;
 mod forecast;
 mod inside;
-mod not_yet;
 mod notes;
 mod page;
 mod partner;
@@ -186,7 +185,6 @@ fn read(given: Given) -> Result<(Config, Vec<Fault>, BTreeSet<String>), Faults> 
     let mut config = Config::read(Table::new(&notes, String::new(), tree.values));
     if notes.is_whole() {
         check::all(&config, &notes);
-        not_yet::warn(&config, &notes);
     }
     let (faults, warnings, known) = notes.close();
     config.warnings = warnings;

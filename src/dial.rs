@@ -57,16 +57,28 @@ pub enum DialError {
 /// [`DialError`].
 pub fn dialer(ca_file: Option<&Path>, connect_timeout: Duration, proxy: Option<&Proxy>) -> Result<Dialer, DialError> {
     let tls = trusting(ca_file)?;
+    Ok(match proxy {
+        None => timed(https(tls, tcp()), connect_timeout),
+        Some(proxy) => {
+            proxy.auth()?;
+            timed(https(tls, proxy.tunnel(tcp())), connect_timeout)
+        }
+    })
+}
+
+/// The same for origins that speak no TLS: no certificates are looked for, and none is trusted.
+///
+/// # Errors
+/// [`DialError::Tls`].
+pub fn clear(connect_timeout: Duration) -> Result<Dialer, DialError> {
+    Ok(timed(https(over(RootCertStore::empty())?, tcp()), connect_timeout))
+}
+
+fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    Ok(match proxy {
-        None => timed(https(tls, tcp), connect_timeout),
-        Some(proxy) => {
-            proxy.auth()?;
-            timed(https(tls, proxy.tunnel(tcp)), connect_timeout)
-        }
-    })
+    tcp
 }
 
 fn trusting(ca_file: Option<&Path>) -> Result<ClientConfig, DialError> {
@@ -88,6 +100,10 @@ fn trusting(ca_file: Option<&Path>) -> Result<ClientConfig, DialError> {
             }
         }
     }
+    over(roots)
+}
+
+fn over(roots: RootCertStore) -> Result<ClientConfig, DialError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())

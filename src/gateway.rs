@@ -32,6 +32,8 @@ mod settle;
 
 mod standard;
 
+mod traced;
+
 pub mod trial;
 
 mod turn;
@@ -61,6 +63,7 @@ use crate::quota::Turns;
 use crate::quota::strangers::Strangers;
 use crate::route::{Mode, Resource, RouteIndex, Routes, Target};
 use crate::token::{Caller, Tokens};
+use crate::trail::trace::{Context, Stage, Traced};
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
 use crate::upstream::Upstream;
 use crate::view::Allow;
@@ -83,6 +86,12 @@ pub struct Settings {
     pub retries: u32,
     /// The longest pause before the first of them; doubled for each further one.
     pub backoff: Duration,
+    /// Whether the partner is told of the trace.
+    pub propagate_trace: bool,
+    /// Connections of callers that there may be.
+    pub max_connections: usize,
+    /// Memory that the process may have, if anything limits it.
+    pub memory_limit: Option<u64>,
 }
 
 /// The house, joined.
@@ -100,9 +109,9 @@ pub struct Gateway<C> {
     /// Do we hold it?
     pub store: Store,
     /// Is someone fetching it?
-    pub flights: Flights<Key, Landed>,
+    pub flights: Flights<Key, (Landed, Option<Context>)>,
     /// The same, on routes in standard mode.
-    pub standard_flights: Flights<Key, standard::Landed>,
+    pub standard_flights: Flights<Key, (standard::Landed, Option<Context>)>,
     /// May we ask the partner?
     pub budget: Arc<Budget>,
     /// Ask.
@@ -167,7 +176,8 @@ impl<C: Dials> Gateway<C> {
             true => parts.headers.get(respond::REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes())),
             false => None,
         };
-        let trail = self.begin(method.clone(), sent, now, peer);
+        let trace = self.ledger.sample(&parts.headers, now);
+        let trail = self.begin(method.clone(), sent, now, peer, trace);
         let mut end = Box::new(End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail });
         // What stands there if the caller leaves meanwhile, and this with it.
         (end.trail.status, end.trail.cause) = (caller_left(), CALLER_LEFT);
@@ -196,11 +206,11 @@ impl<C: Dials> Gateway<C> {
     /// The same as a response, for HTTP/2.
     pub fn refuse_head(&self, peer: SocketAddr) -> Response<Body> {
         let now = self.clock.now();
-        let mut trail = self.begin(Method::GET, None, now, peer);
+        let mut trail = self.begin(Method::GET, None, now, peer, Traced::NONE);
         let response =
             self.signature.refusal(&Refusal::HeadTooLarge, &Method::GET, &trail.request_id, &mut trail.cause);
         trail.status = response.status();
-        self.ledger.close(&trail, now.tick);
+        self.ledger.close(&mut trail, now.tick);
         response
     }
 
@@ -219,6 +229,7 @@ impl<C: Dials> Gateway<C> {
         let caller = self.identify(parts, trail.peer.ip(), ambient, now)?;
         trail.caller = Some(Arc::clone(&caller));
         trail.turn = Some(self.turns.admit(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?);
+        trail.trace.reached(Stage::Identify, || self.clock.tick());
         let grant = match self.resolve(caller, &target, &parts.method, &mut trail.route)? {
             Decision::Granted(grant) => grant,
             // In a box: it is rare, and would make every request's own future larger.
@@ -228,6 +239,7 @@ impl<C: Dials> Gateway<C> {
                 grant
             }
         };
+        trail.trace.reached(Stage::Decide, || self.clock.tick());
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         if route.mode != Mode::Api {
             // In a box: it is large, and the hit path carries this future about.
@@ -235,14 +247,16 @@ impl<C: Dials> Gateway<C> {
         }
         let Some(key) = Key::of(&grant, route, &parts.headers) else {
             return match grant.wanted().resource() {
-                Resource::Raw(_) => self.pass_through(&grant, parts, body, trail).await,
+                Resource::Raw(_) => Box::pin(self.pass_through(&grant, parts, body, trail)).await,
                 Resource::Seven { .. } => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
             };
         };
         if asks.has(Kinds::ACCEPT) && !respond::accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
-        match self.store.look(&key, now) {
+        let held = self.store.look(&key, now);
+        self.traced_look(trail, || held.word());
+        match held {
             Held::Fresh(entry) if !asks.has(Kinds::DIRECTIVES) => {
                 self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await
             }
@@ -309,7 +323,7 @@ impl<C: Dials> Gateway<C> {
         )
     }
 
-    fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr) -> Trail {
+    fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr, trace: Traced) -> Trail {
         let (start, counted) = &self.requests;
         let made = || start.wrapping_add(counted.fetch_add(1, Ordering::Relaxed));
         Trail {
@@ -327,6 +341,7 @@ impl<C: Dials> Gateway<C> {
             upstream: None,
             age: None,
             request_id: sent.unwrap_or_else(|| RequestId::made(made())),
+            trace,
         }
     }
 }

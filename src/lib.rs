@@ -20,6 +20,8 @@
 //! - *A sidecar's answers age with its hub's.* It counts the hub's `Age` against the hub's times, so that no hop adds to a life,
 //!   and a token that is taken back takes with it what it brought. Refused: the hub's stale windows in `Cache-Control`, where
 //!   every cache of every caller would use them.
+//! - *A crowd is spread once.* What is new is refreshed somewhere in the last tenth of its lifetime, what follows in time is left
+//!   whole: n lifetimes still hold at most n + 1 calls. Refused: a share of every lifetime, which costs calls for ever.
 //! - *Flights run in their own tasks.* A caller that hangs up changes nothing for those who wait with it.
 
 // ground: what every room may stand on

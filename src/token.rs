@@ -254,6 +254,13 @@ impl Tokens {
         self.identify_token(self.presented(headers)?, now)
     }
 
+    /// Callers whose newest token in use has less than a tenth of its life left: whoever renews in time is none of them.
+    pub fn expiring(&self, unix: u64) -> Vec<String> {
+        let ends_soon = |(issued, expires): (u64, u64)| expires - unix < expires.saturating_sub(issued) / 10;
+        let newest = self.seen.newest(unix).into_iter();
+        newest.filter(|(_, life)| ends_soon(*life)).map(|(caller, _)| caller.to_string()).collect()
+    }
+
     /// Whose token is this? The same as [`Tokens::identify`], where the token came in another way.
     ///
     /// # Errors

@@ -1,21 +1,28 @@
 //! What happened?
-//! Given nothing, is filled on the path and read once at the request's end: by the log line and the counters.
+//! Given nothing, is filled on the path and read once at the request's end: by the log line, the counters and the trace.
 //! Never holds bodies, query values or secrets; its words are closed lists.
+
+pub mod spend;
 
 pub mod count;
 
 pub mod line;
 
+pub mod trace;
+
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
-use crate::clock::Tick;
+use crate::clock::{Now, Tick};
 use crate::quota::Admitted;
 use crate::route::RouteIndex;
 use crate::token::Caller;
+
+use trace::{Fact, Facts, Traced, Tracer};
 
 /// How a request was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +96,8 @@ pub struct Trail {
     pub age: Option<u64>,
     /// The request's id, as the caller sent it or as we made it.
     pub request_id: RequestId,
+    /// What took how long, if it is sampled.
+    pub trace: Traced,
 }
 
 /// At most 64 characters, on the stack.
@@ -132,13 +141,62 @@ pub struct Ledger {
     pub counts: count::Counts,
     /// The access log.
     pub lines: line::Lines,
+    /// What is traced, if anything is.
+    pub traces: Option<Arc<Tracer>>,
 }
 
 impl Ledger {
-    /// Counts the request and writes its line.
-    pub fn close(&self, trail: &Trail, now: Tick) {
+    /// The trace of a request, if it is sampled.
+    #[inline]
+    pub fn sample(&self, headers: &HeaderMap, now: Now) -> Traced {
+        self.traces.as_ref().map_or(Traced::NONE, |traces| traces.sample(headers, now))
+    }
+
+    /// Counts the request, writes its line, and lets its trace go.
+    pub fn close(&self, trail: &mut Trail, now: Tick) {
         let took = now.since(trail.began);
         self.counts.request(trail, took);
         self.lines.write(trail, took, &self.counts);
+        if let (Some(traces), true) = (&self.traces, trail.trace.is_sampled()) {
+            let traced = std::mem::take(&mut trail.trace);
+            traces.finish(traced, || request(trail, self.counts.route(trail.route), now));
+        }
     }
+
+    /// Lets the trace of a flight go.
+    pub fn landed(&self, traced: Traced, end: impl FnOnce() -> trace::End) {
+        if let Some(traces) = &self.traces {
+            traces.finish(traced, end);
+        }
+    }
+}
+
+/// What the span of a request says. Names with a dot after `http` are OpenTelemetry's, the others ours, as in log and metrics.
+#[cold]
+fn request(trail: &Trail, route: &str, at: Tick) -> trace::End {
+    let method = match trail.method {
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::DELETE | Method::PATCH | Method::OPTIONS => {
+            trail.method.as_str().to_owned()
+        }
+        // What a caller makes up is no name of a span.
+        _ => "_OTHER".to_owned(),
+    };
+    // Without a route the method is the whole name, as OpenTelemetry has it.
+    let name = trail.route.map_or_else(|| method.clone(), |_| format!("{method} {route}"));
+    let id = String::from_utf8_lossy(trail.request_id.as_bytes()).into_owned();
+    let mut facts: Facts = smallvec::smallvec![
+        Fact::Word("http.request.method", method.into()),
+        Fact::Number("http.response.status_code", i64::from(trail.status.as_u16())),
+        Fact::Number("http.response.body.size", i64::try_from(trail.bytes).unwrap_or(i64::MAX)),
+        Fact::Word("reseller_gateway.route", route.to_owned().into()),
+        Fact::Word("reseller_gateway.outcome", trail.outcome.word().into()),
+        Fact::Word("reseller_gateway.request_id", id.into()),
+    ];
+    if let Some(caller) = &trail.caller {
+        facts.push(Fact::Word("reseller_gateway.caller", caller.name().to_owned().into()));
+    }
+    if !trail.cause.is_empty() {
+        facts.push(Fact::Word("reseller_gateway.cause", Cow::Borrowed(trail.cause)));
+    }
+    trace::End { name, served: true, at, facts, failed: trail.status.is_server_error() }
 }

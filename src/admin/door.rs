@@ -23,7 +23,7 @@ use crate::token::operator::Operator;
 
 use super::guard;
 use super::reply::{Refused, Reply, response};
-use super::{cache, explain, purge, reload, tokens};
+use super::{cache, explain, purge, reload, spend, tokens};
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
@@ -129,6 +129,10 @@ impl<C: Dials> Desk<C> {
             "/admin/v1/cache/list" => {
                 only(&parts.method, &Method::GET, "GET")?;
                 cache::list(gateway, parts.uri.query()).await
+            }
+            "/admin/v1/spend" => {
+                only(&parts.method, &Method::GET, "GET")?;
+                Ok(spend::spend(gateway))
             }
             "/admin/v1/cache/purge" => {
                 only(&parts.method, &Method::POST, "POST")?;

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use redb::backends::FileBackend;
@@ -45,6 +46,8 @@ struct Place {
     database: RwLock<Option<Database>>,
     /// How often each caller was taken out of the configuration, since the process started.
     departures: Mutex<HashMap<String, u64>>,
+    /// Batches that could not be written.
+    failures: AtomicU64,
 }
 
 impl Place {
@@ -183,6 +186,11 @@ impl Ledger {
         write().map_err(|error| Unreadable::Damaged(path.to_owned(), error.to_string()))
     }
 
+    /// How often it could not be written.
+    pub fn failures(&self) -> u64 {
+        self.place.failures.load(Ordering::Relaxed)
+    }
+
     fn of(database: Database, path: &Path, again: Option<PathBuf>) -> Result<Self, Unreadable> {
         let damaged = |why: String| Unreadable::Damaged(path.to_owned(), why);
         let format = || -> Result<u64, redb::Error> {
@@ -195,8 +203,8 @@ impl Ledger {
             0 => return Err(damaged("it names no format".to_owned())),
             newer => return Err(Unreadable::Newer(path.to_owned(), newer)),
         }
-        let place =
-            Arc::new(Place { path: again, database: RwLock::new(Some(database)), departures: Mutex::default() });
+        let (database, departures) = (RwLock::new(Some(database)), Mutex::default());
+        let place = Arc::new(Place { path: again, database, departures, failures: AtomicU64::new(0) });
         let (jobs, todo) = mpsc::channel(1024);
         let theirs = Arc::clone(&place);
         std::thread::Builder::new()

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::{self, AccessLog, ApiKey, Config, Credential, LogFormat, Projection, RouteMode, secret_in};
 use crate::dial::proxy::Proxy;
 use crate::dial::turnover::Turnover;
-use crate::dial::{DialError, Dialer, dialer};
+use crate::dial::{self, DialError, Dialer, dialer};
 use crate::flight::Flights;
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
@@ -31,6 +31,7 @@ use crate::token::{self, Policy, Tokens};
 use crate::trail::Ledger;
 use crate::trail::count::Counts;
 use crate::trail::line::{Lines, Look, Which};
+use crate::trail::trace::Tracer;
 use crate::upstream::credential::Source;
 use crate::upstream::{self, Upstream};
 use crate::view::Allow;
@@ -79,8 +80,9 @@ pub fn join<C: Dials>(
         allow: Arc::new(allow(&config.views.allow)?),
         views: gateway::Views::new(gateway::VIEWS),
         ledger: Arc::new(Ledger {
-            counts: Counts::new(route_names(&routes)),
+            counts: Counts::new(route_names(&routes), &caller_names(config)),
             lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
+            traces: traces(&config.telemetry),
         }),
         signature: Signature::new(&name).context("server.name")?,
         name,
@@ -157,11 +159,19 @@ pub(super) fn path(config: &Config) -> gateway::Settings {
         max_request_body: bounded(config.server.max_request_body),
         retries: config.upstream.retry.attempts,
         backoff: config.upstream.retry.backoff,
+        propagate_trace: config.upstream.propagate_trace,
+        max_connections: config.server.max_connections,
+        memory_limit: memory::limit_bytes(),
     }
 }
 
 pub(super) fn route_names(routes: &Routes) -> Vec<String> {
     routes.all().iter().map(|route| route.name.clone()).collect()
+}
+
+/// In the order of their places.
+pub(super) fn caller_names(config: &Config) -> Vec<String> {
+    config.callers.iter().map(|caller| caller.name.clone()).collect()
 }
 
 /// Where request ids begin.
@@ -243,6 +253,9 @@ fn limits(limits: &config::Limits) -> quota::Limits {
 /// # Errors
 /// Files that cannot be read.
 pub fn partner_dialer(upstream: &config::Upstream) -> anyhow::Result<Dialer> {
+    if upstream.proxy.is_none() && upstream.url.scheme() == Some(&Scheme::HTTP) {
+        return dial::clear(upstream.connect_timeout).context("upstream.url");
+    }
     let auth_file = upstream.proxy_auth_file.clone();
     let proxy = upstream.proxy.clone().map(|address| Proxy { address, auth_file });
     dialer(upstream.ca_file.as_deref(), upstream.connect_timeout, proxy.as_ref()).map_err(|error| {
@@ -308,6 +321,12 @@ fn random_name() -> anyhow::Result<String> {
 
 fn bounded(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+/// Nothing is made where nothing is traced.
+fn traces(telemetry: &config::Telemetry) -> Option<Arc<Tracer>> {
+    let any = telemetry.otlp_endpoint.is_some() && telemetry.trace_sample > 0.0;
+    any.then(|| Arc::new(Tracer::new(telemetry.trace_sample)))
 }
 
 pub(super) fn which(log: AccessLog) -> Which {

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,7 +29,9 @@ use crate::listen::{Address, Bound, Crowd, Door, Limits, Listener, Socket, Tls};
 use super::House;
 use super::doors::{Doors, watch_certificate};
 use super::notify::{self, Beats};
+use super::pause::Pause;
 use super::reload::{Reloads, Stand, ambient_callers};
+use super::traces::{self, Sending};
 
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
@@ -80,6 +82,9 @@ pub struct Serving {
     /// What goes on beside the doors.
     upkeep: Vec<tokio::task::JoinHandle<()>>,
     reloads: Option<tokio::task::JoinHandle<()>>,
+    traces: Option<Sending>,
+    /// Where there is state: who keeps the partner's wish to be left alone.
+    pause: Option<(Arc<Pause>, tokio::task::JoinHandle<()>)>,
     ready: Arc<AtomicBool>,
     closed: CancellationToken,
     workers: Vec<(std::thread::JoinHandle<()>, oneshot::Receiver<()>)>,
@@ -133,6 +138,7 @@ pub fn serve(
         count => count,
     };
     let beats = Beats::wanted(count);
+    let pause = config.state.dir.as_deref().map(|folder| kept_pause(folder, &in_force));
     let mut workers = Vec::with_capacity(count);
     for nth in 0..count {
         let door = |(nth, bound): (usize, &Bound)| {
@@ -167,10 +173,13 @@ pub fn serve(
     let upkeep = upkeep(&in_force, beats);
     let public_files = config.listeners.iter().filter_map(|listener| unix_file(&listener.address)).collect();
     let admin_file = unix_file(&config.admin.listen);
+    let traces = traces::send(config, &in_force.now().gateway)?;
     Ok(Serving {
         in_force,
         upkeep,
         reloads,
+        traces,
+        pause,
         ready,
         closed,
         workers,
@@ -278,6 +287,19 @@ async fn watch_keys(in_force: Arc<InForce<Dialer>>) {
     }
 }
 
+/// Closes the gate as the last process left it, and keeps the file from now on.
+fn kept_pause(folder: &Path, in_force: &Arc<InForce<Dialer>>) -> (Arc<Pause>, tokio::task::JoinHandle<()>) {
+    let (clock, theirs) = (in_force.now().gateway.clock, Arc::clone(in_force));
+    let partner = move || {
+        let house = &theirs.now().gateway;
+        (house.origin.clone(), Arc::clone(&house.budget))
+    };
+    let pause = Pause::new(folder, partner, clock);
+    pause.restore();
+    let keeper = tokio::spawn(Arc::clone(&pause).keep());
+    (pause, keeper)
+}
+
 type Worker = (std::thread::JoinHandle<()>, oneshot::Receiver<()>);
 
 fn worker(
@@ -315,7 +337,7 @@ fn worker(
 }
 
 impl Serving {
-    /// Ends: not ready, `drain_delay` if `patiently`, sockets closed, requests and flights finished, log flushed.
+    /// Ends: not ready, `drain_delay` if `patiently`, sockets closed, requests and flights finished, traces and log flushed.
     pub async fn end(self, patiently: bool) -> Ended {
         notify::stopping();
         // Whoever is in the middle of a reload is cut off: the house that answers now is the last.
@@ -344,6 +366,15 @@ impl Serving {
         self.health.abort();
         self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
         let _ = clock.until(until, house.authority.note()).await;
+        if let Some((pause, keeper)) = self.pause {
+            keeper.abort();
+            if let Err(error) = pause.write() {
+                tracing::error!(%error, "a restart will not know whether the partner wants to be left alone");
+            }
+        }
+        if let Some(traces) = self.traces {
+            traces.end(clock, until).await;
+        }
         house.gateway.ledger.lines.flush();
         ended
     }

@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// What the store may hold where the configuration says nothing: the lesser of 256 MiB and a quarter of what there is.
 pub(super) fn store_bytes() -> u64 {
-    share_of(limit(&|path| std::fs::read_to_string(path).ok()))
+    share_of(limit_bytes())
+}
+
+/// The least limit there is.
+pub(super) fn limit_bytes() -> Option<u64> {
+    limit(&|path| std::fs::read_to_string(path).ok())
 }
 
 /// Less than this is no store.

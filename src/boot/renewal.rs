@@ -90,8 +90,10 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
         allow: Arc::new(house::allow(&config.views.allow)?),
         views: gateway::Views::new(gateway::VIEWS),
         ledger: Arc::new(Ledger {
-            counts: before.ledger.counts.renewed(house::route_names(&routes)),
+            counts: before.ledger.counts.renewed(house::route_names(&routes), &house::caller_names(config)),
             lines: before.ledger.lines.renewed(house::which(telemetry.access_log), house::look(telemetry.log_format)),
+            // Where traces go, and how many, waits for a restart.
+            traces: before.ledger.traces.clone(),
         }),
         signature: Signature::new(&name).context("server.name")?,
         name,
@@ -108,8 +110,9 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
 /// What has to follow once the house is in force: shared state goes by its settings, and what it cannot reach is given up.
 pub(super) fn settle_in(gateway: &House, before: &House, config: &Config, change: &Change) {
     let now = gateway.clock.now();
-    if !change.partner {
-        gateway.budget.change(house::budget(config), now.tick);
+    match change.partner {
+        true => before.budget.followed(),
+        false => gateway.budget.change(house::budget(config), now.tick),
     }
     if change.keys {
         gateway.budget.key_changed(now.tick);

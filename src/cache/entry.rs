@@ -71,6 +71,7 @@ struct PackedLife {
     initial_age: u32,
     stale_while_revalidate: u32,
     stale_if_error: u32,
+    early: u16,
     ask_first: bool,
 }
 
@@ -85,6 +86,7 @@ impl From<Life> for PackedLife {
             stale_while_revalidate: short(life.stale_while_revalidate),
             stale_if_error: short(life.stale_if_error),
             ask_first: life.ask_first,
+            early: u16::try_from(life.early.as_millis()).unwrap_or(u16::MAX),
         }
     }
 }
@@ -99,6 +101,7 @@ impl From<PackedLife> for Life {
             stale_while_revalidate: long(life.stale_while_revalidate),
             stale_if_error: long(life.stale_if_error),
             ask_first: life.ask_first,
+            early: Duration::from_millis(life.early.into()),
         }
     }
 }
@@ -135,8 +138,7 @@ impl Entry {
     /// The same document, sharing its memory, whose lifetime ends now if it has not ended yet; its stale windows count from then.
     #[must_use]
     pub(super) fn ended(&self, now: Tick) -> Self {
-        let life = self.life();
-        let life = Life { lifetime: life.lifetime.min(life.age(now)), ..life };
+        let life = self.life().ended(now);
         Self {
             block: self.block.clone(),
             ends: self.ends,
@@ -310,4 +312,5 @@ const NO_LIFE: Life = Life {
     stale_while_revalidate: Duration::ZERO,
     stale_if_error: Duration::ZERO,
     ask_first: true,
+    early: Duration::ZERO,
 };

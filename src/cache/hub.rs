@@ -135,6 +135,7 @@ mod tests {
             stale_while_revalidate: Duration::from_secs(20),
             stale_if_error: Duration::from_secs(40),
             ask_first: false,
+            early: Duration::ZERO,
         };
         let head = HeaderMap::from_iter([(WINDOWS, told(&life).unwrap())]);
         let read = windows(&head);

@@ -15,6 +15,12 @@ use super::standard::Detail;
 /// RFC 9111 §1.2.2: the largest age or lifetime that needs to be told apart.
 const MOST_SECONDS: u64 = 1 << 31;
 
+/// What came together is asked for again somewhere in the last tenth of the lifetime it has left, each of it elsewhere.
+const EARLY_PART: u32 = 10;
+
+/// But in its last minute, which is room enough for any crowd.
+const MOST_EARLY: Duration = Duration::from_secs(60);
+
 /// Why an answer is not stored. The words are the same in `Cache-Status`, log and metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
@@ -69,6 +75,8 @@ pub struct Life {
     pub stale_if_error: Duration,
     /// The partner wants to be asked each time.
     pub ask_first: bool,
+    /// So long before its lifetime ends it is asked for again; it is fresh until then all the same.
+    pub early: Duration,
 }
 
 /// Where in its life an entry is.
@@ -76,6 +84,8 @@ pub struct Life {
 pub enum Stage {
     /// Serve it.
     Fresh,
+    /// Serve it, it is fresh; and refresh behind, since its end is near.
+    Due,
     /// Serve it and refresh behind.
     Stale,
     /// Ask first; serve it if that fails.
@@ -95,11 +105,39 @@ impl Life {
         let age = self.age(now);
         let beyond = age.saturating_sub(self.lifetime);
         match () {
-            () if !self.ask_first && age < self.lifetime => Stage::Fresh,
+            () if !self.ask_first && age + self.early < self.lifetime => Stage::Fresh,
+            () if !self.ask_first && age < self.lifetime => Stage::Due,
             () if !self.ask_first && beyond < self.stale_while_revalidate => Stage::Stale,
             () if beyond < self.stale_if_error => Stage::OnError,
             () => Stage::Over,
         }
+    }
+
+    /// The same life, to be asked for again a little early: how much is `dice`, any number.
+    ///
+    /// What follows a life that was asked for on time stays as it is, and what follows one that was late is early by no more
+    /// than that was late. So the crowd is spread once, and over any time a resource still costs no more calls than whole
+    /// lifetimes fit into it, and one. Where nothing may be refreshed behind, nothing is spread.
+    #[must_use]
+    pub fn spread(self, before: Option<Self>, asked: Tick, dice: u32) -> Self {
+        let most = match self.stale_while_revalidate {
+            Duration::ZERO => Duration::ZERO,
+            _ => (self.lifetime.saturating_sub(self.initial_age) / EARLY_PART).min(MOST_EARLY),
+        };
+        let most = before.map_or(most, |before| most.min(before.overdue(asked)));
+        Self { early: most.mul_f64(f64::from(dice) / f64::from(u32::MAX)), ..self }
+    }
+
+    /// The same life, ended now if it has not ended yet; its stale windows count from then. What follows it is spread as
+    /// if it were new: many are ended at once.
+    #[must_use]
+    pub fn ended(self, now: Tick) -> Self {
+        Self { lifetime: self.lifetime.min(self.age(now)), early: MOST_EARLY, ..self }
+    }
+
+    /// For how long it could have been asked for again.
+    fn overdue(&self, now: Tick) -> Duration {
+        (self.age(now) + self.early).saturating_sub(self.lifetime)
     }
 }
 
@@ -195,6 +233,7 @@ const UNUSED: Life = Life {
     stale_while_revalidate: Duration::ZERO,
     stale_if_error: Duration::ZERO,
     ask_first: false,
+    early: Duration::ZERO,
 };
 
 /// Whether the answer was chosen by something other than what every one of our requests says alike.

@@ -630,3 +630,5 @@ fn that_bytes_may_not_be_transformed_is_remembered_until_the_partner_says_otherw
 }
 
 mod purging;
+
+mod spread;

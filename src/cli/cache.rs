@@ -2,14 +2,13 @@
 //! Given the configuration it runs with, asks it over the admin listener and prints a table, or JSON.
 //! Never prints a document: none is handed out.
 
-use std::io::{IsTerminal, Write};
-
 use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
 
 use super::Configured;
 use super::running::Running;
+use super::table::{cell, print, table};
 
 /// `cache …`.
 #[derive(Debug, Subcommand)]
@@ -102,16 +101,6 @@ pub(super) async fn run(command: CacheCommand) -> anyhow::Result<()> {
     }
 }
 
-fn print(said: &Value, json: bool, table: fn(&Value) -> String) -> anyhow::Result<()> {
-    let mut out = std::io::stdout();
-    if json || !out.is_terminal() {
-        writeln!(out, "{said:#}")?;
-    } else {
-        write!(out, "{}", table(said))?;
-    }
-    Ok(())
-}
-
 fn purged(said: &Value) -> String {
     let number = |key: &str| said.get(key).and_then(Value::as_u64).unwrap_or_default();
     let how = if said.get("soft") == Some(&Value::Bool(true)) { "marked stale" } else { "taken out" };
@@ -149,45 +138,9 @@ fn stats(said: &Value) -> String {
     text
 }
 
-/// A member of a row as a person reads it.
-fn cell(row: &Value, column: &str) -> String {
-    match row.get(column) {
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-        None => String::new(),
-    }
-}
-
-/// Columns as wide as their widest cell; the first is text, the rest are numbers.
-fn table<const N: usize>(heads: &[&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<[String; N]> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        for (nth, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let cell = if nth == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
-            text += &cell;
-        }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_table_is_as_wide_as_its_cells() {
-        let rows = [["clients".to_owned(), "7".to_owned()], ["x".to_owned(), "12345".to_owned()]];
-        assert_eq!(table(&["route", "hit"], rows.into_iter()), "route      hit\nclients      7\nx        12345\n");
-    }
 
     #[test]
     fn a_purge_says_what_it_did() {

@@ -30,6 +30,7 @@ pub(super) fn all(config: &Config, notes: &Notes) {
     lifetimes(config, notes);
     proofs(config, notes);
     lists_of_providers(config, notes);
+    traces(config, notes);
     for (index, caller) in config.callers.iter().enumerate() {
         let earlier = config.callers.iter().take(index).position(|other| other.name == caller.name);
         if let Some(earlier) = earlier.filter(|_| !caller.name.is_empty()) {
@@ -277,6 +278,25 @@ fn lifetimes(config: &Config, notes: &Notes) {
     let breaker = &config.upstream.breaker;
     if breaker.cool_down > breaker.cool_down_max {
         notes.fault("upstream.breaker.cool_down", "longer than cool_down_max");
+    }
+}
+
+/// A collector that is likely not to be reached, or to be overheard on the way.
+fn traces(config: &Config, notes: &Notes) {
+    let Some(endpoint) = &config.telemetry.otlp_endpoint else {
+        if config.upstream.propagate_trace {
+            notes
+                .warn("upstream.propagate_trace", "nothing is traced, so nothing is sent; set telemetry.otlp_endpoint");
+        }
+        return;
+    };
+    let key = "telemetry.otlp_endpoint";
+    if endpoint.port_u16() == Some(4317) {
+        notes.warn(key, "4317 is the usual port of OTLP over gRPC; this speaks HTTP, whose usual port is 4318");
+    }
+    let local = endpoint.host().is_some_and(is_loopback);
+    if endpoint.scheme_str() == Some("http") && !local {
+        notes.warn(key, "traces travel in clear text: names of callers, routes, times and ids of requests; no tokens, keys or documents");
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use http::Uri;
+
 use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
@@ -105,8 +107,8 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// Which requests have a line.
     pub access_log: AccessLog,
-    /// Where traces go; `None`: nowhere.
-    pub otlp_endpoint: Option<String>,
+    /// The base address of the collector that traces go to; `None`: nowhere.
+    pub otlp_endpoint: Option<Uri>,
     /// The share of requests that are traced, 0 to 1.
     pub trace_sample: f64,
 }
@@ -172,8 +174,19 @@ impl Telemetry {
         page.line("log", self.log.as_str());
         page.line("log_format", self.log_format.word());
         page.line("access_log", self.access_log.word());
-        page.line("otlp_endpoint", self.otlp_endpoint.as_deref().unwrap_or_default());
+        page.line("otlp_endpoint", self.otlp_endpoint.as_ref().map(ToString::to_string).unwrap_or_default());
         page.line("trace_sample", self.trace_sample);
+    }
+
+    /// The collector's whole address: the path of OTLP's traces is appended, unless it stands there already.
+    pub fn traces_go_to(&self) -> Option<Uri> {
+        const PATH: &str = "/v1/traces";
+        let base = self.otlp_endpoint.as_ref()?;
+        let path = base.path().trim_end_matches('/');
+        let whole = path.strip_suffix(PATH).unwrap_or(path).to_owned() + PATH;
+        let mut parts = base.clone().into_parts();
+        parts.path_and_query = whole.parse().ok();
+        Uri::from_parts(parts).ok()
     }
 }
 
@@ -185,9 +198,18 @@ fn filter(value: &Value) -> Result<String, String> {
     }
 }
 
-fn endpoint(value: &Value) -> Result<Option<String>, String> {
+/// The base address of a collector, as OpenTelemetry's `OTEL_EXPORTER_OTLP_ENDPOINT` has it.
+fn endpoint(value: &Value) -> Result<Option<Uri>, String> {
     let Some(text) = words::optional(value)? else { return Ok(None) };
-    let uri = text.parse::<http::Uri>().ok();
-    let well = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
-    if well { Ok(Some(text)) } else { Err("an address that starts with http:// or https:// is wanted".to_owned()) }
+    let wanted =
+        || "an address that starts with http:// or https:// is wanted, as in \"http://127.0.0.1:4318\"".to_owned();
+    let uri = text.parse::<Uri>().map_err(|_| wanted())?;
+    let host = uri.host().filter(|host| !host.is_empty());
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || host.is_none() {
+        return Err(wanted());
+    }
+    if uri.query().is_some() || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("an address without a query and without credentials is wanted: it stands in logs".to_owned());
+    }
+    Ok(Some(uri))
 }

@@ -44,6 +44,8 @@ pub struct Upstream {
     pub timeout: Duration,
     /// Largest answer of the partner, in bytes.
     pub max_response: u64,
+    /// Whether the partner is sent a `traceparent` with calls that are traced.
+    pub propagate_trace: bool,
     /// How much may be asked.
     pub budget: Budget,
     /// How a failed attempt is repeated.
@@ -153,6 +155,7 @@ impl Upstream {
             },
             timeout: t.get("timeout", words::some_time).unwrap_or(Duration::from_secs(10)),
             max_response: t.get("max_response", words::size(KIB..=4 * GIB)).unwrap_or(32 << 20),
+            propagate_trace: t.get("propagate_trace", words::truth).unwrap_or(false),
             budget: Budget::read(t.section("budget")),
             retry: Retry::read(t.section("retry")),
             breaker: Breaker::read(t.section("breaker")),
@@ -176,6 +179,7 @@ impl Upstream {
         page.time("timeout", self.timeout);
         page.size("max_response", self.max_response);
         self.credential.write_table(page);
+        page.line("propagate_trace", self.propagate_trace);
         page.head("[upstream.budget]");
         page.rate("rate", self.budget.rate);
         page.line("burst", self.budget.burst);

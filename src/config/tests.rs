@@ -304,16 +304,42 @@ fn secrets_are_hidden_wherever_a_configuration_shows() {
 
 #[test]
 fn settings_without_effect_are_warnings_with_their_place() {
-    let text = format!(
-        "{LEAST}[routes.other]\nttl = \"7s\"\nforward_headers = [\"accept\"]\n\
-         [telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\ntrace_sample = 1\n"
-    );
+    let text = format!("{LEAST}[routes.other]\nttl = \"7s\"\nforward_headers = [\"accept\"]\n");
     let warnings = loaded(&text).warnings;
     let keys: BTreeSet<_> = warnings.iter().map(|warning| warning.key.as_str()).collect();
-    let expected =
-        ["routes.other.forward_headers", "routes.other.ttl", "telemetry.otlp_endpoint", "telemetry.trace_sample"];
-    assert_eq!(keys, BTreeSet::from(expected));
+    assert_eq!(keys, BTreeSet::from(["routes.other.forward_headers", "routes.other.ttl"]));
     assert!(warnings.iter().any(|warning| warning.to_string().starts_with("gateway.toml:5:7: routes.other.ttl")));
+}
+
+#[test]
+fn what_would_be_overheard_not_reached_or_not_sent_of_traces_is_a_warning() {
+    let warned = |more: &str| {
+        let warnings = loaded(&format!("{LEAST}{more}")).warnings;
+        warnings.iter().map(|warning| warning.to_string()).collect::<Vec<_>>().join("\n")
+    };
+    let endpoint = |uri: &str| format!("[telemetry]\notlp_endpoint = \"{uri}\"\n");
+    assert_eq!(warned(&endpoint("http://127.0.0.1:4318")), "");
+    assert_eq!(warned(&endpoint("https://collector.example")), "");
+    assert!(warned(&endpoint("http://collector.example:4318")).contains("clear text"));
+    assert!(warned(&endpoint("https://collector.example:4317")).contains("gRPC"));
+    assert!(warned("propagate_trace = true\n").contains("upstream.propagate_trace: nothing is traced"));
+    assert_eq!(warned(&format!("propagate_trace = true\n{}", endpoint("http://[::1]:4318"))), "");
+}
+
+#[test]
+fn the_path_of_traces_is_appended_to_the_collectors_address_unless_it_stands_there() {
+    for (given, sent) in [
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+        ("http://127.0.0.1:4318/", "http://127.0.0.1:4318/v1/traces"),
+        ("https://c.example/otlp", "https://c.example/otlp/v1/traces"),
+        ("https://c.example/otlp/", "https://c.example/otlp/v1/traces"),
+        ("https://c.example/v1/traces", "https://c.example/v1/traces"),
+        ("https://c.example/v1/traces/", "https://c.example/v1/traces"),
+    ] {
+        let config = loaded(&format!("{LEAST}[telemetry]\notlp_endpoint = \"{given}\"\n"));
+        assert_eq!(config.telemetry.traces_go_to().unwrap(), sent, "{given}");
+    }
+    assert_eq!(loaded(LEAST).telemetry.traces_go_to(), None);
 }
 
 #[test]

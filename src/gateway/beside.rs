@@ -30,7 +30,9 @@ impl<C: Dials> Gateway<C> {
     ) -> Response<Body> {
         let sent = request.headers().get(REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes()));
         let method = request.method().clone();
-        let trail = self.begin(method.clone(), sent, self.clock.now(), peer);
+        let now = self.clock.now();
+        let trace = self.ledger.sample(request.headers(), now);
+        let trail = self.begin(method.clone(), sent, now, peer, trace);
         let mut end = End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail };
         (end.trail.status, end.trail.cause) = (caller_left(), CALLER_LEFT);
         let (response, caller, cause) = work(request).await;

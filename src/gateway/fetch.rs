@@ -17,8 +17,9 @@ use crate::cache::{self, Entry, Held, Key, hub};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
-use crate::token::Priority;
 use crate::trail::Trail;
+use crate::trail::trace::parent::TRACEPARENT;
+use crate::trail::trace::{Context, Traced};
 use crate::upstream::{Failed, Fetched, Wish};
 
 use super::refusal::{Fault, Refusal};
@@ -53,6 +54,9 @@ pub enum Landed {
     Refused(Refusal),
 }
 
+/// The same with the flight's trace, for those who waited.
+pub(super) type Landing = (Landed, Option<Context>);
+
 /// What is done in place of starting a flight.
 pub(super) enum Instead<T> {
     /// Another one has just landed.
@@ -72,14 +76,16 @@ struct Plan {
     held: Option<Arc<Entry>>,
     /// When `held` was still there.
     held_at: Tick,
+    /// Its own trace, if who starts it is traced.
+    trace: Traced,
 }
 
 /// How one comes to what is wanted.
 enum Boarded {
     /// It landed just now.
     Held(Arc<Entry>),
-    /// By a flight; `true` if somebody else had started it.
-    Waits(Pending<Landed>, bool),
+    /// By a flight; `true` if somebody else had started it. Its trace is known to who starts it before it lands.
+    Waits(Pending<Landing>, bool, Option<Context>),
 }
 
 /// The answer of a flight that is over.
@@ -107,12 +113,11 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let why = why_asked(held.as_deref(), self.clock.tick());
-        let (pending, collapsed) = match self.board(grant, key.clone(), held, parts, trail)? {
+        let (pending, collapsed, flight) = match self.board(grant, key.clone(), held, parts, trail)? {
             Boarded::Held(entry) => return self.show(grant, entry, Came::Hit, parts, trail).await,
-            Boarded::Waits(pending, collapsed) => (pending, collapsed),
+            Boarded::Waits(pending, collapsed, flight) => (pending, collapsed, flight),
         };
-        let deadline = trail.began.plus(self.settings.request_timeout);
-        let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
+        let landed = self.await_landing(pending, (flight, collapsed), trail).await?;
         if collapsed && is_a_loop(landed.as_ref()) {
             return self.fetch_alone(grant, key, parts, trail).await;
         }
@@ -126,18 +131,31 @@ impl<C: Dials> Gateway<C> {
         key: Key,
         held: Option<Arc<Entry>>,
         parts: &Parts,
-        trail: &Trail,
+        trail: &mut Trail,
     ) -> Result<Arc<Entry>, Refusal> {
-        let (pending, collapsed) = match self.board(grant, key.clone(), held, parts, trail)? {
+        let (pending, collapsed, flight) = match self.board(grant, key.clone(), held, parts, trail)? {
             Boarded::Held(entry) => return Ok(entry),
-            Boarded::Waits(pending, collapsed) => (pending, collapsed),
+            Boarded::Waits(pending, collapsed, flight) => (pending, collapsed, flight),
         };
-        let deadline = trail.began.plus(self.settings.request_timeout);
-        let landed = self.clock.until(deadline, pending.landed()).await.map_err(|_| Refusal::Deadline)?;
+        let landed = self.await_landing(pending, (flight, collapsed), trail).await?;
         match collapsed && is_a_loop(landed.as_ref()) {
             true => self.land_alone(grant, Some(key), parts, trail).await,
             false => entry_of(landed),
         }
+    }
+
+    /// Waits as long as the request has.
+    async fn await_landing(
+        &self,
+        pending: Pending<Landing>,
+        (flight, collapsed): (Option<Context>, bool),
+        trail: &mut Trail,
+    ) -> Result<Option<Landed>, Refusal> {
+        let deadline = trail.began.plus(self.settings.request_timeout);
+        let landed = self.clock.until(deadline, pending.landed()).await;
+        let joined = landed.as_ref().ok().and_then(|landed| landed.as_ref()?.1);
+        self.traced_flight(&mut trail.trace, flight.or(joined), collapsed);
+        Ok(landed.map_err(|_| Refusal::Deadline)?.map(|(landed, _)| landed))
     }
 
     /// Takes a place in the flight for this key, and starts it if there is none: joining is free, starting is paid for.
@@ -152,22 +170,22 @@ impl<C: Dials> Gateway<C> {
         let now = self.clock.now();
         // Between the look and the join a flight may have landed: its answer is as good as a new one.
         let may_start = || match self.store.look(&key, now) {
-            Held::Fresh(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
+            Held::Fresh(entry) | Held::Due(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
                 Err(Instead::Show(entry))
             }
             _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
         };
-        match self.flights.join_or(&key, turn::urgency(lane_of(grant)), may_start) {
+        match self.flights.join_or(&key, turn::urgency(turn::lane_of(grant)), may_start) {
             Err(Instead::Show(entry)) => Ok(Boarded::Held(entry)),
             Err(Instead::Refuse(refusal)) => Err(refusal),
             Ok(Joined::Full) => Err(FULL),
-            Ok(Joined::Wait(pending)) => Ok(Boarded::Waits(pending, true)),
+            Ok(Joined::Wait(pending)) => Ok(Boarded::Waits(pending, true, None)),
             Ok(Joined::Fetch(obligation, pending)) => {
                 let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
-                let plan = self.plan(grant, Some(key), held, cause, parts);
-                let this = Arc::clone(self);
+                let plan = self.plan(grant, Some(key), held, cause, parts, trail);
+                let (this, flight) = (Arc::clone(self), plan.trace.context());
                 self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
-                Ok(Boarded::Waits(pending, false))
+                Ok(Boarded::Waits(pending, false, flight))
             }
         }
     }
@@ -204,7 +222,7 @@ impl<C: Dials> Gateway<C> {
         grant: &Grant,
         key: Option<Key>,
         parts: &Parts,
-        trail: &Trail,
+        trail: &mut Trail,
     ) -> Result<Arc<Entry>, Refusal> {
         entry_of(self.fly_alone(grant, key, parts, trail).await?)
     }
@@ -214,17 +232,20 @@ impl<C: Dials> Gateway<C> {
         grant: &Grant,
         key: Option<Key>,
         parts: &Parts,
-        trail: &Trail,
+        trail: &mut Trail,
     ) -> Result<Option<Landed>, Refusal> {
         self.pay(trail, self.clock.tick())?;
-        let plan = self.plan(grant, key, None, Cause::Miss, parts);
+        let plan = self.plan(grant, key, None, Cause::Miss, parts, trail);
+        let context = plan.trace.context();
         let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
         let place = self.flights.alone().ok_or(FULL)?;
         let flight = self.tasks.spawn(async move {
             let _place = place;
             this.fly(plan, None).await
         });
-        Ok(self.clock.until(deadline, flight).await.map_err(|_| Refusal::Deadline)?.ok())
+        let landed = self.clock.until(deadline, flight).await;
+        self.traced_flight(&mut trail.trace, context, false);
+        Ok(landed.map_err(|_| Refusal::Deadline)?.ok())
     }
 
     /// Something old is held: the partner is asked to confirm it, and it is served if that fails and may be.
@@ -245,7 +266,7 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    /// Starts the refresh of a stale entry unless one runs, or the last one failed just now.
+    /// Starts the refresh of an entry whose end is near or over, unless one runs, or the last one failed just now.
     pub(super) fn refresh_behind(
         self: &Arc<Self>,
         grant: &Grant,
@@ -253,12 +274,19 @@ impl<C: Dials> Gateway<C> {
         entry: &Arc<Entry>,
         parts: &Parts,
         now: Now,
+        trail: &Trail,
     ) {
         if entry.is_resting(now.tick) || self.flights.count() >= REFRESHES {
             return;
         }
-        if let Joined::Fetch(obligation, _) = self.flights.join(&key, turn::urgency(Lane::Refresh)) {
-            let plan = self.plan(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts);
+        // Between the look and the join one may have landed: the entry that was looked at is not the one that is held then.
+        let still_held = || match self.store.held(&key) {
+            Some(held) if Arc::ptr_eq(&held, entry) => Ok(()),
+            _ => Err(()),
+        };
+        let joined = self.flights.join_or(&key, turn::urgency(Lane::Refresh), still_held);
+        if let Ok(Joined::Fetch(obligation, _)) = joined {
+            let plan = self.plan(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts, trail);
             let this = Arc::clone(self);
             self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
         }
@@ -283,7 +311,15 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    fn plan(&self, grant: &Grant, key: Option<Key>, held: Option<Arc<Entry>>, cause: Cause, parts: &Parts) -> Plan {
+    fn plan(
+        &self,
+        grant: &Grant,
+        key: Option<Key>,
+        held: Option<Arc<Entry>>,
+        cause: Cause,
+        parts: &Parts,
+        trail: &Trail,
+    ) -> Plan {
         let route = grant.wanted().route();
         let mut wish = Wish::default();
         if let Some(settings) = self.routes.at(route) {
@@ -301,16 +337,19 @@ impl<C: Dials> Gateway<C> {
             (wish.etag, wish.modified) = entry.validators();
         }
         // Starting a flight is paid for by who starts it; a refresh is paid for by nobody.
-        let (lane, who) = match cause {
-            Cause::Refresh => (Lane::Refresh, 0),
-            _ => (lane_of(grant), turn::who(grant.caller())),
+        let resource = turn::target(&wish.target);
+        let asker = match cause {
+            Cause::Refresh => Asker { lane: Lane::Refresh, who: 0, resource, payer: None },
+            _ => turn::asker(grant, resource),
         };
-        let asker = Asker { lane, who, resource: turn::target(&wish.target) };
-        Plan { route, key, wish, cause, asker, held, held_at }
+        let trace = trail.trace.start(|| self.clock.tick());
+        Plan { route, key, wish, cause, asker, held, held_at, trace }
     }
 
     /// One flight, from its place in the queue to its landing.
-    async fn fly(&self, plan: Plan, obligation: Option<Obligation<Key, Landed>>) -> Landed {
+    async fn fly(&self, mut plan: Plan, obligation: Option<Obligation<Key, Landing>>) -> Landed {
+        let mut trace = std::mem::take(&mut plan.trace);
+        let what = (plan.route, plan.cause);
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
         let forsaken = async {
             match &obligation {
@@ -322,33 +361,62 @@ impl<C: Dials> Gateway<C> {
         let permit = tokio::select! {
             biased;
             permit = self.permit(plan.asker, deadline, obligation.as_ref()) => permit,
-            () = forsaken => return Landed::Refused(Refusal::Deadline),
+            () = forsaken => {
+                let forsaken = Refusal::Deadline;
+                self.traced_wait(&mut trace, Some(&forsaken));
+                self.traced_landing(trace, what, Err(&forsaken));
+                return Landed::Refused(forsaken);
+            }
         };
+        self.traced_wait(&mut trace, permit.as_ref().err());
         let landed = match permit {
-            Ok(permit) => self.ask(&plan, permit, deadline).await,
+            Ok(permit) => self.ask(&plan, permit, deadline, &mut trace).await,
             Err(refusal) => Err(refusal),
         };
         let landed = landed.unwrap_or_else(|refusal| {
-            if let Some(held) = &plan.held {
+            // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
+            let had_no_turn = plan.cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
+            if let Some(held) = plan.held.as_ref().filter(|_| !had_no_turn) {
                 held.rest_until(self.clock.tick().plus(REST));
             }
             Landed::Refused(refusal)
         });
         if let Some(obligation) = obligation {
-            obligation.land(landed.clone());
+            obligation.land((landed.clone(), trace.context()));
         }
+        let came = match &landed {
+            Landed::Answer { status, .. } => Ok(Some(*status)),
+            Landed::Refused(refusal) => Err(refusal),
+        };
+        self.traced_landing(trace, what, came);
         landed
     }
 
     /// Asks, again if that may help, and takes in what comes.
-    async fn ask(&self, plan: &Plan, mut permit: Permit, deadline: Tick) -> Result<Landed, Refusal> {
+    async fn ask(
+        &self,
+        plan: &Plan,
+        mut permit: Permit,
+        deadline: Tick,
+        trace: &mut Traced,
+    ) -> Result<Landed, Refusal> {
         let mut cause = plan.cause;
         let (mut attempt, mut keys) = (0, 1);
         loop {
             let asked = self.clock.tick();
             let shown = self.shown(&mut permit, deadline).await?;
-            self.ledger.counts.call(plan.route, cause);
-            let fetched = self.upstream.ask(&permit, &shown, &plan.wish, deadline).await;
+            self.ledger.counts.call(plan.route, cause, plan.asker.payer);
+            let fetched = match self.traceparent(trace) {
+                None => self.upstream.ask(&permit, &shown, &plan.wish, deadline).await,
+                Some(parent) => {
+                    let mut wish = plan.wish.clone();
+                    // One that the route forwards says where its caller is, and ours is in between.
+                    wish.headers.retain(|(name, _)| name != TRACEPARENT);
+                    wish.headers.push((TRACEPARENT, parent));
+                    self.upstream.ask(&permit, &shown, &wish, deadline).await
+                }
+            };
+            self.traced_call(trace, cause, fetched.as_ref().map(|it| it.status).map_err(|why| *why));
             let said = fetched.as_ref().ok().and_then(|fetched| self.upstream.said(fetched.status, &fetched.head));
             if let Some(said) = said.filter(|said| said.is_of_the_token()) {
                 if !self.key_refused(&mut permit, shown, said).await || keys >= MOST_KEYS {
@@ -356,6 +424,7 @@ impl<C: Dials> Gateway<C> {
                 }
                 drop(permit);
                 permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await?;
+                self.traced_wait(trace, None);
                 (keys, cause) = (keys + 1, Cause::Retry);
                 continue;
             }
@@ -380,7 +449,9 @@ impl<C: Dials> Gateway<C> {
                 return Err(refusal);
             }
             self.clock.sleep_until(self.clock.tick().plus(pause)).await;
+            trace.resume_at(|| self.clock.tick());
             permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await.map_err(|_| refusal)?;
+            self.traced_wait(trace, None);
             (attempt, cause) = (attempt + 1, Cause::Retry);
         }
     }
@@ -400,7 +471,7 @@ impl<C: Dials> Gateway<C> {
         asked: Tick,
     ) -> Result<Landed, Refusal> {
         let (wish, cause) = (Wish::default(), Cause::Miss);
-        let plan = Plan { route, key, wish, cause, asker, held: None, held_at: asked };
+        let plan = Plan { route, key, wish, cause, asker, held: None, held_at: asked, trace: Traced::NONE };
         self.take_in(&plan, fetched, told, asked)
     }
 
@@ -415,7 +486,9 @@ impl<C: Dials> Gateway<C> {
         self.withheld(status, &head, plan.key.as_ref())?;
         let of_whom = if self.upstream.is_hub() { hub::judge } else { policy::judge };
         let judge = |status| match plan.key {
-            Some(_) => of_whom(&route.terms, status, &head, asked, came),
+            Some(_) => of_whom(&route.terms, status, &head, asked, came).map(|life| {
+                life.spread(plan.held.as_deref().map(Entry::life), asked, turn::drawn(plan.asker.resource, asked))
+            }),
             None => Err(NotStored::Route),
         };
         let entry = match (status, &plan.held) {
@@ -464,7 +537,7 @@ pub(super) fn why_asked(held: Option<&Entry>, now: Tick) -> &'static str {
     match held.map(|held| held.life().stage(now)) {
         None => "uri-miss",
         // Good enough as it is: the request's own words sent us.
-        Some(Stage::Fresh | Stage::Stale) => "request",
+        Some(Stage::Fresh | Stage::Due | Stage::Stale) => "request",
         Some(Stage::OnError | Stage::Over) => "stale",
     }
 }
@@ -472,14 +545,6 @@ pub(super) fn why_asked(held: Option<&Entry>, now: Tick) -> &'static str {
 /// Whether an answer is nothing but the wish to be left alone; any other may come with it.
 pub(super) fn is_pause(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-}
-
-/// Where its caller stands in the queue.
-pub(super) fn lane_of(grant: &Grant) -> Lane {
-    match grant.caller().priority() {
-        Priority::Interactive => Lane::Interactive,
-        Priority::Batch => Lane::Batch,
-    }
 }
 
 /// Whether a successful answer is a whole JSON document, by its type and by its bytes.

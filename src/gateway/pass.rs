@@ -11,14 +11,15 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::access::Grant;
-use crate::budget::{Asker, Cause};
+use crate::budget::Cause;
 use crate::cache;
 use crate::dial::OutBody;
+use crate::trail::trace::parent::TRACEPARENT;
 use crate::trail::{Outcome, Trail};
 use crate::upstream::headers::{RequestTooLarge, strip_for_caller};
 use crate::upstream::through;
 
-use super::fetch::{is_pause, lane_of};
+use super::fetch::is_pause;
 use super::refusal::{Fault, Refusal};
 use super::respond::Body;
 use super::{Dials, Gateway, turn};
@@ -36,15 +37,22 @@ impl<C: Dials> Gateway<C> {
         let target = target.ok_or(Refusal::NoSuchRoute)?;
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         through::make_ready(&mut parts.headers, false);
-        let request = self.outbound(parts, body)?;
-        let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::target(&target) };
+        let mut request = self.outbound(parts, body)?;
+        let asker = turn::asker(grant, turn::target(&target));
         self.pay(trail, self.clock.tick())?;
-        let mut permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
+        let permit = self.permit(asker, deadline, turn::NO_FLIGHT).await;
+        self.traced_wait(&mut trail.trace, permit.as_ref().err());
+        let mut permit = permit?;
+        if let Some(parent) = self.traceparent(&trail.trace) {
+            request.headers_mut().insert(TRACEPARENT, parent);
+        }
         let shown = self.shown(&mut permit, deadline).await?;
-        self.ledger.counts.call(route, Cause::Pass);
+        self.ledger.counts.call(route, Cause::Pass, asker.payer);
         let sent = self.clock.tick();
         let answer = self.upstream.send_on(&permit, &shown, request, &target, deadline).await;
         trail.upstream = Some(self.clock.tick().since(sent));
+        let heard = answer.as_ref().map(Response::status).map_err(|why| *why);
+        self.traced_call(&mut trail.trace, Cause::Pass, heard);
         let said = answer.as_ref().ok().and_then(|answer| self.upstream.said(answer.status(), answer.headers()));
         if let Some(said) = said.filter(|said| said.is_of_the_token()) {
             // A body cannot be sent twice: the next request shows the other key.

@@ -49,6 +49,7 @@ impl<C: Dials> Gateway<C> {
         let (credential, old) = (Arc::clone(self.upstream.credential()), shown.clone());
         // The files are read again: not on a worker.
         let refused = tokio::task::spawn_blocking(move || credential.refused(&old)).await;
+        self.ledger.counts.heard(Ok(StatusCode::UNAUTHORIZED));
         let Refused { another, was_current } = refused.unwrap_or(Refused { another: false, was_current: true });
         // A token whose time is over was good until then, and an exchange brings one for the same right. Whatever a token brought
         // that was taken back goes at once, and so it does where a file holds another now.

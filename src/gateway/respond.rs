@@ -136,6 +136,18 @@ fn frame(via: &HeaderValue) -> HeaderMap {
     frame
 }
 
+/// The fixed word of a refusal, as it is the cause in log and traces.
+pub(super) fn word_of(refusal: &Refusal) -> &'static str {
+    said_as(refusal, &problem_of(refusal))
+}
+
+fn said_as(refusal: &Refusal, problem: &problem::Problem) -> &'static str {
+    match refusal {
+        Refusal::Partner(fault) => fault.word(),
+        _ => problem.slug,
+    }
+}
+
 impl Signature {
     /// A signature with this name.
     ///
@@ -152,6 +164,11 @@ impl Signature {
         // Made once and never freed, so that no answer counts its users in memory that all workers share.
         let via = HeaderValue::from_static(via.leak());
         Ok(Self { frame: frame(&via), via, name, hit })
+    }
+
+    /// How this gateway is called.
+    pub fn name(&self) -> &str {
+        self.name.trim_matches('"')
     }
 
     /// The common headers.

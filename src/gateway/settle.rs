@@ -50,8 +50,8 @@ impl<C: Dials> Gateway<C> {
         let key = Key::of(grant, route, &parts.headers);
         let (key, held) = match key.map(|key| (self.store.look(&key, now), key)) {
             Some((Held::Fresh(entry), _)) => return Ok(entry),
-            Some((Held::Stale(entry), key)) => {
-                self.refresh_behind(grant, key, &entry, parts, now);
+            Some((Held::Due(entry) | Held::Stale(entry), key)) => {
+                self.refresh_behind(grant, key, &entry, parts, now, trail);
                 return Ok(entry);
             }
             Some((Held::Expired { entry, .. }, key)) => (Some((key, true)), Some(entry)),

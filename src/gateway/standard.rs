@@ -32,9 +32,10 @@ use crate::clock::{Late, Now, Tick};
 use crate::flight::{Joined, Obligation};
 use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
+use crate::trail::trace::Context;
 use crate::upstream::{Failed, through};
 
-use super::fetch::{FULL, Instead, lane_of};
+use super::fetch::{FULL, Instead};
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Told};
 use super::{Dials, Gateway, REFRESHES, turn};
@@ -138,7 +139,7 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::OnlyIfCached);
         }
         let key = Key::named(grant.wanted(), route, &HeaderMap::new());
-        let asker = Asker { lane: lane_of(grant), who: turn::who(grant.caller()), resource: turn::resource(&key) };
+        let asker = turn::asker(grant, turn::resource(&key));
         let asked = Asked {
             route: grant.wanted().route(),
             forwards_authorization: forwards_authorization(route),
@@ -161,6 +162,7 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Response<Body>, Refusal> {
         let held = self.store.select(&asked.key, &asked.head, now);
         let Held::Fits(reply) = &held else {
+            self.traced_look(trail, || if matches!(held, Held::Uncacheable) { "uncacheable" } else { "absent" });
             if asked.wishes.only_if_cached {
                 return Err(Refusal::OnlyIfCached);
             }
@@ -168,6 +170,11 @@ impl<C: Dials> Gateway<C> {
             return self.fetch(asked, held, why, Fallback::NONE, trail).await;
         };
         let used = reuse::judge(&reply.life(), &asked.wishes, now.tick);
+        self.traced_look(trail, || match used {
+            Use::Fresh => "fresh",
+            Use::Stale(_) | Use::Refresh => "stale",
+            Use::Validate { .. } => "expired",
+        });
         if !matches!(used, Use::Validate { .. }) {
             reply.was_hit();
         }
@@ -175,7 +182,7 @@ impl<C: Dials> Gateway<C> {
             Use::Fresh => Ok(self.give(&asked, reply, Told::default(), trail.began, trail)),
             Use::Stale(detail) => Ok(self.give(&asked, reply, stale(detail), trail.began, trail)),
             Use::Refresh => {
-                self.refresh(&asked, reply, now);
+                self.refresh(&asked, reply, now, trail);
                 Ok(self.give(&asked, reply, stale(Detail::StaleWhileRevalidate), trail.began, trail))
             }
             Use::Validate { .. } if asked.wishes.only_if_cached => Err(Refusal::OnlyIfCached),
@@ -216,11 +223,13 @@ impl<C: Dials> Gateway<C> {
                 Ok(Joined::Full) => return Err(FULL),
                 Ok(Joined::Wait(pending)) => {
                     let landed = self.clock.until(deadline, pending.landed()).await;
-                    let late = |_| Some(Landed::Failed(Failure::of(Refusal::Deadline)));
-                    (brought, collapsed) = (landed.unwrap_or_else(late).and_then(Brought::shared), true);
+                    let late = |_| Some((Landed::Failed(Failure::of(Refusal::Deadline)), None));
+                    let (landed, flight) = landed.unwrap_or_else(late).unzip();
+                    self.traced_flight(&mut trail.trace, flight.flatten(), true);
+                    (brought, collapsed) = (landed.and_then(Brought::shared), true);
                 }
                 Ok(Joined::Fetch(obligation, pending)) => {
-                    brought = Some(self.send_off(errand.clone(), Some(obligation), deadline).await);
+                    brought = Some(self.send_off(errand.clone(), Some(obligation), deadline, trail).await);
                     drop(pending);
                 }
             }
@@ -231,7 +240,7 @@ impl<C: Dials> Gateway<C> {
             None => {
                 collapsed = false;
                 match self.pay(trail, self.clock.tick()) {
-                    Ok(()) => self.send_off(errand, None, deadline).await,
+                    Ok(()) => self.send_off(errand, None, deadline, trail).await,
                     Err(refusal) => Brought::failed(refusal),
                 }
             }
@@ -257,8 +266,9 @@ impl<C: Dials> Gateway<C> {
     async fn send_off(
         self: &Arc<Self>,
         errand: Errand,
-        obligation: Option<Obligation<Key, Landed>>,
+        obligation: Option<Obligation<Key, (Landed, Option<Context>)>>,
         deadline: Tick,
+        trail: &mut Trail,
     ) -> Brought {
         // A flight that others may join has its place already.
         let place = match &obligation {
@@ -268,32 +278,35 @@ impl<C: Dials> Gateway<C> {
                 None => return Brought::failed(FULL),
             },
         };
-        let this = Arc::clone(self);
+        let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
+        let context = trace.context();
         let flight = self.tasks.spawn(async move {
             let _place = place;
-            this.fly_standard(errand, obligation).await
+            this.fly_standard(errand, obligation, trace).await
         });
-        match self.clock.until(deadline, flight).await {
+        let brought = self.clock.until(deadline, flight).await;
+        self.traced_flight(&mut trail.trace, context, false);
+        match brought {
             Ok(landed) => landed.unwrap_or_else(|_| Brought::failed(Fault::Failed(Failed::Broken).into())),
             Err(Late) => Brought::failed(Refusal::Deadline),
         }
     }
 
     /// Fetches a successor behind, unless somebody does.
-    fn refresh(self: &Arc<Self>, asked: &Asked, reply: &Arc<Reply>, now: Now) {
+    fn refresh(self: &Arc<Self>, asked: &Asked, reply: &Arc<Reply>, now: Now, trail: &Trail) {
         // Asked first: who has claimed it and starts none would leave it without a successor for a while.
         let full = self.standard_flights.count() >= REFRESHES;
         if full || !reply.claim_refresh(now.tick, now.tick.plus(self.settings.flight_timeout)) {
             return;
         }
-        let asker = Asker { lane: Lane::Refresh, who: 0, ..asked.asker };
+        let asker = Asker { lane: Lane::Refresh, who: 0, payer: None, ..asked.asker };
         let asked = Asked { method: Method::GET, asker, ..asked.clone() };
         let mut errand = Errand::new(&asked, Held::Fits(Arc::clone(reply)), Why::Stale, Fallback::NONE);
         // A server error does not replace what is held.
         (errand.cause, errand.keeps_errors_out) = (Cause::Refresh, true);
         if let Joined::Fetch(obligation, _) = self.standard_flights.join(&errand.name(), turn::urgency(Lane::Refresh)) {
-            let this = Arc::clone(self);
-            self.tasks.spawn(async move { this.fly_standard(errand, Some(obligation)).await });
+            let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
+            self.tasks.spawn(async move { this.fly_standard(errand, Some(obligation), trace).await });
         }
     }
 }

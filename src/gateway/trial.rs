@@ -70,14 +70,14 @@ impl<C: Dials> Gateway<C> {
         let wanted = self.routes.find(&Method::GET, &Target::parse(&uri)?)?;
         let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
         let wish = Wish { target: key::target_of(wanted.resource(), route), ..Wish::default() };
-        let asker = Asker { lane: Lane::Interactive, who: 0, resource: turn::target(&wish.target) };
+        let asker = Asker { lane: Lane::Interactive, who: 0, resource: turn::target(&wish.target), payer: None };
         let mut keys_refused = 0;
         loop {
             let patience = self.settings.flight_timeout;
             let mut permit = self.permit(asker, self.clock.tick().plus(patience), turn::NO_FLIGHT).await?;
             let shown = self.shown(&mut permit, self.clock.tick().plus(patience)).await?;
             let asked = self.clock.tick();
-            self.ledger.counts.call(wanted.route(), Cause::Miss);
+            self.ledger.counts.call(wanted.route(), Cause::Miss, asker.payer);
             let fetched = self.upstream.ask(&permit, &shown, &wish, asked.plus(patience)).await;
             let said = fetched.as_ref().ok().and_then(|fetched| self.upstream.said(fetched.status, &fetched.head));
             if let Some(said) = said.filter(|said| said.is_of_the_token()) {

@@ -6,16 +6,17 @@ use std::hash::Hash;
 
 use http::{HeaderMap, StatusCode};
 
+use crate::access::Grant;
 use crate::budget::lanes::{Lane, Who};
 use crate::budget::{Asked, Asker, Later, Permit, Verdict, gate, signal};
 use crate::cache::Key;
 use crate::clock::Tick;
 use crate::flight::Obligation;
-use crate::token::Caller;
+use crate::token::{Caller, Priority};
 use crate::upstream::Failed;
 use crate::upstream::credential::Shown;
 
-use super::refusal::Refusal;
+use super::refusal::{Fault, Refusal};
 use super::{Dials, Gateway};
 
 /// For a call that nobody else can join.
@@ -26,8 +27,22 @@ fn number_of(what: impl Hash) -> u64 {
     ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(what)
 }
 
+/// Where its caller stands in the queue.
+pub(super) fn lane_of(grant: &Grant) -> Lane {
+    match grant.caller().priority() {
+        Priority::Interactive => Lane::Interactive,
+        Priority::Batch => Lane::Batch,
+    }
+}
+
+/// Who asks for a resource, where a caller waits for it and pays.
+pub(super) fn asker(grant: &Grant, resource: u64) -> Asker {
+    let caller = grant.caller();
+    Asker { lane: lane_of(grant), who: who(caller), resource, payer: Some(caller.place()) }
+}
+
 /// A caller as the budget's queue knows it.
-pub(super) fn who(caller: &Caller) -> Who {
+fn who(caller: &Caller) -> Who {
     number_of(caller.name())
 }
 
@@ -39,6 +54,11 @@ pub(super) fn resource(key: &Key) -> u64 {
 /// The same for a target that is passed through.
 pub(super) fn target(target: &str) -> u64 {
     number_of(target)
+}
+
+/// Any number, another for each resource and moment: what many draw at once is spread, without a call of the system.
+pub(super) fn drawn(resource: u64, at: Tick) -> u32 {
+    number_of((resource, at.as_nanos())) as u32
 }
 
 /// How urgent a lane is, as a flight knows it.
@@ -120,6 +140,7 @@ impl<C: Dials> Gateway<C> {
 
     fn report_as(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>, answered: Verdict) -> Option<Tick> {
         let now = self.clock.now();
+        self.ledger.counts.heard(answer.map(|(status, _)| status).map_err(|failed| Fault::Failed(failed).word()));
         // A partner that fails, or is too busy to look, has said nothing about the key.
         if answer.is_ok_and(|(status, _)| !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS) {
             self.upstream.credential().taken(shown);

@@ -53,18 +53,19 @@ pub(super) fn wishes_of(headers: &HeaderMap, asks: Asks) -> Wishes {
 
 /// What is done with what is held for a request with these directives; `forces` is the right to make the partner be asked.
 pub(super) fn course(held: Held, wishes: &Wishes, forces: bool, now: Tick) -> Course {
-    if let Held::Fresh(entry) | Held::Stale(entry) = &held
+    if let Held::Fresh(entry) | Held::Due(entry) | Held::Stale(entry) = &held
         && wants_fresher(&entry.life(), wishes, now)
     {
         let shown = Arc::clone(entry);
         return match held {
             _ if forces && !wishes.only_if_cached => Course::Confirm { entry: shown, on_error: false },
-            Held::Stale(_) => Course::Refresh(shown, Came::Clamped),
+            Held::Due(_) | Held::Stale(_) => Course::Refresh(shown, Came::Clamped),
             _ => Course::Show(shown, Came::Clamped),
         };
     }
     match held {
         Held::Fresh(entry) => Course::Show(entry, Came::Hit),
+        Held::Due(entry) => Course::Refresh(entry, Came::Hit),
         Held::Stale(entry) => Course::Refresh(entry, Came::Stale(Detail::StaleWhileRevalidate.word())),
         // Within the windows that the route and the partner allow, the caller's patience spares a call.
         Held::Expired { entry, on_error: true } if takes_stale(&entry.life(), wishes, now) => {
@@ -94,7 +95,7 @@ impl<C: Dials> Gateway<C> {
         match course(held, &wishes, self.rules.may_refresh(grant.caller()), now.tick) {
             Course::Show(entry, came) => self.show_asked(grant, entry, came, (parts, asks), trail).await,
             Course::Refresh(entry, came) => {
-                self.refresh_behind(grant, key, &entry, parts, now);
+                self.refresh_behind(grant, key, &entry, parts, now, trail);
                 self.show_asked(grant, entry, came, (parts, asks), trail).await
             }
             Course::Confirm { entry, on_error } => self.confirm(grant, key, entry, on_error, parts, trail).await,

@@ -2,7 +2,7 @@
 //! Given its bytes, hands back the caller it stood for, by keyed hash and then by comparing every byte.
 //! Never judges expiry, never grows beyond its bound, wipes what it forgets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -85,6 +85,20 @@ impl Remembered {
             }
         }
         shard.insert(hash, Seen { token: Zeroizing::new(token.into()), caller });
+    }
+
+    /// Of each caller, by name, the token that lives longest of those that are good at `unix`: when it was issued, and when it ends.
+    pub(super) fn newest(&self, unix: u64) -> BTreeMap<Arc<str>, (u64, u64)> {
+        let mut newest = BTreeMap::new();
+        for shard in &self.shards {
+            for caller in shard.read().values().map(|seen| &seen.caller).filter(|caller| caller.expires > unix) {
+                let life = newest.entry(Arc::clone(&caller.name)).or_insert((caller.issued, caller.expires));
+                if caller.expires > life.1 {
+                    *life = (caller.issued, caller.expires);
+                }
+            }
+        }
+        newest
     }
 
     fn shard(&self, hash: u64) -> Option<&Shard> {

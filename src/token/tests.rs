@@ -665,3 +665,24 @@ fn a_caller_has_the_place_and_the_priority_of_its_policy() {
     assert_eq!(seat("billing"), (0, Priority::Interactive));
     assert_eq!(seat("support"), (1, Priority::Batch));
 }
+
+#[test]
+fn a_caller_whose_newest_token_nearly_ends_is_named_and_one_that_renewed_or_never_came_is_not() {
+    let (door, last) = (door(&ring()), NOON + 3600);
+    let token = issued(&door, &["clients:read"]);
+    assert_eq!(door.expiring(NOON + 3599), Vec::<String>::new(), "it was never used");
+    identified(&door, &token).unwrap();
+    let tenth = last - 360;
+    assert_eq!(door.expiring(tenth), Vec::<String>::new());
+    assert_eq!(door.expiring(tenth + 1), ["billing"]);
+    assert_eq!(door.expiring(last), Vec::<String>::new(), "it is over");
+    let wish = Wish {
+        caller: "billing".to_owned(),
+        scopes: vec!["clients:read".to_owned()],
+        bounds: Bounds::default(),
+        ttl: Duration::from_secs(3600),
+    };
+    let renewed = door.issue(&wish, at(tenth)).unwrap().token;
+    door.identify(&authorized(&renewed), at(tenth)).unwrap();
+    assert_eq!(door.expiring(tenth + 1), Vec::<String>::new());
+}

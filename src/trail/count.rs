@@ -2,11 +2,15 @@
 //! Given finished trails and calls, hands back the text of `/metrics` (Prometheus 0.0.4). Every metric's name lives here.
 //! Never takes a lock: one row of counters for each worker, summed when they are read.
 
+mod exposition;
+
 use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use http::StatusCode;
 
 use crate::budget::gate::Why;
 use crate::budget::{Cause, Figures};
@@ -14,21 +18,35 @@ use crate::cache::standard::Detail;
 use crate::listen;
 use crate::quota::{Limit, Refused, strangers};
 
+use super::spend::{Account, ROWS, Saved, Spend, Sums};
 use super::{Outcome, Trail};
+
+pub use exposition::{Most, Process};
 
 /// The statuses that are counted by themselves.
 const STATUSES: [u16; 25] = [
     200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 500, 502, 503, 504,
     508, 0,
 ];
+/// What a call to the partner may come to.
+const HEARD: [&str; 11] = [
+    "2xx",
+    "3xx",
+    "401",
+    "429",
+    "4xx",
+    "5xx",
+    "connect",
+    "connection-broke",
+    "timeout",
+    "response-too-large",
+    "request-too-large",
+];
 const OUTCOMES: usize = Outcome::ALL.len();
-const CAUSES: usize = Cause::ALL.len();
 
 /// Upper bounds of the latency buckets, in microseconds.
 const BUCKETS: [u64; 14] =
     [25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000];
-
-const ROWS: usize = 8;
 
 #[derive(Default)]
 struct Histogram {
@@ -52,19 +70,19 @@ struct Cells([AtomicU64; OUTCOMES * STATUSES.len()]);
 struct OfRoute {
     name: String,
     rows: Vec<Cells>,
-    calls: [AtomicU64; CAUSES],
 }
 
 impl OfRoute {
     fn new(name: String) -> Self {
         let cells = || Cells(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { name, rows: (0..ROWS).map(|_| cells()).collect(), calls: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Self { name, rows: (0..ROWS).map(|_| cells()).collect() }
     }
 }
 
 /// What is counted whatever the route.
 struct OfAll {
     rows: [Row; ROWS],
+    heard: [AtomicU64; HEARD.len()],
     details: [AtomicU64; Detail::ALL.len()],
     unknown_fields: AtomicU64,
     lines_dropped: AtomicU64,
@@ -76,6 +94,8 @@ pub struct Counts {
     routes: Vec<Arc<OfRoute>>,
     /// Routes of earlier configurations: a counter never goes back.
     gone: Vec<Arc<OfRoute>>,
+    /// By route and caller.
+    spend: Spend,
     all: Arc<OfAll>,
 }
 
@@ -107,6 +127,16 @@ pub struct Gauges {
     pub strangers: strangers::Figures,
     /// Reloads of the configuration.
     pub reloads: ReloadFigures,
+    /// Traces that were sent, and those that were dropped.
+    pub traces: (u64, u64),
+    /// Since the file of the partner's key was changed, in seconds.
+    pub partner_key_age: Option<u64>,
+    /// Callers whose newest token in use ends soon.
+    pub expiring: Vec<String>,
+    /// The most there may be.
+    pub most: Most,
+    /// The process itself.
+    pub process: Process,
 }
 
 /// What became of reloads since the start.
@@ -146,6 +176,8 @@ pub struct TokenFigures {
     pub tombstones: usize,
     /// The age of the key that signs, in seconds; `None` of one that lives in memory.
     pub key_age: Option<u64>,
+    /// Times that the ledger could not be written.
+    pub ledger_failures: u64,
 }
 
 /// What the demo's live line shows.
@@ -162,27 +194,31 @@ pub struct Totals {
 }
 
 impl Counts {
-    /// Zeroes for these routes.
-    pub fn new(routes: Vec<String>) -> Self {
+    /// Zeroes for these routes, and for these callers by their place.
+    pub fn new(routes: Vec<String>, callers: &[String]) -> Self {
         let all = OfAll {
             rows: Default::default(),
+            heard: std::array::from_fn(|_| AtomicU64::new(0)),
             details: std::array::from_fn(|_| AtomicU64::new(0)),
             unknown_fields: AtomicU64::new(0),
             lines_dropped: AtomicU64::new(0),
         };
-        Self { routes: Vec::new(), gone: Vec::new(), all: Arc::new(all) }.renewed(routes)
+        let none = Self { routes: Vec::new(), gone: Vec::new(), spend: Spend::new(&[], &[]), all: Arc::new(all) };
+        none.renewed(routes, callers)
     }
 
-    /// The same counters for another table of routes: what was counted of a route stays its own, by its name.
+    /// The same counters for other tables of routes and callers: what was counted of one stays its own, by its name.
     #[must_use]
-    pub fn renewed(&self, routes: Vec<String>) -> Self {
+    pub fn renewed(&self, routes: Vec<String>, callers: &[String]) -> Self {
         let mut known: Vec<Arc<OfRoute>> = self.routes.iter().chain(&self.gone).cloned().collect();
         let mut of = |name: String| match known.iter().position(|route| route.name == name) {
             Some(at) => known.swap_remove(at),
             None => Arc::new(OfRoute::new(name)),
         };
-        let routes = routes.into_iter().chain([NONE.to_owned()]).map(&mut of).collect();
-        Self { routes, gone: known, all: Arc::clone(&self.all) }
+        let names: Vec<String> = routes.into_iter().chain([NONE.to_owned()]).collect();
+        let spend = self.spend.renewed(&names, callers);
+        let routes = names.into_iter().map(&mut of).collect();
+        Self { routes, gone: known, spend, all: Arc::clone(&self.all) }
     }
 
     /// The name of a route.
@@ -199,6 +235,10 @@ impl Counts {
             cells.and_then(|Cells(cells)| cells.get(trail.outcome as usize * STATUSES.len() + status))
         {
             counter.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(kind) = Saved::of(trail.outcome) {
+            let caller = trail.caller.as_ref().map(|caller| caller.place());
+            self.spend.save(mine, self.at(trail.route), caller, kind);
         }
         if !trail.cause.is_empty()
             && let Some(at) = Detail::ALL.iter().position(|detail| detail.word() == trail.cause)
@@ -220,9 +260,29 @@ impl Counts {
         histogram.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Counts a call to the partner.
-    pub fn call(&self, route: usize, cause: Cause) {
-        if let Some(counter) = self.of(Some(route)).and_then(|route| route.calls.get(cause as usize)) {
+    /// Counts a call to the partner; `payer` is the place of the caller it is charged to.
+    pub fn call(&self, route: usize, cause: Cause, payer: Option<usize>) {
+        self.spend.call(self.at(Some(route)), payer, cause);
+    }
+
+    /// What was spent and saved, by route and caller.
+    pub fn account(&self) -> Account {
+        self.spend.account()
+    }
+
+    /// Counts what a call came to: a status, or the word of a failure.
+    pub fn heard(&self, answer: Result<StatusCode, &str>) {
+        let result = match answer {
+            Ok(StatusCode::UNAUTHORIZED) => "401",
+            Ok(StatusCode::TOO_MANY_REQUESTS) => "429",
+            Ok(status) if status.is_server_error() => "5xx",
+            Ok(status) if status.is_client_error() => "4xx",
+            Ok(status) if status.is_redirection() => "3xx",
+            Ok(_) => "2xx",
+            Err(word) => word,
+        };
+        let at = HEARD.iter().position(|known| *known == result);
+        if let Some(counter) = at.and_then(|at| self.all.heard.get(at)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -238,8 +298,13 @@ impl Counts {
     }
 
     fn of(&self, route: Option<usize>) -> Option<&OfRoute> {
+        self.routes.get(self.at(route)).map(Arc::as_ref)
+    }
+
+    /// Its place; the last stands for requests that found none.
+    fn at(&self, route: Option<usize>) -> usize {
         let last = self.routes.len().saturating_sub(1);
-        self.routes.get(route.unwrap_or(last).min(last)).map(Arc::as_ref)
+        route.unwrap_or(last).min(last)
     }
 
     /// All that was ever counted by route: those there are, in their order, then those there were.
@@ -272,20 +337,13 @@ impl Counts {
 
     /// Sums for people.
     pub fn totals(&self) -> Totals {
-        let calls = self.ever().flat_map(|route| &route.calls).map(|count| count.load(Ordering::Relaxed)).sum();
-        let mut totals = Totals { requests: 0, hits: 0, calls, saved: 0 };
-        for (_, outcome, _, many) in self.requests() {
-            totals.requests += many;
-            match outcome {
-                Outcome::Hit | Outcome::Stale => {
-                    totals.hits += many;
-                    totals.saved += many;
-                }
-                Outcome::Collapsed => totals.saved += many,
-                _ => {}
-            }
+        let Sums { calls, saved: [hits, stale, collapsed] } = self.account().all;
+        Totals {
+            requests: self.requests().map(|(.., many)| many).sum(),
+            hits: hits + stale,
+            calls: calls.iter().sum(),
+            saved: hits + stale + collapsed,
         }
-        totals
     }
 
     /// The text of `/metrics`.
@@ -305,14 +363,23 @@ impl Counts {
         self.histogram(out, "memory", |row| &row.from_memory)?;
         self.histogram(out, "partner", |row| &row.from_partner)?;
         head(out, "partner_calls_total", "counter", "Calls to the partner, by route and cause.")?;
-        for route in self.ever() {
-            for (cause, calls) in Cause::ALL.iter().zip(&route.calls) {
-                let (route, cause, calls) = (&route.name, cause.word(), calls.load(Ordering::Relaxed));
-                if calls > 0 {
-                    writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
-                }
+        let account = self.account();
+        for (route, sums) in &account.routes {
+            for (cause, calls) in Cause::ALL.iter().zip(sums.calls).filter(|(_, calls)| *calls > 0) {
+                let cause = cause.word();
+                writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
             }
         }
+        head(out, "calls_saved_total", "counter", "Requests answered without a call of their own, by route and kind.")?;
+        for (route, sums) in &account.routes {
+            for (kind, saved) in Saved::ALL.iter().zip(sums.saved).filter(|(_, saved)| *saved > 0) {
+                let kind = kind.word();
+                writeln!(out, r#"{NAME}calls_saved_total{{route="{route}",kind="{kind}"}} {saved}"#)?;
+            }
+        }
+        by_caller(out, "partner_calls_by_caller_total", "Calls to the partner, by who pays.", &account, Sums::called)?;
+        by_caller(out, "calls_saved_by_caller_total", "Calls saved, by who asked.", &account, Sums::spared)?;
+        self.write_partner(out)?;
         head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
         for (detail, many) in Detail::ALL.iter().zip(&self.all.details) {
             let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));
@@ -334,10 +401,16 @@ impl Counts {
         let budget = &gauges.budget;
         let dropped = self.all.lines_dropped.load(Ordering::Relaxed);
         let drift = self.all.unknown_fields.load(Ordering::Relaxed);
-        counter(out, "calls_saved_total", "Requests answered without a call of their own.", self.totals().saved)?;
         counter(out, "cache_evictions_total", "Entries that left for want of room.", evicted)?;
         counter(out, "schema_drift_total", "Fields withheld because the documented shape lacks them.", drift)?;
         counter(out, "log_lines_dropped_total", "Access log lines that found no room.", dropped)?;
+        counter(out, "traces_sent_total", "Traces of requests and flights that the collector took.", gauges.traces.0)?;
+        counter(
+            out,
+            "traces_dropped_total",
+            "Those that found no room, or that the collector did not take.",
+            gauges.traces.1,
+        )?;
         gauge(out, "cache_entries", "Entries held.", entries)?;
         gauge(out, "cache_bytes", "Bytes the entries are weighed at.", bytes)?;
         let tokens = &gauges.tokens;
@@ -371,7 +444,7 @@ impl Counts {
         if let Some(left) = budget.left {
             gauge(out, "budget_left", "Calls that would be let through at once.", left)?;
         }
-        Ok(())
+        exposition::write(out, gauges)
     }
 
     fn histogram(&self, out: &mut String, from: &str, of: impl Fn(&Row) -> &Histogram) -> std::fmt::Result {
@@ -429,6 +502,24 @@ fn gauge(out: &mut String, name: &str, help: &str, value: impl std::fmt::Display
     writeln!(out, "{NAME}{name} {value}")
 }
 
+/// Callers are those of the configuration, so there are as many lines at most; `""` is nobody.
+fn by_caller(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    account: &Account,
+    of: impl Fn(&Sums) -> u64,
+) -> std::fmt::Result {
+    head(out, name, "counter", help)?;
+    for (caller, sums) in &account.callers {
+        let (caller, many) = (caller.as_deref().unwrap_or_default(), of(sums));
+        if many > 0 {
+            writeln!(out, r#"{NAME}{name}{{caller="{caller}"}} {many}"#)?;
+        }
+    }
+    Ok(())
+}
+
 /// The row of this thread: threads take rows in turn, so that the few workers each have their own.
 fn my_row() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -443,21 +534,22 @@ mod tests {
     #[test]
     fn what_was_counted_of_a_route_stays_its_own_by_its_name_and_no_sum_goes_back() {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        let first = Counts::new(names(&["clients", "one", "two"]));
-        first.call(1, Cause::Miss);
-        let second = first.renewed(names(&["clients", "two", "three"]));
+        let callers = names(&["billing"]);
+        let first = Counts::new(names(&["clients", "one", "two"]), &callers);
+        first.call(1, Cause::Miss, Some(0));
+        let second = first.renewed(names(&["clients", "two", "three"]), &callers);
         // The house before goes on counting.
-        first.call(2, Cause::Miss);
-        second.call(1, Cause::Miss);
+        first.call(2, Cause::Miss, Some(0));
+        second.call(1, Cause::Miss, Some(0));
         second.unknown_fields(3);
         assert_eq!((second.route(Some(1)), second.route(Some(9)), second.route(None)), ("two", "none", "none"));
         assert_eq!(second.totals().calls, 3);
         let of = |counts: &Counts, name: &str| {
-            let route = counts.ever().find(|route| route.name == name).unwrap();
-            route.calls.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>()
+            let routes = counts.account().routes;
+            routes.iter().find(|(route, _)| route == name).map_or(0, |(_, sums)| sums.called())
         };
         assert_eq!((of(&second, "one"), of(&second, "two"), of(&second, "three")), (1, 2, 0));
-        let third = second.renewed(names(&["one"]));
+        let third = second.renewed(names(&["one"]), &callers);
         assert_eq!((third.route(Some(0)), of(&third, "one"), third.totals().calls), ("one", 1, 3));
         assert_eq!(third.all.unknown_fields.load(Ordering::Relaxed), 3);
     }

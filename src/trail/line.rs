@@ -162,7 +162,11 @@ fn json(out: &mut String, trail: &Trail, took: Duration, counts: &Counts) -> std
         write!(out, r#","age":{age}"#)?;
     }
     let id = std::str::from_utf8(trail.request_id.as_bytes()).unwrap_or_default();
-    writeln!(out, r#","request_id":"{id}"}}"#)
+    write!(out, r#","request_id":"{id}""#)?;
+    if let Some(context) = trail.trace.context() {
+        write!(out, r#","trace_id":"{:032x}""#, context.trace())?;
+    }
+    out.write_str("}\n")
 }
 
 fn text(out: &mut String, trail: &Trail, took: Duration, counts: &Counts) -> std::fmt::Result {

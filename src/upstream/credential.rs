@@ -3,6 +3,7 @@
 //! Never prints one, and never drops a good one because a file cannot be read or holds nonsense.
 
 use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -46,8 +47,12 @@ pub struct Credential {
 struct Slot {
     source: Source,
     value: Option<HeaderValue>,
+    /// When its file was changed, seconds since 1970.
+    changed: Option<u64>,
     /// Whether the partner refused this very value.
     refused: bool,
+    /// Whether it took this very value, and has not refused it since.
+    taken: bool,
 }
 
 /// A key as it was shown.
@@ -99,7 +104,8 @@ impl Credential {
                 Some(Err(bad)) if nth == 0 => return Err(bad),
                 read => read.and_then(Result::ok),
             };
-            slots.push(Slot { source, value, refused: false });
+            let changed = changed(&source);
+            slots.push(Slot { source, value, changed, refused: false, taken: false });
         }
         Ok(Self { slots: Mutex::new(slots), reading: Mutex::default() })
     }
@@ -114,13 +120,19 @@ impl Credential {
         show(&self.slots.lock(), false)
     }
 
-    /// The partner refused this one: reads the files again and hands back whether another is worth showing now.
+    /// The partner refused this one: reads the files again and hands back whether another is worth showing now. Where it
+    /// had taken this one before, its keys have changed: what it refused then, a key that was not good yet, is.
     pub fn refused(&self, shown: &Shown) -> Refused {
-        let mut was_current = false;
+        let (mut was_current, mut had_taken) = (false, false);
         {
             let mut slots = self.slots.lock();
             if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
                 (slot.refused, was_current) = (true, true);
+                had_taken = std::mem::take(&mut slot.taken);
+            }
+            if had_taken {
+                let others = slots.iter_mut().enumerate().filter(|(nth, _)| *nth != shown.slot);
+                others.for_each(|(_, other)| other.refused = false);
             }
         }
         self.reread();
@@ -139,7 +151,7 @@ impl Credential {
     pub fn taken(&self, shown: &Shown) {
         let mut slots = self.slots.lock();
         if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
-            slot.refused = false;
+            (slot.refused, slot.taken) = (false, true);
         }
     }
 
@@ -154,7 +166,8 @@ impl Credential {
             let Some(read) = read else { continue };
             match read {
                 Ok(value) if slot.value.as_ref() != Some(&value) => {
-                    (slot.value, slot.refused, found.changed) = (Some(value), false, true);
+                    (slot.value, slot.refused, slot.taken, found.changed) = (Some(value), false, false, true);
+                    slot.changed = changed(&slot.source);
                 }
                 Ok(_) => {}
                 // A second key that was never there is no fault: it comes when it is time.
@@ -163,6 +176,13 @@ impl Credential {
             }
         }
         found
+    }
+
+    /// When the file of the key that is shown now was changed, seconds since 1970; `None` of one that is in no file.
+    pub fn changed(&self) -> Option<u64> {
+        let slots = self.slots.lock();
+        let shown = show(&slots, true)?;
+        slots.get(shown.slot)?.changed
     }
 
     /// Keys that are there, and how many of them the partner refused.
@@ -177,6 +197,12 @@ fn show(slots: &[Slot], even_refused: bool) -> Option<Shown> {
     let place = |(slot, it): (usize, &Slot)| it.value.clone().map(|value| Shown { slot, value });
     let fine = slots.iter().enumerate().filter(|(_, slot)| !slot.refused).find_map(place);
     fine.or_else(|| slots.iter().enumerate().find_map(place).filter(|_| even_refused))
+}
+
+fn changed(source: &Source) -> Option<u64> {
+    let Source::File(path) = source else { return None };
+    let changed = std::fs::metadata(path).and_then(|about| about.modified()).ok()?;
+    changed.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 /// What lies there now; `None` where nothing ever does.
@@ -258,6 +284,25 @@ mod tests {
         assert_eq!(credential.figures(), (2, 1));
         credential.taken(&new);
         assert_eq!(shown(&credential), (0, "new".to_owned()));
+    }
+
+    /// A new key that lay in the other slot before its time was refused then, and never tried again when it was good.
+    #[test]
+    fn a_key_that_was_refused_before_its_time_is_tried_again_when_the_good_one_is_refused() {
+        let files = Files::new("early");
+        files.put("two", "good");
+        let credential = files.credential();
+        let early = credential.show().unwrap();
+        assert!(credential.refused(&early).another);
+        let good = credential.show().unwrap();
+        credential.taken(&good);
+        assert_eq!(shown(&credential), (1, "good".to_owned()));
+        assert!(credential.refused(&good).another);
+        assert_eq!(shown(&credential), (0, "early".to_owned()));
+        // Of many calls with the one that was good, the first to be refused says so.
+        assert!(credential.refused(&good).another);
+        assert!(!credential.refused(&early).another, "neither is taken: once is enough");
+        assert!(!credential.refused(&good).another);
     }
 
     #[test]

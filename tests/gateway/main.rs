@@ -21,6 +21,14 @@ mod traps;
 
 mod shield;
 
+mod pause;
+
+mod moved;
+
+mod proof;
+
+mod spend;
+
 mod encodings;
 
 mod standard;
@@ -62,9 +70,14 @@ mod quota;
 mod reload;
 
 mod notify;
+
 mod tls;
 
 mod sockets;
+
+mod traces;
+
+mod metrics;
 
 mod ambient;
 

@@ -8,6 +8,8 @@ mod gateway;
 
 mod issuer;
 
+pub(crate) mod moved;
+
 mod private;
 
 mod proxy;
@@ -16,7 +18,7 @@ mod wire;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use gateway::{Gateway, Program, Setup, encoded, free_port, program, signal};
+pub(crate) use gateway::{Gateway, Program, REAL_KEY, Setup, encoded, free_port, program, signal};
 pub(crate) use issuer::{Issuer, unix};
 pub(crate) use partner::{Gate, Partner, Reply};
 pub(crate) use private::{Client, Identity, Signer, in_runtime};

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use redb::{Durability, ReadableTable, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
@@ -68,6 +69,7 @@ pub(super) fn work(place: &Place, mut todo: mpsc::Receiver<Job>) {
             // Whoever waits learns it by the dropped answer.
             Err(error) => {
                 tracing::error!(%error, "the ledger cannot be written");
+                place.failures.fetch_add(1, Ordering::Relaxed);
                 place.reopen();
             }
         }

@@ -100,6 +100,8 @@ const TABLE: &[Row] = &[
     ("[telemetry]\ntrace_sample = nan", 5, 16, "telemetry.trace_sample", "a number from 0 to 1"),
     ("[telemetry]\nlog = \"info=x=y\"", 5, 7, "telemetry.log", "a log filter"),
     ("[telemetry]\notlp_endpoint = \"there\"", 5, 17, "telemetry.otlp_endpoint", "starts with http"),
+    ("[telemetry]\notlp_endpoint = \"http://u:p@there\"", 5, 17, "telemetry.otlp_endpoint", "without credentials"),
+    ("[telemetry]\notlp_endpoint = \"http://there/?k=v\"", 5, 17, "telemetry.otlp_endpoint", "without a query"),
     ("timeout = ", 4, 11, "", "expected"),
     ("timeout = \"1s\"\ntimeout = \"2s\"", 5, 1, "", "duplicate key"),
     ("  é = 1", 4, 3, "", "expected"),

@@ -26,7 +26,7 @@ impl<C: Dials> Gateway<C> {
         let route = self.routes.at(question.list().wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         let key = Key::of(question.list(), route, &wanted.headers);
         let held = key.clone().map(|key| self.store.glimpse(key).look(now));
-        if let Some(Held::Fresh(list) | Held::Stale(list)) = &held {
+        if let Some(Held::Fresh(list) | Held::Due(list) | Held::Stale(list)) = &held {
             let providers = said(question.project(), list).map_err(|NotUnderstood| Refusal::NotUnderstood)?;
             return Ok(Ok(question.settle(&providers)?));
         }

@@ -61,7 +61,7 @@ pub struct Stored {
 impl Stored {
     pub(super) fn of(glimpse: &Glimpse, sent: &HeaderMap, now: Now) -> Self {
         let of = match (glimpse.look(now), glimpse.select(sent, now)) {
-            (Held::Fresh(entry), _) => Self::of_entry(State::Fresh, &entry, now.tick),
+            (Held::Fresh(entry) | Held::Due(entry), _) => Self::of_entry(State::Fresh, &entry, now.tick),
             (Held::Stale(entry), _) => Self::of_entry(State::Stale, &entry, now.tick),
             (Held::Expired { entry, .. }, _) => Self::of_entry(State::Expired, &entry, now.tick),
             (Held::Absent, slot::Held::Fits(reply)) => Self::of_reply(&reply.life(), now.tick),

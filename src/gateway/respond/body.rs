@@ -28,7 +28,8 @@ pub struct End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.ledger.close(&self.trail, self.clock.tick());
+        let now = self.clock.tick();
+        self.ledger.close(&mut self.trail, now);
     }
 }
 

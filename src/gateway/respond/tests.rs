@@ -206,6 +206,7 @@ fn sent(
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         ask_first: false,
+        early: Duration::ZERO,
     };
     let entry = Arc::new(Entry::new(StatusCode::OK, &partner, b"{\"a\":1}", Ok(life)));
     let view = bytes.map(|bytes| (Bytes::from_static(bytes), Tag::of(bytes)));

@@ -16,6 +16,8 @@ use crate::cache::standard::validation;
 use crate::clock::Tick;
 use crate::dial::OutBody;
 use crate::flight::Obligation;
+use crate::trail::trace::parent::TRACEPARENT;
+use crate::trail::trace::{Context, Traced};
 use crate::upstream::hub::Said;
 use crate::upstream::{Failed, through};
 
@@ -34,7 +36,8 @@ impl<C: Dials> Gateway<C> {
     pub(super) async fn fly_standard(
         self: Arc<Self>,
         errand: Errand,
-        obligation: Option<Obligation<Key, Landed>>,
+        obligation: Option<Obligation<Key, (Landed, Option<Context>)>>,
+        mut trace: Traced,
     ) -> Brought {
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
         let forsaken = async {
@@ -48,8 +51,9 @@ impl<C: Dials> Gateway<C> {
             permit = self.permit(errand.asked.asker, deadline, obligation.as_ref()) => permit,
             () = forsaken => Err(Refusal::Deadline),
         };
+        self.traced_wait(&mut trace, permit.as_ref().err());
         let brought = match permit {
-            Ok(permit) => self.run(&errand, permit, deadline).await,
+            Ok(permit) => self.run(&errand, permit, deadline, &mut trace).await,
             Err(refusal) => Err(refusal),
         };
         let brought = brought.unwrap_or_else(Brought::failed);
@@ -57,13 +61,20 @@ impl<C: Dials> Gateway<C> {
             old.rest_until(self.clock.tick().plus(REST));
         }
         if let Some(obligation) = obligation {
-            obligation.land(brought.to_share());
+            obligation.land((brought.to_share(), trace.context()));
         }
+        self.traced_landing(trace, (errand.asked.route, errand.cause), brought.heard());
         brought
     }
 
-    async fn run(&self, errand: &Errand, permit: Permit, deadline: Tick) -> Result<Brought, Refusal> {
-        let arrived = self.call(errand, permit, deadline).await?;
+    async fn run(
+        &self,
+        errand: &Errand,
+        permit: Permit,
+        deadline: Tick,
+        trace: &mut Traced,
+    ) -> Result<Brought, Refusal> {
+        let arrived = self.call(errand, permit, deadline, trace).await?;
         let gone = StatusCode::NOT_MODIFIED == arrived.status && !errand.about.is_empty();
         if gone {
             if let Some(meant) = validation::meant(&errand.about, &arrived.head) {
@@ -75,7 +86,8 @@ impl<C: Dials> Gateway<C> {
             again.sent = errand.asked.head.clone();
             drop(arrived);
             let permit = self.permit(errand.asked.asker, deadline, NO_FLIGHT).await?;
-            let arrived = self.call(&again, permit, deadline).await?;
+            self.traced_wait(trace, None);
+            let arrived = self.call(&again, permit, deadline, trace).await?;
             return self.take(&again, arrived, deadline).await;
         }
         if errand.keeps_errors_out && matches!(arrived.status.as_u16(), 500 | 502 | 503 | 504) {
@@ -91,24 +103,35 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Sends the request; again while nothing is heard, as often as the partner's settings say.
-    async fn call(&self, errand: &Errand, mut permit: Permit, deadline: Tick) -> Result<Arrived, Refusal> {
+    async fn call(
+        &self,
+        errand: &Errand,
+        mut permit: Permit,
+        deadline: Tick,
+        trace: &mut Traced,
+    ) -> Result<Arrived, Refusal> {
         let asked = &errand.asked;
         let (mut cause, mut attempt, mut keys) = (errand.cause, 0, 1);
         loop {
             let shown = self.shown(&mut permit, deadline).await?;
-            self.ledger.counts.call(asked.route, cause);
+            self.ledger.counts.call(asked.route, cause, asked.asker.payer);
             let sent = self.clock.tick();
             let empty: OutBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
             let mut request = Request::new(empty);
             *request.method_mut() = asked.method.clone();
             *request.headers_mut() = errand.sent.clone();
+            if let Some(parent) = self.traceparent(trace) {
+                request.headers_mut().insert(TRACEPARENT, parent);
+            }
             let answer = self.upstream.send_on(&permit, &shown, request, &asked.target, deadline).await;
+            self.traced_call(trace, cause, answer.as_ref().map(Response::status).map_err(|why| *why));
             if let Some(said) = answer.as_ref().ok().and_then(|answer| self.about_our_key(answer, asked)) {
                 if !self.key_refused(&mut permit, shown, said).await || keys >= MOST_KEYS {
                     return Err(self.key_fault().into());
                 }
                 drop(permit);
                 permit = self.permit(asked.asker, deadline, NO_FLIGHT).await?;
+                self.traced_wait(trace, None);
                 (keys, cause) = (keys + 1, Cause::Retry);
                 continue;
             }
@@ -132,8 +155,10 @@ impl<C: Dials> Gateway<C> {
                 return Err(Fault::Failed(failed).into());
             }
             self.clock.sleep_until(self.clock.tick().plus(pause)).await;
+            trace.resume_at(|| self.clock.tick());
             let again = self.permit(asked.asker, deadline, NO_FLIGHT).await;
             permit = again.map_err(|_| Refusal::from(Fault::Failed(failed)))?;
+            self.traced_wait(trace, None);
             (attempt, cause) = (attempt + 1, Cause::Retry);
         }
     }

@@ -17,6 +17,7 @@ use crate::clock::Tick;
 use crate::dial::OutBody;
 use crate::route::Target;
 use crate::trail::Trail;
+use crate::trail::trace::parent::TRACEPARENT;
 
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::{Body, Told, VARY_BY_TOKEN};
@@ -31,18 +32,25 @@ impl<C: Dials> Gateway<C> {
         self: &Arc<Self>,
         mut asked: Asked,
         why: Why,
-        request: Request<OutBody>,
+        mut request: Request<OutBody>,
         stored: bool,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
-        let mut permit = self.permit(asked.asker, deadline, NO_FLIGHT).await?;
+        let permit = self.permit(asked.asker, deadline, NO_FLIGHT).await;
+        self.traced_wait(&mut trail.trace, permit.as_ref().err());
+        let mut permit = permit?;
         let shown = self.shown(&mut permit, deadline).await?;
-        self.ledger.counts.call(asked.route, Cause::Pass);
+        self.ledger.counts.call(asked.route, Cause::Pass, asked.asker.payer);
         // Only what may be stored is compared with its request again.
         let sent_head = if stored { request.headers().clone() } else { HeaderMap::new() };
+        if let Some(parent) = self.traceparent(&trail.trace) {
+            request.headers_mut().insert(TRACEPARENT, parent);
+        }
         let sent = self.clock.tick();
         let answer = self.upstream.send_on(&permit, &shown, request, &asked.target, deadline).await;
+        let heard = answer.as_ref().map(Response::status).map_err(|why| *why);
+        self.traced_call(&mut trail.trace, Cause::Pass, heard);
         if let Some(said) = answer.as_ref().ok().and_then(|answer| self.about_our_key(answer, &asked)) {
             // A body cannot be sent twice: the next request shows the other key.
             self.key_refused(&mut permit, shown, said).await;

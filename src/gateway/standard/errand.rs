@@ -58,6 +58,15 @@ impl Brought {
         }
     }
 
+    /// The partner's status, if there is one of this call, or why there is no answer.
+    pub(super) fn heard(&self) -> Result<Option<StatusCode>, &Refusal> {
+        match self {
+            Self::Kept(kept) => Ok(kept.told.forwarded.and_then(|(_, status)| status)),
+            Self::Through { response, .. } => Ok(Some(response.status())),
+            Self::Failed(failure) => Err(&failure.refusal),
+        }
+    }
+
     pub(super) fn to_share(&self) -> Landed {
         match self {
             // What is given without being stored is for the one who asked.

@@ -1,0 +1,260 @@
+//! Is the partner's wish to be left alone kept across a restart?
+//! Given the budget in force and `state.dir`, restores what a file there says, and writes the file whenever the partner says something new.
+//! Never keeps what we concluded ourselves, a failing partner or a refused key: a new start may try these.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::budget::Budget;
+use crate::budget::gate::Why;
+use crate::budget::signal::LONGEST_PAUSE;
+use crate::clock::{Clock, Now, Tick};
+
+/// The file's name in `state.dir`.
+const FILE: &str = "gate.json";
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// Whose wish it is; another partner has said nothing.
+    upstream: String,
+    /// Until when, by the wall clock: the other one starts anew with each process.
+    until: jiff::Timestamp,
+}
+
+/// The keeper of one file.
+pub(super) struct Pause {
+    file: PathBuf,
+    partner: Box<dyn Fn() -> Partner + Send + Sync>,
+    clock: Clock,
+    /// What the file says, as far as this process wrote it.
+    written: Mutex<Option<Option<(String, Tick)>>>,
+}
+
+/// The partner in force: its origin, and the budget of calls to it. A reload may put another there.
+type Partner = (String, Arc<Budget>);
+
+impl Pause {
+    /// For whichever partner is in force.
+    pub(super) fn new(folder: &Path, partner: impl Fn() -> Partner + Send + Sync + 'static, clock: Clock) -> Arc<Self> {
+        let file = folder.join(FILE);
+        Arc::new(Self { file, partner: Box::new(partner), clock, written: Mutex::default() })
+    }
+
+    /// Closes the gate as the file says; to be done before the first request. A time that is over leaves one probe to pass.
+    pub(super) fn restore(&self) {
+        let text = match std::fs::read(&self.file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            other => other,
+        };
+        let kept = text.map_err(|error| error.to_string()).and_then(|text| read(&text));
+        let now = self.clock.now();
+        let (upstream, budget) = (self.partner)();
+        match kept {
+            Ok(kept) if kept.upstream == upstream => {
+                let left = left(&kept, now);
+                budget.restore(now.tick.plus(left), Why::Told);
+                tracing::info!(
+                    seconds = left.as_secs_f64().ceil(),
+                    "before this start the partner asked to be left alone"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let file = self.file.display();
+                tracing::warn!(%file, %error, "it does not say whether the partner wants to be left alone; calls start as usual");
+            }
+        }
+    }
+
+    /// Writes the file whenever the gate closes or opens, until it is dropped.
+    pub(super) async fn keep(self: Arc<Self>) {
+        let mut told = String::new();
+        loop {
+            let (_, budget) = (self.partner)();
+            budget.gate_changed().await;
+            let this = Arc::clone(&self);
+            let wrote = tokio::task::spawn_blocking(move || this.write()).await;
+            let fault = wrote.ok().and_then(Result::err).map_or_else(String::new, |error| error.to_string());
+            // Said once, not at each change.
+            if fault != told && !fault.is_empty() {
+                let file = self.file.display();
+                tracing::error!(%file, %fault, "a restart will not know that the partner wants to be left alone");
+            }
+            told = fault;
+        }
+    }
+
+    /// Brings the file up to date.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(super) fn write(&self) -> std::io::Result<()> {
+        let mut written = self.written.lock();
+        let now = self.clock.now();
+        let (upstream, budget) = (self.partner)();
+        let said = match budget.figures(now.tick).closed {
+            None => None,
+            Some((until, Why::Told)) => Some((upstream, until)),
+            // Whatever the partner said before is over then: the file may say so on.
+            Some((_, Why::Failing | Why::Key)) => return Ok(()),
+        };
+        if written.as_ref() == Some(&said) {
+            return Ok(());
+        }
+        match &said {
+            Some((upstream, until)) => self.put(&Kept { upstream: upstream.clone(), until: wall(*until, now) })?,
+            None => match std::fs::remove_file(&self.file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            },
+        }
+        *written = Some(said);
+        Ok(())
+    }
+
+    /// Beside its name first, so that a kill leaves either the old file or the new one.
+    fn put(&self, kept: &Kept) -> std::io::Result<()> {
+        let draft = self.file.with_extension("new");
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(serde_json::to_string(kept)?.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&draft, &self.file)?;
+        match self.file.parent() {
+            Some(folder) => std::fs::File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+}
+
+fn read(text: &[u8]) -> Result<Kept, String> {
+    serde_json::from_slice(text).map_err(|error| error.to_string())
+}
+
+/// What is left of it; a wall clock that was set back makes it no longer than a partner's word can be.
+fn left(kept: &Kept, now: Now) -> Duration {
+    let until = u64::try_from(kept.until.as_millisecond()).unwrap_or_default();
+    Duration::from_millis(until.saturating_sub(now.unix_ms)).min(LONGEST_PAUSE)
+}
+
+fn wall(until: Tick, now: Now) -> jiff::Timestamp {
+    let left = u64::try_from(until.since(now.tick).as_millis()).unwrap_or(u64::MAX);
+    let millis = i64::try_from(now.unix_ms.saturating_add(left)).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::budget::lanes::Lane;
+    use crate::budget::{Asked, Asker, Permit, Settings, Verdict, gate};
+    use crate::gcra::{Quota, Rate};
+
+    use super::*;
+
+    const NOON: u64 = 1_800_000_000_000;
+    const PARTNER: &str = "https://partner.example:9534";
+
+    fn budget() -> Arc<Budget> {
+        let long = Duration::from_secs(2);
+        Budget::new(Settings {
+            quota: Quota { rate: Rate::Unlimited, burst: 1 },
+            max_in_flight: 9,
+            max_wait: long,
+            gate: gate::Settings { failures: 5, cool_down: long, cool_down_max: long },
+        })
+    }
+
+    fn permit(budget: &Arc<Budget>, now: Tick) -> Permit {
+        match budget.ask(Asker { lane: Lane::Interactive, who: 1, resource: 1, payer: None }, now) {
+            Asked::Permit(permit) => permit,
+            _ => panic!("no permit"),
+        }
+    }
+
+    /// A start in this folder, at this wall time.
+    fn start(folder: &Path, unix_ms: u64, upstream: &str) -> (Arc<Budget>, Arc<Pause>, Clock) {
+        let (budget, clock) = (budget(), Clock::moved_by_hand(unix_ms));
+        let (origin, theirs) = (upstream.to_owned(), Arc::clone(&budget));
+        let pause = Pause::new(folder, move || (origin.clone(), Arc::clone(&theirs)), clock);
+        pause.restore();
+        (budget, pause, clock)
+    }
+
+    fn told(folder: &Path, seconds: u64) {
+        let (budget, pause, clock) = start(folder, NOON, PARTNER);
+        let until = clock.tick().plus(Duration::from_secs(seconds));
+        permit(&budget, clock.tick()).settle(Verdict::Told(until), clock.tick(), 0);
+        pause.write().unwrap();
+    }
+
+    /// For how long nothing starts, if it is so.
+    fn closed(budget: &Arc<Budget>, clock: Clock) -> Option<Duration> {
+        budget.figures(clock.tick()).closed.map(|(until, _)| until.since(clock.tick()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_knows_what_is_left_of_the_partners_pause() {
+        let folder = tempfile::tempdir().unwrap();
+        told(folder.path(), 30);
+        let (budget, _, clock) = start(folder.path(), NOON + 10_000, PARTNER);
+        assert_eq!(closed(&budget, clock), Some(Duration::from_secs(20)));
+        let (other, _, clock) = start(folder.path(), NOON + 10_000, "https://another.example:9534");
+        assert_eq!(closed(&other, clock), None, "another partner has said nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_the_time_is_over_one_call_may_try_and_its_success_takes_the_file_away() {
+        let folder = tempfile::tempdir().unwrap();
+        told(folder.path(), 30);
+        let (budget, pause, clock) = start(folder.path(), NOON + 31_000, PARTNER);
+        assert_eq!(closed(&budget, clock), Some(Duration::ZERO));
+        let mut probe = permit(&budget, clock.tick());
+        let asker = Asker { lane: Lane::Interactive, who: 2, resource: 2, payer: None };
+        assert!(matches!(budget.ask(asker, clock.tick()), Asked::Queued(_)), "a second probe");
+        probe.settle(Verdict::Answered, clock.tick(), 0);
+        pause.write().unwrap();
+        assert!(!folder.path().join(FILE).exists());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wall_clock_that_was_set_back_closes_for_a_day_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        told(folder.path(), 30);
+        let (budget, _, clock) = start(folder.path(), 1_000, PARTNER);
+        assert_eq!(closed(&budget, clock), Some(LONGEST_PAUSE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_we_concluded_ourselves_is_not_kept_and_nonsense_closes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (budget, pause, clock) = start(folder.path(), NOON, PARTNER);
+        permit(&budget, clock.tick()).settle(Verdict::KeyRefused, clock.tick(), 0);
+        pause.write().unwrap();
+        assert!(!folder.path().join(FILE).exists());
+        std::fs::write(folder.path().join(FILE), "{\"until\":").unwrap();
+        let (budget, _, clock) = start(folder.path(), NOON, PARTNER);
+        assert_eq!(closed(&budget, clock), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_file_follows_the_partners_word_without_being_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let (budget, pause, clock) = start(folder.path(), NOON, PARTNER);
+        let keeper = tokio::spawn(Arc::clone(&pause).keep());
+        let until = clock.tick().plus(Duration::from_secs(30));
+        permit(&budget, clock.tick()).settle(Verdict::Told(until), clock.tick(), 0);
+        while !folder.path().join(FILE).exists() {
+            tokio::task::yield_now().await;
+        }
+        let said = read(&std::fs::read(folder.path().join(FILE)).unwrap()).unwrap();
+        assert_eq!(said.until.as_millisecond(), i64::try_from(NOON).unwrap() + 30_000);
+        keeper.abort();
+    }
+}

@@ -1,0 +1,272 @@
+//! Who may call, and when?
+//! Given budgets and moments, claims who gets a permit; and, for any schedule at all, how many calls start.
+//! Never waits: every moment is handed in.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ASKER: Asker = Asker { lane: Lane::Interactive, who: 1, resource: 1, payer: None };
+const GATE: gate::Settings =
+    gate::Settings { failures: 5, cool_down: Duration::from_secs(2), cool_down_max: Duration::from_secs(30) };
+
+fn budget(interval_ms: u64, burst: u32, max_in_flight: usize) -> Arc<Budget> {
+    let rate = Rate::Every(Duration::from_millis(interval_ms));
+    Budget::new(Settings { quota: Quota { rate, burst }, max_in_flight, max_wait: Duration::from_secs(2), gate: GATE })
+}
+
+fn at(millis: u64) -> Tick {
+    Tick::from_nanos(millis * 1_000_000)
+}
+
+#[test]
+fn the_first_in_the_queue_is_served_first_and_at_the_moment_it_was_told() {
+    let budget = budget(100, 1, 9);
+    let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+    let (Asked::Queued(mut second), Asked::Queued(mut third)) = (budget.ask(ASKER, at(0)), budget.ask(ASKER, at(0)))
+    else {
+        panic!("spent")
+    };
+    assert_eq!(third.claim(at(100)).err(), Some(Later::Woken));
+    assert_eq!(second.claim(at(0)).err(), Some(Later::At(at(100))));
+    assert!(second.claim(at(100)).is_ok());
+    drop(second);
+    assert_eq!(third.claim(at(100)).err(), Some(Later::At(at(200))));
+}
+
+#[test]
+fn another_setting_counts_at_once_and_what_waits_or_is_under_way_stays() {
+    let budget = budget(3_600_000, 1, 1);
+    let Asked::Permit(first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+    let Asked::Queued(mut second) = budget.ask(ASKER, at(0)) else { panic!("spent") };
+    let quota = Quota { rate: Rate::Every(Duration::from_millis(100)), burst: 1 };
+    budget.change(Settings { quota, max_in_flight: 2, max_wait: Duration::ZERO, gate: GATE }, at(0));
+    assert_eq!(second.deadline(), at(2000), "it was told how long it may wait");
+    assert_eq!(second.claim(at(0)).err(), Some(Later::At(at(100))), "an hour is a tenth of a second now");
+    let third = second.claim(at(100)).unwrap();
+    assert_eq!(budget.figures(at(100)).in_flight, 2);
+    drop((first, third));
+    assert_eq!(budget.figures(at(100)).in_flight, 0);
+}
+
+#[test]
+fn a_caller_that_leaves_the_queue_frees_its_place() {
+    let budget = budget(100, 1, 9);
+    let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+    let (Asked::Queued(second), Asked::Queued(mut third)) = (budget.ask(ASKER, at(0)), budget.ask(ASKER, at(0))) else {
+        panic!("spent")
+    };
+    drop(second);
+    assert!(third.claim(at(100)).is_ok());
+}
+
+#[test]
+fn a_permit_gives_its_place_in_flight_back() {
+    let budget = budget(0, 1, 1);
+    let Asked::Permit(first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+    let Asked::Queued(mut second) = budget.ask(ASKER, at(0)) else { panic!("one in flight") };
+    assert_eq!(second.claim(at(5)).err(), Some(Later::Woken));
+    drop(first);
+    assert!(second.claim(at(5)).is_ok());
+}
+
+#[test]
+fn nothing_starts_while_the_partner_wants_to_be_left_alone_and_then_one_at_a_time_until_one_succeeds() {
+    let budget = budget(0, 1, 2);
+    let Asked::Permit(mut first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+    let Asked::Permit(second) = budget.ask(ASKER, at(0)) else { panic!("two in flight") };
+    let Asked::Queued(mut third) = budget.ask(ASKER, at(0)) else { panic!("two in flight") };
+    first.settle(Verdict::Told(at(30_000)), at(1), 0);
+    assert_eq!(third.claim(at(1)).err(), Some(Later::Closed { until: at(30_000), why: Why::Told }));
+    assert!(matches!(budget.ask(ASKER, at(29_999)), Asked::Closed { until, .. } if until == at(30_000)));
+    drop((first, second, third));
+    let Asked::Permit(mut probe) = budget.ask(ASKER, at(30_000)) else { panic!("the next call is the probe") };
+    let Asked::Queued(mut waits) = budget.ask(ASKER, at(30_000)) else { panic!("a second probe") };
+    assert_eq!(waits.claim(at(30_001)).err(), Some(Later::Woken));
+    probe.settle(Verdict::Answered, at(30_002), 0);
+    assert!(waits.claim(at(30_002)).is_ok());
+}
+
+#[test]
+fn a_place_moves_up_when_somebody_more_urgent_waits_too() {
+    let budget = budget(100, 1, 9);
+    let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
+    let refresh = Asker { lane: Lane::Refresh, who: 0, resource: 2, payer: None };
+    let Asked::Queued(mut refresh) = budget.ask(refresh, at(0)) else { panic!("spent") };
+    let Asked::Queued(mut batch) = budget.ask(Asker { lane: Lane::Batch, ..ASKER }, at(0)) else { panic!("spent") };
+    assert_eq!(refresh.claim(at(100)).err(), Some(Later::Woken));
+    refresh.raise(Lane::Interactive, 7);
+    assert!(refresh.claim(at(100)).is_ok());
+    assert!(batch.claim(at(200)).is_ok());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Wait(u64),
+    Ask(u8, u64),
+    Claim(usize),
+    Leave(usize),
+    End(usize, Ending),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Answered,
+    Failed,
+    Told(u64),
+    Vanished,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let ending = prop_oneof![
+        6 => Just(Ending::Answered),
+        2 => Just(Ending::Failed),
+        1 => (0..400_u64).prop_map(Ending::Told),
+        1 => Just(Ending::Vanished),
+    ];
+    prop_oneof![
+        3 => (0..60_u64).prop_map(Step::Wait),
+        4 => (0..3_u8, 0..4_u64).prop_map(|(lane, who)| Step::Ask(lane, who)),
+        4 => (0..8_usize).prop_map(Step::Claim),
+        1 => (0..8_usize).prop_map(Step::Leave),
+        3 => (0..8_usize, ending).prop_map(|(nth, ending)| Step::End(nth, ending)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn for_any_schedule_calls_keep_within_rate_burst_places_and_the_partners_word(
+        steps in prop::collection::vec(step(), 0..200),
+        interval in 1..50_u64,
+        burst in 1..6_u32,
+        places in 1..5_usize,
+    ) {
+        let budget = budget(interval, burst, places);
+        let (mut now, mut told) = (0, 0);
+        let (mut queued, mut under_way, mut starts) = (Vec::new(), Vec::new(), Vec::<u64>::new());
+        for step in steps {
+            let started = match step {
+                Step::Wait(millis) => {
+                    now += millis;
+                    None
+                }
+                Step::Ask(lane, who) => {
+                    let lane = [Lane::Interactive, Lane::Batch, Lane::Refresh][usize::from(lane)];
+                    match budget.ask(Asker { lane, who, resource: who, payer: None }, at(now)) {
+                        Asked::Permit(permit) => Some(permit),
+                        Asked::Queued(ticket) => {
+                            queued.push(ticket);
+                            None
+                        }
+                        Asked::Closed { until, .. } => {
+                            prop_assert!(until > at(now), "closed until a moment that is over");
+                            None
+                        }
+                    }
+                }
+                Step::Claim(nth) if nth < queued.len() => match queued[nth].claim(at(now)) {
+                    Ok(permit) => {
+                        drop(queued.remove(nth));
+                        Some(permit)
+                    }
+                    Err(_) => None,
+                },
+                Step::Leave(nth) if nth < queued.len() => {
+                    drop(queued.remove(nth));
+                    None
+                }
+                Step::End(nth, ending) if nth < under_way.len() => {
+                    let mut permit: Permit = under_way.remove(nth);
+                    match ending {
+                        Ending::Answered => permit.settle(Verdict::Answered, at(now), 0),
+                        Ending::Failed => permit.settle(Verdict::Failed, at(now), 0),
+                        Ending::Told(millis) => {
+                            told = told.max(now + millis);
+                            permit.settle(Verdict::Told(at(now + millis)), at(now), 0);
+                        }
+                        Ending::Vanished => {}
+                    }
+                    None
+                }
+                _ => None,
+            };
+            if let Some(permit) = started {
+                prop_assert!(now >= told, "a call started before the time that the partner named");
+                starts.push(now);
+                under_way.push(permit);
+            }
+            prop_assert!(under_way.len() <= places);
+            prop_assert_eq!(budget.figures(at(now)).in_flight, under_way.len());
+        }
+        for (nth, from) in starts.iter().enumerate() {
+            for (many, to) in starts.iter().skip(nth).enumerate() {
+                let most = (to - from) / interval + u64::from(burst);
+                prop_assert!((many as u64) < most, "{} calls in {} ms", many + 1, to - from);
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_back_when_told_is_let_through_and_a_moment_sooner_is_not(
+        taken in 1..20_u32, interval in 1..500_u64, burst in 1..6_u32, now in 0..1_000_u64,
+    ) {
+        let budget = budget(interval, burst, 100);
+        let permits: Vec<_> = (0..taken).map(|_| budget.ask(ASKER, at(now))).collect();
+        let mut queued: Vec<_> = permits.into_iter().filter_map(|asked| match asked {
+            Asked::Queued(ticket) => Some(ticket),
+            _ => None,
+        }).collect();
+        queued.truncate(1);
+        let Some(ticket) = queued.first_mut() else { return Ok(()) };
+        let Err(Later::At(then)) = ticket.claim(at(now)) else { panic!("the budget is spent") };
+        let sooner = Tick::from_nanos(then.as_nanos() - 1);
+        prop_assert_eq!(ticket.claim(sooner).err(), Some(Later::At(then)));
+        // It is what those are told who are not let wait, the queue before them included.
+        prop_assert_eq!(budget.opens(at(now)), then.plus(Duration::from_millis(interval)));
+        prop_assert!(ticket.claim(then).is_ok());
+        queued.clear();
+        let next = budget.opens(then);
+        prop_assert!(matches!(budget.ask(ASKER, Tick::from_nanos(next.as_nanos() - 1)), Asked::Queued(_)));
+        prop_assert!(matches!(budget.ask(ASKER, next), Asked::Permit(_)));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_is_foreseen_is_what_is_then_told(
+        steps in proptest::collection::vec((0u64..400, 0u8..4), 1..60), burst in 1u32..4, places in 1usize..4,
+    ) {
+        let budget = budget(100, burst, places);
+        let (mut now, mut permits, mut tickets) = (0, Vec::<Permit>::new(), Vec::new());
+        for (gap, step) in steps {
+            now += gap;
+            let foreseen = budget.foresee(at(now));
+            assert_eq!(foreseen, budget.foresee(at(now)), "looking changes nothing");
+            match (step, permits.is_empty()) {
+                (0, false) => drop(permits.remove(0)),
+                (1, false) => {
+                    let mut permit = permits.remove(0);
+                    permit.settle(Verdict::Told(at(now + 300)), at(now), 0);
+                }
+                (2, false) => {
+                    let mut permit = permits.remove(0);
+                    permit.settle(Verdict::Answered, at(now), 0);
+                }
+                _ => match (budget.ask(ASKER, at(now)), foreseen) {
+                    (Asked::Permit(permit), Prospect::Call { probe }) => {
+                        assert_eq!(permit.started.map(Started::is_probe), Some(probe));
+                        permits.push(permit);
+                    }
+                    (Asked::Queued(ticket), Prospect::Waits { .. }) => tickets.push(ticket),
+                    (Asked::Closed { until, why }, foreseen) => {
+                        assert_eq!(foreseen, Prospect::Closed { until, why });
+                    }
+                    (_, foreseen) => panic!("not as foreseen: {foreseen:?}"),
+                },
+            }
+            if step == 3 {
+                tickets.clear();
+            }
+        }
+    }
+}
