@@ -178,8 +178,8 @@ impl Upstream {
         page.time("max_connection_age", self.max_connection_age.unwrap_or_default());
         page.time("timeout", self.timeout);
         page.size("max_response", self.max_response);
-        self.credential.write_table(page);
         page.line("propagate_trace", self.propagate_trace);
+        self.credential.write_table(page);
         page.head("[upstream.budget]");
         page.rate("rate", self.budget.rate);
         page.line("burst", self.budget.burst);
