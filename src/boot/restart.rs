@@ -82,6 +82,16 @@ mod tests {
     }
 
     #[test]
+    fn where_traces_go_and_how_many_takes_a_restart_and_what_the_partner_is_told_does_not() {
+        let started = config("[telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"");
+        let mut next = config(
+            "upstream.propagate_trace = true\n[telemetry]\notlp_endpoint = \"http://127.0.0.1:9\"\ntrace_sample = 0.5",
+        );
+        assert_eq!(hold_back(&mut next, &started), ["telemetry.otlp_endpoint", "telemetry.trace_sample"]);
+        assert!(next.telemetry == started.telemetry && next.upstream.propagate_trace);
+    }
+
+    #[test]
     fn a_state_on_disk_takes_a_restart_and_long_tokens_with_it() {
         let started = config("[state]\ndir = \"\"");
         let mut next = config("[state]\ndir = \"here\"\n[tokens]\nmax_ttl = \"30d\"");

@@ -353,6 +353,7 @@ fn another_partner_has_said_nothing_of_what_is_stored_and_its_key_and_pause_are_
     gateway.gives(&token, CLIENTS);
     partner.answers(CLIENT, [Reply::status(429).header("retry-after", "600")]);
     assert_eq!(gateway.read(&token, CLIENT).status, 503);
+    wait_for("the file", || gateway.file("state/gate.json").exists().then_some(()));
     let other = Partner::listen();
     other.answers(CLIENTS, [Reply::json(r#"{"clients":[{"name":"of the other"}]}"#)]);
     gateway.write("other.key", "another-key-of-another-partner\n");
@@ -363,6 +364,45 @@ fn another_partner_has_said_nothing_of_what_is_stored_and_its_key_and_pause_are_
     assert!(gateway.gives(&token, CLIENTS).text().contains("of the other"));
     assert_eq!(other.calls()[0].header("x-reseller-api-key"), Some("another-key-of-another-partner"));
     assert_eq!((partner.count(), other.count()), (2, 1));
+    // What is kept for a restart follows the partner in force.
+    wait_for("the file to go", || (!gateway.file("state/gate.json").exists()).then_some(()));
+    other.answers(CLIENT, [Reply::status(429).header("retry-after", "600")]);
+    assert_eq!(gateway.read(&token, CLIENT).status, 503);
+    wait_for("the other's wish", || {
+        let kept = std::fs::read_to_string(gateway.file("state/gate.json")).ok()?;
+        kept.contains(other.url().as_str()).then_some(())
+    });
+    gateway.start_again();
+    assert_eq!(gateway.read(&token, CLIENT).status, 503);
+    assert_eq!(other.count(), 2);
+}
+
+#[test]
+fn the_account_of_calls_made_and_saved_goes_on_by_the_names_of_callers_and_routes() {
+    let partner = Partner::listen();
+    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let mut gateway = Setup::before(&partner).caller("billing", &["clients:read", "pii:read"], "").start();
+    let issued = gateway.issue("billing", &["clients:read", "pii:read"], &[]);
+    let billing = gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
+    let made =
+        |gateway: &Gateway, caller| metric(gateway, &format!("partner_calls_by_caller_total{{caller=\"{caller}\"}}"));
+    let saved =
+        |gateway: &Gateway, caller| metric(gateway, &format!("calls_saved_by_caller_total{{caller=\"{caller}\"}}"));
+    gateway.gives(&billing, CLIENTS);
+    gateway.gives(&billing, CLIENTS);
+    let app = gateway.token(&READING);
+    gateway.gives(&app, CLIENTS);
+    wait_for("the account", || (saved(&gateway, "app") == 1 && saved(&gateway, "billing") == 1).then_some(()));
+    // They change places, and one of them is another.
+    let callers = gateway.table["callers"].as_array_mut().unwrap();
+    callers.reverse();
+    callers[1].as_table_mut().unwrap().insert("name".to_owned(), "next".into());
+    reload(&gateway);
+    gateway.gives(&billing, CLIENTS);
+    wait_for("the next hit", || (saved(&gateway, "billing") == 2).then_some(()));
+    assert_eq!((saved(&gateway, "app"), saved(&gateway, "next")), (1, 0), "no counter goes back");
+    assert_eq!((made(&gateway, "billing"), made(&gateway, "app"), made(&gateway, "next")), (1, 0, 0));
+    assert_eq!(metric(&gateway, r#"calls_saved_total{route="clients",kind="hit"}"#), 3);
 }
 
 #[test]

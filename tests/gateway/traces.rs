@@ -304,6 +304,27 @@ fn the_partner_is_told_only_where_the_file_says_so_in_every_mode() {
 }
 
 #[test]
+fn a_reload_goes_on_tracing_to_where_it_was_and_another_collector_waits_for_a_restart() {
+    let (partner, collector, other) = (Partner::listen(), collector(&[]), collector(&[]));
+    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let mut gateway = traced(&partner, &collector).start();
+    let token = gateway.token(&READING);
+    gateway.gives(&token, CLIENTS);
+    gateway.table["telemetry"].as_table_mut().unwrap().insert("otlp_endpoint".to_owned(), other.url().into());
+    gateway.write("gateway.toml", &gateway.table.to_string());
+    let answer = gateway.administer("POST", "/admin/v1/reload", "");
+    assert_eq!(answer.json()["restart_needed"], serde_json::json!(["telemetry.otlp_endpoint"]), "{answer:?}");
+    let after = gateway.gives(&token, CLIENTS);
+    assert!(gateway.line_of(&after)["trace_id"].is_string());
+    end(&mut gateway);
+    let spans = Spans::of(&collector);
+    let requests = spans.0.iter().filter(|span| span.kind == SpanKind::Server as i32);
+    let outcomes: Vec<_> = requests.map(|span| says(span, "reseller_gateway.outcome")).collect();
+    assert_eq!((outcomes.len(), other.count()), (2, 0), "{outcomes:?}");
+    assert!(outcomes.iter().any(|outcome| outcome == "miss") && outcomes.iter().any(|outcome| outcome == "hit"));
+}
+
+#[test]
 fn a_caller_does_not_decide_what_is_traced_and_without_a_share_nothing_is() {
     let (partner, collector) = (Partner::listen(), collector(&[]));
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
