@@ -2,15 +2,18 @@
 //! Given its shell blocks, runs each as the comment above it tells, in order, in a copy of the working folder.
 //! Never skips one silently: a block without such a comment is a failure.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what broke by stopping there")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what broke by stopping there")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
 
 const PAGE: &str = include_str!("../README.md");
 const CI: &str = include_str!("../.ci/run");
@@ -76,18 +79,22 @@ fn blocks(page: &str) -> Vec<Block> {
 /// The folder in which the page is tried, with ports that nothing else uses.
 struct Place {
     folder: tempfile::TempDir,
-    ports: [(&'static str, String); 9],
+    ports: [(&'static str, String); 13],
+    /// Where the page's collector of traces is.
+    collector: TcpListener,
     background: Vec<Child>,
 }
 
 impl Place {
     fn new() -> Self {
         // Held together, so that no port is given out twice.
-        let usual = ["9534", "8080", "9536", "9535", "8443", "9546", "9545", "8081", "9537"];
+        let usual =
+            ["4318", "9534", "8080", "9536", "9535", "8443", "9546", "9545", "8081", "9537", "8082", "9547", "9548"];
         let free = usual.map(|usual| (usual, TcpListener::bind("127.0.0.1:0").unwrap()));
+        let collector = free[0].1.try_clone().unwrap();
         let ports = free.map(|(usual, socket)| (usual, socket.local_addr().unwrap().port().to_string()));
         let folder = tempfile::tempdir().unwrap();
-        let place = Self { folder, ports, background: Vec::new() };
+        let place = Self { folder, ports, collector, background: Vec::new() };
         std::fs::create_dir(place.path().join("config")).unwrap();
         for name in ["local.toml", "shared.toml", "sidecar.toml", "reference.toml"] {
             let text = std::fs::read_to_string(Path::new("config").join(name)).unwrap();
@@ -178,6 +185,7 @@ impl Drop for Place {
 #[test]
 fn every_shell_block_does_what_the_page_says() {
     let mut place = Place::new();
+    let traces = traces_at(place.collector.try_clone().unwrap());
     let mut ran = 0;
     for Block { meant, text } in blocks(PAGE) {
         match meant {
@@ -189,6 +197,33 @@ fn every_shell_block_does_what_the_page_says() {
         ran += 1;
     }
     assert!(ran > 10, "only {ran} blocks were run");
+    let trace = data_encoding::HEXLOWER.decode(b"4bf92f3577b34da6a3ce929d0e0e4736").unwrap();
+    let sent = traces.recv_timeout(LIMIT).expect("the collector gets the page's request");
+    let spans = sent.resource_spans.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| &scope.spans);
+    let names: Vec<&str> = spans.filter(|span| span.trace_id == trace).map(|span| span.name.as_str()).collect();
+    assert!(names.contains(&"GET clients") && names.contains(&"cache"), "{names:?}");
+}
+
+/// A collector as the OpenTelemetry protocol has it over HTTP: what is posted to `/v1/traces`, decoded.
+fn traces_at(listener: TcpListener) -> mpsc::Receiver<ExportTraceServiceRequest> {
+    let (told, traces) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = BufReader::new(stream);
+            let (mut line, mut length) = (String::new(), 0);
+            while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
+                if let Some(told) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = told.trim().parse().unwrap_or(0);
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let _ = told.send(ExportTraceServiceRequest::decode(body.as_slice()).unwrap());
+            let _ = stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    traces
 }
 
 #[test]

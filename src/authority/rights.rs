@@ -39,7 +39,7 @@ pub fn of(caller: &Arc<Caller>, tokens: &Tokens, routes: &Routes, rules: &Rules)
 
 fn route(index: usize, caller: &Arc<Caller>, routes: &Routes, rules: &Rules) -> Value {
     let name = routes.at(index).map_or("", |route| route.name.as_str());
-    let template = template_of(index, routes);
+    let template = template_of(index, routes, caller.bounds());
     let decided = sample(&template, caller.bounds()).and_then(|uri| {
         let target = Target::parse(&uri).ok()?;
         let wanted = routes.find(&Method::GET, &target).ok()?;
@@ -54,8 +54,12 @@ fn route(index: usize, caller: &Arc<Caller>, routes: &Routes, rules: &Rules) -> 
     }
 }
 
-fn template_of(index: usize, routes: &Routes) -> String {
+/// The list of all clients is open to some providers' where one of them is named.
+fn template_of(index: usize, routes: &Routes, bounds: &Bounds) -> String {
     match Endpoint::ALL.get(index) {
+        Some(Endpoint::Clients) if !bounds.providers.is_all() => {
+            format!("{PREFIX}{}?{PROVIDER_QUERY}={{provider_id}}", Endpoint::Clients.template())
+        }
         Some(endpoint) => format!("{PREFIX}{}", endpoint.template()),
         None if index == OTHER => format!("{PREFIX}/{{*rest}}"),
         None => routes.template_of(index).unwrap_or_default().to_owned(),
@@ -82,9 +86,5 @@ fn sample(template: &str, bounds: &Bounds) -> Option<Uri> {
         rest = after;
     }
     text += rest;
-    // The list of all clients is open to some providers' where one of them is named.
-    if template.strip_prefix(PREFIX) == Some(Endpoint::Clients.template()) && !bounds.providers.is_all() {
-        text += &format!("?{PROVIDER_QUERY}={}", one(&bounds.providers));
-    }
     text.parse().ok()
 }

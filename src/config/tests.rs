@@ -88,15 +88,9 @@ fn note_keys(path: &str, value: &toml::Value, keys: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_settings_shown_in_comments_read_well_or_are_not_yet_available() {
+fn the_settings_shown_in_comments_read_well() {
     // Some comments show alternatives to a neighbour; their faults say so.
-    let expected = [
-        "not available in this version",
-        "the key lies in one place",
-        "said twice",
-        "this is for a hub",
-        "no proxy is named",
-    ];
+    let expected = ["the key lies in one place", "said twice", "this is for a hub", "no proxy is named"];
     let faults = load(given(&uncommented())).unwrap_err();
     for fault in faults.iter() {
         assert!(expected.iter().any(|reason| fault.reason.contains(reason)), "{fault}");
