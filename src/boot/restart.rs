@@ -40,8 +40,8 @@ fn keep<T: PartialEq + Clone>(key: &'static str, now: &mut T, started: &T, held:
     }
 }
 
-/// Sockets stay as they are bound. Whose rights a request without a token has is no matter of the socket: a listener that
-/// the file has no more gives such a request none.
+/// Sockets stay as they are bound. Whose rights a request without a token has changes at once, but only on a socket that is
+/// as the file says: one that waits to be narrower, or to speak TLS, gives such a request none.
 fn keep_listeners(now: &mut Vec<Listener>, started: &[Listener], held: &mut Vec<&'static str>) {
     let bound = |listener: &Listener| (listener.address.clone(), listener.unix_mode, listener.tls.clone());
     let same = now.iter().map(bound).eq(started.iter().map(bound));
@@ -49,7 +49,7 @@ fn keep_listeners(now: &mut Vec<Listener>, started: &[Listener], held: &mut Vec<
         held.push("listeners");
     }
     let of = |listener: &Listener| {
-        let found = now.iter().find(|other| other.address == listener.address);
+        let found = now.iter().find(|other| bound(other) == bound(listener));
         Listener { ambient: found.and_then(|found| found.ambient.clone()), ..listener.clone() }
     };
     *now = started.iter().map(of).collect();
@@ -113,5 +113,16 @@ mod tests {
         let mut moved = config(&(caller.to_owned() + &door(83, "app")));
         assert_eq!(hold_back(&mut moved, &started), ["listeners"]);
         assert_eq!(ambient(&moved), [None, None]);
+    }
+
+    /// It gave them at once, on the socket that was still as wide as before.
+    #[test]
+    fn a_socket_that_waits_to_be_narrower_gives_nobody_rights_without_a_token() {
+        let caller = "[[callers]]\nname = \"app\"\nscopes = []\nclients = [\"*\"]\nproviders = [\"*\"]\n";
+        let door = |more: &str| format!("{caller}[[listeners]]\naddress = \"unix:/run/gw.sock\"\n{more}");
+        let started = config(&door("unix_mode = \"0666\""));
+        let mut next = config(&door("unix_mode = \"0600\"\nambient = \"app\""));
+        assert_eq!(hold_back(&mut next, &started), ["listeners"]);
+        assert_eq!((next.listeners[0].unix_mode, next.listeners[0].ambient.as_deref()), (0o666, None));
     }
 }
