@@ -74,6 +74,8 @@ pub struct Gate {
     times: u32,
     /// Counts the closings, so that a call that began before the last one is known by it.
     era: u64,
+    /// Counts the changes of keys, so that a call that was shown an older one is known by it.
+    keys: u64,
 }
 
 impl Gate {
@@ -91,7 +93,7 @@ impl Gate {
     pub fn start(&mut self, now: Tick) -> Started {
         let probe = self.passage(now) == Passage::Probe;
         self.probing |= probe;
-        Started { probe, era: self.era }
+        Started { probe, era: self.era, keys: self.keys }
     }
 
     /// The partner wants to be left alone until then; what it said last counts only if it is later.
@@ -103,6 +105,10 @@ impl Gate {
 
     /// Every key was refused: nobody tries again for a while, longer each time in a row.
     pub fn key_refused(&mut self, started: Started, now: Tick, settings: &Settings, dice: u32) {
+        // What a partner says of an older key is no word on those there are now.
+        if started.keys != self.keys {
+            return self.vanished(started);
+        }
         // Of many calls that were refused together, one closing is enough.
         if started.era == self.era {
             self.cool_down(now, settings, dice, Why::Key);
@@ -111,6 +117,7 @@ impl Gate {
 
     /// A key is there that was not there before: what was closed for want of one may try at once.
     pub fn key_changed(&mut self, now: Tick) {
+        self.keys += 1;
         if let Some((_, Why::Key)) = self.closed {
             self.close(now, Why::Key);
             self.times = 0;
@@ -184,6 +191,7 @@ impl Gate {
 pub struct Started {
     probe: bool,
     era: u64,
+    keys: u64,
 }
 
 impl Started {
@@ -300,6 +308,25 @@ mod tests {
         gate.told(at(9));
         gate.key_changed(at(2));
         assert!(matches!(gate.passage(at(8)), Passage::Closed { .. }), "a key is no answer to a limit");
+    }
+
+    /// After a change of keys, who was shown the old one closed the gate for all who have the new one.
+    #[test]
+    fn a_word_on_an_older_key_closes_nothing_and_a_probe_with_it_leaves_its_place() {
+        let mut gate = Gate::default();
+        let old = gate.start(at(0));
+        gate.key_changed(at(1));
+        gate.key_refused(old, at(2), &SETTINGS, 0);
+        assert_eq!(gate.passage(at(2)), Passage::Open);
+        let new = gate.start(at(2));
+        gate.key_refused(new, at(3), &SETTINGS, 0);
+        let Passage::Closed { until, why: Why::Key } = gate.passage(at(3)) else { panic!("open") };
+        let probe = gate.start(until);
+        gate.told(until);
+        let probe = if gate.passage(until) == Passage::Probe { gate.start(until) } else { probe };
+        gate.key_changed(until);
+        gate.key_refused(probe, until, &SETTINGS, 0);
+        assert_eq!(gate.passage(until), Passage::Probe, "another may probe");
     }
 
     #[test]
