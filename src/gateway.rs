@@ -334,6 +334,7 @@ impl<C: Dials> Gateway<C> {
             route: None,
             caller: None,
             turn: None,
+            paid: AtomicBool::new(false),
             outcome: Outcome::Refused,
             status: StatusCode::OK,
             cause: "",

@@ -13,6 +13,7 @@ pub mod trace;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
@@ -82,6 +83,8 @@ pub struct Trail {
     pub caller: Option<Arc<Caller>>,
     /// Its place among its caller's requests, once admitted; given back with the record, when the answer's last byte is out.
     pub turn: Option<Admitted>,
+    /// Whether its caller paid for a call to the partner, so that whatever it got was not saved.
+    pub paid: AtomicBool,
     /// How it was answered.
     pub outcome: Outcome,
     /// The status.

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -58,7 +59,9 @@ impl<C: Dials> Gateway<C> {
         // Who has no turn has not come through the door, and starts nothing.
         let none = Refusal::Limited { limit: Limit::Upstream, retry: Duration::ZERO };
         let turn = trail.turn.as_ref().ok_or(none)?;
-        turn.start(now).map_err(|back| Refusal::limited(back, now))
+        turn.start(now).map_err(|back| Refusal::limited(back, now))?;
+        trail.paid.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Tells a caller that has limits how it stands (draft-ietf-httpapi-ratelimit-headers-11).

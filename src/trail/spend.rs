@@ -142,7 +142,11 @@ impl Spend {
             None => Arc::new(Line::new(route, caller)),
         };
         let lines = names.map(line).collect();
-        let gone = known.into_values().filter(|line| line.sums() != Sums::default()).cloned().collect();
+        // The house before may still write to its lines, be they empty now.
+        let may_be_written =
+            |line: &Arc<Line>| Arc::strong_count(line) > 1 || self.lines.iter().any(|it| Arc::ptr_eq(it, line));
+        let counts = |line: &&Arc<Line>| may_be_written(line) || line.sums() != Sums::default();
+        let gone = known.into_values().filter(counts).cloned().collect();
         Self { routes: routes.len(), callers: callers.len(), lines, gone }
     }
 

@@ -81,6 +81,24 @@ fn every_call_is_charged_to_who_started_it_and_a_refresh_to_nobody() {
     }
 }
 
+/// It was credited with a call saved although it had just paid for one that failed.
+#[test]
+fn who_paid_for_a_call_that_failed_has_saved_none() {
+    let partner = Partner::listen();
+    partner.answers(ONE, [Reply::json(BODY), Reply::status(500)]);
+    let setup = Setup::before(&partner).set("routes.client.ttl", "50ms").set("upstream.retry.attempts", 0);
+    let gateway = setup.set("routes.client.stale_while_revalidate", "0s").start();
+    let token = gateway.token(&READING);
+    gateway.gives(&token, ONE);
+    let stale = wait_for("a stale answer after a failed call", || {
+        let answer = gateway.read(&token, ONE);
+        (gateway.outcome(&answer) == "stale").then_some(partner.count())
+    });
+    assert_eq!(stale, 2);
+    let said = account(&gateway);
+    assert_eq!((said["all"]["calls"].as_u64(), said["all"]["stale"].as_u64()), (Some(2), Some(0)), "{said:#}");
+}
+
 #[test]
 fn the_command_prints_the_account_of_the_running_gateway() {
     let partner = Partner::listen();
