@@ -95,8 +95,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
                 Joined::Wait(Pending::of(flight))
             }
             Entry::Vacant(vacant) => {
-                may()?;
+                // What finds no place does not start, so it is not asked whether it may, which costs something.
                 let Some(place) = self.alone() else { return Ok(Joined::Full) };
+                may()?;
                 let flight = Arc::new(Flight {
                     landing: watch::Sender::new(None),
                     waiting: AtomicUsize::new(0),
