@@ -146,6 +146,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         })
     }
 
+    /// Whether what is shown is got by an exchange.
+    pub fn exchanges(&self) -> bool {
+        self.exchange.is_some()
+    }
+
     /// Whether it is a hub that answers.
     pub fn is_hub(&self) -> bool {
         self.settings.kind == Kind::Hub

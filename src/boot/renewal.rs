@@ -30,6 +30,8 @@ pub(super) fn roots(upstream: &config::Upstream) -> Roots {
 /// What of the partner is another than before.
 pub(super) struct Change {
     /// The partner itself: nothing that was said by the one before counts.
+    another: bool,
+    /// That, or what a hub gives us: nothing that was brought before counts.
     pub(super) partner: bool,
     /// Where its keys lie.
     keys: bool,
@@ -46,14 +48,14 @@ impl Change {
         let (old, new) = (&before.upstream, &after.upstream);
         let keys = old.credential != new.credential;
         // What a hub brought was cut to the right of the token that it was shown.
-        let partner = old.url != new.url
-            || old.credential.is_for_a_hub() != new.credential.is_for_a_hub()
-            || (keys && new.credential.is_for_a_hub());
+        let another = old.url != new.url || old.credential.is_for_a_hub() != new.credential.is_for_a_hub();
+        let partner = another || (keys && new.credential.is_for_a_hub());
         let way = |it: &config::Upstream| {
             let proxy = (it.proxy.clone(), it.proxy_auth_file.clone());
             (it.ca_file.clone(), it.connect_timeout, proxy, it.max_connection_age)
         };
         Self {
+            another,
             partner,
             keys,
             connections: partner || way(old) != way(new) || roots_before != roots,
@@ -84,7 +86,7 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
         flights: before.flights.with_most(house::most_flights(config)),
         standard_flights: before.standard_flights.with_most(house::most_flights(config)),
         // Another partner has said nothing yet about how often it may be asked.
-        budget: if change.partner { Budget::new(house::budget(config)) } else { Arc::clone(&before.budget) },
+        budget: if change.another { Budget::new(house::budget(config)) } else { Arc::clone(&before.budget) },
         origin: format!("{}://{}", upstream.scheme, upstream.authority),
         upstream: before.upstream.renewed(clients, upstream).context("upstream")?,
         allow: Arc::new(house::allow(&config.views.allow)?),
@@ -110,7 +112,7 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
 /// What has to follow once the house is in force: shared state goes by its settings, and what it cannot reach is given up.
 pub(super) fn settle_in(gateway: &House, before: &House, config: &Config, change: &Change) {
     let now = gateway.clock.now();
-    match change.partner {
+    match change.another {
         true => before.budget.followed(),
         false => gateway.budget.change(house::budget(config), now.tick),
     }

@@ -139,6 +139,9 @@ impl<C: Dials> Gateway<C> {
 
     /// The path, line by line as in [`Gateway::answer`].
     fn foresee(&self, wanted: &Wanted, place: &Place, now: Now, found: &mut Found) -> Result<Verdict, Refusal> {
+        if self.upstream.has_been(&wanted.headers) {
+            return Err(Refusal::Loop);
+        }
         let target = Target::parse(&wanted.target)?;
         let caller = Arc::new(self.recognise(&wanted.who, now)?);
         found.caller = Some(Arc::clone(&caller));

@@ -234,11 +234,12 @@ impl<C: Dials> Gateway<C> {
         parts: &Parts,
         trail: &mut Trail,
     ) -> Result<Option<Landed>, Refusal> {
+        // A place first: what does not start is not paid for.
+        let place = self.flights.alone().ok_or(FULL)?;
         self.pay(trail, self.clock.tick())?;
         let plan = self.plan(grant, key, None, Cause::Miss, parts, trail);
         let context = plan.trace.context();
         let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
-        let place = self.flights.alone().ok_or(FULL)?;
         let flight = self.tasks.spawn(async move {
             let _place = place;
             this.fly(plan, None).await
@@ -258,9 +259,13 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        match self.fetch_once(grant, key, Some(Arc::clone(&entry)), parts, trail).await {
+        match self.fetch_once(grant, key.clone(), Some(Arc::clone(&entry)), parts, trail).await {
             Err(refusal) if on_error && refusal.allows_stale() => {
-                self.show(grant, entry, STALE_IF_ERROR, parts, trail).await
+                // What a hub's token brought may have been given up meanwhile, with the token.
+                match self.upstream.is_hub() && !self.store.holds(&key) {
+                    true => Err(refusal),
+                    false => self.show(grant, entry, STALE_IF_ERROR, parts, trail).await,
+                }
             }
             other => other,
         }
@@ -419,7 +424,8 @@ impl<C: Dials> Gateway<C> {
             self.traced_call(trace, cause, fetched.as_ref().map(|it| it.status).map_err(|why| *why));
             let said = fetched.as_ref().ok().and_then(|fetched| self.upstream.said(fetched.status, &fetched.head));
             if let Some(said) = said.filter(|said| said.is_of_the_token()) {
-                if !self.key_refused(&mut permit, shown, said).await || keys >= MOST_KEYS {
+                self.key_refused(&mut permit, shown, said).await?;
+                if keys >= MOST_KEYS {
                     return Err(self.key_fault().into());
                 }
                 drop(permit);
@@ -486,8 +492,12 @@ impl<C: Dials> Gateway<C> {
         self.withheld(status, &head, plan.key.as_ref())?;
         let of_whom = if self.upstream.is_hub() { hub::judge } else { policy::judge };
         let judge = |status| match plan.key {
-            Some(_) => of_whom(&route.terms, status, &head, asked, came).map(|life| {
-                life.spread(plan.held.as_deref().map(Entry::life), asked, turn::drawn(plan.asker.resource, asked))
+            Some(_) => of_whom(&route.terms, status, &head, asked, came).map(|life| match self.upstream.is_hub() {
+                // A hub refreshes by its own clock: who asks it early gets the same answer once more.
+                true => life,
+                false => {
+                    life.spread(plan.held.as_deref().map(Entry::life), asked, turn::drawn(plan.asker.resource, asked))
+                }
             }),
             None => Err(NotStored::Route),
         };

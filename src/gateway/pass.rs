@@ -56,7 +56,7 @@ impl<C: Dials> Gateway<C> {
         let said = answer.as_ref().ok().and_then(|answer| self.upstream.said(answer.status(), answer.headers()));
         if let Some(said) = said.filter(|said| said.is_of_the_token()) {
             // A body cannot be sent twice: the next request shows the other key.
-            self.key_refused(&mut permit, shown, said).await;
+            self.key_refused(&mut permit, shown, said).await?;
             return Err(self.key_fault().into());
         }
         let told =

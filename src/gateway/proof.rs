@@ -28,13 +28,11 @@ impl<C: Dials> Gateway<C> {
         }
         match self.clock.until(deadline, self.upstream.renew(None)).await.map_err(|_| Refusal::Deadline)? {
             Ok(()) => credential.show().ok_or(self.key_fault().into()),
-            Err(NotGiven::Failed(failed)) => {
-                permit.settle(Verdict::Failed, self.clock.tick(), dice());
-                Err(Fault::Failed(failed).into())
-            }
-            Err(_) => {
-                permit.settle(Verdict::KeyRefused, self.clock.tick(), dice());
-                Err(self.key_fault().into())
+            Err(why) => {
+                let busy = unheard(why);
+                let verdict = if busy.is_some() { Verdict::Failed } else { Verdict::KeyRefused };
+                permit.settle(verdict, self.clock.tick(), dice());
+                Err(busy.unwrap_or(self.key_fault()).into())
             }
         }
     }
@@ -44,8 +42,11 @@ impl<C: Dials> Gateway<C> {
         if self.upstream.is_hub() { Fault::Token } else { Fault::Key }
     }
 
-    /// What was shown is refused: whether another is worth a call now.
-    pub(super) async fn key_refused(&self, permit: &mut Permit, shown: Shown, said: Said) -> bool {
+    /// What was shown is refused: good if another is worth a call now.
+    ///
+    /// # Errors
+    /// What is wrong instead: nothing we have is taken, or a hub has no time to give another token for one that has ended.
+    pub(super) async fn key_refused(&self, permit: &mut Permit, shown: Shown, said: Said) -> Result<(), Fault> {
         let (credential, old) = (Arc::clone(self.upstream.credential()), shown.clone());
         // The files are read again: not on a worker.
         let refused = tokio::task::spawn_blocking(move || credential.refused(&old)).await;
@@ -56,7 +57,13 @@ impl<C: Dials> Gateway<C> {
         if was_current && (said != Said::Expired || another) {
             self.forget_the_hubs();
         }
-        let another = another || self.upstream.renew(Some(&shown)).await.is_ok();
+        let renewed = if another { Ok(()) } else { self.upstream.renew(Some(&shown)).await };
+        if let (Said::Expired, Some(busy)) = (said, renewed.err().and_then(unheard)) {
+            permit.settle(Verdict::Failed, self.clock.tick(), dice());
+            tracing::warn!("the token has ended, and the hub gives no other now");
+            return Err(busy);
+        }
+        let another = renewed.is_ok();
         if !another {
             self.forget_the_hubs();
         }
@@ -78,13 +85,16 @@ impl<C: Dials> Gateway<C> {
                 );
             }
         }
-        another
+        if another { Ok(()) } else { Err(self.key_fault()) }
     }
 
-    /// Drops all that a hub's token has brought: it may not have been meant for whoever holds the next one.
+    /// Drops all that a hub's token has brought: it may not have been meant for whoever holds the next one. What is on its
+    /// way by that token is for those who wait for it already, and for nobody who comes now.
     pub fn forget_the_hubs(&self) {
         if self.upstream.is_hub() {
             self.store.purge(&Which::All, How::Hard, false, self.clock.now());
+            self.flights.leave_behind(|_| true);
+            self.standard_flights.leave_behind(|_| true);
         }
     }
 
@@ -116,5 +126,16 @@ impl<C: Dials> Gateway<C> {
             self.budget.key_changed(self.clock.tick());
         }
         found.faults.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// That a hub could not be asked for a token, or had no time: no word on what we may.
+fn unheard(why: NotGiven) -> Option<Fault> {
+    match why {
+        NotGiven::Failed(failed) => Some(Fault::Failed(failed)),
+        NotGiven::Refused(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            Some(Fault::Status)
+        }
+        NotGiven::No | NotGiven::Subject | NotGiven::Refused(_) | NotGiven::Empty => None,
     }
 }

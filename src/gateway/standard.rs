@@ -239,7 +239,13 @@ impl<C: Dials> Gateway<C> {
             Some(brought) => brought,
             None => {
                 collapsed = false;
-                match self.pay(trail, self.clock.tick()) {
+                // What finds no place does not start, and is not paid for.
+                match self
+                    .standard_flights
+                    .is_full()
+                    .then_some(FULL)
+                    .map_or_else(|| self.pay(trail, self.clock.tick()), Err)
+                {
                     Ok(()) => self.send_off(errand, None, deadline, trail).await,
                     Err(refusal) => Brought::failed(refusal),
                 }
@@ -255,11 +261,16 @@ impl<C: Dials> Gateway<C> {
                 trail.upstream = Some(took);
                 Ok(self.hand_on(response, told, trail))
             }
-            Brought::Failed(failure) => match old.filter(|_| failure.allows(fallback)) {
+            Brought::Failed(failure) => match old.filter(|_| failure.allows(fallback) && self.still_ours(&asked.key)) {
                 Some(reply) => Ok(self.give(&asked, &reply, stale(Detail::StaleIfError), self.clock.tick(), trail)),
                 None => Err(failure.refusal),
             },
         }
+    }
+
+    /// Whether what was held may still be shown: what a hub's token brought may have been given up with it.
+    fn still_ours(&self, key: &Key) -> bool {
+        !self.upstream.is_hub() || self.store.holds(key)
     }
 
     /// Flies in a task of its own, so that a caller that leaves changes nothing, and waits for it until `deadline`.

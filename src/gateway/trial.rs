@@ -82,7 +82,8 @@ impl<C: Dials> Gateway<C> {
             let said = fetched.as_ref().ok().and_then(|fetched| self.upstream.said(fetched.status, &fetched.head));
             if let Some(said) = said.filter(|said| said.is_of_the_token()) {
                 keys_refused += 1;
-                if !self.key_refused(&mut permit, shown, said).await || keys_refused >= MOST_KEYS {
+                self.key_refused(&mut permit, shown, said).await?;
+                if keys_refused >= MOST_KEYS {
                     return Err(self.key_fault().into());
                 }
                 continue;

@@ -198,6 +198,37 @@ fn not_even_the_request_that_learns_of_it_gets_something_stale() {
     assert_eq!(slug(&answer), (502, "hub-token".to_owned()));
 }
 
+/// The next token met a hub that was busy, and so what the one that was taken back had brought was shown once more.
+#[test]
+fn what_a_revoked_token_brought_is_not_shown_where_the_next_token_finds_the_hub_busy() {
+    let hub = Partner::listen();
+    let given = |token: &str| {
+        let said = format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":8}}"#);
+        Reply::json(said)
+    };
+    hub.answers("/oauth/token", [given("the-first-token"), given("the-second-token")]);
+    let first = Reply::json(document(1))
+        .header("cache-control", "private, max-age=3")
+        .header("reseller-gateway-cache-control", "stale-while-revalidate=0, stale-if-error=600");
+    let revoked = Reply::status(401).header("www-authenticate", r#"Bearer error="invalid_token""#);
+    hub.answers(&client(1), [first, revoked, Reply::status(503)]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("subject");
+    std::fs::write(&file, "the-subject").unwrap();
+    let setup = Setup::to_hub(&hub.url()).set("upstream.exchange.subject_token_file", file.to_str().unwrap());
+    let sidecar = setup.set("upstream.retry.attempts", 0).start();
+    let token = sidecar.token(&READING);
+    sidecar.gives(&token, &client(1));
+    let answer = wait_for("its lifetime to end", || {
+        let answer = sidecar.read(&token, &client(1));
+        (answer.status != 200 || sidecar.outcome(&answer) != "hit").then_some(answer)
+    });
+    let shown: Vec<_> = hub.calls().iter().filter_map(|call| call.header("authorization").map(str::to_owned)).collect();
+    assert_eq!(shown, ["Bearer the-first-token", "Bearer the-first-token", "Bearer the-second-token"]);
+    assert_eq!(slug(&answer), (502, "partner-failed".to_owned()));
+    assert_ne!(sidecar.read(&token, &client(1)).status, 200, "nor is it shown later");
+}
+
 #[test]
 fn a_token_file_that_changes_takes_with_it_what_the_old_one_brought() {
     let partner = scripted();

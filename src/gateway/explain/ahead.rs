@@ -6,7 +6,7 @@ use crate::budget::Prospect;
 use crate::clock::Tick;
 
 use super::super::fetch::FULL;
-use super::super::refusal::{Fault, Refusal};
+use super::super::refusal::Refusal;
 use super::super::{Dials, Gateway};
 use super::May;
 
@@ -28,7 +28,9 @@ impl<C: Dials> Gateway<C> {
         }
         match self.upstream.credential().show() {
             Some(_) => Ok(ahead),
-            None => Err(Fault::Key.into()),
+            // The first call gets one.
+            None if self.upstream.exchanges() => Ok(ahead),
+            None => Err(self.key_fault().into()),
         }
     }
 }

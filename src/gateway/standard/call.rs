@@ -126,7 +126,8 @@ impl<C: Dials> Gateway<C> {
             let answer = self.upstream.send_on(&permit, &shown, request, &asked.target, deadline).await;
             self.traced_call(trace, cause, answer.as_ref().map(Response::status).map_err(|why| *why));
             if let Some(said) = answer.as_ref().ok().and_then(|answer| self.about_our_key(answer, asked)) {
-                if !self.key_refused(&mut permit, shown, said).await || keys >= MOST_KEYS {
+                self.key_refused(&mut permit, shown, said).await?;
+                if keys >= MOST_KEYS {
                     return Err(self.key_fault().into());
                 }
                 drop(permit);

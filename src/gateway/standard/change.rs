@@ -53,7 +53,7 @@ impl<C: Dials> Gateway<C> {
         self.traced_call(&mut trail.trace, Cause::Pass, heard);
         if let Some(said) = answer.as_ref().ok().and_then(|answer| self.about_our_key(answer, &asked)) {
             // A body cannot be sent twice: the next request shows the other key.
-            self.key_refused(&mut permit, shown, said).await;
+            self.key_refused(&mut permit, shown, said).await?;
             return Err(self.key_fault().into());
         }
         self.report_any(&mut permit, &shown, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
