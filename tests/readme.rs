@@ -2,7 +2,7 @@
 //! Given its shell blocks, runs each as the comment above it tells, in order, in a copy of the working folder.
 //! Never skips one silently: a block without such a comment is a failure.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what broke by stopping there")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what broke by stopping there")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
