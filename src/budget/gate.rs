@@ -321,12 +321,13 @@ mod tests {
         let new = gate.start(at(2));
         gate.key_refused(new, at(3), &SETTINGS, 0);
         let Passage::Closed { until, why: Why::Key } = gate.passage(at(3)) else { panic!("open") };
-        let probe = gate.start(until);
-        gate.told(until);
-        let probe = if gate.passage(until) == Passage::Probe { gate.start(until) } else { probe };
-        gate.key_changed(until);
-        gate.key_refused(probe, until, &SETTINGS, 0);
-        assert_eq!(gate.passage(until), Passage::Probe, "another may probe");
+        assert!(gate.start(until).is_probe());
+        gate.told(at(9));
+        let probe = gate.start(at(9));
+        gate.key_changed(at(9));
+        assert_eq!(gate.passage(at(9)), Passage::Probing, "a key is no answer to a limit");
+        gate.key_refused(probe, at(9), &SETTINGS, 0);
+        assert_eq!(gate.passage(at(9)), Passage::Probe, "another may probe");
     }
 
     #[test]

@@ -260,12 +260,8 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         match self.fetch_once(grant, key.clone(), Some(Arc::clone(&entry)), parts, trail).await {
-            Err(refusal) if on_error && refusal.allows_stale() => {
-                // What a hub's token brought may have been given up meanwhile, with the token.
-                match self.upstream.is_hub() && !self.store.holds(&key) {
-                    true => Err(refusal),
-                    false => self.show(grant, entry, STALE_IF_ERROR, parts, trail).await,
-                }
+            Err(refusal) if on_error && refusal.allows_stale() && self.still_ours(&key) => {
+                self.show(grant, entry, STALE_IF_ERROR, parts, trail).await
             }
             other => other,
         }

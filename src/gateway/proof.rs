@@ -98,6 +98,11 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
+    /// Whether what was held before a call may be shown after it: what a hub's token brought may have gone with the token.
+    pub(super) fn still_ours(&self, key: &Key) -> bool {
+        !self.upstream.is_hub() || self.store.holds(key)
+    }
+
     /// Refuses in our own name what the hub refuses to our token, or sends round; what is held of it goes.
     pub(super) fn withheld(&self, status: StatusCode, head: &HeaderMap, key: Option<&Key>) -> Result<(), Refusal> {
         match self.upstream.said(status, head) {

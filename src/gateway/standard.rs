@@ -240,12 +240,8 @@ impl<C: Dials> Gateway<C> {
             None => {
                 collapsed = false;
                 // What finds no place does not start, and is not paid for.
-                match self
-                    .standard_flights
-                    .is_full()
-                    .then_some(FULL)
-                    .map_or_else(|| self.pay(trail, self.clock.tick()), Err)
-                {
+                let may = if self.standard_flights.is_full() { Err(FULL) } else { self.pay(trail, self.clock.tick()) };
+                match may {
                     Ok(()) => self.send_off(errand, None, deadline, trail).await,
                     Err(refusal) => Brought::failed(refusal),
                 }
@@ -266,11 +262,6 @@ impl<C: Dials> Gateway<C> {
                 None => Err(failure.refusal),
             },
         }
-    }
-
-    /// Whether what was held may still be shown: what a hub's token brought may have been given up with it.
-    fn still_ours(&self, key: &Key) -> bool {
-        !self.upstream.is_hub() || self.store.holds(key)
     }
 
     /// Flies in a task of its own, so that a caller that leaves changes nothing, and waits for it until `deadline`.
