@@ -133,6 +133,7 @@ impl<C: Dials> Health<C> {
 
 impl<C: Dials> Door for Health<C> {
     type Body = Full<Bytes>;
+    type Owed = ();
 
     async fn answer(&self, request: Request<Incoming>, _peer: SocketAddr) -> Response<Full<Bytes>> {
         const JSON: &str = "application/json";

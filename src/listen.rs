@@ -2,6 +2,8 @@
 //! Given an address and something that answers, hands back a bound socket whose connections are served within limits.
 //! Never looks at a path or a token; generic over the connection, so that tests use pipes.
 
+mod ahead;
+
 mod crowd;
 
 mod greet;
@@ -41,10 +43,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Tick};
+use ahead::{Ahead, Told};
 use crowd::{NoRoom, Place};
 use pace::{Paced, Paces, Wish};
 use socket::Accepting;
 
+pub use ahead::{AtOnce, Wire};
 pub use crowd::{Crowd, Failed, Figures};
 pub use host::Host;
 pub use socket::{Address, ON_THIS_MACHINE, Peer, Socket, bind, bind_unix};
@@ -58,9 +62,19 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 const SAID: Duration = Duration::from_secs(10);
 
 /// What is answered behind the socket. One copy serves one connection.
-pub trait Door: Clone + Send + Sync + 'static {
+pub trait Door: Clone + Send + Sync + Unpin + 'static {
     /// The body of its answers.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static;
+
+    /// What ends with an answer that is given at once.
+    type Owed: Send + Unpin + 'static;
+
+    /// Answers a request of HTTP/1.1 from its bytes alone, without waiting for anything: `Some` only where they are one
+    /// whole head without a body, as it was read by hyper before. `None` leaves them to hyper, and must leave no trace.
+    fn at_once(&self, head: &[u8], peer: SocketAddr, wire: &mut Wire) -> Option<AtOnce<Self::Owed>> {
+        let _ = (head, peer, wire);
+        None
+    }
 
     /// Answers one request; whatever goes wrong is an answer too.
     fn answer(&self, request: Request<Incoming>, peer: SocketAddr)
@@ -227,14 +241,18 @@ impl<D: Door> Listener<D> {
     async fn connection(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
         let pace = self.paces.enter(self.clock.tick());
         let too_large = || self.door.head_too_large(peer);
-        let io = TokioIo::new(Paced::new(io, Arc::clone(&pace), self.limits.head_bytes, too_large));
+        let io = Paced::new(io, Arc::clone(&pace), self.limits.head_bytes, too_large);
+        let io = TokioIo::new(Ahead::new(io, self.door.clone(), peer, Arc::clone(&pace)));
         let answer = service_fn(|request: Request<Incoming>| {
             let pace = &pace;
             pace.serving();
+            if !request.body().is_end_stream() {
+                pace.has_body();
+            }
             async move {
                 let response = self.door.answer(request, peer).await;
                 pace.quiet();
-                Ok::<_, std::convert::Infallible>(response)
+                Ok::<_, std::convert::Infallible>(response.map(|body| Told::new(body, Arc::clone(pace))))
             }
         });
         // hyper's own limit stands above ours, so that it is never hyper that refuses a head.

@@ -60,6 +60,7 @@ impl Admin {
 
 impl Door for Admin {
     type Body = Full<Bytes>;
+    type Owed = ();
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
         // In a task of its own: whoever hangs up in the middle is still in the log for what was done.

@@ -25,6 +25,9 @@ const QUIET: u8 = 0;
 const HEAD: u8 = 1;
 const SERVING: u8 = 2;
 
+/// Answers on one connection of which nobody knows how many they are.
+const NEVER: u64 = 1 << 63;
+
 /// What a connection is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
@@ -40,6 +43,8 @@ pub(super) struct Pace {
     phase: AtomicU8,
     /// Bytes moved; compared by the sweep, so that nobody reads a clock per byte.
     moved: AtomicU64,
+    /// Answers of hyper's that are over.
+    answered: AtomicU64,
     wish: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
@@ -57,6 +62,21 @@ impl Pace {
     /// Something went on, other than bytes of the connection's own.
     pub(super) fn moved(&self) {
         self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// hyper has the last of an answer's body, or gave it up.
+    pub(super) fn answer_ended(&self) {
+        self.answered.store(self.answered().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// A request has a body, so that what comes next need not be a head: from here on nobody counts.
+    pub(super) fn has_body(&self) {
+        self.answered.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// How often that was so, or more than there can be requests.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// The connection finishes what it is at, and closes.
@@ -113,6 +133,7 @@ impl Paces {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             phase: AtomicU8::new(QUIET),
             moved: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             wish: AtomicU8::new(u8::from(self.finishing.load(Ordering::Acquire))),
             waker: Mutex::new(None),
         });

@@ -23,6 +23,7 @@ struct Large {
 
 impl Door for Large {
     type Body = Full<Bytes>;
+    type Owed = ();
 
     async fn answer(&self, _: Request<Incoming>, _: SocketAddr) -> Response<Full<Bytes>> {
         self.clock.sleep_until(self.clock.tick().plus(self.after)).await;

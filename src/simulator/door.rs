@@ -15,6 +15,7 @@ use crate::listen::Door;
 
 impl Door for Arc<Simulator> {
     type Body = Body;
+    type Owed = ();
 
     async fn answer(&self, request: Request<Incoming>, _peer: SocketAddr) -> Response<Body> {
         Simulator::answer(self, request).await
