@@ -6,6 +6,8 @@ mod ambient;
 
 pub use ambient::Ambient;
 
+pub mod at_once;
+
 mod beside;
 
 mod door;
@@ -118,6 +120,8 @@ pub struct Gateway<C> {
     pub upstream: Upstream<C>,
     /// What beyond the schema narrowed rights may see.
     pub allow: Arc<Allow>,
+    /// What did these bytes mean when they were read before?
+    pub memory: at_once::Memory,
     /// Views under way, so that each is made once however many wait for it.
     pub views: Views,
     /// What happened.

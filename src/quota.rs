@@ -112,6 +112,14 @@ impl Turns {
         Ok(Admitted(Some(Arc::clone(account))))
     }
 
+    /// The same where nobody is told of a refusal, so that none is counted.
+    pub fn admit_silently(&self, caller: &Caller, now: Tick) -> Option<Admitted> {
+        match self.account(caller.place()) {
+            None => Some(Admitted(None)),
+            Some(account) => account.enter_silently(now).then(|| Admitted(Some(Arc::clone(account)))),
+        }
+    }
+
     /// Would this caller be let in, and, inside, could it start a call to the partner? Nothing is booked, and no refusal counted.
     ///
     /// # Errors

@@ -282,13 +282,23 @@ impl Tokens {
 
     fn recall_token<'a>(&self, token: &'a [u8], now: Now) -> Result<Recalled<'a>, Unidentified> {
         let Some(caller) = self.seen.find(token) else { return Ok(Recalled::Unseen(token)) };
+        self.holds(&caller, now)?;
+        Ok(Recalled::Caller(caller))
+    }
+
+    /// Whether the token that a caller was identified by, at this door, still holds.
+    ///
+    /// # Errors
+    /// [`Unidentified`].
+    #[inline]
+    pub fn holds(&self, caller: &Caller, now: Now) -> Result<(), Unidentified> {
         if now.unix() >= caller.expires {
             return Err(Unidentified::Expired);
         }
         if caller.checked.load(Ordering::Relaxed) != self.revoked.epoch() {
-            self.judge(&caller, now)?;
+            self.judge(caller, now)?;
         }
-        Ok(Recalled::Caller(caller))
+        Ok(())
     }
 
     /// The second half: checks the signature and what was taken back, and remembers the token if all is well.

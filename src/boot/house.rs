@@ -78,6 +78,7 @@ pub fn join<C: Dials>(
         upstream: Upstream::new(Turnover::new(connector, config.upstream.max_connection_age), upstream, clock)
             .context("upstream")?,
         allow: Arc::new(allow(&config.views.allow)?),
+        memory: gateway::at_once::Memory::default(),
         views: gateway::Views::new(gateway::VIEWS),
         ledger: Arc::new(Ledger {
             counts: Counts::new(route_names(&routes), &caller_names(config)),

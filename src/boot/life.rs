@@ -23,8 +23,9 @@ use crate::authority::{self, Authority, Rooms};
 use crate::config::{Config, Given};
 use crate::dial::Dialer;
 use crate::estate::{Estate, InForce, Own};
-use crate::gateway::respond::Body;
-use crate::listen::{Address, Bound, Crowd, Door, Limits, Listener, Socket, Tls};
+use crate::gateway::at_once;
+use crate::gateway::respond::{Body, End};
+use crate::listen::{Address, AtOnce, Bound, Crowd, Door, Limits, Listener, Socket, Tls, Wire};
 
 use super::House;
 use super::doors::{Doors, watch_certificate};
@@ -49,6 +50,13 @@ struct Public {
 
 impl Door for Public {
     type Body = Body;
+    type Owed = End;
+
+    fn at_once(&self, head: &[u8], peer: SocketAddr, wire: &mut Wire) -> Option<AtOnce<End>> {
+        let in_force = self.in_force.now();
+        let ambient = in_force.ambient.get(self.nth).and_then(Option::as_ref);
+        in_force.gateway.at_once(head, peer, at_once::Listener { nth: self.nth, ambient }, wire)
+    }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         // Once for each request: it ends in the house that it began in.

@@ -90,6 +90,8 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
         origin: format!("{}://{}", upstream.scheme, upstream.authority),
         upstream: before.upstream.renewed(clients, upstream).context("upstream")?,
         allow: Arc::new(house::allow(&config.views.allow)?),
+        // What was read for the house before may mean something else here.
+        memory: gateway::at_once::Memory::default(),
         views: gateway::Views::new(gateway::VIEWS),
         ledger: Arc::new(Ledger {
             counts: before.ledger.counts.renewed(house::route_names(&routes), &house::caller_names(config)),

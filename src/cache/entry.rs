@@ -43,6 +43,19 @@ pub struct Entry {
     faces: Faces,
 }
 
+/// Headers of a stored answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'e> {
+    /// The media type.
+    pub content_type: Option<&'e [u8]>,
+    /// The language.
+    pub language: Option<&'e [u8]>,
+    /// When the partner sent it, as it said.
+    pub date: Option<&'e [u8]>,
+    /// When the partner last modified it, as it said.
+    pub modified: Option<&'e [u8]>,
+}
+
 /// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for, quoted base64url as in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag([u8; 24]);
@@ -200,6 +213,17 @@ impl Entry {
     /// The body, sharing the entry's memory.
     pub fn body(&self) -> Bytes {
         self.block.slice(..(self.ends[0] as usize).min(self.block.len()))
+    }
+
+    /// The same without a share in it.
+    pub fn bytes_of_body(&self) -> &[u8] {
+        self.block.get(..self.ends[0] as usize).unwrap_or_default()
+    }
+
+    /// The kept headers that are shown, as they stand in the block.
+    pub fn head(&self) -> Head<'_> {
+        let [content_type, language, date, modified] = [0, 1, 2, 3].map(|nth| self.part(nth));
+        Head { content_type, language, date, modified }
     }
 
     /// Its life.

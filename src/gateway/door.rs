@@ -8,21 +8,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::HeaderName;
 use http::request::Parts;
 
 use crate::clock::{Now, Tick};
 use crate::gcra::ComeBack;
-use crate::quota::Limit;
+use crate::quota::{Limit, Told};
 use crate::token::ambient::shows_nothing;
 use crate::token::{Caller, Recalled, Unidentified};
 use crate::trail::Trail;
 
 use super::refusal::Refusal;
+use super::respond::{POLICY, STANDING};
 use super::{Ambient, Dials, Gateway};
-
-const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const STANDING: HeaderName = HeaderName::from_static("ratelimit");
 
 impl<C: Dials> Gateway<C> {
     /// The caller behind a token. One that is not remembered costs a signature, and a bad one its peer's patience.
@@ -66,10 +63,14 @@ impl<C: Dials> Gateway<C> {
 
     /// Tells a caller that has limits how it stands (draft-ietf-httpapi-ratelimit-headers-11).
     pub(super) fn tell_limits(&self, trail: &Trail, headers: &mut HeaderMap) {
-        let Some(caller) = &trail.caller else { return };
-        if let Some(told) = self.turns.tell(caller, || self.clock.tick()) {
+        if let Some(told) = self.limits_of(trail) {
             headers.insert(POLICY, told.policy);
             headers.insert(STANDING, told.standing);
         }
+    }
+
+    /// How the caller of this request stands, if it has limits.
+    pub(super) fn limits_of(&self, trail: &Trail) -> Option<Told> {
+        self.turns.tell(trail.caller.as_ref()?, || self.clock.tick())
     }
 }

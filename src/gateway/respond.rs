@@ -14,6 +14,8 @@ pub mod range;
 
 mod told;
 
+mod wire;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +47,10 @@ pub use told::Told;
 
 /// Of RFC 9211, which `http` does not name.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// What a caller with limits is told of them (draft-ietf-httpapi-ratelimit-headers-11).
+pub(super) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const STANDING: HeaderName = HeaderName::from_static("ratelimit");
 
 /// The header that ties a caller's log to ours.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -122,6 +128,8 @@ pub struct Signature {
     pub via: HeaderValue,
     /// What begins the `Cache-Status` of a hit.
     hit: Box<[u8]>,
+    /// What every answer's head has on the wire between its date and its length.
+    middle: Box<[u8]>,
     /// The head of a document without its values; a copy costs less than naming each field again.
     frame: HeaderMap,
 }
@@ -161,9 +169,10 @@ impl Signature {
         // RFC 8941 §3.3: what is no token is a string.
         let name = if token { name.to_owned() } else { format!("{name:?}") };
         let hit = format!("{name}; hit; ttl=").into_bytes().into();
+        let middle = wire::middle(&via);
         // Made once and never freed, so that no answer counts its users in memory that all workers share.
         let via = HeaderValue::from_static(via.leak());
-        Ok(Self { frame: frame(&via), via, name, hit })
+        Ok(Self { frame: frame(&via), via, name, hit, middle })
     }
 
     /// How this gateway is called.
@@ -253,12 +262,11 @@ impl Signature {
 
     fn status_of(&self, entry: &Entry, age: Duration, came: Came, full: bool) -> HeaderValue {
         let mut text: SmallVec<[u8; 128]> = SmallVec::new();
-        let mut digits = itoa::Buffer::new();
-        let ttl = entry.life().lifetime.as_secs() as i64 - age.as_secs() as i64;
+        let lifetime = entry.life().lifetime;
         match came {
             Came::Hit | Came::Clamped | Came::Stale(_) => {
                 text.extend_from_slice(&self.hit);
-                text.extend_from_slice(digits.format(ttl).as_bytes());
+                wire::say_ttl(&mut text, lifetime, age);
                 let detail = match came {
                     Came::Stale(detail) => detail,
                     Came::Clamped => Detail::Clamped.word(),
@@ -276,11 +284,11 @@ impl Signature {
                 // Whether the partner said 200 or 304 tells if anything changed, be it hidden.
                 if full {
                     text.extend_from_slice(b"; fwd-status=");
-                    text.extend_from_slice(digits.format(status.as_u16()).as_bytes());
+                    text.extend_from_slice(itoa::Buffer::new().format(status.as_u16()).as_bytes());
                 }
                 if stored {
                     text.extend_from_slice(b"; stored; ttl=");
-                    text.extend_from_slice(digits.format(ttl).as_bytes());
+                    wire::say_ttl(&mut text, lifetime, age);
                 }
                 if collapsed {
                     text.extend_from_slice(b"; collapsed");
@@ -495,8 +503,8 @@ fn cache_control(entry: &Entry) -> HeaderValue {
         None if entry.life().ask_first => return HeaderValue::from_static("private, no-cache"),
         None => {}
     }
-    let mut text: SmallVec<[u8; 40]> = SmallVec::from_slice(b"private, max-age=");
-    text.extend_from_slice(itoa::Buffer::new().format(entry.life().lifetime.as_secs()).as_bytes());
+    let mut text: SmallVec<[u8; 40]> = SmallVec::new();
+    wire::say_max_age(&mut text, entry.life().lifetime);
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("private, no-cache"))
 }
 

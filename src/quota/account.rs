@@ -70,6 +70,16 @@ impl Account {
         Ok(())
     }
 
+    /// The same, where a refusal is not counted.
+    pub(super) fn enter_silently(&self, now: Tick) -> bool {
+        let mut spent = self.spent.lock();
+        spent.count_by(&self.limits, now);
+        let Ok(requests) = self.entered(&spent, now) else { return false };
+        spent.requests = requests;
+        spent.under_way += 1;
+        true
+    }
+
     /// Whether one more request would be let in, and whether it could start a call then.
     pub(super) fn foresee(&self, now: Tick) -> Result<Result<(), ComeBack>, ComeBack> {
         let mut spent = self.spent.lock();

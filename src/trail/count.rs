@@ -60,6 +60,7 @@ struct Histogram {
 struct Row {
     from_memory: Histogram,
     from_partner: Histogram,
+    at_once: AtomicU64,
 }
 
 /// The same of one route: by outcome and status.
@@ -260,6 +261,14 @@ impl Counts {
         histogram.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
+    /// Counts a hit that was answered from the request's bytes alone.
+    #[inline]
+    pub fn at_once(&self) {
+        if let Some(row) = self.all.rows.get(my_row()) {
+            row.at_once.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a call to the partner; `payer` is the place of the caller it is charged to.
     pub fn call(&self, route: usize, cause: Cause, payer: Option<usize>) {
         self.spend.call(self.at(Some(route)), payer, cause);
@@ -362,6 +371,8 @@ impl Counts {
         head(out, "request_duration_seconds", "histogram", "Time from a request's head to the end of its answer.")?;
         self.histogram(out, "memory", |row| &row.from_memory)?;
         self.histogram(out, "partner", |row| &row.from_partner)?;
+        let at_once = self.all.rows.iter().map(|row| row.at_once.load(Ordering::Relaxed)).sum::<u64>();
+        counter(out, "hits_at_once_total", "Hits answered from the bytes of a head that was read before.", at_once)?;
         head(out, "partner_calls_total", "counter", "Calls to the partner, by route and cause.")?;
         let account = self.account();
         for (route, sums) in &account.routes {

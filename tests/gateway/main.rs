@@ -17,6 +17,8 @@ mod faults;
 
 mod path;
 
+mod at_once;
+
 mod traps;
 
 mod shield;

@@ -19,7 +19,7 @@ fn callers(app: &str) -> Value {
     table["callers"].clone()
 }
 
-fn limited(limits: &str) -> Value {
+pub(crate) fn limited(limits: &str) -> Value {
     callers(&format!("[callers.limits]\n{limits}"))
 }
 
@@ -37,7 +37,8 @@ fn refused(answer: &Answer, word: &str, seconds: std::ops::RangeInclusive<u64>) 
     assert!(seconds.contains(&retry), "{retry}");
 }
 
-fn counted(gateway: &Gateway, metric: &str) -> u64 {
+/// The value of a metric, its labels included.
+pub(crate) fn counted(gateway: &Gateway, metric: &str) -> u64 {
     let name = format!("reseller_gateway_{metric} ");
     let metrics = gateway.metrics();
     let line = metrics.lines().find_map(|line| line.strip_prefix(&name));

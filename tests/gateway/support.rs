@@ -23,7 +23,7 @@ pub(crate) use issuer::{Issuer, unix};
 pub(crate) use partner::{Gate, Partner, Reply};
 pub(crate) use private::{Client, Identity, Signer, in_runtime};
 pub(crate) use proxy::{Proxy, Says};
-pub(crate) use wire::{Answer, Caller, ask, ask_as, ask_at, request};
+pub(crate) use wire::{Answer, Caller, Kept, ask, ask_as, ask_at, request};
 
 /// Every scope a caller can read with.
 pub(crate) const READING: [&str; 6] =

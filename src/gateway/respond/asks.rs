@@ -34,6 +34,9 @@ impl Kinds {
 }
 
 impl Asks {
+    /// None of them.
+    pub const NOTHING: Self = Self(0);
+
     /// Reads the names of a head.
     pub fn of(head: &HeaderMap) -> Self {
         Self(head.keys().fold(0, |found, name| found | kind(name)))

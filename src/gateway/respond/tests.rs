@@ -4,10 +4,12 @@
 
 use http::header::{CONTENT_LANGUAGE, IF_RANGE, LAST_MODIFIED, RANGE};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::access::Denied;
 use crate::cache::policy::Life;
-use crate::clock::Tick;
+use crate::clock::{Now, Tick};
 use crate::quota::Limit;
 
 const SUN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -314,4 +316,84 @@ fn a_range_beyond_the_end_is_told_where_the_end_is() {
     assert_eq!(response.status(), StatusCode::RANGE_NOT_SATISFIABLE);
     assert_eq!(response.headers()[CONTENT_RANGE], "bytes */7");
     assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM);
+}
+
+/// What hyper makes of a response: its own length, and a date where there is none.
+fn by_hyper(response: Response<Body>, now: Now) -> (Vec<String>, Bytes) {
+    let (head, body) = response.into_parts();
+    let bytes = body.into_bytes();
+    let mut lines: Vec<String> = vec![format!("content-length: {}", bytes.len())];
+    lines.extend(head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())));
+    if !head.headers.contains_key(DATE) {
+        lines.push(format!("date: {}", httpdate::fmt_http_date(now.wall())));
+    }
+    lines.sort_unstable();
+    (lines, bytes)
+}
+
+proptest! {
+    /// Whatever is stored and whoever sees it: what is written at once is what goes the long way.
+    #[test]
+    fn a_hit_on_the_wire_says_what_its_response_says(
+        dated in any::<bool>(),
+        typed in prop::option::of("[a-z]{1,9}/[a-z+.-]{1,20}"),
+        language in prop::option::of("[a-z]{2}"),
+        modified in any::<bool>(),
+        body in prop::collection::vec(any::<u8>(), 0..4000),
+        view in prop::option::of(prop::collection::vec(any::<u8>(), 0..4000)),
+        is_gzip in any::<bool>(),
+        narrowed in any::<bool>(),
+        limited in any::<bool>(),
+        (lifetime, age) in (0..u64::from(u32::MAX), 0..u64::from(u32::MAX)),
+        number in any::<u64>(),
+    ) {
+        let mut partner = HeaderMap::new();
+        partner.extend(typed.map(|typed| (CONTENT_TYPE, typed.parse::<HeaderValue>().unwrap())));
+        partner.extend(language.map(|language| (CONTENT_LANGUAGE, language.parse::<HeaderValue>().unwrap())));
+        partner.extend(dated.then(|| (DATE, HeaderValue::from_static(AFTER))));
+        partner.extend(modified.then(|| (LAST_MODIFIED, HeaderValue::from_static(SUN))));
+        let life = Life {
+            since: Tick::from_nanos(0),
+            initial_age: Duration::ZERO,
+            lifetime: Duration::from_secs(lifetime),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            ask_first: false,
+            early: Duration::ZERO,
+        };
+        let now = Now { tick: Tick::from_nanos(5), unix_ms: number / 1_000_000_000 };
+        let entry = Arc::new(Entry::new(StatusCode::OK, &partner, &body, Ok(life)));
+        // What is coded or narrowed is never the entry's own bytes.
+        let view = view.or((narrowed || is_gzip).then(Vec::new)).map(|bytes| (Bytes::from(bytes.clone()), Tag::of(&bytes)));
+        let document = || Document {
+            entry: Arc::clone(&entry),
+            full: !narrowed,
+            view: view.clone(),
+            coding: if is_gzip { Coding::Gzip } else { Coding::Identity },
+            age: Duration::from_secs(age),
+            came: Came::Hit,
+            asks: Asks::NOTHING,
+        };
+        let limits = limited.then(|| crate::quota::Told {
+            policy: HeaderValue::from_static("\"requests\";q=3;w=180"),
+            standing: HeaderValue::from_static("\"requests\";r=2;t=60"),
+        });
+        let id = RequestId::made(number);
+        let mut response = signature().document(document(), &Method::GET, &HeaderMap::new(), &id).unwrap();
+        if let Some(told) = &limits {
+            response.headers_mut().insert(POLICY, told.policy.clone());
+            response.headers_mut().insert(STANDING, told.standing.clone());
+        }
+        let (expected, bytes) = by_hyper(response, now);
+        let mut wire = crate::listen::Wire::new();
+        let (rest, length) = signature().write(document(), &id, now, limits, &mut wire);
+        let end = wire.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(wire[..end].to_vec()).unwrap();
+        let mut lines: Vec<String> = head.split("\r\n").map(str::to_owned).collect();
+        prop_assert_eq!(lines.remove(0), "HTTP/1.1 200 OK");
+        lines.sort_unstable();
+        prop_assert_eq!(lines, expected);
+        prop_assert_eq!([&wire[end + 4..], &rest].concat(), &bytes[..]);
+        prop_assert_eq!(length, bytes.len());
+    }
 }

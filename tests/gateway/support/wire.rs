@@ -193,3 +193,60 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
         rest = &rest[size + 2..];
     }
 }
+
+/// A connection that stays open: one request after the other, each with all its bytes.
+pub(crate) struct Kept {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Kept {
+    pub(crate) fn connect(to: SocketAddr) -> Self {
+        let Caller(stream) = Caller::connect(to);
+        Self { stream, read: Vec::new() }
+    }
+
+    /// Sends these bytes in one piece.
+    pub(crate) fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    /// The next answer, which has a length or no body; a default one at the end of the connection.
+    pub(crate) fn hear(&mut self, head_only: bool) -> Answer {
+        loop {
+            let end = self.read.windows(4).position(|window| window == b"\r\n\r\n").map(|end| end + 4);
+            if let Some(end) = end {
+                let head = parse(&self.read[..end], true);
+                let bodiless = head_only || head.status == 304;
+                let length = if bodiless { 0 } else { head.told("content-length").parse().unwrap() };
+                if let Some(whole) = self.read.get(..end + length) {
+                    let answer = parse(whole, bodiless);
+                    self.read.drain(..end + length);
+                    return answer;
+                }
+            }
+            let mut more = [0; 16 << 10];
+            match self.stream.read(&mut more) {
+                Ok(0) | Err(_) => return Answer::default(),
+                Ok(read) => self.read.extend_from_slice(&more[..read]),
+            }
+        }
+    }
+
+    /// One request in one piece, and its answer.
+    pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
+        let head_only = request.as_ref().starts_with(b"HEAD ");
+        self.say(request);
+        self.hear(head_only)
+    }
+
+    /// The same in two pieces.
+    pub(crate) fn ask_in_two(&mut self, request: impl AsRef<[u8]>) -> Answer {
+        let request = request.as_ref();
+        let (first, second) = request.split_at(request.len() / 2);
+        self.say(first);
+        std::thread::sleep(Duration::from_millis(5));
+        self.say(second);
+        self.hear(request.starts_with(b"HEAD "))
+    }
+}

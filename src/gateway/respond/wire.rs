@@ -1,0 +1,121 @@
+//! How does a hit look on the wire?
+//! Given a document that is shown whole, writes the head that [`Signature::document`] and hyper make of it, and hands back the body.
+//! Never decides anything: what is written was decided before.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, LAST_MODIFIED};
+use smallvec::{Array, SmallVec};
+
+use crate::cache::Coding;
+use crate::clock::Now;
+use crate::listen::Wire;
+use crate::quota::Told;
+use crate::trail::RequestId;
+
+use super::{Document, POLICY, STANDING, Signature, VARY_OURS};
+
+/// What stands between the date and the length.
+pub(super) fn middle(via: &str) -> Box<[u8]> {
+    let vary = VARY_OURS;
+    [b"\r\nvary: ", vary.as_bytes(), b"\r\nvia: ", via.as_bytes(), b"\r\n"].concat().into()
+}
+
+impl Signature {
+    /// Writes a document that came as a hit and is asked for without conditions, ranges or wishes: the head, and the body
+    /// too where there is room for it. Hands back what of the body comes after that, and how long all of it is.
+    pub fn write(
+        &self,
+        document: Document,
+        id: &RequestId,
+        now: Now,
+        limits: Option<Told>,
+        wire: &mut Wire,
+    ) -> (Bytes, usize) {
+        let Document { entry, full, view, coding, age, .. } = document;
+        let head = entry.head();
+        let tag = view.as_ref().map_or(entry.tag(), |(_, tag)| tag);
+        let length = view.as_ref().map_or(entry.bytes_of_body().len(), |(bytes, _)| bytes.len());
+        let lifetime = entry.life().lifetime;
+        say(wire, b"HTTP/1.1 200 OK\r\netag: ");
+        say(wire, tag.text());
+        say(wire, b"\r\ncache-control: ");
+        say_max_age(wire, lifetime);
+        say(wire, b"\r\nage: ");
+        say_number(wire, age.as_secs());
+        say(wire, b"\r\ncache-status: ");
+        say(wire, &self.hit);
+        say_ttl(wire, lifetime, age);
+        say(wire, b"\r\nx-request-id: ");
+        say(wire, id.as_bytes());
+        say(wire, b"\r\ncontent-type: ");
+        // The bytes of a view are ours, so their type is too.
+        say(wire, head.content_type.filter(|_| full).unwrap_or(b"application/json"));
+        say(wire, b"\r\ndate: ");
+        match head.date.filter(|_| full) {
+            Some(date) => say(wire, date),
+            None => say(wire, httpdate::fmt_http_date(now.wall()).as_bytes()),
+        }
+        say(wire, &self.middle);
+        if full {
+            say_field(wire, CONTENT_LANGUAGE.as_str(), head.language);
+            say_field(wire, LAST_MODIFIED.as_str(), head.modified);
+        }
+        if coding == Coding::Gzip {
+            say_field(wire, CONTENT_ENCODING.as_str(), Some(b"gzip"));
+        }
+        if let Some(Told { policy, standing }) = &limits {
+            say_field(wire, POLICY.as_str(), Some(HeaderValue::as_bytes(policy)));
+            say_field(wire, STANDING.as_str(), Some(standing.as_bytes()));
+        }
+        say(wire, b"content-length: ");
+        say_number(wire, length as u64);
+        say(wire, b"\r\n\r\n");
+        // Copied where that costs less than a second piece of memory for the system to look at.
+        let small = wire.len() + length <= wire.inline_size();
+        let rest = match view {
+            Some((bytes, _)) if small => {
+                say(wire, &bytes);
+                Bytes::new()
+            }
+            Some((bytes, _)) => bytes,
+            None if small => {
+                say(wire, entry.bytes_of_body());
+                Bytes::new()
+            }
+            None => entry.body(),
+        };
+        (rest, length)
+    }
+}
+
+fn say(wire: &mut Wire, text: &[u8]) {
+    wire.extend_from_slice(text);
+}
+
+fn say_field(wire: &mut Wire, name: &str, value: Option<&[u8]>) {
+    if let Some(value) = value {
+        say(wire, name.as_bytes());
+        say(wire, b": ");
+        say(wire, value);
+        say(wire, b"\r\n");
+    }
+}
+
+fn say_number(wire: &mut Wire, number: u64) {
+    say(wire, itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// The directives of a document that may be used without asking first.
+pub(super) fn say_max_age<A: Array<Item = u8>>(text: &mut SmallVec<A>, lifetime: Duration) {
+    text.extend_from_slice(b"private, max-age=");
+    text.extend_from_slice(itoa::Buffer::new().format(lifetime.as_secs()).as_bytes());
+}
+
+/// What is left of a lifetime; less than nothing where it is over.
+pub(super) fn say_ttl<A: Array<Item = u8>>(text: &mut SmallVec<A>, lifetime: Duration, age: Duration) {
+    let ttl = lifetime.as_secs() as i64 - age.as_secs() as i64;
+    text.extend_from_slice(itoa::Buffer::new().format(ttl).as_bytes());
+}
