@@ -61,6 +61,9 @@ const VARY_OURS: HeaderValue = HeaderValue::from_static("Authorization, X-Resell
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+/// What begins the directives of a document that may be used without asking first.
+const MAX_AGE: &[u8] = b"private, max-age=";
+
 /// How the cache came by an answer, as RFC 9211 tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Came {
@@ -266,7 +269,7 @@ impl Signature {
         match came {
             Came::Hit | Came::Clamped | Came::Stale(_) => {
                 text.extend_from_slice(&self.hit);
-                wire::say_ttl(&mut text, lifetime, age);
+                text.extend_from_slice(itoa::Buffer::new().format(ttl(lifetime, age)).as_bytes());
                 let detail = match came {
                     Came::Stale(detail) => detail,
                     Came::Clamped => Detail::Clamped.word(),
@@ -288,7 +291,7 @@ impl Signature {
                 }
                 if stored {
                     text.extend_from_slice(b"; stored; ttl=");
-                    wire::say_ttl(&mut text, lifetime, age);
+                    text.extend_from_slice(itoa::Buffer::new().format(ttl(lifetime, age)).as_bytes());
                 }
                 if collapsed {
                     text.extend_from_slice(b"; collapsed");
@@ -503,9 +506,14 @@ fn cache_control(entry: &Entry) -> HeaderValue {
         None if entry.life().ask_first => return HeaderValue::from_static("private, no-cache"),
         None => {}
     }
-    let mut text: SmallVec<[u8; 40]> = SmallVec::new();
-    wire::say_max_age(&mut text, entry.life().lifetime);
+    let mut text: SmallVec<[u8; 40]> = SmallVec::from_slice(MAX_AGE);
+    text.extend_from_slice(itoa::Buffer::new().format(entry.life().lifetime.as_secs()).as_bytes());
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("private, no-cache"))
+}
+
+/// What is left of a lifetime, in seconds; less than nothing where it is over.
+fn ttl(lifetime: Duration, age: Duration) -> i64 {
+    lifetime.as_secs() as i64 - age.as_secs() as i64
 }
 
 fn number(number: u64) -> HeaderValue {

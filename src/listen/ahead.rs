@@ -10,14 +10,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Door;
 use super::pace::{Pace, Wish};
 
 /// A head and a small body, ready to be sent.
-pub type Wire = SmallVec<[u8; 2048]>;
+pub type Wire = Vec<u8>;
 
 /// Answers in a row on one connection before the others of its worker have their turn.
 const MOST_IN_A_ROW: usize = 32;
@@ -54,10 +53,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> Ahead<I, D> {
     }
 
     /// Sends an answer as far as the socket takes it.
-    fn send(&mut self, cx: &mut Context<'_>, wire: &Wire, at_once: AtOnce<D::Owed>) -> Poll<io::Result<()>> {
+    fn send(&mut self, cx: &mut Context<'_>, wire: Wire, at_once: AtOnce<D::Owed>) -> Poll<io::Result<()>> {
         let AtOnce { mut body, owed } = at_once;
-        let mut head = wire.as_slice();
-        while !head.is_empty() || !body.is_empty() {
+        let mut sent_of_head = 0;
+        loop {
+            let head = wire.get(sent_of_head..).unwrap_or_default();
+            if head.is_empty() && body.is_empty() {
+                break;
+            }
             let io = Pin::new(&mut self.io);
             let polled = match body.is_empty() {
                 true => io.poll_write(cx, head),
@@ -67,12 +70,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> Ahead<I, D> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(sent)) => {
                     let of_head = sent.min(head.len());
-                    head.advance(of_head);
+                    sent_of_head += of_head;
                     body.advance((sent - of_head).min(body.len()));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    let parts = [Bytes::copy_from_slice(head), body];
+                    let parts = [Bytes::from(wire).split_off(sent_of_head), body];
                     self.rest = Some(Box::new(Rest { parts, owed: Some(owed) }));
                     return Poll::Pending;
                 }
@@ -123,7 +126,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> AsyncRead for Ahead<I, D> {
                 Some(at_once) => {
                     buf.set_filled(before);
                     this.pace.quiet();
-                    ready!(this.send(cx, &wire, at_once))?;
+                    ready!(this.send(cx, wire, at_once))?;
                 }
                 None => {
                     this.idle = false;

@@ -244,8 +244,7 @@ fn end_of_head(tail: [u8; 3], read: &[u8]) -> Option<usize> {
 }
 
 fn count_lines(bytes: &[u8]) -> usize {
-    // In runs that a byte can count, so that the compiler counts many of them at a time.
-    bytes.chunks(255).map(|run| run.iter().map(|&byte| u8::from(byte == b'\n')).sum::<u8>()).map(usize::from).sum()
+    memchr::memchr_iter(b'\n', bytes).count()
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> Paced<I, F> {

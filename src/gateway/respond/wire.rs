@@ -2,12 +2,9 @@
 //! Given a document that is shown whole, writes the head that [`Signature::document`] and hyper make of it, and hands back the body.
 //! Never decides anything: what is written was decided before.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, LAST_MODIFIED};
-use smallvec::{Array, SmallVec};
 
 use crate::cache::Coding;
 use crate::clock::Now;
@@ -15,7 +12,10 @@ use crate::listen::Wire;
 use crate::quota::Told;
 use crate::trail::RequestId;
 
-use super::{Document, POLICY, STANDING, Signature, VARY_OURS};
+use super::{Document, MAX_AGE, POLICY, STANDING, Signature, VARY_OURS, ttl};
+
+/// A head takes some 450 bytes; what is left holds the body of most single documents.
+const ROOM: usize = 2048;
 
 /// What stands between the date and the length.
 pub(super) fn middle(via: &str) -> Box<[u8]> {
@@ -35,6 +35,7 @@ impl Signature {
         wire: &mut Wire,
     ) -> (Bytes, usize) {
         let Document { entry, full, view, coding, age, .. } = document;
+        wire.reserve(ROOM);
         let head = entry.head();
         let tag = view.as_ref().map_or(entry.tag(), |(_, tag)| tag);
         let length = view.as_ref().map_or(entry.bytes_of_body().len(), |(bytes, _)| bytes.len());
@@ -42,12 +43,13 @@ impl Signature {
         say(wire, b"HTTP/1.1 200 OK\r\netag: ");
         say(wire, tag.text());
         say(wire, b"\r\ncache-control: ");
-        say_max_age(wire, lifetime);
+        say(wire, MAX_AGE);
+        say_number(wire, lifetime.as_secs());
         say(wire, b"\r\nage: ");
         say_number(wire, age.as_secs());
         say(wire, b"\r\ncache-status: ");
         say(wire, &self.hit);
-        say_ttl(wire, lifetime, age);
+        say(wire, itoa::Buffer::new().format(ttl(lifetime, age)).as_bytes());
         say(wire, b"\r\nx-request-id: ");
         say(wire, id.as_bytes());
         say(wire, b"\r\ncontent-type: ");
@@ -74,7 +76,7 @@ impl Signature {
         say_number(wire, length as u64);
         say(wire, b"\r\n\r\n");
         // Copied where that costs less than a second piece of memory for the system to look at.
-        let small = wire.len() + length <= wire.inline_size();
+        let small = wire.len() + length <= ROOM;
         let rest = match view {
             Some((bytes, _)) if small => {
                 say(wire, &bytes);
@@ -106,16 +108,4 @@ fn say_field(wire: &mut Wire, name: &str, value: Option<&[u8]>) {
 
 fn say_number(wire: &mut Wire, number: u64) {
     say(wire, itoa::Buffer::new().format(number).as_bytes());
-}
-
-/// The directives of a document that may be used without asking first.
-pub(super) fn say_max_age<A: Array<Item = u8>>(text: &mut SmallVec<A>, lifetime: Duration) {
-    text.extend_from_slice(b"private, max-age=");
-    text.extend_from_slice(itoa::Buffer::new().format(lifetime.as_secs()).as_bytes());
-}
-
-/// What is left of a lifetime; less than nothing where it is over.
-pub(super) fn say_ttl<A: Array<Item = u8>>(text: &mut SmallVec<A>, lifetime: Duration, age: Duration) {
-    let ttl = lifetime.as_secs() as i64 - age.as_secs() as i64;
-    text.extend_from_slice(itoa::Buffer::new().format(ttl).as_bytes());
 }
