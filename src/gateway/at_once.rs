@@ -89,17 +89,17 @@ impl<C: Dials> Gateway<C> {
     ) -> Option<AtOnce<End>> {
         let (line, fields) = head.split_at_checked(memchr::memchr(b'\n', head)? + 1)?;
         let Memory { lines, fields: senders } = &self.memory;
-        let found = senders.find(fields, |sender| {
-            let found = lines.find(line, |asked| self.say(asked, sender, fields, (peer, listener), wire));
-            if found.is_none() {
-                lines.met(line, || self.read_line(line));
-            }
-            found.flatten()
+        let known = senders.find(fields, |sender| {
+            let known = lines.find(line, |asked| self.say(asked, sender, fields, (peer, listener), wire));
+            known.unwrap_or_else(|unknown| {
+                lines.met(unknown, line, || self.read_line(line));
+                None
+            })
         });
-        if found.is_none() {
-            senders.met(fields, || self.read_fields(fields, listener));
-        }
-        found.flatten()
+        known.unwrap_or_else(|unknown| {
+            senders.met(unknown, fields, || self.read_fields(fields, listener));
+            None
+        })
     }
 
     fn say(

@@ -30,6 +30,10 @@ struct Bucket<V> {
     places: [ArcSwapOption<Kept<V>>; WAYS],
 }
 
+/// Bytes of which nothing is kept, by their hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unknown(u64);
+
 struct Kept<V> {
     /// Among a head's fields is its token.
     bytes: Zeroizing<Box<[u8]>>,
@@ -40,6 +44,7 @@ impl<V> Known<V> {
     /// Room for `most` values, a power of two and no less than four, each of at most `longest` bytes, which are met `often`
     /// before they are kept: what is asked for now and then takes no room from what is asked for each second.
     pub(super) fn new(most: usize, longest: usize, often: u64) -> Self {
+        let often = often.next_power_of_two();
         let most = most.next_power_of_two().max(WAYS);
         let bucket = |_| Bucket { marks: Default::default(), places: Default::default() };
         let buckets = (0..most / WAYS).map(bucket).collect();
@@ -49,8 +54,13 @@ impl<V> Known<V> {
 
     /// What was kept of these bytes, as `look` sees it.
     #[inline]
-    pub(super) fn find<T>(&self, bytes: &[u8], look: impl FnOnce(&V) -> T) -> Option<T> {
+    pub(super) fn find<T>(&self, bytes: &[u8], look: impl FnOnce(&V) -> T) -> Result<T, Unknown> {
         let hash = self.hash.hash_one(bytes);
+        self.held(hash, bytes, look).ok_or(Unknown(hash))
+    }
+
+    #[inline]
+    fn held<T>(&self, hash: u64, bytes: &[u8], look: impl FnOnce(&V) -> T) -> Option<T> {
         let bucket = self.bucket(hash)?;
         let way = bucket.marks.iter().position(|mark| mark.load(Ordering::Relaxed) == hash)?;
         let kept = bucket.places.get(way)?.load();
@@ -59,18 +69,18 @@ impl<V> Known<V> {
         Some(look(&kept.value))
     }
 
-    /// Bytes that are not kept were met once more; keeps them if that was often enough and `value` has one.
-    pub(super) fn met(&self, bytes: &[u8], value: impl FnOnce() -> Option<V>) {
+    /// Bytes that are not kept were met once more; keeps them if that was often enough and `value` has one. What has none is
+    /// asked for again more and more seldom: reading it costs as much as the long way.
+    pub(super) fn met(&self, Unknown(hash): Unknown, bytes: &[u8], value: impl FnOnce() -> Option<V>) {
         if bytes.len() > self.longest {
             return;
         }
-        let hash = self.hash.hash_one(bytes);
         let sight = self.sights.get(hash as usize & (self.sights.len() - 1));
         let (Some(sight), Some(bucket)) = (sight, self.bucket(hash)) else { return };
         let before = sight.load(Ordering::Relaxed);
-        let sights = if (before ^ hash) & !COUNT == 0 { (before & COUNT) + 1 } else { 1 };
-        sight.store((hash & !COUNT) | sights.min(COUNT), Ordering::Relaxed);
-        if sights < self.often {
+        let sights = if (before ^ hash) & !COUNT == 0 { (before & COUNT) % COUNT + 1 } else { 1 };
+        sight.store((hash & !COUNT) | sights, Ordering::Relaxed);
+        if sights < self.often || !sights.is_power_of_two() {
             return;
         }
         let Some(value) = value() else { return };
@@ -79,6 +89,7 @@ impl<V> Known<V> {
         if let (Some(place), Some(mark)) = (bucket.places.get(way), bucket.marks.get(way)) {
             place.store(Some(Arc::new(Kept { bytes: Zeroizing::new(bytes.into()), value })));
             mark.store(hash, Ordering::Relaxed);
+            sight.store(0, Ordering::Relaxed);
         }
     }
 
@@ -108,24 +119,29 @@ mod tests {
 
     const OFTEN: u64 = 4;
 
+    fn met(known: &Known<u32>, bytes: &[u8], value: impl FnOnce() -> Option<u32>) {
+        let unknown = known.find(bytes, |_| ()).unwrap_err();
+        known.met(unknown, bytes, value);
+    }
+
     fn keep(known: &Known<u32>, bytes: &[u8], value: u32) {
         for _ in 0..OFTEN {
-            known.met(bytes, || Some(value));
+            met(known, bytes, || Some(value));
         }
     }
 
     fn kept(known: &Known<u32>, bytes: &[u8]) -> Option<u32> {
-        known.find(bytes, |&value| value)
+        known.find(bytes, |&value| value).ok()
     }
 
     #[test]
     fn what_is_met_often_is_kept_until_it_is_forgotten() {
         let known = Known::new(64, 100, OFTEN);
         for _ in 1..OFTEN {
-            known.met(b"a", || Some(1));
+            met(&known, b"a", || Some(1));
             assert_eq!(kept(&known, b"a"), None);
         }
-        known.met(b"a", || Some(1));
+        met(&known, b"a", || Some(1));
         assert_eq!((kept(&known, b"a"), kept(&known, b"b")), (Some(1), None));
         known.forget(b"b");
         assert_eq!(kept(&known, b"a"), Some(1));
@@ -136,11 +152,25 @@ mod tests {
     #[test]
     fn what_has_no_value_or_is_too_long_is_not_kept() {
         let known = Known::new(64, 3, OFTEN);
-        (0..9).for_each(|_| known.met(b"abc", || None));
+        (0..OFTEN).for_each(|_| met(&known, b"ab", || None));
         keep(&known, b"abcd", 1);
-        assert_eq!((kept(&known, b"abc"), kept(&known, b"abcd")), (None, None));
         keep(&known, b"abc", 2);
-        assert_eq!(kept(&known, b"abc"), Some(2));
+        assert_eq!([&b"ab"[..], b"abcd", b"abc"].map(|bytes| kept(&known, bytes)), [None, None, Some(2)]);
+    }
+
+    #[test]
+    fn what_has_no_value_is_asked_for_more_and_more_seldom_and_kept_once_it_has_one() {
+        let known = Known::new(64, 100, OFTEN);
+        let mut asked = 0;
+        for _ in 0..1020 {
+            met(&known, b"a", || {
+                asked += 1;
+                None
+            });
+        }
+        assert_eq!(asked, 24, "six times in 255");
+        (0..OFTEN).for_each(|_| met(&known, b"a", || Some(1)));
+        assert_eq!(kept(&known, b"a"), Some(1));
     }
 
     #[test]
@@ -160,7 +190,7 @@ mod tests {
     fn what_is_met_once_keeps_nobody_out() {
         let known = Known::new(4, 100, OFTEN);
         keep(&known, b"often", 1);
-        (0..10_000_u32).for_each(|many| known.met(&many.to_be_bytes(), || Some(many)));
+        (0..10_000_u32).for_each(|many| met(&known, &many.to_be_bytes(), || Some(many)));
         assert_eq!(kept(&known, b"often"), Some(1));
     }
 }
