@@ -22,6 +22,10 @@
 //!   every cache of every caller would use them.
 //! - *A crowd is spread once.* What is new is refreshed somewhere in the last tenth of its lifetime, what follows in time is left
 //!   whole: n lifetimes still hold at most n + 1 calls. Refused: a share of every lifetime, which costs calls for ever.
+//! - *The same bytes mean the same.* A request line and a head's fields that were met before are known with what `http` and
+//!   `httparse` made of them; such a hit is answered before hyper reads it, by the same rooms and in the same words. Whatever may
+//!   change is asked each time: the token, the right, what is held, the turn. 7,600 instructions where hyper's way takes 20,600.
+//!   Refused: a parser of our own, and answers kept as bytes, which would outlive what they were made of.
 //! - *Flights run in their own tasks.* A caller that hangs up changes nothing for those who wait with it.
 
 // ground: what every room may stand on

@@ -8,7 +8,9 @@ use serde_json::json;
 use toml::Value;
 
 use crate::quota::{counted, limited};
-use crate::support::{Answer, CLIENTS, Gateway, Kept, NO_CLIENTS, Partner, READING, Reply, Setup, signal, wait_for};
+use crate::support::{
+    Answer, CLIENTS, Client, Gateway, Kept, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, signal, wait_for,
+};
 use crate::views::{self, of};
 
 const OTHER: &str = "/reseller/account/v1/something/else";
@@ -325,6 +327,32 @@ fn a_caller_without_a_token_is_known_by_its_listener() {
             assert_eq!(caller.ask(&request).status, 403, "{more}");
         }
     }
+}
+
+#[test]
+fn over_tls_it_is_the_same_and_a_long_list_comes_whole() {
+    let long = format!(r#"{{"clients":[{}]}}"#, vec![r#"{"id":"c1","email":"a@example.org"}"#; 20_000].join(","));
+    let partner = Partner::listen();
+    partner.answers(CLIENTS, [dated(&long)]);
+    partner.answers(&of("c1", ""), [dated(r#"{"client":{"id":"c1"}}"#)]);
+    let signer = Signer::new();
+    let gateway = Setup::before(&partner).private(&signer.signs(), "").start();
+    let token = gateway.token(&READING);
+    let client = Client::of(&signer);
+    let mut caller = Kept::over(client.connect(gateway.address).unwrap().0);
+    for target in [CLIENTS.to_owned(), of("c1", "")] {
+        let request = get(&token, &target);
+        (0..OFTEN).for_each(|_| drop(caller.ask(&request)));
+        let before = at_once(&gateway);
+        let whole = gateway.seen(caller.ask(&request));
+        assert_eq!(at_once(&gateway), before + 1);
+        assert_eq!(compared(&whole), compared(&caller.ask_in_two(&request)));
+        assert_eq!(at_once(&gateway), before + 1);
+        assert!(whole.whole && compared(&caller.ask(&request)) == compared(&whole));
+    }
+    let mut clear = Kept::connect(gateway.address);
+    assert_ne!(clear.ask(get(&token, CLIENTS)).status, 200, "clear text at a private door");
+    assert_eq!(partner.count(), 2);
 }
 
 #[test]

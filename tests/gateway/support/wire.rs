@@ -195,14 +195,20 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
 }
 
 /// A connection that stays open: one request after the other, each with all its bytes.
-pub(crate) struct Kept {
-    stream: TcpStream,
+pub(crate) struct Kept<S = TcpStream> {
+    stream: S,
     read: Vec<u8>,
 }
 
 impl Kept {
     pub(crate) fn connect(to: SocketAddr) -> Self {
         let Caller(stream) = Caller::connect(to);
+        Self::over(stream)
+    }
+}
+
+impl<S: Read + Write> Kept<S> {
+    pub(crate) fn over(stream: S) -> Self {
         Self { stream, read: Vec::new() }
     }
 
