@@ -58,6 +58,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Of an answer that is the partner's own: who may have it was decided by these.
 pub(super) const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key");
 const VARY_OURS: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key, Accept-Encoding");
+const TWO_TOKENS: HeaderValue = HeaderValue::from_static(r#"Bearer realm="reseller-gateway", error="invalid_request""#);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -342,6 +343,8 @@ impl Signature {
         }
         match refusal {
             Refusal::Unidentified(why) => drop(headers.insert(WWW_AUTHENTICATE, challenge(*why))),
+            // RFC 6750 §3.1.
+            Refusal::Ambiguous => drop(headers.insert(WWW_AUTHENTICATE, TWO_TOKENS)),
             Refusal::Beyond { length } => drop(headers.insert(CONTENT_RANGE, range::beyond(*length))),
             Refusal::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
             Refusal::Denied(denied) => {

@@ -153,6 +153,7 @@ fn a_refusal_says_what_would_help() {
             WWW_AUTHENTICATE,
             "Bearer realm=\"reseller-gateway\", error=\"invalid_token\"",
         ),
+        (Refusal::Ambiguous, 400, WWW_AUTHENTICATE, "Bearer realm=\"reseller-gateway\", error=\"invalid_request\""),
         (
             denied,
             403,
