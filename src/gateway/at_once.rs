@@ -4,6 +4,8 @@
 
 mod known;
 
+mod own;
+
 mod read;
 
 use std::net::SocketAddr;
@@ -26,6 +28,7 @@ use super::respond::{Came, Document, End};
 use super::{Ambient, Dials, Gateway};
 
 use known::Known;
+use own::Own;
 
 /// Lines and heads' fields that are kept, the longest of each, and how often they are met before: with all that belongs to
 /// them at most some 4 MB and 2 MB. There are few senders, and each of them holds a token.
@@ -88,16 +91,17 @@ impl<C: Dials> Gateway<C> {
         wire: &mut Wire,
     ) -> Option<AtOnce<End>> {
         let (line, fields) = head.split_at_checked(memchr::memchr(b'\n', head)? + 1)?;
+        let own = Own::of(fields)?;
         let Memory { lines, fields: senders } = &self.memory;
-        let known = senders.find(fields, |sender| {
-            let known = lines.find(line, |asked| self.say(asked, sender, fields, (peer, listener), wire));
+        let known = senders.find(&own.rest, |sender| {
+            let known = lines.find(line, |asked| self.say(asked, sender, &own, (peer, listener), wire));
             known.unwrap_or_else(|unknown| {
                 lines.met(unknown, line, || self.read_line(line));
                 None
             })
         });
         known.unwrap_or_else(|unknown| {
-            senders.met(unknown, fields, || self.read_fields(fields, listener));
+            senders.met(unknown, &own.rest, || self.read_fields(&own.rest, listener));
             None
         })
     }
@@ -106,7 +110,7 @@ impl<C: Dials> Gateway<C> {
         &self,
         Asked { wanted, key }: &Asked,
         sender: &Sender,
-        fields: &[u8],
+        own: &Own<'_>,
         (peer, listener): (SocketAddr, Listener<'_>),
         wire: &mut Wire,
     ) -> Option<AtOnce<End>> {
@@ -114,10 +118,11 @@ impl<C: Dials> Gateway<C> {
             return None;
         }
         let now = self.clock.now();
-        let mut trace = self.ledger.sample(&HeaderMap::new(), now);
+        let context = if self.ledger.traces.is_some() { own.context() } else { HeaderMap::new() };
+        let mut trace = self.ledger.sample(&context, now);
         let caller = match &sender.who {
             Who::Token(caller) => {
-                let held = self.tokens.holds(caller, now).inspect_err(|_| self.memory.fields.forget(fields));
+                let held = self.tokens.holds(caller, now).inspect_err(|_| self.memory.fields.forget(&own.rest));
                 held.ok().map(|()| Arc::clone(caller))?
             }
             Who::Ambient(nth) if *nth == listener.nth => self.tokens.ambient(listener.ambient?.caller()).ok()?,
@@ -130,7 +135,7 @@ impl<C: Dials> Gateway<C> {
         let entry = self.store.fresh(key, now)?;
         let document = self.at_hand(&grant, entry, sender.welcomes_gzip, now)?;
         let turn = self.turns.admit_silently(&caller, now.tick)?;
-        let mut trail = self.begin(Method::GET, None, now, peer, trace);
+        let mut trail = self.begin(Method::GET, own.id, now, peer, trace);
         trail.route = Some(wanted.route());
         self.traced_look(&mut trail, || "fresh");
         (trail.outcome, trail.cause) = document.came.words();

@@ -102,6 +102,23 @@ fn a_head_asked_for_often_is_answered_at_once_on_any_connection_and_in_the_same_
     assert_eq!(hits.parse::<usize>().unwrap(), OFTEN + 3, "{metrics}");
 }
 
+#[test]
+fn what_is_said_of_one_request_alone_makes_no_other_head_of_it() {
+    let (_partner, gateway, token) = scene(|setup| setup);
+    known(&gateway, &get(&token, CLIENTS));
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let mut caller = Kept::connect(gateway.address);
+    for nth in 0..5 {
+        let before = at_once(&gateway);
+        let trace =
+            format!("traceparent: 00-0af7651916cd43dd8448eb211c80319c-{nth:016x}-01\r\ntracestate: a={nth}\r\n");
+        let answer = caller.ask(asked("GET", CLIENTS, &format!("{trace}{bearer}X-Request-ID: job-{nth}\r\n")));
+        assert_eq!(at_once(&gateway), before + 1);
+        assert_eq!(answer.told("x-request-id"), format!("job-{nth}"));
+        assert_eq!(gateway.line_of(&answer)["outcome"], "hit");
+    }
+}
+
 /// Every kind of head, asked for so often that it would be known if it could be, gets what it gets in two pieces.
 #[test]
 fn no_head_gets_another_answer_for_having_been_met_before() {
@@ -206,8 +223,10 @@ fn no_head_gets_another_answer_for_having_been_met_before() {
             });
         }
         assert_eq!(compared(&whole), compared(&in_two), "at once: {at_once}, {request}");
+        let ids = [&whole, &in_two].map(|answer| answer.header("x-request-id").is_some_and(|id| id == "mine"));
+        assert_eq!(ids, [request.contains(": mine"); 2], "{request}");
         let bears =
-            ["If-", "Range", "Cache-Control", "X-Request-Id", "Via", "close", "chunked", "HTTP/1.0", "HEAD", "POST"];
+            ["If-", "Range", "Cache-Control", "not mine", "Via", "close", "chunked", "HTTP/1.0", "HEAD", "POST"];
         assert!(!at_once || !bears.iter().any(|word| request.contains(word)), "{request}");
     }
     assert!(came_at_once >= 12, "{came_at_once} of {}", requests.len());

@@ -13,7 +13,9 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 
-use crate::support::{CLIENTS, Gate, Gateway, NO_CLIENTS, Partner, READING, REAL_KEY, Reply, Setup, signal, wait_for};
+use crate::support::{
+    CLIENTS, Gate, Gateway, Kept, NO_CLIENTS, Partner, READING, REAL_KEY, Reply, Setup, signal, wait_for,
+};
 
 const SENT: &str = "/v1/traces";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -116,6 +118,33 @@ fn failed(span: &Span) -> bool {
 
 fn links_to(span: &Span, other: &Span) -> bool {
     matches!(span.links.as_slice(), [link] if link.trace_id == other.trace_id && link.span_id == other.span_id)
+}
+
+#[test]
+fn a_hit_that_is_answered_at_once_is_traced_like_any_other() {
+    let (partner, collector) = (Partner::listen(), collector(&[]));
+    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let mut gateway = traced(&partner, &collector).start();
+    let token = gateway.token(&READING);
+    let mut caller = Kept::connect(gateway.address);
+    let mut ask = |traceparent: &str, id: &str| {
+        let head = format!("GET {CLIENTS} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n");
+        caller.ask(format!("{head}traceparent: {traceparent}\r\nx-request-id: {id}\r\n\r\n"))
+    };
+    (0..6).for_each(|_| drop(ask("00-11111111111111111111111111111111-1111111111111111-01", "before")));
+    let answer = gateway.seen(ask(TRACEPARENT, "at-once"));
+    assert!(gateway.metrics().contains("hits_at_once_total 1\n"));
+    assert_eq!(gateway.line_of(&answer)["trace_id"], TRACE);
+    end(&mut gateway);
+
+    let spans = Spans::of(&collector);
+    let id = |span: &&&Span| says(span, "reseller_gateway.request_id") == "at-once";
+    let requests = spans.named("GET clients");
+    let request = requests.iter().find(id).unwrap();
+    assert_eq!((hex(&request.trace_id), hex(&request.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
+    assert_eq!(names(&spans.below(request)), ["identify", "decide", "cache"]);
+    assert_eq!(says(spans.below(request)[2], "reseller_gateway.held"), "fresh");
+    assert_eq!(says(request, "reseller_gateway.outcome"), "hit");
 }
 
 #[test]
