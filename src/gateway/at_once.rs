@@ -8,6 +8,7 @@ mod own;
 
 mod read;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -91,19 +92,31 @@ impl<C: Dials> Gateway<C> {
         wire: &mut Wire,
     ) -> Option<AtOnce<End>> {
         let (line, fields) = head.split_at_checked(memchr::memchr(b'\n', head)? + 1)?;
-        let own = Own::of(fields)?;
         let Memory { lines, fields: senders } = &self.memory;
-        let known = senders.find(&own.rest, |sender| {
-            let known = lines.find(line, |asked| self.say(asked, sender, &own, (peer, listener), wire));
-            known.unwrap_or_else(|unknown| {
-                lines.met(unknown, line, || self.read_line(line));
-                None
+        let mut find = |own: &Own<'_>| {
+            senders.find(&own.rest, |sender| {
+                let known = lines.find(line, |asked| self.say(asked, sender, own, (peer, listener), wire));
+                known.unwrap_or_else(|unknown| {
+                    lines.met(unknown, line, || self.read_line(line));
+                    None
+                })
             })
-        });
-        known.unwrap_or_else(|unknown| {
-            senders.met(unknown, &own.rest, || self.read_fields(&own.rest, listener));
-            None
-        })
+        };
+        // Most heads say nothing of their own: they are looked for before they are taken apart.
+        let unknown = match find(&Own::nothing_in(fields)) {
+            Ok(answer) => return answer,
+            Err(unknown) => unknown,
+        };
+        let own = Own::of(fields)?;
+        let unknown = match own.rest {
+            Cow::Borrowed(_) => unknown,
+            Cow::Owned(_) => match find(&own) {
+                Ok(answer) => return answer,
+                Err(unknown) => unknown,
+            },
+        };
+        senders.met(unknown, &own.rest, || self.read_fields(&own.rest, listener));
+        None
     }
 
     fn say(

@@ -25,9 +25,14 @@ pub(super) struct Own<'h> {
 }
 
 impl<'h> Own<'h> {
+    /// Where all says the same each time.
+    pub(super) fn nothing_in(fields: &'h [u8]) -> Self {
+        Self { rest: Cow::Borrowed(fields), id: None, parent: None }
+    }
+
     /// Takes out the lines of one request; `None` where one of them is there twice, or has a value that is not plain.
     pub(super) fn of(fields: &'h [u8]) -> Option<Self> {
-        let mut own = Self { rest: Cow::Borrowed(fields), id: None, parent: None };
+        let mut own = Self::nothing_in(fields);
         let (mut from, mut copied) = (0, 0);
         let mut state = None;
         for end in memchr::memchr_iter(b'\n', fields) {
