@@ -2,6 +2,7 @@
 //! Given a finished trail, puts one line into a bounded buffer that another thread writes out.
 //! Never waits for the disk or the terminal: a line that finds no room is dropped and counted.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use super::count::Counts;
 use super::{Outcome, Trail};
 
 const ROOM: usize = 4 << 20;
+
+/// For so long lines are gathered before they are written.
+const GATHERED: Duration = Duration::from_millis(10);
 
 /// Which requests get a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +128,10 @@ impl Buffer {
             while lines.0.is_empty() && !lines.1 {
                 self.filled.wait(&mut lines);
             }
+            // Woken once for many lines: for each of them it would cost a busy worker its core.
+            if !lines.1 {
+                self.filled.wait_for(&mut lines, GATHERED);
+            }
             let over = lines.1;
             std::mem::swap(&mut full, &mut lines.0);
             drop(lines);
@@ -137,36 +145,80 @@ impl Buffer {
     }
 }
 
-/// Every value below is of a closed list, a number, or made of characters that JSON needs not escape.
+/// Every value below is of a closed list, a number, or made of characters that JSON needs not escape. Put together by hand:
+/// a hit pays more for the machinery of formatting than for all else that it does.
 fn json(out: &mut String, trail: &Trail, took: Duration, counts: &Counts) -> std::fmt::Result {
-    let time = jiff::Timestamp::from_millisecond(i64::try_from(trail.unix_ms).unwrap_or_default()).unwrap_or_default();
-    write!(
-        out,
-        r#"{{"time":"{time:.3}","peer":"{}","method":"{}","route":"{}""#,
-        Peer(trail.peer),
-        trail.method,
-        counts.route(trail.route)
-    )?;
+    out.push_str(r#"{"time":""#);
+    push_time(out, trail.unix_ms);
+    write!(out, r#"","peer":"{}""#, Peer(trail.peer))?;
+    push_word(out, "method", trail.method.as_str());
+    push_word(out, "route", counts.route(trail.route));
     if let Some(caller) = &trail.caller {
-        write!(out, r#","caller":"{}","jti":"{}""#, caller.name(), caller.jti())?;
+        push_word(out, "caller", caller.name());
+        push_word(out, "jti", caller.jti());
     }
-    write!(out, r#","outcome":"{}","status":{}"#, trail.outcome.word(), trail.status.as_u16())?;
+    push_word(out, "outcome", trail.outcome.word());
+    push_number(out, "status", trail.status.as_u16().into());
     if !trail.cause.is_empty() {
-        write!(out, r#","cause":"{}""#, trail.cause)?;
+        push_word(out, "cause", trail.cause);
     }
-    write!(out, r#","bytes":{},"duration_ms":{:.3}"#, trail.bytes, took.as_secs_f64() * 1e3)?;
+    push_number(out, "bytes", trail.bytes);
+    push_millis(out, "duration_ms", took);
     if let Some(upstream) = trail.upstream {
-        write!(out, r#","upstream_ms":{:.3}"#, upstream.as_secs_f64() * 1e3)?;
+        push_millis(out, "upstream_ms", upstream);
     }
     if let Some(age) = trail.age {
-        write!(out, r#","age":{age}"#)?;
+        push_number(out, "age", age);
     }
-    let id = std::str::from_utf8(trail.request_id.as_bytes()).unwrap_or_default();
-    write!(out, r#","request_id":"{id}""#)?;
+    push_word(out, "request_id", std::str::from_utf8(trail.request_id.as_bytes()).unwrap_or_default());
     if let Some(context) = trail.trace.context() {
         write!(out, r#","trace_id":"{:032x}""#, context.trace())?;
     }
-    out.write_str("}\n")
+    out.push_str("}\n");
+    Ok(())
+}
+
+/// RFC 3339 to the millisecond. What comes before the fraction is made once a second.
+fn push_time(out: &mut String, unix_ms: u64) {
+    thread_local!(static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) });
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != unix_ms / 1000 || text.is_empty() {
+            *second = unix_ms / 1000;
+            let time = i64::try_from(*second).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
+            *text = format!("{:.0}", time.unwrap_or_default());
+        }
+        out.push_str(text.trim_end_matches('Z'));
+    });
+    push_fraction(out, unix_ms % 1000);
+    out.push('Z');
+}
+
+fn push_word(out: &mut String, name: &str, word: &str) {
+    for part in [",\"", name, "\":\"", word, "\""] {
+        out.push_str(part);
+    }
+}
+
+fn push_number(out: &mut String, name: &str, number: u64) {
+    for part in [",\"", name, "\":", itoa::Buffer::new().format(number)] {
+        out.push_str(part);
+    }
+}
+
+fn push_millis(out: &mut String, name: &str, time: Duration) {
+    let micros = u64::try_from((time.as_nanos() + 500) / 1000).unwrap_or(u64::MAX);
+    push_number(out, name, micros / 1000);
+    push_fraction(out, micros % 1000);
+}
+
+/// Thousandths, with their point.
+fn push_fraction(out: &mut String, thousandths: u64) {
+    out.push_str(match thousandths {
+        0..10 => ".00",
+        10..100 => ".0",
+        _ => ".",
+    });
+    out.push_str(itoa::Buffer::new().format(thousandths));
 }
 
 fn text(out: &mut String, trail: &Trail, took: Duration, counts: &Counts) -> std::fmt::Result {
@@ -176,4 +228,32 @@ fn text(out: &mut String, trail: &Trail, took: Duration, counts: &Counts) -> std
     let millis = took.as_secs_f64() * 1e3;
     let (method, cause) = (&trail.method, trail.cause);
     writeln!(out, "{time:.3}  {status} {outcome:<11} {millis:>9.3} ms  {method} {route} by {caller} {cause}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn times_are_those_of_jiff_and_of_the_standard_library(
+            seconds in 0..250_000_000_000_u64,
+            more in 0..3000_u64,
+            nanos in 0..u64::MAX / 2,
+        ) {
+            for unix_ms in [seconds * 1000, seconds * 1000 + more] {
+                let mut made = String::new();
+                push_time(&mut made, unix_ms);
+                let time = jiff::Timestamp::from_millisecond(unix_ms as i64).unwrap();
+                prop_assert_eq!(made, format!("{time:.3}"));
+            }
+            let mut made = String::new();
+            push_millis(&mut made, "t", Duration::from_nanos(nanos));
+            let told: f64 = made.strip_prefix(",\"t\":").unwrap().parse().unwrap();
+            prop_assert!((told - nanos as f64 / 1e6).abs() <= 0.000_51 + nanos as f64 / 1e21, "{}", made);
+            prop_assert_eq!(made.split_once('.').unwrap().1.len(), 3);
+        }
+    }
 }
