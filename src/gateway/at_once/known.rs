@@ -55,7 +55,8 @@ impl<V> Known<V> {
     /// What was kept of these bytes, as `look` sees it.
     #[inline]
     pub(super) fn find<T>(&self, bytes: &[u8], look: impl FnOnce(&V) -> T) -> Result<T, Unknown> {
-        let hash = self.hash.hash_one(bytes);
+        // What is never kept is not worth its hash.
+        let hash = if bytes.len() <= self.longest { self.hash.hash_one(bytes) } else { return Err(Unknown(0)) };
         self.held(hash, bytes, look).ok_or(Unknown(hash))
     }
 
