@@ -2,6 +2,7 @@
 //! Given one request in one piece and in two, which only the long way can take, claims that no caller can tell them apart.
 //! Never trusts that a hit was answered at once: the gateway counts them.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +10,8 @@ use toml::Value;
 
 use crate::quota::{counted, limited};
 use crate::support::{
-    Answer, CLIENTS, Client, Gateway, Kept, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, signal, wait_for,
+    Answer, CLIENTS, Client, Gateway, Kept, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, free_port, signal,
+    wait_for,
 };
 use crate::views::{self, of};
 
@@ -333,11 +335,19 @@ fn a_reload_that_narrows_is_in_force_on_a_connection_that_is_open() {
 
 #[test]
 fn a_caller_without_a_token_is_known_by_its_listener() {
-    let (_partner, gateway, _) = scene(|setup| setup.door("ambient = \"app\""));
+    let other = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let door = format!("address = \"{other}\"");
+    let (_partner, gateway, _) = scene(|setup| setup.door("ambient = \"app\"").one_more_door(&door));
     let host = format!("Host: localhost:{}", gateway.address.port());
     let request = asked("GET", CLIENTS, "").replace("Host: gateway", &host);
     let answer = known(&gateway, &request);
     assert_eq!((answer.status, gateway.line_of(&answer)["jti"].as_str()), (200, Some("ambient")));
+    // The same bytes where everybody needs a token.
+    let mut caller = Kept::connect(other);
+    for _ in 0..OFTEN {
+        assert_eq!(caller.ask(&request).status, 401);
+    }
+    assert!(is_at_once(&gateway, &request).0);
     // What a proxy or a page sends stays refused, however often.
     for more in ["X-Forwarded-For: 192.0.2.1", "Origin: http://localhost", "Via: 1.1 proxy"] {
         let request = request.replace("\r\n\r\n", &format!("\r\n{more}\r\n\r\n"));
