@@ -182,7 +182,7 @@ fn without_state_tokens_end_with_the_process_and_last_an_hour_at_most() {
         .set("state.dir", "")
         .caller("billing", &["clients:read"], &format!("secrets = [{stored:?}]"))
         .start();
-    assert!(gateway.program.err().contains("state.dir is empty"), "{}", gateway.program.err());
+    gateway.has_said("state.dir is empty");
     let token = gateway.granted("billing", &secret, "");
     let other = gateway.granted("billing", &secret, "");
     assert!(revoke(&gateway, &other));
@@ -268,7 +268,7 @@ fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
     let own = [("client_id", "billing"), ("client_secret", &*billing), ("token", &*stolen)];
     assert_eq!(gateway.post("/oauth/revoke", &[], &own).status, 503);
     assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
-    assert!(gateway.program.err().contains("the ledger cannot be written"), "{}", gateway.program.err());
+    gateway.has_said("the ledger cannot be written");
     gateway.gives(&kept, CLIENTS);
     // With room again it goes on by itself.
     let process = gateway.program.id().to_string();

@@ -60,5 +60,5 @@ fn a_damaged_file_is_said_and_stops_nothing() {
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     gateway.start_again();
     gateway.gives(&token, CLIENTS);
-    assert!(gateway.program.err().contains("gate.json"));
+    gateway.has_said("gate.json");
 }

@@ -576,7 +576,7 @@ fn a_file_that_changed_is_put_in_force_by_itself_through_the_links_of_a_mounted_
     set(&mut gateway, "server", "name", "second");
     write(&gateway);
     is_called(&gateway, "second");
-    assert!(gateway.program.err().contains(r#""actor":"file""#));
+    gateway.has_said(r#""actor":"file""#);
     // As Kubernetes mounts a ConfigMap: a link to a link to a folder, and a change moves the one in the middle.
     let folder = gateway.file("");
     let version = |gateway: &mut Gateway, name: &str| {

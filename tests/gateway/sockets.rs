@@ -69,7 +69,7 @@ fn sockets_that_systemd_opened_are_served_and_left() {
     gateway.start_again_by(passed, OwnedFd::from(tcp.try_clone().unwrap()));
     gateway.address = address;
     assert_eq!(gateway.read(&token, CLIENTS).status, 200);
-    assert!(gateway.program.err().contains("systemd:web"), "{}", gateway.program.err());
+    gateway.has_said("systemd:web");
     gateway.start_again_by(passed, OwnedFd::from(unix.try_clone().unwrap()));
     let request =
         format!("GET {CLIENTS} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n");

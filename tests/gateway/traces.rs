@@ -378,7 +378,7 @@ fn a_batch_is_sent_after_a_while_again_if_that_may_help_and_counted_once() {
     let bodies: Vec<_> = collector.calls().into_iter().map(|call| call.body).collect();
     assert!(bodies.len() == 2 && bodies[0] == bodies[1]);
     assert!(gateway.metrics().contains("reseller_gateway_traces_dropped_total 0"));
-    assert!(gateway.program.err().contains("taken again"), "{}", gateway.program.err());
+    gateway.has_said("taken again");
 }
 
 #[test]
@@ -408,5 +408,5 @@ fn a_collector_that_says_nothing_does_not_hold_up_the_end_beyond_the_grace() {
     gateway.gives(&gateway.token(&READING), CLIENTS);
     signal(&gateway.program, "TERM");
     assert!(gateway.program.end_within(Duration::from_secs(4)).success());
-    assert!(gateway.program.err().contains("did not take the last traces"), "{}", gateway.program.err());
+    gateway.has_said("did not take the last traces");
 }

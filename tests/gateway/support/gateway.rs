@@ -481,6 +481,11 @@ impl Gateway {
         self.line_of(answer)["outcome"].as_str().unwrap().to_owned()
     }
 
+    /// Waits until the process log holds this: a line comes a moment after what it tells of.
+    pub(crate) fn has_said(&self, text: &str) {
+        wait_for(text, || self.program.err().contains(text).then_some(()));
+    }
+
     /// All metrics as they are scraped.
     pub(crate) fn metrics(&self) -> String {
         wire::ask(self.health, "GET", "/metrics", &[], b"").text()
