@@ -51,7 +51,7 @@ use bytes::Bytes;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::connect::Connect;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -173,6 +173,7 @@ impl<C: Dials> Gateway<C> {
         ambient: Option<&Ambient>,
     ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
+        let has_body = !body.is_end_stream();
         let now = self.clock.now();
         let method = parts.method.clone();
         let asks = Asks::of(&parts.headers);
@@ -195,7 +196,9 @@ impl<C: Dials> Gateway<C> {
             self.signature.refusal(&refusal, &method, &trail.request_id, &mut trail.cause)
         });
         self.tell_limits(trail, response.headers_mut());
-        if self.draining.load(Ordering::Relaxed) {
+        // A refusal leaves a body unread, and the connection ends with it: whoever keeps connections has to know.
+        let unread = has_body && trail.outcome == Outcome::Refused;
+        if unread || self.draining.load(Ordering::Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         trail.status = response.status();

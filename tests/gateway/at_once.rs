@@ -359,6 +359,19 @@ fn a_caller_without_a_token_is_known_by_its_listener() {
 }
 
 #[test]
+fn a_refusal_that_leaves_a_body_unread_says_that_the_connection_ends() {
+    let (_partner, gateway, token) = scene(|setup| setup);
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let mut caller = Kept::connect(gateway.address);
+    let refused = caller.ask(asked("POST", CLIENTS, &format!("{bearer}Content-Length: 5\r\n")));
+    assert_eq!((refused.status, refused.header("connection").as_deref()), (405, Some("close")));
+    let mut caller = Kept::connect(gateway.address);
+    let empty = caller.ask(asked("POST", CLIENTS, &format!("{bearer}Content-Length: 0\r\n")));
+    assert_eq!((empty.status, empty.header("connection")), (405, None));
+    assert_eq!(caller.ask(get(&token, CLIENTS)).status, 200);
+}
+
+#[test]
 fn over_tls_it_is_the_same_and_a_long_list_comes_whole() {
     let long = format!(r#"{{"clients":[{}]}}"#, vec![r#"{"id":"c1","email":"a@example.org"}"#; 20_000].join(","));
     let partner = Partner::listen();
