@@ -172,14 +172,15 @@ impl Store {
         held_as(self.slots.get(key), now, Entry::was_hit)
     }
 
-    /// What is held under this key, if it is fresh and its end is not near; of anything else it is as if nobody had looked.
+    /// What is held under this key, if it is fresh and its end is not near. It counts as shown by [`Store::showed`].
     pub fn fresh(&self, key: &Key, now: Now) -> Option<Arc<Entry>> {
         let Some(Slot::Entry(entry)) = self.slots.get(key) else { return None };
-        if entry.life().stage(now.tick) != policy::Stage::Fresh {
-            return None;
-        }
+        (entry.life().stage(now.tick) == policy::Stage::Fresh).then_some(entry)
+    }
+
+    /// This one was shown from memory.
+    pub fn showed(&self, entry: &Entry) {
         entry.was_hit();
-        Some(entry)
     }
 
     /// The largest body that is stored.

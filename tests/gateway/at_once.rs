@@ -90,6 +90,8 @@ fn a_head_asked_for_often_is_answered_at_once_on_any_connection_and_in_the_same_
     assert!(is_at_once(&gateway, &request).0);
     assert_eq!(at_once(&gateway), before + 2);
     assert_eq!(partner.count(), 1);
+    let rows = gateway.administer("GET", "/admin/v1/cache/list", "").json();
+    assert!(rows.to_string().contains(&format!(r#""hits":{}"#, OFTEN + 3)), "each hit is counted once: {rows}");
     let [line, long] = [&whole, &in_two].map(|answer| {
         let mut line = gateway.line_of(answer);
         let fields = line.as_object_mut().unwrap();
