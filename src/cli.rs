@@ -8,6 +8,8 @@ mod demo;
 
 mod explain;
 
+mod help;
+
 mod keys;
 
 mod probe;
@@ -45,6 +47,7 @@ use crate::simulator::{self, Behaviour, Fault, Simulator};
 /// A caching reverse proxy and token authority in front of a reseller Account API.
 #[derive(Debug, Parser)]
 #[command(name = "reseller-gateway", version, max_term_width = 100)]
+#[command(disable_help_subcommand = true, after_help = help::topics())]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -98,6 +101,8 @@ enum Command {
     },
     /// Print the manual page.
     Man,
+    /// Print the help of a command, or the page of a topic.
+    Help(help::Help),
 }
 
 #[derive(Debug, clap::Args)]
@@ -191,6 +196,7 @@ pub fn run() -> ExitCode {
         Command::Man => {
             clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()).context("standard output")
         }
+        Command::Help(wanted) => help::run(&wanted, Arguments::command()),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

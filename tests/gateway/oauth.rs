@@ -30,6 +30,7 @@ fn installed() -> PathBuf {
 }
 
 #[test]
+#[ignore = "outside suite: needs node and npm"]
 fn standard_clients_get_exchange_inspect_and_revoke_tokens() {
     let folder = installed();
     let partner = partner();
