@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{CLIENTS, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, Signer};
+use crate::support::{CLIENTS, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, outside};
 
 const RULES: &str = include_str!("../../deploy/alerts/reseller-gateway.rules.yml");
 const RULE_TESTS: &str = include_str!("../../deploy/alerts/reseller-gateway.test.yml");
@@ -232,11 +232,11 @@ fn the_pages_table_of_metrics_has_each_with_its_kind_and_help() {
 }
 
 #[test]
-#[ignore = "outside suite: needs promtool and curl"]
+#[ignore = "outside suite: needs promtool, bash and curl"]
 fn promtool_takes_the_rules_their_tests_and_what_is_scraped() {
-    for (program, package) in [("promtool", "prometheus"), ("curl", "curl")] {
-        let there = std::process::Command::new(program).arg("--version").output();
-        assert!(there.is_ok(), "{program} cannot be run; install it (Debian: apt-get install {package})");
+    // The script's own programs.
+    for (program, package) in [("bash", "bash"), ("promtool", "prometheus"), ("curl", "curl")] {
+        outside(program, package);
     }
     let (_partner, gateway) = busy();
     let check = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/alerts/check");

@@ -308,3 +308,33 @@ fn the_test_command_is_the_one_that_ci_runs_with_the_outside_suites() {
     assert_eq!((told.len(), told.first().copied()), (2, ci));
     assert_eq!(told.first(), told.last());
 }
+
+/// What plain `cargo test` leaves out, by the reason above each such test in these sources.
+fn left_out(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_dir() {
+            found.extend(left_out(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lines = text.lines().filter_map(|line| line.trim().strip_prefix("#[ignore"));
+            found.extend(lines.map(|rest| format!("{}{rest}", path.display())));
+        }
+    }
+    found
+}
+
+#[test]
+fn only_outside_suites_are_left_out_and_ci_installs_what_they_need() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = ["src", "tests"].map(|folder| left_out(&root.join(folder))).concat();
+    assert!(found.len() > 5, "{found:?}");
+    for test in found {
+        let needs = test.split_once(" = \"outside suite: needs ").and_then(|(_, rest)| rest.strip_suffix("\"]"));
+        let needs = needs.unwrap_or_else(|| panic!("it is no outside suite that says what it needs: {test}"));
+        for program in needs.split([',', ' ']).filter(|word| !["", "and", "bash"].contains(word)) {
+            assert!(CI.contains(&format!("command -v {program} >/dev/null ||")), "CI does not install {program}");
+        }
+    }
+}

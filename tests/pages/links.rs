@@ -134,7 +134,7 @@ fn each_alert_has_its_section_and_each_section_its_alert() {
         assert!(begins, "the section of {alert} does not begin with its severity, {severity}");
         assert!(text.contains("\n- "), "the section of {alert} does not say what to do");
         let runbook = rule.split_once("runbook_url: ").map(|(_, rest)| rest.lines().next().unwrap().trim_matches('"'));
-        let anchor = format!("{OPERATING}#{}", alert.to_lowercase());
+        let anchor = format!("OPERATING.md#{}", alert.to_lowercase());
         assert!(runbook.is_none_or(|url| url.ends_with(&anchor)), "{alert}: {runbook:?}");
     }
     for (heading, _) in sections {
