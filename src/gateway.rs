@@ -10,6 +10,10 @@ pub mod at_once;
 
 mod beside;
 
+pub mod buffers;
+
+mod call;
+
 mod door;
 
 pub mod explain;
@@ -32,6 +36,8 @@ pub mod respond;
 
 mod settle;
 
+mod spool;
+
 mod standard;
 
 mod traced;
@@ -39,6 +45,8 @@ mod traced;
 pub mod trial;
 
 mod turn;
+
+mod upload;
 
 mod wishes;
 
@@ -70,6 +78,7 @@ use crate::trail::{Ledger, Outcome, RequestId, Trail};
 use crate::upstream::Upstream;
 use crate::view::Allow;
 
+use buffers::Buffers;
 use fetch::Landed;
 use refusal::Refusal;
 use respond::asks::{Asks, Kinds};
@@ -138,6 +147,8 @@ pub struct Gateway<C> {
     pub clock: Clock,
     /// Flights in their own tasks.
     pub tasks: TaskTracker,
+    /// Room for uploads, and for answers whose readers are slow.
+    pub buffers: Arc<Buffers>,
     /// One document is made smaller at a time.
     pub press: Arc<Semaphore>,
     /// Whether connections are asked to end.
@@ -151,6 +162,9 @@ pub const VIEWS: usize = 256;
 
 /// No refresh is begun while so many flights are under way: nobody waits for one, so nothing else would bound them.
 pub const REFRESHES: usize = 1000;
+
+/// When it is worth coming back where there is no room for a request's body.
+const NO_ROOM: Duration = Duration::from_secs(1);
 
 const CALLER_LEFT: &str = "caller-left";
 

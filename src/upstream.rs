@@ -109,9 +109,6 @@ pub enum Failed {
     /// The body is larger than `upstream.max_response`.
     #[error("body larger than upstream.max_response")]
     TooLarge,
-    /// The caller's own body was larger than `server.max_request_body`.
-    #[error("request body too large")]
-    RequestTooLarge,
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
@@ -195,6 +192,16 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         self.clock.until(deadline, whole).await.unwrap_or(Err(Failed::Timeout))
     }
 
+    /// The largest body that is read.
+    pub fn max_response(&self) -> usize {
+        self.settings.max_response
+    }
+
+    /// Gives up connections that wait for a request: the other side may have closed them without a word.
+    pub fn reconnect(&self) {
+        self.clients.reconnect();
+    }
+
     async fn send(&self, request: Request<OutBody>) -> Result<Response<Incoming>, Failed> {
         self.clients.at(self.clock.tick()).request(request).await.map_err(|error| match error.is_connect() {
             true => Failed::Connect,
@@ -267,9 +274,6 @@ fn cause_of(error: &(dyn Error + 'static)) -> Failed {
     while let Some(error) = next {
         if error.is::<LengthLimitError>() {
             return Failed::TooLarge;
-        }
-        if error.is::<headers::RequestTooLarge>() {
-            return Failed::RequestTooLarge;
         }
         next = error.source();
     }

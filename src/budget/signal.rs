@@ -15,19 +15,36 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 /// A number of seconds beyond this is a date, counted since 1970, as some partners send it.
 const YEAR_2001: u64 = 1_000_000_000;
 
+/// That the partner wants to be left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Until when, by its own word.
+    pub until: Tick,
+    /// Whether it refused the call; else it answered, and nothing is left of its limit.
+    pub refused: bool,
+    /// Whether it refused with 403, which may be about the resource alone.
+    pub forbidden: bool,
+    /// The text that this rests on, safe to print.
+    pub word: Option<std::sync::Arc<str>>,
+    /// Whether the text asked for longer than is granted.
+    pub capped: bool,
+}
+
 /// Until when the partner wants to be left alone.
 ///
 /// `Retry-After` of a 429 or 503, in either form (RFC 9110 §10.2.3), is obeyed as it stands. Without it, and on any other
 /// answer, a limit of which nothing is left closes until its reset: `RateLimit` as a list of items
 /// (draft-ietf-httpapi-ratelimit-headers-10 §4) or a dictionary (its revisions 4 to 6), and `RateLimit-Remaining` with
 /// `RateLimit-Reset` in their three common spellings.
-pub fn pause_until(status: StatusCode, head: &HeaderMap, now: Now) -> Option<Tick> {
+pub fn pause_until(status: StatusCode, head: &HeaderMap, now: Now) -> Option<Pause> {
     let limited = status == StatusCode::TOO_MANY_REQUESTS;
     let told = (limited || status == StatusCode::SERVICE_UNAVAILABLE).then(|| retry_after(head, now)).flatten();
     let spent = || nothing_left(head, now).filter(|_| limited || !status.is_server_error());
     // A 429 that does not say for how long still means: not now.
     let pause = told.or_else(spent).or(limited.then_some(Duration::from_secs(1)))?;
-    Some(now.tick.plus(pause.min(LONGEST_PAUSE)))
+    let refused = limited || told.is_some();
+    let (until, capped) = (now.tick.plus(pause.min(LONGEST_PAUSE)), pause > LONGEST_PAUSE);
+    Some(Pause { until, refused, forbidden: false, word: None, capped })
 }
 
 fn retry_after(head: &HeaderMap, now: Now) -> Option<Duration> {
@@ -112,7 +129,7 @@ mod tests {
             head.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
         let until = pause_until(StatusCode::from_u16(status).unwrap(), &head, NOW);
-        until.map(|until| until.since(NOW.tick).as_secs())
+        until.map(|pause| pause.until.since(NOW.tick).as_secs())
     }
 
     const NOON_MS: u64 = 784_111_777_000;
@@ -123,7 +140,7 @@ mod tests {
         if let Some(told) = told {
             head.insert(RETRY_AFTER, http::HeaderValue::from_bytes(told).unwrap());
         }
-        pause_until(StatusCode::from_u16(status).unwrap(), &head, NOW).map(|until| until.since(NOW.tick))
+        pause_until(StatusCode::from_u16(status).unwrap(), &head, NOW).map(|pause| pause.until.since(NOW.tick))
     }
 
     #[test]
@@ -170,7 +187,7 @@ mod tests {
         let head =
             HeaderMap::from_iter([(RETRY_AFTER, http::HeaderValue::from_static("Sun, 06 Nov 1994 08:49:38 GMT"))]);
         let until = pause_until(StatusCode::SERVICE_UNAVAILABLE, &head, now);
-        assert_eq!(until, Some(Tick::from_nanos(600_000_000)));
+        assert_eq!(until.map(|pause| pause.until), Some(Tick::from_nanos(600_000_000)));
     }
 
     #[test]
@@ -209,6 +226,6 @@ mod tests {
         head.insert("x-ratelimit-remaining", "0".parse().unwrap());
         head.insert("x-ratelimit-reset", "1800000040".parse().unwrap());
         let until = pause_until(StatusCode::OK, &head, now).unwrap();
-        assert_eq!(until.since(now.tick), Duration::from_secs(40));
+        assert_eq!(until.until.since(now.tick), Duration::from_secs(40));
     }
 }

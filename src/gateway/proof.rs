@@ -30,7 +30,7 @@ impl<C: Dials> Gateway<C> {
             Ok(()) => credential.show().ok_or(self.key_fault().into()),
             Err(why) => {
                 let busy = unheard(why);
-                let verdict = if busy.is_some() { Verdict::Failed } else { Verdict::KeyRefused };
+                let verdict = if busy.is_some() { Verdict::Failed } else { Verdict::KeyRefused { recent: false } };
                 permit.settle(verdict, self.clock.tick(), dice());
                 Err(busy.unwrap_or(self.key_fault()).into())
             }
@@ -42,15 +42,14 @@ impl<C: Dials> Gateway<C> {
         if self.upstream.is_hub() { Fault::Token } else { Fault::Key }
     }
 
-    /// What was shown is refused: good if another is worth a call now.
+    /// The hub refused the token: good if another is worth a call now.
     ///
     /// # Errors
     /// What is wrong instead: nothing we have is taken, or a hub has no time to give another token for one that has ended.
     pub(super) async fn key_refused(&self, permit: &mut Permit, shown: Shown, said: Said) -> Result<(), Fault> {
         let (credential, old) = (Arc::clone(self.upstream.credential()), shown.clone());
         // The files are read again: not on a worker.
-        let refused = tokio::task::spawn_blocking(move || credential.refused(&old)).await;
-        self.ledger.counts.heard(Ok(StatusCode::UNAUTHORIZED));
+        let refused = tokio::task::spawn_blocking(move || credential.token_refused(&old)).await;
         let Refused { another, was_current } = refused.unwrap_or(Refused { another: false, was_current: true });
         // A token whose time is over was good until then, and an exchange brings one for the same right. Whatever a token brought
         // that was taken back goes at once, and so it does where a file holds another now.
@@ -67,23 +66,13 @@ impl<C: Dials> Gateway<C> {
         if !another {
             self.forget_the_hubs();
         }
-        let verdict = if another { Verdict::Answered } else { Verdict::KeyRefused };
+        let verdict = if another { Verdict::Answered } else { Verdict::KeyRefused { recent: false } };
         permit.settle(verdict, self.clock.tick(), dice());
-        let slot = shown.slot();
-        match (another, self.upstream.is_hub()) {
-            (true, false) => tracing::warn!(slot, "the partner refused a key; another is tried"),
-            (true, true) => tracing::warn!("the hub refused the token; another is tried"),
-            (false, false) => {
-                tracing::error!(
-                    slot,
-                    "the partner refused every key; put a good one where upstream.api_key_file points"
-                );
-            }
-            (false, true) => {
-                tracing::error!(
-                    "the hub refused the token, and what it had brought is dropped; upstream.token_file or upstream.exchange has to bring a good one"
-                );
-            }
+        match another {
+            true => tracing::warn!("the hub refused the token; another is tried"),
+            false => tracing::error!(
+                "the hub refused the token, and what it had brought is dropped; upstream.token_file or upstream.exchange has to bring a good one"
+            ),
         }
         if another { Ok(()) } else { Err(self.key_fault()) }
     }

@@ -407,7 +407,7 @@ fn cause_of(refusal: &Refusal, problem: &Problem) -> &'static str {
 fn retry_after(refusal: &Refusal) -> Option<u64> {
     match refusal {
         Refusal::Busy { retry }
-        | Refusal::Closed { retry }
+        | Refusal::Closed { retry, .. }
         | Refusal::BadTokens { retry }
         | Refusal::Limited { retry, .. } => Some(retry.as_nanos().div_ceil(1_000_000_000).max(1) as u64),
         _ => None,

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::budget::gate::Why;
+use crate::budget::Scope;
+use crate::budget::breaker::Reason;
 use crate::budget::{Cause, Figures};
 use crate::cache::standard::Detail;
 use crate::listen;
@@ -447,10 +448,13 @@ impl Counts {
         gauge(out, "partner_keys", "Keys to show the partner.", gauges.keys.0)?;
         gauge(out, "partner_keys_refused", "Those of them that it refused.", gauges.keys.1)?;
         let name = format!("{NAME}partner_gate_closed");
-        writeln!(out, "# HELP {name} Whether calls to the partner have to wait, by why.\n# TYPE {name} gauge")?;
-        for why in Why::ALL {
-            let closed = u8::from(budget.closed.is_some_and(|(_, closed)| closed == why));
-            writeln!(out, r#"{name}{{why="{}"}} {closed}"#, why.word())?;
+        let help = "Whether calls to the partner have to wait: those for documents or those for other paths, by why.";
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge")?;
+        for (scope, standing) in Scope::ALL.into_iter().zip([&budget.documented, &budget.opaque]) {
+            for reason in Reason::ALL {
+                let open = u8::from(standing.as_ref().is_some_and(|standing| standing.reason == reason));
+                writeln!(out, r#"{name}{{why="{}",routes="{}"}} {open}"#, reason.word(), scope.word())?;
+            }
         }
         if let Some(left) = budget.left {
             gauge(out, "budget_left", "Calls that would be let through at once.", left)?;

@@ -177,7 +177,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         headers.insert(VIA, self.via.clone());
         let (head, body) = self.send(request).await?.into_parts();
         if head.status != StatusCode::OK {
-            *told = signal::pause_until(head.status, &head.headers, self.clock.now());
+            *told = signal::pause_until(head.status, &head.headers, self.clock.now()).map(|pause| pause.until);
             return Err(NotGiven::Refused(head.status));
         }
         let most = usize::try_from(4 * LONGEST).unwrap_or(usize::MAX);
