@@ -19,10 +19,11 @@ use tokio::sync::Notify;
 use crate::clock::Tick;
 use crate::gcra::{Arrivals, Quota, Rate};
 
-use breaker::{Breaker, Failure, Opening, Reason, Started, State as Circuit};
+use breaker::{Breaker, Failure, Reason, Started, State as Circuit};
 use lanes::{Lane, Lanes, Place, Who};
 use share::Shares;
 use signal::Pause;
+use signal::word::{Unreadable, Word};
 
 /// Why the partner is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,14 +114,19 @@ pub struct Asker {
 }
 
 /// What became of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The partner answered, whatever it said about the resource.
     Answered,
     /// No whole answer, or 5xx.
     Failed,
     /// It wants to be left alone.
-    Paused(Pause),
+    Paused {
+        /// For how long, and by which word.
+        pause: Pause,
+        /// Whether it refused the call; else it answered, and nothing is left of its limit.
+        refused: bool,
+    },
     /// It took none of our keys; `recent` if it had taken one within the last minute.
     KeyRefused {
         /// Whether one was accepted lately.
@@ -141,6 +147,7 @@ pub struct OperatorPause {
 pub struct Budget {
     state: Mutex<State>,
     breaker_changed: Notify,
+    unreadable: Unreadable,
 }
 
 struct State {
@@ -259,10 +266,10 @@ impl State {
             Scope::Documented => &self.documented,
             Scope::Opaque => &self.opaque,
         };
-        breaker.opening().map(|Opening { until, reason, word, .. }| Standing {
-            until: *until,
-            reason: *reason,
-            word: word.clone(),
+        breaker.opening().map(|opening| Standing {
+            until: opening.until,
+            reason: opening.reason,
+            word: opening.word.map(|(word, capped)| (word.as_str().into(), capped)),
         })
     }
 
@@ -281,7 +288,7 @@ impl State {
                 let caller = asker.payer.is_some().then_some(asker.who);
                 breaker.failed(Failure { resource: asker.resource, caller }, started, now, &settings, dice);
             }
-            Verdict::Paused(pause) => drop(breaker.pause(&pause, started, now)),
+            Verdict::Paused { pause, refused } => breaker.pause(&pause, refused, started, now),
             Verdict::KeyRefused { recent } => breaker.key_refused(started, now, &settings, dice, recent),
         }
         if asker.scope == Scope::Documented
@@ -388,7 +395,7 @@ impl Budget {
             opaque: Breaker::default(),
             operator: None,
         };
-        Arc::new(Self { state: Mutex::new(state), breaker_changed: Notify::new() })
+        Arc::new(Self { state: Mutex::new(state), breaker_changed: Notify::new(), unreadable: Unreadable::default() })
     }
 
     /// Goes by other settings from here on: what is under way, waits or was spent stays so.
@@ -484,6 +491,13 @@ impl Budget {
         ended
     }
 
+    /// Until when the partner wants to be left alone, be that over or not, while its word is the reason.
+    pub fn partner_pause(&self) -> Option<Tick> {
+        let state = self.state.lock();
+        let opening = state.documented.opening().filter(|opening| opening.reason == Reason::PausedByPartner);
+        opening.map(|opening| opening.until)
+    }
+
     /// The pause by hand, if one is in force.
     pub fn operator_pause(&self, now: Tick) -> Option<OperatorPause> {
         self.state.lock().operator.clone().filter(|pause| now < pause.until)
@@ -497,6 +511,11 @@ impl Budget {
     /// Wakes who waits for [`Budget::breaker_changed`]: another budget took this one's place.
     pub fn followed(&self) {
         self.breaker_changed.notify_one();
+    }
+
+    /// A text of the partner's that names a time and cannot be read: said once an hour.
+    pub fn unreadable(&self, word: Word, now: Tick) {
+        self.unreadable.say(word, now);
     }
 
     /// A key is there that was not there before.

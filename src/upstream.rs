@@ -15,13 +15,13 @@ pub mod through;
 use std::error::Error;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA,
 };
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
 
@@ -185,9 +185,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             let answer = self.send(self.request(wish, shown)).await?;
             let came = self.clock.tick();
             let (parts, body) = answer.into_parts();
-            let body =
-                Limited::new(body, self.settings.max_response).collect().await.map_err(|error| cause_of(&*error))?;
-            Ok(Fetched { status: parts.status, head: parts.headers, body: body.to_bytes(), came })
+            let body = whole(body, self.settings.max_response).await?;
+            Ok(Fetched { status: parts.status, head: parts.headers, body, came })
         };
         self.clock.until(deadline, whole).await.unwrap_or(Err(Failed::Timeout))
     }
@@ -252,6 +251,24 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         parts.path_and_query = target.parse().ok();
         Uri::from_parts(parts).unwrap_or_default()
     }
+}
+
+/// A body of `most` bytes at most. One that came in one piece is not copied.
+async fn whole(mut body: Incoming, most: usize) -> Result<Bytes, Failed> {
+    let (mut first, mut read) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|error| cause_of(&error))?.into_data() else { continue };
+        if first.len() + read.len() + piece.len() > most {
+            return Err(Failed::TooLarge);
+        }
+        if first.is_empty() && read.is_empty() {
+            first = piece;
+        } else {
+            read.extend_from_slice(&std::mem::take(&mut first));
+            read.extend_from_slice(&piece);
+        }
+    }
+    Ok(if read.is_empty() { first } else { read.freeze() })
 }
 
 /// What to ask for.

@@ -3,12 +3,12 @@
 //! open until when, and why.
 //! Never sends a probe of its own: the next call that is needed anyway is the probe.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Tick;
 
 use super::signal::Pause;
+use super::signal::word::Word;
 
 /// Why no call may start. The words are the same in log, metrics and `/readyz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,14 +83,14 @@ pub const MAX_FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
 const RECENT_KEY_SHARE: u32 = 16;
 
 /// An opening, until its probe succeeds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opening {
     /// When a call may try.
     pub until: Tick,
     /// Why.
     pub reason: Reason,
     /// The upstream's own word, as text that is safe to print, and whether `upstream.max_pause` cut it.
-    pub word: Option<(Arc<str>, bool)>,
+    pub word: Option<(Word, bool)>,
     /// Whether a call of another kind of route opened it.
     inherited: bool,
 }
@@ -134,14 +134,14 @@ impl Breaker {
     }
 
     /// The upstream wants to be left alone. A word of a call that began before the breaker opened may lengthen the pause; it
-    /// never shortens it, and does not count as another refusal. Hands back until when the breaker is open.
-    pub fn pause(&mut self, pause: &Pause, started: Started, now: Tick) -> Tick {
+    /// never shortens it, and does not count as another refusal. `refused` is whether the call was not answered for it.
+    pub fn pause(&mut self, pause: &Pause, refused: bool, started: Started, now: Tick) {
         let counts = started.epoch == self.epoch;
         let mut until = pause.until;
         if pause.forbidden && !(counts && started.probe && self.forbidden) {
             until = until.min(now.plus(MAX_FORBIDDEN_PAUSE));
         }
-        if pause.refused && counts {
+        if refused && counts {
             let (before, ended) = self.refusals;
             let before = if now >= ended.plus(MAX_MIN_PAUSE) { 0 } else { before };
             until = until.max(now.plus(MIN_PAUSE.saturating_mul(1 << before.min(6)).min(MAX_MIN_PAUSE)));
@@ -152,9 +152,8 @@ impl Breaker {
         }
         self.refusals.1 = self.refusals.1.max(until);
         self.forbidden = pause.forbidden;
-        let word = pause.word.clone().map(|word| (word, pause.capped));
+        let word = pause.word.map(|word| (word, pause.capped));
         self.open(Opening { until, reason: Reason::PausedByPartner, word, inherited: false });
-        until
     }
 
     /// Every key was refused: no call tries again for a while, longer each time in a row. `recent` says that one of them was
@@ -249,7 +248,7 @@ impl Breaker {
     /// Another breaker opened: so does this one, until `until` or until that one closes, unless it is open for longer.
     pub fn inherit(&mut self, other: &Opening, until: Tick) {
         if self.opening.as_ref().is_none_or(|opening| opening.until < until) {
-            self.open(Opening { until, inherited: true, ..other.clone() });
+            self.open(Opening { until, inherited: true, ..*other });
         }
     }
 
@@ -262,7 +261,7 @@ impl Breaker {
 
     /// The next call is the probe, whatever it was open for.
     pub fn half_open(&mut self, now: Tick) {
-        if let Some(opening) = self.opening.clone() {
+        if let Some(opening) = self.opening {
             self.open(Opening { until: now, ..opening });
         }
     }
@@ -326,11 +325,17 @@ mod tests {
     /// A limit of which nothing is left until then.
     fn pause(breaker: &mut Breaker, until: Tick) {
         let started = Started { probe: false, epoch: breaker.epoch, keys: breaker.keys };
-        breaker.pause(&Pause { refused: false, ..refusal(until) }, started, at(0));
+        breaker.pause(&refusal(until), false, started, at(0));
     }
 
     fn refusal(until: Tick) -> Pause {
-        Pause { until, refused: true, forbidden: false, word: None, capped: false }
+        Pause { until, named: true, forbidden: false, word: None, capped: false }
+    }
+
+    /// A refusal of the call; until when the breaker is open then.
+    fn refused(breaker: &mut Breaker, pause: &Pause, started: Started, now: Tick) -> Tick {
+        breaker.pause(pause, true, started, now);
+        breaker.opening().unwrap().until
     }
 
     fn failure(resource: u64) -> Failure {
@@ -484,20 +489,20 @@ mod tests {
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
             let call = breaker.start(now);
             let others = breaker.start(now);
-            let until = breaker.pause(&refusal(now), call, now);
+            let until = refused(&mut breaker, &refusal(now), call, now);
             assert_eq!(until.since(now), Duration::from_secs(pause));
-            assert_eq!(breaker.pause(&refusal(now), others, now), until, "it began before the pause");
+            assert_eq!(refused(&mut breaker, &refusal(now), others, now), until, "it began before the pause");
             now = until;
         }
         let call = breaker.start(now.plus(Duration::from_secs(59)));
         let late = now.plus(Duration::from_secs(59));
-        assert_eq!(breaker.pause(&refusal(late), call, late).since(late), MAX_MIN_PAUSE);
+        assert_eq!(refused(&mut breaker, &refusal(late), call, late).since(late), MAX_MIN_PAUSE);
         let rested = late.plus(MAX_MIN_PAUSE + MAX_MIN_PAUSE);
         let call = breaker.start(rested);
-        assert_eq!(breaker.pause(&refusal(rested), call, rested).since(rested), MIN_PAUSE);
+        assert_eq!(refused(&mut breaker, &refusal(rested), call, rested).since(rested), MIN_PAUSE);
         let longer = rested.plus(Duration::from_secs(300));
         let call = breaker.start(rested.plus(MIN_PAUSE));
-        assert_eq!(breaker.pause(&refusal(longer), call, rested.plus(MIN_PAUSE)), longer, "a longer word stands");
+        assert_eq!(refused(&mut breaker, &refusal(longer), call, rested.plus(MIN_PAUSE)), longer, "a longer word stands");
     }
 
     #[test]
@@ -505,14 +510,14 @@ mod tests {
         let mut breaker = Breaker::default();
         let forbidden = |until| Pause { forbidden: true, ..refusal(until) };
         let call = breaker.start(at(0));
-        assert_eq!(breaker.pause(&forbidden(at(600)), call, at(0)), at(60));
+        assert_eq!(refused(&mut breaker, &forbidden(at(600)), call, at(0)), at(60));
         let probe = breaker.start(at(60));
-        assert_eq!(breaker.pause(&forbidden(at(660)), probe, at(60)), at(660));
+        assert_eq!(refused(&mut breaker, &forbidden(at(660)), probe, at(60)), at(660));
         let mut other = Breaker::default();
         let call = other.start(at(0));
-        other.pause(&refusal(at(10)), call, at(0));
+        refused(&mut other, &refusal(at(10)), call, at(0));
         let probe = other.start(at(10));
-        assert_eq!(other.pause(&forbidden(at(600)), probe, at(10)), at(70), "the first 403");
+        assert_eq!(refused(&mut other, &forbidden(at(600)), probe, at(10)), at(70), "the first 403");
     }
 
     /// A caller that asked for ids on which the upstream answered 500 opened the breaker for everybody.
@@ -555,7 +560,7 @@ mod tests {
     fn an_opening_that_was_inherited_closes_with_its_origin_and_one_of_its_own_stays() {
         let (mut documented, mut opaque) = (Breaker::default(), Breaker::default());
         pause(&mut documented, at(30));
-        let opening = documented.opening().unwrap().clone();
+        let opening = *documented.opening().unwrap();
         opaque.inherit(&opening, at(31));
         assert_eq!(opaque.state(at(30)), State::Open { until: at(31), reason: Reason::PausedByPartner });
         opaque.release_inherited();
@@ -606,10 +611,10 @@ mod tests {
                     Step::Fail(resource) => if let Some(call) = under_way.pop() {
                         breaker.failed(failure(resource), call, at(now), &SETTINGS, 7);
                     },
-                    Step::Tell(pause) => {
+                    Step::Tell(wait) => {
                         under_way.pop();
-                        told = told.max(at(now + pause));
-                        pause(&mut breaker, at(now + pause));
+                        told = told.max(at(now + wait));
+                        pause(&mut breaker, at(now + wait));
                     }
                     Step::Vanish => if let Some(call) = under_way.pop() { breaker.abandoned(call) },
                 }

@@ -17,7 +17,8 @@ fn budget(interval_ms: u64, burst: u32, max_in_flight: usize) -> Arc<Budget> {
 
 /// A limit of which nothing is left until then.
 fn paused(until: Tick) -> Verdict {
-    Verdict::Paused(Pause { until, refused: false, forbidden: false, word: None, capped: false })
+    let pause = signal::Pause { until, named: true, forbidden: false, word: None, capped: false };
+    Verdict::Paused { pause, refused: false }
 }
 
 fn opaque(asker: Asker) -> Asker {
@@ -292,11 +293,11 @@ proptest! {
                 Step::End(nth, ending) if nth < under_way.len() => {
                     let mut permit: Permit = under_way.remove(nth);
                     match ending {
-                        Ending::Answered => permit.settle(Verdict::Answered, at(now), 0),
-                        Ending::Failed => permit.settle(Verdict::Failed, at(now), 0),
+                        Ending::Answered => drop(permit.settle(Verdict::Answered, at(now), 0)),
+                        Ending::Failed => drop(permit.settle(Verdict::Failed, at(now), 0)),
                         Ending::Told(millis) => {
                             told = told.max(now + millis);
-                            permit.settle(paused(at(now + millis)), at(now), 0);
+                            let _ = permit.settle(paused(at(now + millis)), at(now), 0);
                         }
                         Ending::Vanished => {}
                     }

@@ -2,6 +2,7 @@
 //! Given a permit and what is to be sent, hands back the answer with the permit of the call that brought it, or a refusal.
 //! Never judges what an answer says of its resource, and never repeats what may have had an effect.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 
-use crate::budget::{Asker, Cause, Permit, Scope, Verdict, signal};
+use crate::budget::signal::{self, Signal};
+use crate::budget::{Asker, Cause, Permit, Scope, Verdict};
 use crate::clock::Tick;
 use crate::dial::OutBody;
 use crate::route::RouteIndex;
@@ -58,6 +60,19 @@ pub(super) enum Answers {
     Passed,
 }
 
+/// An answer that is waited for. In a box: that it is `Send` for any connector is settled where it is made.
+type Sent<'a, A> = Pin<Box<dyn Future<Output = Result<A, Failed>> + Send + 'a>>;
+
+/// What one attempt has beside what is sent.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    permit: &'a Permit,
+    presented: &'a Shown,
+    /// What the upstream is told of the trace.
+    parent: Option<HeaderValue>,
+    deadline: Tick,
+}
+
 /// What is sent, in a form that can be sent again.
 pub(super) trait Sends<C>: Sync {
     /// What comes back.
@@ -66,15 +81,8 @@ pub(super) trait Sends<C>: Sync {
     /// Whether sending it twice has no more effect than once (RFC 9110 §9.2.2).
     fn is_repeatable(&self) -> bool;
 
-    /// Sends it once; `parent` is what the upstream is told of the trace.
-    fn send(
-        &self,
-        upstream: &Upstream<C>,
-        permit: &Permit,
-        presented: &Shown,
-        parent: Option<HeaderValue>,
-        deadline: Tick,
-    ) -> impl Future<Output = Result<Self::Answer, Failed>> + Send;
+    /// Sends it once.
+    fn send<'a>(&'a self, upstream: &'a Upstream<C>, turn: Turn<'a>) -> Sent<'a, Self::Answer>;
 }
 
 /// The head of what came back.
@@ -111,20 +119,14 @@ impl<C: Dials> Sends<C> for Wish {
         true
     }
 
-    async fn send(
-        &self,
-        upstream: &Upstream<C>,
-        permit: &Permit,
-        presented: &Shown,
-        parent: Option<HeaderValue>,
-        deadline: Tick,
-    ) -> Result<Fetched, Failed> {
-        let Some(parent) = parent else { return upstream.ask(permit, presented, self, deadline).await };
+    fn send<'a>(&'a self, upstream: &'a Upstream<C>, turn: Turn<'a>) -> Sent<'a, Fetched> {
+        let Turn { permit, presented, parent, deadline } = turn;
+        let Some(parent) = parent else { return Box::pin(upstream.ask(permit, presented, self, deadline)) };
         let mut wish = self.clone();
         // One that the route forwards says where its caller is, and ours is in between.
         wish.headers.retain(|(name, _)| name != TRACEPARENT);
         wish.headers.push((TRACEPARENT, parent));
-        upstream.ask(permit, presented, &wish, deadline).await
+        Box::pin(async move { upstream.ask(permit, presented, &wish, deadline).await })
     }
 }
 
@@ -145,14 +147,8 @@ impl<C: Dials> Sends<C> for Outgoing {
         matches!(self.method, Method::GET | Method::HEAD)
     }
 
-    async fn send(
-        &self,
-        upstream: &Upstream<C>,
-        permit: &Permit,
-        presented: &Shown,
-        parent: Option<HeaderValue>,
-        deadline: Tick,
-    ) -> Result<Response<Incoming>, Failed> {
+    fn send<'a>(&'a self, upstream: &'a Upstream<C>, turn: Turn<'a>) -> Sent<'a, Response<Incoming>> {
+        let Turn { permit, presented, parent, deadline } = turn;
         let body: OutBody = match self.body.is_empty() {
             true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
             false => Full::new(self.body.clone()).map_err(|never| match never {}).boxed_unsync(),
@@ -164,7 +160,7 @@ impl<C: Dials> Sends<C> for Outgoing {
         if let Some(parent) = parent {
             request.headers_mut().insert(TRACEPARENT, parent);
         }
-        upstream.send_on(permit, presented, request, &self.target, deadline).await
+        Box::pin(upstream.send_on(permit, presented, request, &self.target, deadline))
     }
 }
 
@@ -198,8 +194,18 @@ struct Tried {
 type Confirming<'a> = Option<tokio::sync::MutexGuard<'a, ()>>;
 
 impl<C: Dials> Gateway<C> {
-    /// Makes a call, and again while that may help and the deadline allows.
-    pub(super) async fn call<S: Sends<C>>(
+    /// Makes a call, and again while that may help and the deadline allows. In a box, as it is large and waits for the network.
+    pub(super) fn call<'a, S: Sends<C>>(
+        &'a self,
+        call: &'a Call,
+        sends: &'a S,
+        permit: Permit,
+        trace: &'a mut Traced,
+    ) -> Pin<Box<dyn Future<Output = Result<Called<S::Answer>, Refusal>> + Send + 'a>> {
+        Box::pin(self.attempts(call, sends, permit, trace))
+    }
+
+    async fn attempts<S: Sends<C>>(
         &self,
         call: &Call,
         sends: &S,
@@ -219,7 +225,8 @@ impl<C: Dials> Gateway<C> {
             let asked = self.clock.tick();
             self.ledger.counts.call(call.route, cause, call.asker.payer);
             let parent = self.traceparent(trace);
-            let answer = sends.send(&self.upstream, &permit, &presented, parent, call.deadline).await;
+            let turn = Turn { permit: &permit, presented: &presented, parent, deadline: call.deadline };
+            let answer = sends.send(&self.upstream, turn).await;
             self.traced_call(trace, cause, answer.as_ref().map(Answer::status).map_err(|why| *why));
             let again = self.credential_again(call, sends.is_repeatable(), heard(&answer), &presented, &mut tried);
             match again {
@@ -426,10 +433,15 @@ impl<C: Dials> Gateway<C> {
         if (documented || self.upstream.is_hub()) && answer.is_ok_and(|(status, _)| accepted(status)) {
             self.upstream.credential().taken(presented, now.tick);
         }
-        let pause = answer.ok().and_then(|(status, head)| signal::pause_until(status, head, now));
-        let paused = pause.is_some();
-        let verdict = match (pause, answer) {
-            (Some(pause), _) => Verdict::Paused(pause),
+        let signal = match answer {
+            Ok((status, head)) => signal::heard(status, head, now, self.settings.max_pause),
+            Err(_) => Signal::default(),
+        };
+        if let Some(unread) = signal.unread {
+            self.budget.unreadable(unread, now.tick);
+        }
+        let verdict = match (signal.pause, answer) {
+            (Some(pause), _) => Verdict::Paused { pause, refused: answer.is_ok_and(|(status, _)| refuses(status)) },
             (None, Ok((status, _))) if is_server_error(status) => match call.answers {
                 // That a request had been there is its caller's doing, and no failure of the hub's.
                 _ if status == StatusCode::LOOP_DETECTED && self.upstream.is_hub() => Verdict::Answered,
@@ -441,7 +453,7 @@ impl<C: Dials> Gateway<C> {
         };
         // An answer starts no pause, and a throw of dice is a call to the system.
         let dice = if verdict == Verdict::Answered { 0 } else { dice() };
-        permit.settle(verdict, now.tick, dice).filter(|_| paused)
+        permit.settle(verdict, now.tick, dice).filter(|_| signal.pause.is_some())
     }
 
     /// Full jitter: anything from nothing to the doubled backoff, so that many do not come back together.
@@ -474,6 +486,11 @@ fn timed_out_as_broken<A: Answer>(answer: Result<A, Failed>) -> Result<A, Failed
         Ok(answer) if answer.status() == StatusCode::REQUEST_TIMEOUT => Err(Failed::Broken),
         other => other,
     }
+}
+
+/// Whether a status with a pause says that the call was not answered for it.
+fn refuses(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::FORBIDDEN)
 }
 
 /// What has no class that is known is a failure of the server (RFC 9110 §15).

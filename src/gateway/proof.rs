@@ -2,6 +2,7 @@
 //! Given a call that is about to start, hands back the key, or a hub's token; given a refusal, whether another is worth a call.
 //! Never shows or keeps what was fetched with a token that the hub has taken back.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
@@ -26,7 +27,7 @@ impl<C: Dials> Gateway<C> {
         if let Some(shown) = credential.show() {
             return Ok(shown);
         }
-        match self.clock.until(deadline, self.upstream.renew(None)).await.map_err(|_| Refusal::Deadline)? {
+        match self.clock.until(deadline, self.renewed(None)).await.map_err(|_| Refusal::Deadline)? {
             Ok(()) => credential.show().ok_or(self.key_fault().into()),
             Err(why) => {
                 let busy = unheard(why);
@@ -35,6 +36,14 @@ impl<C: Dials> Gateway<C> {
                 Err(busy.unwrap_or(self.key_fault()).into())
             }
         }
+    }
+
+    /// In a box: it is rare, and that it is `Send` for any connector is settled here.
+    fn renewed<'a>(
+        &'a self,
+        refused: Option<&'a Shown>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), NotGiven>> + Send + 'a>> {
+        Box::pin(self.upstream.renew(refused))
     }
 
     /// That nothing we have is taken.
@@ -56,7 +65,7 @@ impl<C: Dials> Gateway<C> {
         if was_current && (said != Said::Expired || another) {
             self.forget_the_hubs();
         }
-        let renewed = if another { Ok(()) } else { self.upstream.renew(Some(&shown)).await };
+        let renewed = if another { Ok(()) } else { self.renewed(Some(&shown)).await };
         if let (Said::Expired, Some(busy)) = (said, renewed.err().and_then(unheard)) {
             permit.settle(Verdict::Failed, self.clock.tick(), dice());
             tracing::warn!("the token has ended, and the hub gives no other now");

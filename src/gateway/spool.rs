@@ -19,14 +19,10 @@ use crate::budget::Permit;
 use crate::clock::Clock;
 
 use super::buffers::Lease;
+use super::respond::BrokeOff;
 
 /// What arrived together with the head is passed on without a task of its own, up to so many bytes.
 const AT_ONCE: usize = 64 << 10;
-
-/// The answer broke off: its sender stood still or ended, it became too large, or its reader took too long.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the partner's answer broke off")]
-pub struct BrokeOff;
 
 /// The limits of one answer.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +98,8 @@ pub(super) enum Spooled {
 /// The upstream's end: to be run in a task.
 pub(super) struct Filler {
     incoming: Incoming,
-    permit: Permit,
+    /// Given back with the last byte.
+    _permit: Permit,
     lease: Lease,
     shared: Arc<Shared>,
     clock: Clock,
@@ -114,7 +111,8 @@ pub(super) struct Filler {
 pub(super) fn spool(
     before: Bytes,
     mut incoming: Incoming,
-    permit: Permit,
+    /// Given back with the last byte.
+    _permit: Permit,
     lease: Lease,
     (clock, limits): (Clock, Limits),
 ) -> Spooled {
@@ -143,7 +141,7 @@ pub(super) fn spool(
         return Spooled::Whole(whole.unwrap_or_default());
     }
     let shared = Arc::new(Shared { state: Mutex::new(State { pieces, end, ..State::default() }), taken: Notify::new() });
-    let filler = Filler { incoming, permit, lease, shared: Arc::clone(&shared), clock, limits, read };
+    let filler = Filler { incoming, _permit: permit, lease, shared: Arc::clone(&shared), clock, limits, read };
     Spooled::Comes(Spool { shared, left: (least, most) }, filler)
 }
 

@@ -111,6 +111,10 @@ pub struct Gauges {
     pub store: (u64, u64, u64),
     /// The budget.
     pub budget: Figures,
+    /// Bytes of uploads and slow readers, and how many there may be.
+    pub buffers: (usize, usize),
+    /// How often several paths that are no documents were answered 401 within a minute.
+    pub opaque_refusals: u64,
     /// Seconds until the partner may be asked again.
     pub closed_for: f64,
     /// Keys of the partner's that are there, and how many of them it refused.
@@ -456,6 +460,10 @@ impl Counts {
                 writeln!(out, r#"{name}{{why="{}",routes="{}"}} {open}"#, reason.word(), scope.word())?;
             }
         }
+        let help = "How often three paths that are no documents of the API were answered 401 within a minute.";
+        counter(out, "partner_opaque_refusals_total", help, gauges.opaque_refusals)?;
+        gauge(out, "buffer_bytes", "Bytes of uploads and of answers whose readers are slow.", gauges.buffers.0)?;
+        gauge(out, "buffer_max_bytes", "Bytes of them that there may be.", gauges.buffers.1)?;
         if let Some(left) = budget.left {
             gauge(out, "budget_left", "Calls that would be let through at once.", left)?;
         }

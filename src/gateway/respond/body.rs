@@ -12,7 +12,6 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::clock::Clock;
 use crate::trail::{Ledger, Trail};
 
-pub use super::super::spool::BrokeOff;
 use super::super::spool::Spool;
 
 /// Settles the request when it is dropped.
@@ -43,6 +42,11 @@ pub struct Body {
     /// In a box: a response is moved a few times on its way out, and this is the larger part of it.
     end: Option<Box<End>>,
 }
+
+/// The answer broke off: its sender stood still or ended, it became too large, or its reader took too long.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the partner's answer broke off")]
+pub struct BrokeOff;
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
