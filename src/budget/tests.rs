@@ -81,8 +81,8 @@ fn one_caller_leaves_a_quarter_of_the_places_to_the_others() {
     let theirs: Vec<_> = (2..6).map(|who| permit(&budget, of(who), at(0))).collect();
     let Asked::Queued(mut full) = budget.ask(of(7), at(0)) else { panic!("sixteen are under way") };
     drop(hers);
-    assert!(full.claim(at(0)).is_ok());
-    assert!(thirteenth.claim(at(0)).is_ok());
+    assert!(full.claim(at(0)).is_err(), "whoever came before goes first");
+    assert!(thirteenth.claim(at(0)).is_ok() && full.claim(at(0)).is_ok());
     drop(theirs);
     let alone = budget.state.lock().settings;
     budget.change(Settings { shared: false, ..alone }, at(0));

@@ -111,8 +111,7 @@ pub(super) struct Filler {
 pub(super) fn spool(
     before: Bytes,
     mut incoming: Incoming,
-    /// Given back with the last byte.
-    _permit: Permit,
+    permit: Permit,
     lease: Lease,
     (clock, limits): (Clock, Limits),
 ) -> Spooled {
