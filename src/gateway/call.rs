@@ -317,10 +317,10 @@ impl<C: Dials> Gateway<C> {
     /// Whether a call is repeated because the upstream had closed the connection, or gave up waiting on it, before it was
     /// asked: that says nothing of its health, and counts as an attempt only where those are left.
     fn reconnects<A>(&self, answer: &Result<A, Failed>, repeatable: bool, tried: &mut Tried) -> bool {
-        let reconnects = repeatable && !tried.reconnected && matches!(answer, Err(Failed::Broken));
+        let broken = repeatable && !tried.reconnected && matches!(answer, Err(Failed::Broken));
+        let reconnects = broken && self.upstream.reconnect();
         if reconnects {
             self.ledger.counts.heard(Err(Fault::Failed(Failed::Broken).word()));
-            self.upstream.reconnect();
             (tried.reconnected, tried.attempts) = (true, tried.attempts + 1);
         }
         reconnects
@@ -399,7 +399,9 @@ impl<C: Dials> Gateway<C> {
             self.budget.key_changed(now);
         }
         let slot = presented.slot();
-        if !credential.refused(presented, asked, now) {
+        let (left, alternates) = (credential.refused(presented, asked, now), credential.alternates(now));
+        // Where both keys were accepted within a minute, nodes differ over them: either may be accepted by the next one.
+        if if alternates { keys > MAX_KEYS } else { !left } {
             let recent = credential.accepted_lately(now);
             permit.settle(Verdict::KeyRefused { recent }, now, dice());
             tracing::error!(
@@ -408,13 +410,10 @@ impl<C: Dials> Gateway<C> {
             );
             return Err(self.key_fault().into());
         }
-        if keys > MAX_KEYS {
-            return Err(self.key_fault().into());
-        }
         tracing::warn!(slot, "the partner refused a key; it is asked again");
         drop(permit);
         let mut confirming = None;
-        if !credential.alternates(now) {
+        if !alternates {
             let mine = self.clock.until(call.deadline, credential.confirm()).await.map_err(|_| Refusal::Deadline)?;
             confirming = Some(mine).filter(|_| credential.is_in_doubt());
         }

@@ -203,11 +203,6 @@ impl Partner {
     pub(crate) fn has_got(&self, calls: usize) {
         wait_for("a call of the partner", || (self.count() >= calls).then_some(()));
     }
-
-    /// Waits until so many heads have come, their bodies still under way.
-    pub(crate) fn has_got_heads(&self, heads: usize) {
-        wait_for("a head at the partner", || (self.state.heads.load(Ordering::Relaxed) >= heads).then_some(()));
-    }
 }
 
 impl Drop for Partner {
