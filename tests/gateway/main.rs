@@ -87,6 +87,8 @@ mod explain;
 
 mod deploy;
 
+mod tools;
+
 mod house;
 
 mod hub;
