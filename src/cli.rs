@@ -33,9 +33,10 @@ use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use crate::boot::preflight::{self, Lack, Lacking};
 use crate::boot::{self, Ended};
 use crate::clock::Clock;
-use crate::config::{self, Config, Given, LogFormat, Reach};
+use crate::config::{self, Config, Forecast, Given, LogFormat, Reach};
 use crate::gcra::Rate;
 use crate::listen::inherited::Inherited;
 use crate::listen::{Limits, Listener};
@@ -62,6 +63,9 @@ enum Command {
     Check {
         #[command(flatten)]
         served: Served,
+        /// Look at the text alone, and open nothing that it refers to: for CI, and for another machine's file.
+        #[arg(long = "static")]
+        text_alone: bool,
         /// Ask the partner once per route, and report shapes, caching headers, limits, and what the gateway would do.
         /// Exits with 1 unless all seven are understood.
         #[arg(long)]
@@ -180,8 +184,8 @@ pub fn run() -> ExitCode {
         Command::Serve(served) => in_runtime(serve(served.given())),
         Command::Reload(configured) => in_runtime(reload::run(&configured)),
         Command::Demo => in_runtime(demo::demo()),
-        Command::Check { served, probe, json } => served.load().and_then(|config| {
-            check(&config, !json)?;
+        Command::Check { served, text_alone, probe, json } => served.load().and_then(|config| {
+            check(&config, !json, text_alone)?;
             if probe { in_runtime(probe::probe(&config, json)) } else { Ok(()) }
         }),
         Command::Simulate(settings) => in_runtime(simulate(settings)),
@@ -215,6 +219,9 @@ fn failure(error: &anyhow::Error) -> (String, u8) {
     let colors = std::io::stderr().is_terminal();
     let faults = error.downcast_ref().map(|faults: &config::Faults| faults.render(colors));
     let faults = faults.or_else(|| error.downcast_ref().map(|running::Faulty(faults)| faults.clone()));
+    if let Some(Lacking(lacking)) = error.downcast_ref() {
+        return (lacking.render(colors), 1);
+    }
     match faults {
         // What came of the faults stands before them.
         Some(faults) if error.chain().count() > 1 => (format!("error: {error}\n{faults}"), 2),
@@ -289,10 +296,19 @@ async fn serve(mut given: Given) -> anyhow::Result<()> {
     }
     boot::raise_limit_of_files(config.server.max_connections);
     let clock = Clock::real();
-    let ring = boot::ring(&config.tokens)?;
-    let house = boot::build(&config, ring, clock)?;
-    let doors = boot::doors(&config, inherited, clock)?;
-    let authority = boot::authority(&config, Arc::clone(&house.tokens), house.clock).await?;
+    // All that is missing is said at once, in the words of `check`.
+    preflight::files(&config, clock.now()).complete(&config)?;
+    let built = async {
+        let ring = boot::ring(&config.tokens)?;
+        let house = boot::build(&config, ring, clock)?;
+        let doors = boot::doors(&config, inherited, clock)?;
+        let authority = boot::authority(&config, Arc::clone(&house.tokens), house.clock).await?;
+        anyhow::Ok((house, doors, authority))
+    };
+    let (house, doors, authority) = built.await.map_err(|error| match error.downcast::<Lack>() {
+        Ok(lack) => preflight::lacking(&config, &[lack]).into(),
+        Err(other) => other,
+    })?;
     let serving = boot::serve(house, authority, &config, doors, given)?;
     for listener in &config.listeners {
         let tls = listener.tls.is_some();
@@ -340,18 +356,32 @@ fn log_audit() {
     let _ = log.with_ansi(false).with_target(false).try_init();
 }
 
-fn check(config: &Config, prints: bool) -> anyhow::Result<()> {
+fn check(config: &Config, prints: bool, text_alone: bool) -> anyhow::Result<()> {
+    let mut err = anstream::stderr();
     for warning in &config.warnings {
-        writeln!(anstream::stderr(), "warning: {warning}")?;
+        writeln!(err, "warning: {warning}")?;
     }
     let forecast = config.forecast();
-    if let Some(warning) = forecast.warning() {
-        writeln!(anstream::stderr(), "warning: {warning}")?;
+    if let Some(warning) = forecast.as_ref().and_then(Forecast::warning) {
+        writeln!(err, "warning: {warning}")?;
     }
     if prints {
-        write!(std::io::stdout(), "{}\n{}", config.render(), forecast.table())?;
+        let unknown =
+            "# Partner calls at worst are not computed: upstream.expect.clients says how many clients there are.\n";
+        let table = forecast.map_or_else(|| unknown.to_owned(), |forecast| forecast.table());
+        write!(std::io::stdout(), "{}\n{table}", config.render())?;
     }
-    Ok(())
+    if text_alone {
+        return Ok(());
+    }
+    let found = preflight::all(config, Clock::real().now());
+    for warning in &found.warnings {
+        writeln!(err, "warning: {}", config.fault(&warning.key, warning.reason.as_str()))?;
+    }
+    for note in &found.notes {
+        writeln!(err, "note: {note}")?;
+    }
+    Ok(found.complete(config)?)
 }
 
 async fn simulate(settings: Simulate) -> anyhow::Result<()> {
@@ -376,7 +406,7 @@ async fn simulate(settings: Simulate) -> anyhow::Result<()> {
         },
         clock,
     );
-    let socket = boot::bind(settings.listen)?;
+    let socket = boot::bind("--listen", settings.listen)?;
     writeln!(std::io::stdout(), "Account API on http://{}/reseller/account/v1/", socket.local_addr()?)?;
     let (served, closed) = partner(simulator, socket, clock);
     boot::until_signal().await?;
