@@ -45,7 +45,7 @@ pub(super) struct Explain {
 /// # Errors
 /// Where no gateway answers, or it does not understand.
 pub(super) async fn run(command: Explain) -> anyhow::Result<()> {
-    let config = command.configured.load()?;
+    let reach = command.configured.reach()?;
     let mut headers = Map::new();
     for header in &command.headers {
         let (name, value) = header.split_once(':').context("--header: `name: value` is wanted")?;
@@ -60,7 +60,7 @@ pub(super) async fn run(command: Explain) -> anyhow::Result<()> {
     if let (Some((name, value)), Some(asked)) = (who, asked.as_object_mut()) {
         asked.insert(name.to_owned(), value);
     }
-    let said = Running::expect(&config).await?.ask(Method::POST, "explain", Some(&asked)).await?;
+    let said = Running::expect(&reach).await?.ask(Method::POST, "explain", Some(&asked)).await?;
     let mut out = std::io::stdout();
     if command.json || !out.is_terminal() {
         writeln!(out, "{said:#}")?;

@@ -28,8 +28,8 @@ pub(super) struct Spend {
 /// # Errors
 /// Where no gateway answers, or it refuses.
 pub(super) async fn run(command: Spend) -> anyhow::Result<()> {
-    let config = command.configured.load()?;
-    let said = Running::expect(&config).await?.ask(Method::GET, "spend", None).await?;
+    let reach = command.configured.reach()?;
+    let said = Running::expect(&reach).await?.ask(Method::GET, "spend", None).await?;
     print(&said, command.json, text)
 }
 

@@ -89,6 +89,8 @@ mod explain;
 
 mod deploy;
 
+mod tools;
+
 mod house;
 
 mod hub;

@@ -40,7 +40,7 @@ fn probe_with(url: &str, key: &str, settings: &str, more: &[&str]) -> Said {
     std::fs::write(folder.path().join("partner.key"), key).unwrap();
     let file = folder.path().join("gateway.toml");
     std::fs::write(&file, format!("[upstream]\nurl = \"{url}\"\napi_key_file = \"partner.key\"\n{settings}")).unwrap();
-    let output = program().args(["check", "--probe", "--config"]).arg(&file).args(more).output().unwrap();
+    let output = program().args(["check", "--static", "--probe", "--config"]).arg(&file).args(more).output().unwrap();
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8(bytes.clone()).unwrap());
     assert!(!out.contains(key) && !err.contains(key), "the key is out: {out} {err}");
     assert!(!folder.path().join("state").exists(), "a probe keeps no state");
