@@ -16,6 +16,8 @@ pub mod inherited;
 
 mod pace;
 
+mod probe;
+
 mod socket;
 
 #[cfg(test)]
@@ -51,6 +53,7 @@ use socket::Accepting;
 pub use ahead::{AtOnce, Wire};
 pub use crowd::{Crowd, Failed, Figures};
 pub use host::Host;
+pub use probe::{could_bind, could_bind_unix};
 pub use socket::{Address, ON_THIS_MACHINE, Peer, Socket, bind, bind_unix};
 pub use tls::{Faulty, Figures as Certificate, Files, Look, Tls, Validity};
 

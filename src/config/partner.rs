@@ -12,12 +12,16 @@ use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
 use super::words::{self, Word};
+use crate::budget::signal::LONGEST_MAX_PAUSE;
 use crate::gcra::Rate;
 
 /// The partner's port where its address names none.
 const PORT: u16 = 9534;
 /// Old enough to spare handshakes, young enough to follow a name that moves.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
+/// Longer than most windows of most limits; after it one call asks how things stand.
+const MAX_PAUSE: Duration = Duration::from_secs(3_600);
+const SECOND: Duration = Duration::from_secs(1);
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
 
@@ -44,6 +48,8 @@ pub struct Upstream {
     pub timeout: Duration,
     /// Largest answer of the partner, in bytes.
     pub max_response: u64,
+    /// The longest pause that any word of the partner's means.
+    pub max_pause: Duration,
     /// Whether the partner is sent a `traceparent` with calls that are traced.
     pub propagate_trace: bool,
     /// How much may be asked.
@@ -124,14 +130,8 @@ impl Default for Breaker {
 /// `[upstream.expect]`: what `check` reckons with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expect {
-    /// Clients of the partner.
-    pub clients: u64,
-}
-
-impl Default for Expect {
-    fn default() -> Self {
-        Self { clients: 500 }
-    }
+    /// Clients of the partner; `None`: nobody says, and a number that is made up would be wrong for most.
+    pub clients: Option<u64>,
 }
 
 impl Upstream {
@@ -155,6 +155,7 @@ impl Upstream {
             },
             timeout: t.get("timeout", words::some_time).unwrap_or(Duration::from_secs(10)),
             max_response: t.get("max_response", words::size(KIB..=4 * GIB)).unwrap_or(32 << 20),
+            max_pause: t.get("max_pause", words::time_within(SECOND..=LONGEST_MAX_PAUSE)).unwrap_or(MAX_PAUSE),
             propagate_trace: t.get("propagate_trace", words::truth).unwrap_or(false),
             budget: Budget::read(t.section("budget")),
             retry: Retry::read(t.section("retry")),
@@ -178,6 +179,7 @@ impl Upstream {
         page.time("max_connection_age", self.max_connection_age.unwrap_or_default());
         page.time("timeout", self.timeout);
         page.size("max_response", self.max_response);
+        page.time("max_pause", self.max_pause);
         page.line("propagate_trace", self.propagate_trace);
         self.credential.write_table(page);
         page.head("[upstream.budget]");
@@ -193,7 +195,9 @@ impl Upstream {
         page.time("cool_down", self.breaker.cool_down);
         page.time("cool_down_max", self.breaker.cool_down_max);
         page.head("[upstream.expect]");
-        page.line("clients", i64::try_from(self.expect.clients).unwrap_or(i64::MAX));
+        if let Some(clients) = self.expect.clients {
+            page.line("clients", i64::try_from(clients).unwrap_or(i64::MAX));
+        }
     }
 }
 
@@ -238,7 +242,7 @@ impl Breaker {
 
 impl Expect {
     fn read(mut t: Table<'_>) -> Self {
-        let clients = t.get("clients", words::whole(0..=1_000_000_000)).unwrap_or(Self::default().clients);
+        let clients = t.get("clients", words::whole(0..=1_000_000_000));
         t.finish();
         Self { clients }
     }

@@ -134,7 +134,6 @@ impl Call {
 struct State {
     script: Mutex<HashMap<String, VecDeque<Reply>>>,
     calls: Mutex<Vec<Call>>,
-    heads: AtomicUsize,
     connections: AtomicUsize,
     unscripted: Mutex<Vec<String>>,
     closed: AtomicBool,
@@ -202,11 +201,6 @@ impl Partner {
     /// Waits until so many calls have come.
     pub(crate) fn has_got(&self, calls: usize) {
         wait_for("a call of the partner", || (self.count() >= calls).then_some(()));
-    }
-
-    /// Waits until so many heads have come, their bodies still under way.
-    pub(crate) fn has_got_heads(&self, heads: usize) {
-        wait_for("a head at the partner", || (self.state.heads.load(Ordering::Relaxed) >= heads).then_some(()));
     }
 }
 
@@ -290,7 +284,6 @@ fn receive(stream: &mut dyn Stream, read: &mut Vec<u8>, state: &State) -> Option
     };
     let head = String::from_utf8_lossy(&read[..end]).into_owned();
     read.drain(..end);
-    state.heads.fetch_add(1, Ordering::Relaxed);
     let mut lines = head.split("\r\n");
     let mut first = lines.next()?.split(' ').map(str::to_owned);
     let headers: Vec<(String, String)> = lines
