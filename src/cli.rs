@@ -12,6 +12,8 @@ mod help;
 
 mod keys;
 
+mod pause;
+
 mod probe;
 
 mod reload;
@@ -92,6 +94,10 @@ enum Command {
     Explain(explain::Explain),
     /// Show what a running gateway asked of the partner and what it saved, by route and caller.
     Spend(spend::Spend),
+    /// Stop asking the partner for a while, by hand; what is in memory is served meanwhile.
+    Pause(pause::Pause),
+    /// End a pause, by hand or the partner's: the next call that is needed is the probe.
+    Resume(Configured),
     /// Ask a running gateway whether it is ready; for containers without curl.
     Healthcheck {
         /// Its health listener.
@@ -199,6 +205,8 @@ pub fn run() -> ExitCode {
         Command::Cache(command) => in_runtime(cache::run(command)),
         Command::Explain(command) => in_runtime(explain::run(command)),
         Command::Spend(command) => in_runtime(spend::run(command)),
+        Command::Pause(command) => in_runtime(pause::pause(command)),
+        Command::Resume(configured) => in_runtime(pause::resume(&configured)),
         Command::Healthcheck { address } => in_runtime(healthcheck(address)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());

@@ -216,7 +216,7 @@ impl<C: Dials> Gateway<C> {
         let mut confirming: Confirming<'_> = None;
         loop {
             if confirming.is_none() {
-                confirming = self.wait_for_the_confirming(call, &permit).await?;
+                (permit, confirming) = self.wait_for_the_confirming(call, permit).await?;
             }
             let presented = match other.take() {
                 Some(other) => other,
@@ -363,18 +363,25 @@ impl<C: Dials> Gateway<C> {
 
     /// Where a key was refused a moment ago, the next call waits until it is known whether that was meant; it finds out itself
     /// where nobody did.
-    async fn wait_for_the_confirming(&self, call: &Call, permit: &Permit) -> Result<Confirming<'_>, Refusal> {
+    async fn wait_for_the_confirming(
+        &self,
+        call: &Call,
+        permit: Permit,
+    ) -> Result<(Permit, Confirming<'_>), Refusal> {
         let credential = self.upstream.credential();
         let began = self.clock.tick();
         let concerned = call.asker.scope == Scope::Documented && !self.upstream.is_hub() && !permit.is_probe();
         if !concerned || !credential.is_in_doubt() || credential.alternates(began) {
-            return Ok(None);
+            return Ok((permit, None));
         }
+        // Whoever confirms needs a permit: it is not held while it is waited for.
+        drop(permit);
         let mine = self.clock.until(call.deadline, credential.confirm()).await.map_err(|_| Refusal::Deadline)?;
         if credential.is_refused() {
             return Err(self.key_fault().into());
         }
-        Ok(Some(mine).filter(|_| credential.is_in_doubt()))
+        let mine = Some(mine).filter(|_| credential.is_in_doubt());
+        Ok((self.permit(call.asker, call.deadline, NO_FLIGHT).await?, mine))
     }
 
     /// A documented route refused a key: the files are read again, and one call at a time finds out whether it was meant.

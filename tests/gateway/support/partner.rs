@@ -227,7 +227,7 @@ fn connection(tcp: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, state: &St
         Some(tls) => Box::new(rustls::StreamOwned::new(rustls::ServerConnection::new(tls).unwrap(), tcp)),
     };
     let mut read = Vec::new();
-    while let Some(call) = receive(&mut stream, &mut read, state) {
+    while let Some(call) = receive(&mut stream, &mut read) {
         let reply = next(state, &call.target);
         state.calls.lock().unwrap().push(call);
         if let Some(gate) = &reply.gate {
@@ -275,7 +275,7 @@ fn next(state: &State, target: &str) -> Reply {
 }
 
 /// Reads one request; `None` at the connection's end.
-fn receive(stream: &mut dyn Stream, read: &mut Vec<u8>, state: &State) -> Option<Call> {
+fn receive(stream: &mut dyn Stream, read: &mut Vec<u8>) -> Option<Call> {
     let end = loop {
         if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;
