@@ -12,6 +12,7 @@ mod table;
 fn next(refusal: Option<&Refusal>) -> Option<Refusal> {
     let retry = std::time::Duration::from_secs(1);
     let limited = |limit| Refusal::Limited { limit, retry };
+    let closed = |reason| Refusal::Closed { retry, reason };
     Some(match refusal {
         None => Refusal::Malformed(Malformed::Form),
         Some(Refusal::Malformed(_)) => Refusal::Ambiguous,
@@ -34,7 +35,10 @@ fn next(refusal: Option<&Refusal>) -> Option<Refusal> {
         Some(Refusal::Method) => Refusal::NotAcceptable,
         Some(Refusal::NotAcceptable) => Refusal::Precondition,
         Some(Refusal::Precondition) => Refusal::BodyTooLarge,
-        Some(Refusal::BodyTooLarge) => Refusal::Beyond { length: 1 },
+        Some(Refusal::BodyTooLarge) => Refusal::SlowBody,
+        Some(Refusal::SlowBody) => Refusal::BrokenBody,
+        Some(Refusal::BrokenBody) => Refusal::CallerLeft,
+        Some(Refusal::CallerLeft) => Refusal::Beyond { length: 1 },
         Some(Refusal::Beyond { .. }) => limited(Limit::Requests),
         Some(Refusal::Limited { limit, .. }) => match limit {
             Limit::Requests => limited(Limit::Concurrent),
@@ -48,9 +52,7 @@ fn next(refusal: Option<&Refusal>) -> Option<Refusal> {
             Fault::Token => Refusal::Partner(Fault::Failed(Failed::Connect)),
             Fault::Failed(Failed::Connect) => Refusal::Partner(Fault::Failed(Failed::TooLarge)),
             Fault::Failed(Failed::TooLarge) => Refusal::Partner(Fault::Failed(Failed::Broken)),
-            Fault::Failed(Failed::Broken | Failed::Timeout | Failed::RequestTooLarge) => {
-                Refusal::Partner(Fault::Status)
-            }
+            Fault::Failed(Failed::Broken | Failed::Timeout) => Refusal::Partner(Fault::Status),
             Fault::Status => Refusal::Partner(Fault::Redirect),
             Fault::Redirect => Refusal::Partner(Fault::NotJson),
             Fault::NotJson => Refusal::Partner(Fault::Unasked),
@@ -58,8 +60,12 @@ fn next(refusal: Option<&Refusal>) -> Option<Refusal> {
         },
         Some(Refusal::NotUnderstood) => Refusal::TooLargeToNarrow,
         Some(Refusal::TooLargeToNarrow) => Refusal::Busy { retry },
-        Some(Refusal::Busy { .. }) => Refusal::Closed { retry },
-        Some(Refusal::Closed { .. }) => Refusal::Deadline,
+        Some(Refusal::Busy { .. }) => closed(Reason::PausedByPartner),
+        Some(Refusal::Closed { reason, .. }) => match reason {
+            Reason::PausedByPartner => closed(Reason::PausedByOperator),
+            Reason::PausedByOperator => closed(Reason::Failing),
+            Reason::Failing | Reason::KeyRefused => Refusal::Deadline,
+        },
         Some(Refusal::Deadline) => Refusal::OnlyIfCached,
         Some(Refusal::OnlyIfCached) => Refusal::Loop,
         Some(Refusal::Loop) => Refusal::Status(StatusCode::IM_A_TEAPOT),
