@@ -84,6 +84,8 @@ pub struct Settings {
     pub flight_timeout: Duration,
     /// The largest request body that is passed on.
     pub max_request_body: usize,
+    /// The longest time that the partner's wish to be left alone is obeyed.
+    pub max_pause: Duration,
     /// Attempts beyond the first.
     pub retries: u32,
     /// The longest pause before the first of them; doubled for each further one.

@@ -158,6 +158,7 @@ pub(super) fn path(config: &Config) -> gateway::Settings {
         request_timeout: config.server.request_timeout,
         flight_timeout: config.upstream.timeout,
         max_request_body: bounded(config.server.max_request_body),
+        max_pause: config.upstream.max_pause,
         retries: config.upstream.retry.attempts,
         backoff: config.upstream.retry.backoff,
         propagate_trace: config.upstream.propagate_trace,

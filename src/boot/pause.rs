@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
 use crate::budget::gate::Why;
-use crate::budget::signal::LONGEST_PAUSE;
 use crate::clock::{Clock, Now, Tick};
 
 /// The file's name in `state.dir`.
@@ -38,8 +37,9 @@ pub(super) struct Pause {
     written: Mutex<Option<Option<(String, Tick)>>>,
 }
 
-/// The partner in force: its origin, and the budget of calls to it. A reload may put another there.
-type Partner = (String, Arc<Budget>);
+/// The partner in force: its origin, the budget of calls to it, and the longest pause that it may ask for. A reload may put
+/// another there.
+type Partner = (String, Arc<Budget>, Duration);
 
 impl Pause {
     /// For whichever partner is in force.
@@ -56,10 +56,10 @@ impl Pause {
         };
         let kept = text.map_err(|error| error.to_string()).and_then(|text| read(&text));
         let now = self.clock.now();
-        let (upstream, budget) = (self.partner)();
+        let (upstream, budget, max_pause) = (self.partner)();
         match kept {
             Ok(kept) if kept.upstream == upstream => {
-                let left = left(&kept, now);
+                let left = left(&kept, now).min(max_pause);
                 budget.restore(now.tick.plus(left), Why::Told);
                 tracing::info!(
                     seconds = left.as_secs_f64().ceil(),
@@ -78,7 +78,7 @@ impl Pause {
     pub(super) async fn keep(self: Arc<Self>) {
         let mut told = String::new();
         loop {
-            let (_, budget) = (self.partner)();
+            let (_, budget, _) = (self.partner)();
             budget.gate_changed().await;
             let this = Arc::clone(&self);
             let wrote = tokio::task::spawn_blocking(move || this.write()).await;
@@ -99,7 +99,7 @@ impl Pause {
     pub(super) fn write(&self) -> std::io::Result<()> {
         let mut written = self.written.lock();
         let now = self.clock.now();
-        let (upstream, budget) = (self.partner)();
+        let (upstream, budget, _) = (self.partner)();
         let said = match budget.figures(now.tick).closed {
             None => None,
             Some((until, Why::Told)) => Some((upstream, until)),
@@ -138,10 +138,10 @@ fn read(text: &[u8]) -> Result<Kept, String> {
     serde_json::from_slice(text).map_err(|error| error.to_string())
 }
 
-/// What is left of it; a wall clock that was set back makes it no longer than a partner's word can be.
+/// What is left of it, by a wall clock that may have been set back since.
 fn left(kept: &Kept, now: Now) -> Duration {
     let until = u64::try_from(kept.until.as_millisecond()).unwrap_or_default();
-    Duration::from_millis(until.saturating_sub(now.unix_ms)).min(LONGEST_PAUSE)
+    Duration::from_millis(until.saturating_sub(now.unix_ms))
 }
 
 fn wall(until: Tick, now: Now) -> jiff::Timestamp {
@@ -159,6 +159,7 @@ mod tests {
     use super::*;
 
     const NOON: u64 = 1_800_000_000_000;
+    const MAX_PAUSE: Duration = Duration::from_secs(3_600);
     const PARTNER: &str = "https://partner.example:9534";
 
     fn budget() -> Arc<Budget> {
@@ -182,7 +183,7 @@ mod tests {
     fn start(folder: &Path, unix_ms: u64, upstream: &str) -> (Arc<Budget>, Arc<Pause>, Clock) {
         let (budget, clock) = (budget(), Clock::moved_by_hand(unix_ms));
         let (origin, theirs) = (upstream.to_owned(), Arc::clone(&budget));
-        let pause = Pause::new(folder, move || (origin.clone(), Arc::clone(&theirs)), clock);
+        let pause = Pause::new(folder, move || (origin.clone(), Arc::clone(&theirs), MAX_PAUSE), clock);
         pause.restore();
         (budget, pause, clock)
     }
@@ -224,11 +225,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wall_clock_that_was_set_back_closes_for_a_day_at_most() {
+    async fn a_wall_clock_that_was_set_back_closes_for_the_longest_pause_at_most() {
         let folder = tempfile::tempdir().unwrap();
         told(folder.path(), 30);
         let (budget, _, clock) = start(folder.path(), 1_000, PARTNER);
-        assert_eq!(closed(&budget, clock), Some(LONGEST_PAUSE));
+        assert_eq!(closed(&budget, clock), Some(MAX_PAUSE));
     }
 
     #[tokio::test(start_paused = true)]

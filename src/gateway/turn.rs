@@ -145,7 +145,9 @@ impl<C: Dials> Gateway<C> {
         if answer.is_ok_and(|(status, _)| !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS) {
             self.upstream.credential().taken(shown);
         }
-        let told = answer.ok().and_then(|(status, head)| signal::pause_until(status, head, now));
+        let told =
+            answer.ok().and_then(|(status, head)| signal::heard(status, head, now, self.settings.max_pause).pause);
+        let told = told.map(|pause| pause.until);
         let verdict = match (told, answer) {
             (Some(until), _) => Verdict::Told(until),
             (None, Ok(_)) => answered,

@@ -132,7 +132,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             Err(why) => {
                 let doubled = PAUSE.saturating_mul(1 << state.failures.min(8)).min(LONGEST_PAUSE);
                 let pause = now.plus(doubled - (doubled / 2).mul_f64(chance()));
-                state.not_before = told.map_or(pause, |told: Tick| told.min(now.plus(LONGEST_PAUSE)).max(pause));
+                state.not_before = told.map_or(pause, |told: signal::Pause| told.until.max(pause));
                 state.failures += 1;
                 state.last = Some(why);
                 tracing::warn!(%why, "no new token of the hub's");
@@ -152,7 +152,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     async fn exchange_once(
         &self,
         settings: &Settings,
-        told: &mut Option<Tick>,
+        told: &mut Option<signal::Pause>,
     ) -> Result<(HeaderValue, Duration), NotGiven> {
         let path = settings.subject_token_file.clone();
         let subject = tokio::task::spawn_blocking(move || subject_in(&path)).await.ok().flatten();
@@ -177,7 +177,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         headers.insert(VIA, self.via.clone());
         let (head, body) = self.send(request).await?.into_parts();
         if head.status != StatusCode::OK {
-            *told = signal::pause_until(head.status, &head.headers, self.clock.now());
+            *told = signal::heard(head.status, &head.headers, self.clock.now(), LONGEST_PAUSE).pause;
             return Err(NotGiven::Refused(head.status));
         }
         let most = usize::try_from(4 * LONGEST).unwrap_or(usize::MAX);
