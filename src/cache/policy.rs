@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY,
-};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::clock::Tick;
@@ -278,9 +276,9 @@ fn read(head: &HeaderMap) -> Said {
 fn is_for_all(value: &[u8]) -> bool {
     let value = value.strip_prefix(b"\"").unwrap_or(value);
     let value = value.strip_suffix(b"\"").unwrap_or(value);
-    let mut names = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()).peekable();
-    names.peek().is_none()
-        || names.any(|name| HeaderName::from_bytes(name).map_or(true, |name| KEPT.contains(&name)))
+    let mut names =
+        value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()).peekable();
+    names.peek().is_none() || names.any(|name| HeaderName::from_bytes(name).map_or(true, |name| KEPT.contains(&name)))
 }
 
 /// RFC 9111 §5.3: `Expires` less `Date`; an invalid one is in the past.

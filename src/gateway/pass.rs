@@ -37,6 +37,7 @@ impl<C: Dials> Gateway<C> {
         let target = target.ok_or(Refusal::NoSuchRoute)?;
         let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
         through::make_ready(&mut parts.headers, false);
+        let method = parts.method.clone();
         let mut request = self.outbound(parts, body)?;
         let asker = turn::asker(grant, turn::target(&target));
         self.pay(trail, self.clock.tick())?;
@@ -74,7 +75,7 @@ impl<C: Dials> Gateway<C> {
         }
         let (mut head, incoming) = answer.into_parts();
         strip_for_caller(&mut head.headers);
-        through::localise(&mut head.headers, &self.origin);
+        through::localise(status, &mut head.headers, &self.origin, (&method, &target))?;
         trail.outcome = Outcome::Pass;
         let body = Body::stream(incoming, permit, self.clock, self.settings.flight_timeout);
         Ok(self.signature.passed(Response::from_parts(head, body), status, &trail.request_id))

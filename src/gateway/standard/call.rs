@@ -145,7 +145,7 @@ impl<C: Dials> Gateway<C> {
                 Ok(answer) => {
                     self.withheld(answer.status(), answer.headers(), Some(&asked.key))?;
                     let exchange = Exchange { asked: sent, came: self.clock.now() };
-                    return self.arrived(answer, permit, exchange, asked.forwards_authorization);
+                    return self.arrived(answer, permit, exchange, asked);
                 }
                 Err(failed) => failed,
             };
@@ -170,18 +170,18 @@ impl<C: Dials> Gateway<C> {
         answer: Response<Incoming>,
         permit: Permit,
         exchange: Exchange,
-        forwards_authorization: bool,
+        asked: &Asked,
     ) -> Result<Arrived, Refusal> {
         let (parts, incoming) = answer.into_parts();
         let (status, mut head) = (parts.status, parts.headers);
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return Err(Fault::Key.into());
         }
-        match forwards_authorization {
+        match asked.forwards_authorization {
             true => through::strip_connection(&mut head),
             false => through::strip_household(&mut head),
         }
-        through::localise(&mut head, &self.origin);
+        through::localise(status, &mut head, &self.origin, (&asked.method, &asked.target))?;
         Ok(Arrived { status, head, incoming, permit, exchange, known: exchange.asked })
     }
 }
