@@ -30,7 +30,7 @@ const STATUSES: [u16; 25] = [
     508, 0,
 ];
 /// What a call to the partner may come to.
-const HEARD: [&str; 11] = [
+const HEARD: [&str; 12] = [
     "2xx",
     "3xx",
     "401",
@@ -39,6 +39,7 @@ const HEARD: [&str; 11] = [
     "5xx",
     "connect",
     "connection-broke",
+    "interim-status",
     "timeout",
     "response-too-large",
     "request-too-large",
