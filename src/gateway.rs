@@ -50,7 +50,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::connect::Connect;
 use tokio::sync::Semaphore;
@@ -173,7 +173,8 @@ impl<C: Dials> Gateway<C> {
         ambient: Option<&Ambient>,
     ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let has_body = !body.is_end_stream();
+        // HTTP/2 ends the stream of an unread body by itself, and no other (RFC 9113 §8.1).
+        let has_body = parts.version < Version::HTTP_2 && !body.is_end_stream();
         let now = self.clock.now();
         let method = parts.method.clone();
         let asks = Asks::of(&parts.headers);
@@ -196,7 +197,7 @@ impl<C: Dials> Gateway<C> {
             self.signature.refusal(&refusal, &method, &trail.request_id, &mut trail.cause)
         });
         self.tell_limits(trail, response.headers_mut());
-        // A refusal leaves a body unread, and the connection ends with it: whoever keeps connections has to know.
+        // A refusal leaves a body unread, and a connection of HTTP/1 ends with it: whoever keeps connections has to know.
         let unread = has_body && trail.outcome == Outcome::Refused;
         if unread || self.draining.load(Ordering::Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -37,9 +37,13 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(15);
 
-/// Streams reset by the peer before we looked at them, and by us for its errors, until the connection is ended
-/// (CVE-2023-44487, CVE-2025-8671).
+/// Streams reset by the peer before we looked at them, until the connection is ended (CVE-2023-44487).
 const RESETS: usize = 32;
+
+/// Frames for which we reset a stream, until the connection is ended (CVE-2025-8671). A refused upload ends in a reset of
+/// ours, and what of it is under way by then may come after h2 has forgotten the stream: more than fifty in a second, each of
+/// some frames, have to be borne.
+const OWN_RESETS: usize = 1024;
 
 /// The largest piece of a body that is handed over at once: as much as one frame holds.
 const PIECE: usize = 16 << 10;
@@ -69,7 +73,7 @@ impl<D: Door> Listener<D> {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_pending_accept_reset_streams(RESETS)
-            .max_local_error_reset_streams(RESETS)
+            .max_local_error_reset_streams(OWN_RESETS)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
             .serve_connection(TokioIo::new(io), service);
