@@ -14,11 +14,12 @@ use crate::budget::signal::is_a_limit;
 #[error("request body too large")]
 pub struct RequestTooLarge;
 
-/// RFC 9110 §7.6.1, and the older ones that some still send.
+/// RFC 9110 §7.6.1, and the older ones that some still send, whether `Connection` names them or not.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"
+            | "http2-settings"
             | "keep-alive"
             | "proxy-authenticate"
             | "proxy-authentication-info"
