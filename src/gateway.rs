@@ -47,7 +47,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -61,6 +60,7 @@ use crate::budget::Budget;
 use crate::cache::{Coding, Entry, Held, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
+use crate::listen::BadHead;
 use crate::quota::Turns;
 use crate::quota::strangers::Strangers;
 use crate::route::{Mode, Resource, RouteIndex, Routes, Target};
@@ -206,17 +206,11 @@ impl<C: Dials> Gateway<C> {
         response.map(|body| body.ending(end))
     }
 
-    /// Refuses a head beyond `max_header_bytes`, as it stands on the wire: hyper never sees such a head whole.
-    pub fn head_too_large(&self, peer: SocketAddr) -> Bytes {
-        respond::on_the_wire(self.refuse_head(peer))
-    }
-
-    /// The same as a response, for HTTP/2.
-    pub fn refuse_head(&self, peer: SocketAddr) -> Response<Body> {
+    /// Refuses a request whose head is bad, before anybody looks at what it asks.
+    pub fn refuse_head(&self, fault: BadHead, peer: SocketAddr) -> Response<Body> {
         let now = self.clock.now();
         let mut trail = self.begin(Method::GET, None, now, peer, Traced::NONE);
-        let response =
-            self.signature.refusal(&Refusal::HeadTooLarge, &Method::GET, &trail.request_id, &mut trail.cause);
+        let response = self.signature.refusal(&Refusal::Head(fault), &Method::GET, &trail.request_id, &mut trail.cause);
         trail.status = response.status();
         self.ledger.close(&mut trail, now.tick);
         response

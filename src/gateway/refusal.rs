@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::access::Denied;
 use crate::clock::Tick;
+use crate::listen::BadHead;
 use crate::quota::{ComeBack, Limit};
 use crate::route::{Malformed, Miss, NoSuchRoute};
 use crate::token::Unidentified;
@@ -18,8 +19,8 @@ use crate::upstream::Failed;
 pub enum Refusal {
     /// The target or query cannot be read.
     Malformed(Malformed),
-    /// The head is too large.
-    HeadTooLarge,
+    /// The head is too large, or is none.
+    Head(BadHead),
     /// Two different tokens.
     Ambiguous,
     /// No caller.
