@@ -10,6 +10,8 @@ mod crowd;
 
 mod eviction;
 
+mod frames;
+
 mod greet;
 
 mod host;

@@ -64,6 +64,7 @@ pub struct Crowd {
     refused: AtomicU64,
     evicted_full: AtomicU64,
     evicted_peer: AtomicU64,
+    floods: AtomicU64,
     turns: Semaphore,
     handshakes: Mutex<BTreeMap<u64, (Tick, CancellationToken)>>,
     next: AtomicU64,
@@ -81,6 +82,8 @@ pub struct Figures {
     pub evicted_full: u64,
     /// Idle ones that gave way to others of their peer.
     pub evicted_peer: u64,
+    /// Those of HTTP/2 that were ended for a flood of frames that ask for nothing.
+    pub floods: u64,
     /// Handshakes that came to nothing, in the order of [`Failed::ALL`].
     pub failed: [u64; Failed::ALL.len()],
 }
@@ -93,6 +96,7 @@ impl Default for Crowd {
             refused: AtomicU64::default(),
             evicted_full: AtomicU64::default(),
             evicted_peer: AtomicU64::default(),
+            floods: AtomicU64::default(),
             turns: Semaphore::new(HANDSHAKES),
             handshakes: Mutex::default(),
             next: AtomicU64::default(),
@@ -164,6 +168,11 @@ impl Crowd {
         }
     }
 
+    /// Counts a connection that was ended for a flood of frames.
+    pub(super) fn flooded(&self) {
+        self.floods.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a handshake that came to nothing.
     pub(super) fn failed(&self, why: Failed) {
         if let Some(counter) = self.failed.get(why as usize) {
@@ -178,6 +187,7 @@ impl Crowd {
             refused: self.refused.load(Ordering::Relaxed),
             evicted_full: self.evicted_full.load(Ordering::Relaxed),
             evicted_peer: self.evicted_peer.load(Ordering::Relaxed),
+            floods: self.floods.load(Ordering::Relaxed),
             failed: std::array::from_fn(|at| self.failed.get(at).map_or(0, |count| count.load(Ordering::Relaxed))),
         }
     }

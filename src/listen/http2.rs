@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
+use super::frames::Counted;
 use super::pace::{Pace, Wish};
 use super::paced::MOST_LINES;
 use super::{BadHead, Door, Listener, host};
@@ -81,7 +82,7 @@ impl<D: Door> Listener<D> {
             .max_local_error_reset_streams(OWN_RESETS)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
-            .serve_connection(TokioIo::new(io), service);
+            .serve_connection(TokioIo::new(Counted::new(io, self.clock, Arc::clone(&self.crowd))), service);
         let mut connection = pin!(connection);
         let (mut finishing, mut is_evicted) = (false, false);
         let ended = std::future::poll_fn(|cx| {

@@ -483,6 +483,9 @@ fn connections(out: &mut String, crowd: &listen::Figures, certificates: &[Certif
     for (why, many) in [("full", crowd.evicted_full), ("peer", crowd.evicted_peer)] {
         writeln!(out, r#"{NAME}connections_evicted_total{{why="{why}"}} {many}"#)?;
     }
+    let floods = "Connections of HTTP/2 that were ended for a flood of frames that ask for nothing.";
+    head(out, "http2_floods_total", "counter", floods)?;
+    writeln!(out, "{NAME}http2_floods_total {}", crowd.floods)?;
     if certificates.is_empty() {
         return Ok(());
     }
