@@ -65,11 +65,12 @@ impl<D: Door> Listener<D> {
         let service = service_fn(|request: Request<Incoming>| {
             let (this, pace) = (self.clone(), Arc::clone(&pace));
             let (busy, answering) = Busy::begin(&under_way, &pace);
-            async move {
+            // In a box: hyper and h2 move this future about several times before they run it.
+            Box::pin(async move {
                 let response = this.answered(request, peer, &pace).await;
                 drop(busy);
                 Ok::<_, Infallible>(response.map(|body| Pieces { body: Box::pin(body), rest: Bytes::new(), answering }))
-            }
+            })
         });
         let head_bytes = u32::try_from(self.limits.head_bytes).unwrap_or(u32::MAX);
         let connection = http2::Builder::new(Tracked(self.tasks.clone()))
