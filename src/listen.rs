@@ -61,7 +61,7 @@ use socket::Accepting;
 pub use ahead::{AtOnce, Wire};
 pub use bad_head::BadHead;
 pub use crowd::{Crowd, Failed, Figures};
-pub use host::Host;
+pub use host::{Host, is_named_well};
 pub use socket::{Address, ON_THIS_MACHINE, Peer, Socket, bind, bind_unix};
 pub use tls::{Faulty, Figures as Certificate, Files, Look, Tls, Validity};
 
@@ -310,7 +310,7 @@ impl<D: Door> Listener<D> {
         let fault = match () {
             // Where a body came before it, nobody counted how long this head was.
             () if pace.had_body() && http2::is_too_large(&request, self.limits.head_bytes) => Some(BadHead::TooLarge),
-            () if !host::is_named_well(request.version(), request.headers()) => Some(BadHead::Host),
+            () if !is_named_well(request.version(), request.headers()) => Some(BadHead::Host),
             () => None,
         };
         if has_body {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::crowd::Crowd;
 use super::paced::poll_leave;
@@ -19,6 +20,9 @@ use crate::clock::{Clock, Tick};
 /// answers two pings a minute of ours, and sends its own settings and those that it acknowledges now and then.
 const MAX_IDLE_FRAMES: u32 = 1000;
 const WINDOW: Duration = Duration::from_secs(10);
+
+/// How long the last words may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a client begins with (RFC 9113 §3.4).
 const PREFACE: u32 = 24;
@@ -159,39 +163,34 @@ pub(super) struct Counted<I> {
     theirs: Frames,
     ours: Frames,
     calm: Calm,
-    /// Once there were too many: what is left of the last words.
-    farewell: Option<Bytes>,
+    /// Once there were too many.
+    farewell: Option<Farewell>,
+}
+
+/// The end of a connection.
+struct Farewell {
+    /// What is left of the last words.
+    words: Bytes,
+    until: Pin<Box<Sleep>>,
     lingered: usize,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Counted<I> {
     pub(super) fn new(io: I, clock: Clock, crowd: Arc<Crowd>) -> Self {
         let (theirs, ours, calm) = (Frames::of_client(), Frames::default(), Calm::default());
-        Self { io, clock, crowd, theirs, ours, calm, farewell: None, lingered: 0 }
+        Self { io, clock, crowd, theirs, ours, calm, farewell: None }
     }
 
     /// GOAWAY (RFC 9113 §6.8), where a frame may stand.
-    fn farewell(&self) -> Bytes {
-        if !self.ours.is_between() {
-            return Bytes::new();
+    fn farewell(&self) -> Farewell {
+        let mut words = Vec::new();
+        if self.ours.is_between() {
+            words.extend([0, 0, 8, 7, 0, 0, 0, 0, 0]);
+            words.extend(self.calm.last.to_be_bytes());
+            words.extend([0, 0, 0, ENHANCE_YOUR_CALM]);
         }
-        let mut frame = vec![0, 0, 8, 7, 0, 0, 0, 0, 0];
-        frame.extend(self.calm.last.to_be_bytes());
-        frame.extend([0, 0, 0, ENHANCE_YOUR_CALM]);
-        frame.into()
-    }
-
-    /// Says the last words as far as they are taken, and ends in an error.
-    fn leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let over = || io::Error::other("too many frames that ask for nothing");
-        while let Some(words) = self.farewell.as_mut().filter(|words| !words.is_empty()) {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, words)) {
-                Ok(written) if written > 0 => words.advance(written),
-                _ => return Poll::Ready(over()),
-            }
-        }
-        ready!(poll_leave(Pin::new(&mut self.io), cx, &mut self.lingered));
-        Poll::Ready(over())
+        let until = Box::pin(self.clock.sleep_until(self.clock.tick().plus(FAREWELL)));
+        Farewell { words: words.into(), until, lingered: 0 }
     }
 
     fn written(&mut self, bytes: &[u8]) {
@@ -199,11 +198,29 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Counted<I> {
     }
 }
 
+impl Farewell {
+    /// Says the last words as far as they are taken in time, and ends in an error.
+    fn poll(&mut self, io: &mut (impl AsyncRead + AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<io::Error> {
+        let over = || io::Error::other("too many frames that ask for nothing");
+        if self.until.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(over());
+        }
+        while !self.words.is_empty() {
+            match ready!(Pin::new(&mut *io).poll_write(cx, &self.words)) {
+                Ok(written) if written > 0 => self.words.advance(written),
+                _ => return Poll::Ready(over()),
+            }
+        }
+        ready!(poll_leave(Pin::new(io), cx, &mut self.lingered));
+        Poll::Ready(over())
+    }
+}
+
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Counted<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.farewell.is_some() {
-            return this.leave(cx).map(Err);
+        if let Some(farewell) = &mut this.farewell {
+            return farewell.poll(&mut this.io, cx).map(Err);
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
@@ -213,8 +230,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Counted<I> {
         if is_flood {
             buf.set_filled(before);
             this.crowd.flooded();
-            this.farewell = Some(this.farewell());
-            return this.leave(cx).map(Err);
+            let farewell = this.farewell();
+            return this.farewell.insert(farewell).poll(&mut this.io, cx).map(Err);
         }
         Poll::Ready(Ok(()))
     }

@@ -44,7 +44,7 @@ impl<'a> Host<'a> {
 }
 
 /// Whether a request names its host as RFC 9112 §3.2 wants it: once, as a host may be written, and from HTTP/1.1 on at all.
-pub(super) fn is_named_well(version: Version, headers: &HeaderMap) -> bool {
+pub fn is_named_well(version: Version, headers: &HeaderMap) -> bool {
     let mut named = headers.get_all(HOST).iter();
     match (named.next(), named.next()) {
         (Some(host), None) => is_authority(host.as_bytes()),

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::frames::Counted;
 use super::pace::{Pace, Wish};
 use super::paced::MOST_LINES;
-use super::{BadHead, Door, Listener, host};
+use super::{BadHead, Door, Listener, is_named_well};
 use crate::clock::HyperTimer;
 
 /// Requests at once on one connection.
@@ -120,7 +120,7 @@ impl<D: Door> Listener<D> {
             return Err(BadHead::TooLarge);
         }
         name_host(request);
-        match host::is_named_well(request.version(), request.headers()) {
+        match is_named_well(request.version(), request.headers()) {
             true => one_length(request.headers_mut()),
             false => Err(BadHead::Host),
         }

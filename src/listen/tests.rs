@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+mod frames;
+
 const IDLE: Duration = Duration::from_secs(75);
 const HEAD: Duration = Duration::from_secs(10);
 const LIMITS: Limits = Limits {
@@ -290,72 +292,4 @@ async fn what_is_left_of_a_refused_body_is_no_head() {
     );
     let heard = answers(sent.as_bytes()).await;
     assert!(heard.contains("HTTP/1.1 431 ") && heard.matches("HTTP/1.1 ").count() <= 2, "{heard}");
-}
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, flags], &stream.to_be_bytes()[..], payload].concat()
-}
-
-/// A request, ended or with a body to come: POST or GET, https, /, a (RFC 7541 appendix A).
-fn headers(stream: u32, is_whole: bool) -> Vec<u8> {
-    let method = if is_whole { 0x82 } else { 0x83 };
-    frame(1, if is_whole { 5 } else { 4 }, stream, &[method, 0x87, 0x84, 0x01, 0x01, b'a'])
-}
-
-/// Such frames kept a worker busy for as long as they came.
-#[tokio::test(start_paused = true)]
-async fn over_http_2_a_flood_of_frames_that_ask_for_nothing_ends_the_connection() {
-    // The last are h2's own to bear, which bears less.
-    let floods: [(&str, Vec<u8>, bool); 6] = [
-        ("PING", frame(6, 0, 0, &[0; 8]), true),
-        ("PING, acknowledged", frame(6, 1, 0, &[0; 8]), true),
-        ("SETTINGS", frame(4, 0, 0, &[]), true),
-        ("PRIORITY", frame(2, 0, 7, &[0, 0, 0, 0, 1]), true),
-        ("DATA", frame(0, 0, 1, &[]), false),
-        ("padding", frame(0, 8, 1, &[3, 0, 0, 0]), false),
-    ];
-    for (name, flood, is_ours) in floods {
-        for many in [900, 1500] {
-            let Scene { served, theirs, crowd, .. } = scene(HEAD, true);
-            let (mut reading, mut writing) = tokio::io::split(theirs);
-            let listening = tokio::spawn(async move {
-                let mut heard = Vec::new();
-                let _ = reading.read_to_end(&mut heard).await;
-                heard
-            });
-            let sent = writing.write_all(&[PREFACE, &headers(1, false), &flood.repeat(many)].concat()).await;
-            let is_flood = many > 1000;
-            if is_flood {
-                served.await.unwrap();
-            }
-            let _ = writing.shutdown().await;
-            let heard = listening.await.unwrap();
-            // GOAWAY after the last stream, with ENHANCE_YOUR_CALM.
-            let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 11];
-            if is_ours {
-                assert!(sent.is_ok(), "{many} {name}: {sent:?}");
-                assert_eq!(heard.ends_with(&goaway), is_flood, "{many} {name}");
-                assert_eq!(crowd.figures().floods, u64::from(is_flood), "{many} {name}");
-            } else if is_flood {
-                assert!(heard.windows(4).any(|window| window == [0, 0, 0, 11]), "{many} {name}");
-            }
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn over_http_2_two_lengths_that_say_the_same_are_one() {
-    let Scene { theirs, .. } = scene(Duration::ZERO, true);
-    let (mut sender, _connection) = client(theirs).await;
-    for (lengths, status) in [(&["0"][..], 200), (&["0", "0"], 200)] {
-        let mut request = Request::builder().uri("https://a/small");
-        for length in lengths {
-            request = request.header("content-length", *length);
-        }
-        let answer = sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();
-        assert_eq!(answer.status(), status, "{lengths:?}");
-    }
 }
