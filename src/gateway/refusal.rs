@@ -9,6 +9,7 @@ use http::StatusCode;
 use crate::access::Denied;
 use crate::budget::breaker::Reason;
 use crate::clock::Tick;
+use crate::listen::BadHead;
 use crate::quota::{ComeBack, Limit};
 use crate::route::{Malformed, Miss, NoSuchRoute};
 use crate::token::Unidentified;
@@ -20,8 +21,8 @@ use crate::upstream::through::ToItself;
 pub enum Refusal {
     /// The target or query cannot be read.
     Malformed(Malformed),
-    /// The head is too large.
-    HeadTooLarge,
+    /// The head is too large, or is none.
+    Head(BadHead),
     /// Two different tokens.
     Ambiguous,
     /// No caller.

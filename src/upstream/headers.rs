@@ -11,11 +11,12 @@ use smallvec::SmallVec;
 use crate::account_api::KEY_HEADER;
 use crate::budget::signal::is_a_limit;
 
-/// RFC 9110 §7.6.1, and the older ones that some still send.
+/// RFC 9110 §7.6.1, and the older ones that some still send, whether `Connection` names them or not.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"
+            | "http2-settings"
             | "keep-alive"
             | "proxy-authenticate"
             | "proxy-authentication-info"

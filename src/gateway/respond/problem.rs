@@ -25,12 +25,7 @@ pub(super) struct Problem {
 pub(super) fn problem_of(refusal: &Refusal) -> Problem {
     let (status, slug, title, detail): (_, _, _, Cow<'static, str>) = match refusal {
         Refusal::Malformed(why) => (StatusCode::BAD_REQUEST, "malformed", "The target cannot be read", why.to_string().into()),
-        Refusal::HeadTooLarge => (
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "head-too-large",
-            "The request's head is too large",
-            "Send at most 100 headers and server.max_header_bytes of them; a long target counts too.".into(),
-        ),
+        Refusal::Head(bad) => (bad.status(), bad.slug(), bad.title(), bad.detail().into()),
         Refusal::Ambiguous => (
             StatusCode::BAD_REQUEST,
             "two-tokens",
