@@ -37,7 +37,7 @@ use hyper::body::Incoming;
 use crate::budget::breaker::Reason;
 use crate::estate::InForce;
 use crate::gateway::Dials;
-use crate::listen::{Crowd, Door, Tls};
+use crate::listen::{BadHead, Crowd, Door, Tls};
 use crate::trail::count::{CertificateFigures, Gauges, Most};
 
 pub use door::Admin;
@@ -178,15 +178,7 @@ impl<C: Dials> Door for Health<C> {
         response
     }
 
-    fn head_too_large(&self, _peer: SocketAddr) -> Bytes {
-        Bytes::from_static(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-        )
-    }
-
-    fn refuse_head(&self, _peer: SocketAddr) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        response
+    fn refuse_head(&self, fault: BadHead, _peer: SocketAddr) -> Response<Full<Bytes>> {
+        fault.response().map(Full::new)
     }
 }

@@ -435,7 +435,8 @@ fn partner(
     clock: Clock,
 ) -> (tokio::task::JoinHandle<()>, CancellationToken) {
     const WAIT: Duration = Duration::from_secs(75);
-    let limits = Limits { connections: 10_000, per_peer: 0, head_bytes: 32 << 10, head_time: WAIT, idle_time: WAIT };
+    let (head_time, idle_time, silent_time) = (WAIT, WAIT, WAIT);
+    let limits = Limits { connections: 10_000, per_peer: 0, head_bytes: 32 << 10, head_time, idle_time, silent_time };
     let listener = Listener::new(Arc::new(simulator), limits, clock, Arc::default());
     let closed = CancellationToken::new();
     let until = closed.clone();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -18,7 +18,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::estate::{InForce, Wishes};
 use crate::gateway::Dials;
-use crate::listen::{Door, Peer};
+use crate::listen::{BadHead, Door, Peer};
 use crate::token::operator::Operator;
 
 use super::guard;
@@ -72,16 +72,8 @@ impl Door for Admin {
         })
     }
 
-    fn head_too_large(&self, _peer: SocketAddr) -> Bytes {
-        Bytes::from_static(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-        )
-    }
-
-    fn refuse_head(&self, _peer: SocketAddr) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        response
+    fn refuse_head(&self, fault: BadHead, _peer: SocketAddr) -> Response<Full<Bytes>> {
+        fault.response().map(Full::new)
     }
 }
 

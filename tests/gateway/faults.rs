@@ -248,10 +248,11 @@ fn a_body_too_large_is_refused_by_its_length_and_by_its_bytes() {
 #[test]
 fn a_hundred_headers_and_a_head_just_below_the_limit_are_read() {
     let scene = Scene::with(&[]);
-    let most = scene.raw(format!("GET /nowhere HTTP/1.1\r\nconnection: close\r\n{}\r\n", "a: b\r\n".repeat(99)));
+    let most =
+        scene.raw(format!("GET /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{}\r\n", "a: b\r\n".repeat(98)));
     assert_eq!(most.json()["type"], "urn:reseller-gateway:problem:token-missing");
     let head = format!(
-        "POST /nowhere HTTP/1.1\r\nconnection: close\r\ncontent-length: 40000\r\nx-long: {}\r\n\r\n",
+        "POST /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 40000\r\nx-long: {}\r\n\r\n",
         "a".repeat(16 * 1024 - 200)
     );
     let long = scene.raw(head + &"\r\n".repeat(20_000));
