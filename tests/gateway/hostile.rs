@@ -77,6 +77,7 @@ fn a_body_that_breaks_off_or_cannot_be_read_is_its_senders_fault_and_costs_the_p
         drop(scene.begun(&other(nth), "content-length: 100", "hello"));
     }
     let left = "reseller_gateway_requests_total{route=\"other\",outcome=\"refused\",status=\"499\"} 12\n";
+    if std::env::var_os("DBG").is_some() { std::thread::sleep(std::time::Duration::from_secs(2)); println!("{}", scene.gateway.metrics()); }
     wait_for("all to have left", || scene.gateway.metrics().contains(left).then_some(()));
     let broken = scene.begun(&other(0), "transfer-encoding: chunked", "zz\r\n").hear(false);
     let broken = scene.gateway.seen(broken);
