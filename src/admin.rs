@@ -75,7 +75,10 @@ impl<C: Dials> Health<C> {
         if !self.ready.load(Ordering::Relaxed) {
             return (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned());
         }
-        let why: Vec<String> = self.closed().into_iter().chain(self.in_force.why_refused()).collect();
+        let why: Vec<String> = {
+            let unwritten = self.in_force.now().authority.unwritten();
+            self.closed().into_iter().chain(self.in_force.why_refused()).chain(unwritten).collect()
+        };
         if why.is_empty() {
             return (StatusCode::OK, r#"{"status":"ready"}"#.to_owned());
         }

@@ -381,7 +381,11 @@ impl Serving {
         }
         self.health.abort();
         self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
+        let _ = clock.until(until, house.authority.write_pending()).await;
         let _ = clock.until(until, house.authority.note()).await;
+        if let Some(why) = house.authority.unwritten() {
+            tracing::error!("{why}; a start does not know of them");
+        }
         if let Some((pause, keeper)) = self.pause {
             keeper.abort();
             if let Err(error) = pause.write() {
