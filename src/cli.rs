@@ -59,8 +59,15 @@ enum Command {
     Serve(Served),
     /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in memory.
     Demo,
-    /// Put the changed file of a running gateway in force, and wait for it; names what needs a restart.
-    Reload(Configured),
+    /// Put the changed file of a running gateway in force, and wait for it; prints what changes, and names what needs a
+    /// restart.
+    Reload {
+        #[command(flatten)]
+        configured: Configured,
+        /// Only print what would change: settings, stored answers that are given up, tokens that end.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Check the configuration, print the settings that result and the partner calls they can cost; asks nobody without --probe.
     Check {
         #[command(flatten)]
@@ -188,7 +195,7 @@ pub fn run() -> ExitCode {
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let ended = match arguments.command {
         Command::Serve(served) => in_runtime(serve(served.given())),
-        Command::Reload(configured) => in_runtime(reload::run(&configured)),
+        Command::Reload { configured, dry_run } => in_runtime(reload::run(&configured, dry_run)),
         Command::Demo => in_runtime(demo::demo()),
         Command::Check { served, text_alone, probe, json } => served.load().and_then(|config| {
             check(&config, !json, text_alone)?;

@@ -136,7 +136,7 @@ impl<C: Dials> Desk<C> {
             }
             "/admin/v1/reload" => {
                 only(&parts.method, &Method::POST, "POST")?;
-                reload::reload(self.wishes.as_ref(), operator.name()).await
+                reload::reload(self.wishes.as_ref(), parts.uri.query(), operator.name()).await
             }
             "/admin/v1/pause" => {
                 only(&parts.method, &Method::POST, "POST")?;
