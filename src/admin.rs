@@ -39,6 +39,7 @@ use crate::estate::InForce;
 use crate::gateway::Dials;
 use crate::listen::{BadHead, Crowd, Door, Tls};
 use crate::trail::count::{CertificateFigures, Gauges, Most};
+use crate::trail::sink::process_log;
 
 pub use door::Admin;
 
@@ -147,6 +148,7 @@ impl<C: Dials> Health<C> {
                 cache_bytes: gateway.store.max_bytes(),
             },
             process: process::figures(settings.memory_limit),
+            lines_lost: gateway.ledger.lines.lost() + process_log().lost(),
             traces: gateway.ledger.traces.as_ref().map_or((0, 0), |traces| traces.figures()),
         })
     }

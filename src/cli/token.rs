@@ -107,7 +107,7 @@ impl<'c> Desk<'c> {
             return Ok(Self::Running(running));
         }
         let config = &configured.load()?;
-        super::log_audit();
+        super::log::audit();
         let table = boot::table(config)?;
         let tokens = boot::tokens(config, boot::ring(&config.tokens)?, table.names);
         Ok(Self::Here(boot::opened(config, Arc::new(tokens), Clock::real()).await?))
@@ -269,7 +269,7 @@ async fn revoke(configured: &Configured, jti: Option<String>, caller: Option<Str
 
 fn salvage(config: &Config) -> anyhow::Result<()> {
     let folder = config.state.dir.as_deref().context("state.dir is empty, so there is no ledger on disk")?;
-    super::log_audit();
+    super::log::audit();
     let done = ledger::salvage(folder, Clock::real().now().unix())?;
     let (actor, aside) = (format!("local:{}", running::user()), done.aside.display());
     let until = stamp(done.nothing_until);
