@@ -3,6 +3,7 @@
 //! Never lists them by hand alone: whoever adds a refusal has to say here which follows it, or nothing compiles.
 
 use super::*;
+use crate::listen::BadHead;
 use crate::route::Malformed;
 
 #[path = "../../../../tests/pages/table.rs"]
@@ -45,18 +46,26 @@ fn next(refusal: Option<&Refusal>) -> Option<Refusal> {
             Limit::Concurrent => limited(Limit::Upstream),
             Limit::Upstream => Refusal::BadTokens { retry },
         },
-        Some(Refusal::BadTokens { .. }) => Refusal::HeadTooLarge,
-        Some(Refusal::HeadTooLarge) => Refusal::Partner(Fault::Key),
+        Some(Refusal::BadTokens { .. }) => Refusal::Head(BadHead::TooLarge),
+        Some(Refusal::Head(fault)) => match fault {
+            BadHead::TooLarge => Refusal::Head(BadHead::Malformed),
+            BadHead::Malformed => Refusal::Head(BadHead::Host),
+            BadHead::Host => Refusal::Partner(Fault::Key),
+        },
         Some(Refusal::Partner(fault)) => match fault {
             Fault::Key => Refusal::Partner(Fault::Token),
             Fault::Token => Refusal::Partner(Fault::Failed(Failed::Connect)),
             Fault::Failed(Failed::Connect) => Refusal::Partner(Fault::Failed(Failed::TooLarge)),
             Fault::Failed(Failed::TooLarge) => Refusal::Partner(Fault::Failed(Failed::Broken)),
-            Fault::Failed(Failed::Broken | Failed::Timeout) => Refusal::Partner(Fault::Status),
+            Fault::Failed(Failed::Broken | Failed::Timeout) => Refusal::Partner(Fault::Failed(Failed::Interim)),
+            Fault::Failed(Failed::Interim) => Refusal::Partner(Fault::Status),
             Fault::Status => Refusal::Partner(Fault::Redirect),
             Fault::Redirect => Refusal::Partner(Fault::NotJson),
             Fault::NotJson => Refusal::Partner(Fault::Unasked),
-            Fault::Unasked => Refusal::NotUnderstood,
+            Fault::Unasked => Refusal::Partner(Fault::NotADocument),
+            Fault::NotADocument => Refusal::Partner(Fault::DoubtfulAbsence),
+            Fault::DoubtfulAbsence => Refusal::Partner(Fault::ToItself),
+            Fault::ToItself => Refusal::NotUnderstood,
         },
         Some(Refusal::NotUnderstood) => Refusal::TooLargeToNarrow,
         Some(Refusal::TooLargeToNarrow) => Refusal::Busy { retry },
