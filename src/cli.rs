@@ -8,6 +8,8 @@ mod demo;
 
 mod explain;
 
+mod healthcheck;
+
 mod keys;
 
 mod probe;
@@ -89,12 +91,8 @@ enum Command {
     Explain(explain::Explain),
     /// Show what a running gateway asked of the partner and what it saved, by route and caller.
     Spend(spend::Spend),
-    /// Ask a running gateway whether it is ready; for containers without curl.
-    Healthcheck {
-        /// Its health listener.
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9536")]
-        address: SocketAddr,
-    },
+    /// Ask a running gateway whether it is ready, and say what is not as it should be; for containers without curl.
+    Healthcheck(healthcheck::Healthcheck),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -194,7 +192,7 @@ pub fn run() -> ExitCode {
         Command::Cache(command) => in_runtime(cache::run(command)),
         Command::Explain(command) => in_runtime(explain::run(command)),
         Command::Spend(command) => in_runtime(spend::run(command)),
-        Command::Healthcheck { address } => in_runtime(healthcheck(address)),
+        Command::Healthcheck(command) => in_runtime(healthcheck::run(command)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());
             Ok(())
@@ -207,7 +205,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let (text, code) = failure(&error);
-            let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+            let _ = writeln!(anstream::stderr(), "{}{}", text.trim_end(), as_whom(&text));
             ExitCode::from(code)
         }
     }
@@ -227,6 +225,16 @@ fn failure(error: &anyhow::Error) -> (String, u8) {
         Some(faults) if error.chain().count() > 1 => (format!("error: {error}\n{faults}"), 2),
         Some(faults) => (faults, 2),
         None => (format!("error: {error:#}"), 1),
+    }
+}
+
+/// What to do about it, where the system does not let this user.
+fn as_whom(text: &str) -> &'static str {
+    let denied = text.contains("Permission denied") && !text.contains("gateway's user");
+    if denied {
+        "\nrun this as the gateway's user (`sudo -u USER reseller-gateway …`), or give this one the right"
+    } else {
+        ""
     }
 }
 
@@ -429,19 +437,4 @@ fn partner(
         let _ = listener.serve(socket, until).await;
     });
     (served, closed)
-}
-
-async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let ask = async {
-        let mut stream = tokio::net::TcpStream::connect(address).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-        let mut answer = Vec::new();
-        stream.take(4096).read_to_end(&mut answer).await?;
-        anyhow::Ok(answer)
-    };
-    let clock = Clock::real();
-    let answer = clock.until(clock.tick().plus(Duration::from_secs(3)), ask).await;
-    let answer = answer.ok().context("no answer within 3 s")?.with_context(|| format!("cannot ask {address}"))?;
-    if answer.starts_with(b"HTTP/1.1 200") { Ok(()) } else { bail!("not ready") }
 }

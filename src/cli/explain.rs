@@ -4,12 +4,14 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use http::Method;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use crate::clock::time_text;
 use crate::token::LONGEST;
 
 use super::Configured;
@@ -123,11 +125,11 @@ fn entry(text: &impl Fn(&str) -> String) -> String {
     match text("/entry/status").as_str() {
         "-" => state,
         status => format!(
-            "{state}: {status}, age {} s, ttl {} s, then {} s while revalidating, {} s on errors; {} bytes, {} hits, {} variants",
-            text("/entry/age"),
-            text("/entry/ttl"),
-            text("/entry/while_revalidate_left"),
-            text("/entry/if_error_left"),
+            "{state}: {status}, age {}, ttl {}, then {} while revalidating, {} on errors; {} bytes, {} hits, {} variants",
+            seconds(&text("/entry/age")),
+            seconds(&text("/entry/ttl")),
+            seconds(&text("/entry/while_revalidate_left")),
+            seconds(&text("/entry/if_error_left")),
             text("/entry/size"),
             text("/entry/hits"),
             text("/entry/variants"),
@@ -135,10 +137,18 @@ fn entry(text: &impl Fn(&str) -> String) -> String {
     }
 }
 
+/// So many seconds in words; what is no number as it is.
+fn seconds(text: &str) -> String {
+    text.parse()
+        .ok()
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .map_or_else(|| text.to_owned(), time_text)
+}
+
 fn partner(text: &impl Fn(&str) -> String) -> String {
     let wait = match text("/partner/for_seconds").as_str() {
         "-" => String::new(),
-        seconds => format!(" for {seconds} s ({})", text("/partner/why")),
+        wait => format!(" for {} ({})", seconds(wait), text("/partner/why")),
     };
     format!(
         "{}{wait}; {} calls left at once, {} under way, {} waiting",
@@ -165,7 +175,7 @@ mod tests {
         assert!(page.starts_with("404: No such route.\n\noutcome   refused 404\n"), "{page}");
         assert!(page.contains("scopes    clients:read, pii:read\nbounds    clients -; providers -\n"), "{page}");
         assert!(
-            page.ends_with("partner   closed for 12 s (told); 3 calls left at once, 0 under way, 0 waiting\n"),
+            page.ends_with("partner   closed for 12s (told); 3 calls left at once, 0 under way, 0 waiting\n"),
             "{page}"
         );
     }

@@ -7,7 +7,7 @@ use std::io::Write;
 use anyhow::Context;
 use clap::Subcommand;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, time_text};
 use crate::token::ring::Ring;
 
 use super::{Configured, running};
@@ -76,7 +76,7 @@ pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
             writeln!(out, "{kid}")?;
             let told = match drop_old {
                 true => "it signs at once; tokens of other keys are invalid within seconds".to_owned(),
-                false => format!("it signs in {} s", notice.as_secs()),
+                false => format!("it signs in {}", time_text(notice)),
             };
             writeln!(anstream::stderr(), "{told}")?;
         }

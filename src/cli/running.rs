@@ -67,7 +67,7 @@ impl<'c> Running<'c> {
             Ok(stream) => Ok(Some(Self { reach, stream })),
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(None),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                bail!("admin.listen: {listen} is not open to this user; run this as the user of the gateway")
+                bail!("admin.listen: {listen} is not open to this user; run this as the gateway's user")
             }
             Err(error) => Err(error).with_context(|| format!("admin.listen: {listen}")),
         }

@@ -2,13 +2,14 @@
 //! Given what a configuration is made of, hands back its admin listener and its signing keys, though the rest be faulty.
 //! Never guesses these: a fault in one of their own settings is an error.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Admin, Faults, Given, read};
 
 /// The settings that everything here rests on.
-const NEEDED: [&str; 5] = ["admin", "state", "tokens.keys_dir", "tokens.key_notice", "server.public_url"];
+const NEEDED: [&str; 6] = ["admin", "health", "state", "tokens.keys_dir", "tokens.key_notice", "server.public_url"];
 
 /// What a command needs to speak to a running gateway. A running gateway goes by the last good text of its file, so it can be
 /// reached while there is a fault in the file, and that is when its operator needs it.
@@ -16,6 +17,8 @@ const NEEDED: [&str; 5] = ["admin", "state", "tokens.keys_dir", "tokens.key_noti
 pub struct Reach {
     /// Where it is administered.
     pub admin: Admin,
+    /// Where health is shown.
+    pub health: SocketAddr,
     /// Where its signing keys lie; `None`: in its memory.
     pub keys_dir: Option<PathBuf>,
     /// For how long a new key is published before it signs.
@@ -43,6 +46,7 @@ pub fn reach(given: Given) -> Result<Reach, Faults> {
         Some(faults) if blocked => Err(faults),
         faults => Ok(Reach {
             admin: config.admin,
+            health: config.health.listen,
             keys_dir: config.tokens.keys_dir,
             key_notice: config.tokens.key_notice,
             public_url: config.server.public_url,

@@ -402,10 +402,7 @@ impl<C: Dials> Gateway<C> {
         if !credential.refused(presented, asked, now) {
             let recent = credential.accepted_lately(now);
             permit.settle(Verdict::KeyRefused { recent }, now, dice());
-            tracing::error!(
-                slot,
-                "the partner refused every key; put a good one where upstream.api_key_file points"
-            );
+            tracing::error!(slot, "the partner refused every key; put a good one where upstream.api_key_file points");
             return Err(self.key_fault().into());
         }
         if keys > MAX_KEYS {

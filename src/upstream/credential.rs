@@ -177,7 +177,9 @@ impl Credential {
     pub fn taken(&self, shown: &Shown, now: Tick) {
         let mut slots = self.slots.lock();
         let was_refused = slots.iter().any(|slot| slot.refusals > 0);
-        let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) else { return };
+        let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) else {
+            return;
+        };
         slot.accepted_at = Some(now);
         if was_refused {
             slots.iter_mut().for_each(|slot| slot.refusals = 0);
@@ -450,7 +452,8 @@ mod tests {
     #[test]
     fn three_targets_that_want_another_login_within_a_minute_are_one_alarm() {
         let credential = Files::new("one").credential();
-        let rows = [(1, 0, false), (1, 1, false), (1, 2, false), (2, 3, false), (3, 64, false), (4, 65, false), (5, 66, true)];
+        let rows =
+            [(1, 0, false), (1, 1, false), (1, 2, false), (2, 3, false), (3, 64, false), (4, 65, false), (5, 66, true)];
         for (target, second, alarm) in rows {
             assert_eq!(credential.opaque_refusal(target, at(second)), alarm, "{target} at {second}");
         }
