@@ -12,6 +12,10 @@ mod healthcheck;
 
 mod keys;
 
+mod log;
+
+mod man;
+
 mod probe;
 
 mod reload;
@@ -56,12 +60,18 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway.
+    #[command(after_help = SERVE)]
     Serve(Served),
-    /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in memory.
+    /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in a temporary folder.
     Demo,
     /// Put the changed file of a running gateway in force, and wait for it; names what needs a restart.
+    #[command(
+        after_help = "Example:\n  reseller-gateway check --config gateway.toml && reseller-gateway reload --config gateway.toml"
+    )]
     Reload(Configured),
-    /// Check the configuration, print the settings that result and the partner calls they can cost; asks nobody without --probe.
+    /// Check the configuration and open what it refers to, so that `serve` refuses nothing that this passed; print the settings
+    /// that result and the partner calls they can cost. Makes and changes nothing, and asks the partner only with --probe.
+    #[command(after_help = CHECK)]
     Check {
         #[command(flatten)]
         served: Served,
@@ -94,12 +104,15 @@ enum Command {
     /// Ask a running gateway whether it is ready, and say what is not as it should be; for containers without curl.
     Healthcheck(healthcheck::Healthcheck),
     /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  reseller-gateway completions bash >/etc/bash_completion.d/reseller-gateway")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page.
-    Man,
+    /// Print the manual page of a command, or write all pages into a folder.
+    Man(man::Man),
+    /// Print the version.
+    Version,
 }
 
 #[derive(Debug, clap::Args)]
@@ -132,7 +145,7 @@ struct Served {
 #[command(after_help = ORDERS)]
 struct Simulate {
     /// Where to listen.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9534")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9534", value_parser = listen_address)]
     listen: SocketAddr,
     /// The key that it wants in X-Reseller-Api-Key.
     #[arg(long, value_name = "KEY", default_value = "simulator-key", env = "RESELLER_API_KEY", hide_env_values = true)]
@@ -160,9 +173,33 @@ struct Simulate {
     etag: bool,
 }
 
-const ORDERS: &str = r#"Orders while it runs (GET shows, DELETE restores): PUT /_simulator/keys '{"old": "…", "new": "…"}'
+const ORDERS: &str = r#"Examples:
+  reseller-gateway simulate --listen localhost:9534 --clients 100 --latency 200ms
+  RESELLER_API_KEY=secret reseller-gateway simulate --rate 10/s --etag
+
+Orders while it runs (GET shows, DELETE restores): PUT /_simulator/keys '{"old": "…", "new": "…"}'
 POST /_simulator/behaviour '{"latency": "1s", "faults": [{"route": "clients", "status": 503}]}'
 What was called, by route, status and key: GET /_simulator/stats; from zero: POST /_simulator/reset"#;
+
+const SERVE: &str = "Exit code: 0 ended in order; 1 the machine lacked something (a file, a port, a ledger that another process holds), so that
+trying again can help; 2 the text of the configuration is wrong, and trying again cannot.
+
+Examples:
+  reseller-gateway serve --config gateway.toml
+  RESELLER_GATEWAY__TELEMETRY__LOG=debug reseller-gateway serve --config gateway.toml --access-log errors";
+
+const CHECK: &str =
+    "Exit code: as `serve` would end: 0 fine; 1 something is missing on this machine; 2 the text is wrong.
+
+Examples:
+  reseller-gateway check --config gateway.toml
+  reseller-gateway check --static --config gateway.toml     in CI, where no key and no certificate is
+  reseller-gateway check --probe --config gateway.toml      asks the partner seven times";
+
+/// An address to listen on, as the configuration has them.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    config::listen_address(text)
+}
 
 fn duration(text: &str) -> Result<Duration, String> {
     config::time(text)
@@ -197,8 +234,9 @@ pub fn run() -> ExitCode {
             clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());
             Ok(())
         }
-        Command::Man => {
-            clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()).context("standard output")
+        Command::Man(wanted) => man::run(wanted, Arguments::command()),
+        Command::Version => {
+            writeln!(std::io::stdout(), "reseller-gateway {}", env!("CARGO_PKG_VERSION")).context("standard output")
         }
     };
     match ended {
@@ -354,7 +392,7 @@ fn start_log(config: &Config) {
         LogFormat::Auto => !terminal,
         other => other == LogFormat::Json,
     };
-    let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
+    let _ = if json { log.event_format(log::Json(Clock::real())).try_init() } else { log.try_init() };
 }
 
 /// Lets a command that works on the ledger itself say on standard error what it did.

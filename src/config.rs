@@ -37,7 +37,7 @@ pub use self::partner::{Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
 pub use self::reach::{Reach, reach};
 pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
 pub use self::tls::Tls;
-pub use self::words::time;
+pub use self::words::{listen_address, nearest, time};
 
 use self::notes::Notes;
 use self::origins::Origins;

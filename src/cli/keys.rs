@@ -10,6 +10,7 @@ use clap::Subcommand;
 use crate::clock::{Clock, time_text};
 use crate::token::ring::Ring;
 
+use super::table::texts;
 use super::{Configured, running};
 
 /// `keys …`.
@@ -22,6 +23,9 @@ pub(super) enum KeysCommand {
     },
     /// Make a new key. It is published at once, signs after `tokens.key_notice`, and the old one verifies until its last
     /// token has expired.
+    #[command(
+        after_help = "Examples:\n  reseller-gateway keys rotate\n  reseller-gateway keys rotate --drop-old     a key got out: every token ends"
+    )]
     Rotate {
         #[command(flatten)]
         configured: Configured,
@@ -53,15 +57,17 @@ pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
         KeysCommand::List { .. } => {
             let signer = ring.signer(now).map(|key| key.kid.clone());
             let over = ring.superseded(now);
-            for key in ring.keys().iter() {
+            let keys = ring.keys();
+            let rows = keys.iter().map(|key| {
                 let made = i64::try_from(key.made).ok().and_then(|made| jiff::Timestamp::from_second(made).ok());
                 let state = match () {
                     () if signer.as_ref() == Some(&key.kid) => "signs",
                     () if over.iter().any(|(kid, _)| *kid == key.kid) => "verifies",
                     () => "is published",
                 };
-                writeln!(out, "{}  {}  {state}", key.kid, made.unwrap_or_default())?;
-            }
+                [key.kid.clone(), made.unwrap_or_default().to_string(), state.to_owned()]
+            });
+            write!(out, "{}", texts(&["id", "made", "use"], rows))?;
         }
         KeysCommand::Rotate { drop_old, .. } => {
             super::log_audit();

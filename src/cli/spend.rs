@@ -15,6 +15,7 @@ use super::table::{cell, print, table};
 
 /// `spend`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  reseller-gateway spend\n  reseller-gateway spend --json | jq '.callers'")]
 pub(super) struct Spend {
     #[command(flatten)]
     configured: Configured,

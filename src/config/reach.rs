@@ -25,6 +25,8 @@ pub struct Reach {
     pub key_notice: Duration,
     /// The issuer of its tokens.
     pub public_url: String,
+    /// The callers' names, for whoever mistypes one.
+    pub callers: Vec<String>,
     /// What is wrong with the rest of the file.
     pub faults: Option<Faults>,
 }
@@ -50,6 +52,7 @@ pub fn reach(given: Given) -> Result<Reach, Faults> {
             keys_dir: config.tokens.keys_dir,
             key_notice: config.tokens.key_notice,
             public_url: config.server.public_url,
+            callers: config.callers.into_iter().map(|caller| caller.name).collect(),
             faults,
         }),
     }

@@ -5,7 +5,7 @@
 use std::process::Output;
 
 use crate::authority::{partner, two_callers};
-use crate::support::{CLIENTS, Gateway, READING, Reply, Setup, ask, program, wait_for};
+use crate::support::{CLIENTS, Gateway, Program, READING, Reply, Setup, ask, program, signal, wait_for};
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8(bytes.clone()).unwrap());
@@ -174,5 +174,90 @@ fn a_variable_with_one_underscore_that_was_meant_for_us_is_warned_about() {
     ] {
         let (code, _, err) = check(&format!("RESELLER_GATEWAY_{name}"));
         assert_eq!((code, err.as_str()), (Some(0), ""), "{name}");
+    }
+}
+
+/// Every command and those below it, as `--help` lists them.
+fn commands(below: &[String]) -> Vec<Vec<String>> {
+    let (_, help, _) = said(&program().args(below).arg("--help").output().unwrap());
+    let listed = help.split("\nCommands:\n").nth(1).unwrap_or_default().lines();
+    let names = listed.take_while(|line| line.starts_with("  ")).filter(|line| !line.starts_with("   "));
+    let mut all = Vec::new();
+    for name in names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+        let words = [below, &[name.to_owned()]].concat();
+        all.extend(commands(&words));
+        all.push(words);
+    }
+    all
+}
+
+/// One page stood for all commands, and said nothing of their options.
+#[test]
+fn every_command_has_a_manual_page_of_its_own() {
+    let all = commands(&[]);
+    assert!(all.len() > 20 && all.contains(&vec!["token".to_owned(), "issue".to_owned()]), "{all:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let written = program().args(["man", "--out"]).arg(folder.path()).output().unwrap();
+    assert!(written.status.success(), "{written:?}");
+    for words in &all {
+        let (code, page, err) = said(&program().arg("man").args(words).output().unwrap());
+        let name = format!("reseller-gateway-{}", words.join("-"));
+        assert_eq!(code, Some(0), "{name}: {err}");
+        let title = name.replace('-', "\\-");
+        assert!(page.contains(&format!("\n{title} \\- ")), "{name}: {page}");
+        assert!(folder.path().join(format!("{name}.1")).exists(), "{name}");
+    }
+    let (code, _, err) = said(&program().args(["man", "tokn"]).output().unwrap());
+    assert!(code == Some(1) && err.contains("there are serve, "), "{err}");
+}
+
+/// `--workers` of `cache purge` was taken and did nothing.
+#[test]
+fn flags_of_serve_are_those_of_serve_and_check_alone() {
+    for words in commands(&[]) {
+        let (_, help, _) = said(&program().args(&words).arg("--help").output().unwrap());
+        let overrides = words == ["serve"] || words == ["check"];
+        for flag in ["--workers", "--upstream-url", "--access-log"] {
+            assert_eq!(help.contains(flag), overrides, "{words:?}: {flag}");
+        }
+    }
+    for line in
+        ["serve", "check", "token issue", "token revoke", "explain", "cache purge", "simulate", "healthcheck", "man"]
+    {
+        let (_, help, _) = said(&program().args(line.split(' ')).arg("--help").output().unwrap());
+        assert!(help.contains("Example") && help.contains("  reseller-gateway "), "{line}: {help}");
+    }
+}
+
+#[test]
+fn small_things_work_as_one_tries_them_first() {
+    let version = said(&program().arg("version").output().unwrap());
+    assert_eq!((version.0, version.1), (Some(0), format!("reseller-gateway {}\n", env!("CARGO_PKG_VERSION"))));
+    let mut simulator = Program::start(program().args(["simulate", "--listen", "localhost:0"]));
+    wait_for("the simulator", || simulator.out().contains("http://127.0.0.1:").then_some(()));
+    signal(&simulator, "TERM");
+    simulator.end_within(std::time::Duration::from_secs(10));
+    let partner = partner();
+    let (gateway, ..) = two_callers(&partner);
+    for (line, hint) in [
+        ("explain clients/ --caller suport", "did you mean `support`?"),
+        ("token issue --caller suport", "did you mean `support`?"),
+        ("token revoke --caller suport", "did you mean `support`?"),
+    ] {
+        let (code, _, err) = run(&gateway, line);
+        assert!(code == Some(1) && err.contains(hint), "{line}: {err}");
+    }
+    assert!(run(&gateway, "token list --caller suport").2.contains("did you mean `support`?"));
+    let (code, out, err) = run(&gateway, "explain clients/ --caller support");
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("\"/reseller/account/v1/clients/\""), "{out}");
+    // By a name, and by the file that says where it listens.
+    let port = gateway.health.port();
+    for arguments in [
+        vec!["--address".to_owned(), format!("localhost:{port}")],
+        vec!["--config".to_owned(), gateway.file("gateway.toml").display().to_string()],
+    ] {
+        let checked = said(&program().arg("healthcheck").args(&arguments).output().unwrap());
+        assert_eq!((checked.0, checked.2.as_str()), (Some(0), ""), "{arguments:?}");
     }
 }
