@@ -12,6 +12,8 @@ mod guard;
 
 mod process;
 
+mod pause;
+
 mod purge;
 
 mod reload;
@@ -37,7 +39,7 @@ use crate::budget::breaker::Reason;
 use crate::clock::time_text;
 use crate::estate::InForce;
 use crate::gateway::Dials;
-use crate::listen::{Crowd, Door, Tls};
+use crate::listen::{BadHead, Crowd, Door, Tls};
 use crate::trail::count::{CertificateFigures, Gauges, Most};
 
 pub use door::Admin;
@@ -189,15 +191,7 @@ impl<C: Dials> Door for Health<C> {
         response
     }
 
-    fn head_too_large(&self, _peer: SocketAddr) -> Bytes {
-        Bytes::from_static(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-        )
-    }
-
-    fn refuse_head(&self, _peer: SocketAddr) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        response
+    fn refuse_head(&self, fault: BadHead, _peer: SocketAddr) -> Response<Full<Bytes>> {
+        fault.response().map(Full::new)
     }
 }

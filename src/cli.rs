@@ -16,6 +16,8 @@ mod log;
 
 mod man;
 
+mod pause;
+
 mod probe;
 
 mod reload;
@@ -101,6 +103,10 @@ enum Command {
     Explain(explain::Explain),
     /// Show what a running gateway asked of the partner and what it saved, by route and caller.
     Spend(spend::Spend),
+    /// Stop asking the partner for a while, by hand; what is in memory is served meanwhile.
+    Pause(pause::Pause),
+    /// End a pause, by hand or the partner's: the next call that is needed is the probe.
+    Resume(Configured),
     /// Ask a running gateway whether it is ready, and say what is not as it should be; for containers without curl.
     Healthcheck(healthcheck::Healthcheck),
     /// Print a completion script for a shell.
@@ -229,6 +235,8 @@ pub fn run() -> ExitCode {
         Command::Cache(command) => in_runtime(cache::run(command)),
         Command::Explain(command) => in_runtime(explain::run(command)),
         Command::Spend(command) => in_runtime(spend::run(command)),
+        Command::Pause(command) => in_runtime(pause::pause(command)),
+        Command::Resume(configured) => in_runtime(pause::resume(&configured)),
         Command::Healthcheck(command) => in_runtime(healthcheck::run(command)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());
@@ -467,7 +475,8 @@ fn partner(
     clock: Clock,
 ) -> (tokio::task::JoinHandle<()>, CancellationToken) {
     const WAIT: Duration = Duration::from_secs(75);
-    let limits = Limits { connections: 10_000, per_peer: 0, head_bytes: 32 << 10, head_time: WAIT, idle_time: WAIT };
+    let (head_time, idle_time, silent_time) = (WAIT, WAIT, WAIT);
+    let limits = Limits { connections: 10_000, per_peer: 0, head_bytes: 32 << 10, head_time, idle_time, silent_time };
     let listener = Listener::new(Arc::new(simulator), limits, clock, Arc::default());
     let closed = CancellationToken::new();
     let until = closed.clone();

@@ -182,13 +182,15 @@ mod tests {
             "verdict": {"says": "404: No such route.", "outcome": "refused", "status": 404},
             "target": {"method": "GET", "sent": "/a", "asked_as": null},
             "caller": {"name": "app", "by": "policy", "scopes": ["clients:read", "pii:read"], "limits": null},
-            "partner": {"now": "closed", "for_seconds": 12, "why": "told", "budget_left": 3, "in_flight": 0, "queued": 0},
+            "partner": {"now": "closed", "for_seconds": 12, "why": "paused-by-partner", "budget_left": 3, "in_flight": 0, "queued": 0},
         });
         let page = page(&said);
         assert!(page.starts_with("404: No such route.\n\noutcome   refused 404\n"), "{page}");
         assert!(page.contains("scopes    clients:read, pii:read\nbounds    clients -; providers -\n"), "{page}");
         assert!(
-            page.ends_with("partner   closed for 12s (told); 3 calls left at once, 0 under way, 0 waiting\n"),
+            page.ends_with(
+                "partner   closed for 12s (paused-by-partner); 3 calls left at once, 0 under way, 0 waiting\n"
+            ),
             "{page}"
         );
     }

@@ -30,7 +30,7 @@ const STATUSES: [u16; 25] = [
     508, 0,
 ];
 /// What a call to the partner may come to.
-const HEARD: [&str; 11] = [
+const HEARD: [&str; 12] = [
     "2xx",
     "3xx",
     "401",
@@ -39,6 +39,7 @@ const HEARD: [&str; 11] = [
     "5xx",
     "connect",
     "connection-broke",
+    "interim-status",
     "timeout",
     "response-too-large",
     "request-too-large",
@@ -507,9 +508,14 @@ const NAME: &str = "reseller_gateway_";
 fn connections(out: &mut String, crowd: &listen::Figures, certificates: &[CertificateFigures]) -> std::fmt::Result {
     gauge(out, "connections", "Connections of callers.", crowd.open)?;
     head(out, "connections_refused_total", "counter", "Connections closed as soon as they came, by why.")?;
-    for (why, many) in [("full", crowd.refused_full), ("peer", crowd.refused_peer)] {
-        writeln!(out, r#"{NAME}connections_refused_total{{why="{why}"}} {many}"#)?;
+    writeln!(out, r#"{NAME}connections_refused_total{{why="full"}} {}"#, crowd.refused)?;
+    head(out, "connections_evicted_total", "counter", "Idle connections that gave way to new ones, by why.")?;
+    for (why, many) in [("full", crowd.evicted_full), ("peer", crowd.evicted_peer)] {
+        writeln!(out, r#"{NAME}connections_evicted_total{{why="{why}"}} {many}"#)?;
     }
+    let floods = "Connections of HTTP/2 that were ended for a flood of frames that ask for nothing.";
+    head(out, "http2_floods_total", "counter", floods)?;
+    writeln!(out, "{NAME}http2_floods_total {}", crowd.floods)?;
     if certificates.is_empty() {
         return Ok(());
     }

@@ -23,6 +23,8 @@ mod traps;
 
 mod shield;
 
+mod hostile;
+
 mod pause;
 
 mod moved;

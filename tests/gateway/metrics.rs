@@ -156,7 +156,7 @@ fn the_exposition_is_strict_and_says_all_that_is_promised() {
     assert_eq!(ours("partner_answers_total", &[("result", "2xx")]), 1.0);
     assert_eq!(ours("partner_answers_total", &[("result", "5xx")]), 1.0);
     assert_eq!(ours("limited_total", &[("caller", "limited"), ("limit", "requests")]), 1.0);
-    assert_eq!(ours("partner_gate_closed", &[("why", "failing")]), 0.0);
+    assert_eq!(ours("partner_gate_closed", &[("why", "failing"), ("routes", "documented")]), 0.0);
     assert_eq!(ours("bad_tokens_total", &[]), 1.0);
     assert!(ours("budget_left", &[]) <= ours("budget_max", &[]) && ours("budget_max", &[]) == 50.0);
     assert!(ours("cache_bytes", &[]) <= ours("cache_max_bytes", &[]));

@@ -386,6 +386,49 @@ fn streams_that_are_reset_as_fast_as_they_are_made_end_their_connection_and_no_o
     });
 }
 
+/// `Connection: close` for the unread body became GOAWAY: all else on the connection failed with it.
+#[test]
+fn a_refused_upload_ends_its_own_stream_and_no_other_of_its_connection() {
+    let signer = Signer::new();
+    let partner = Partner::listen();
+    let gate = Gate::default();
+    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    let setup = Setup::before(&partner).private(&signer.signs(), "").set("server.max_request_body", "1KiB");
+    let gateway = setup.start();
+    let [reads, writes] = [&READING[..], &["other:read", "pii:read", "write"]].map(|scopes| gateway.token(scopes));
+    let [reads, writes] = [reads, writes].map(|token| format!("Bearer {token}"));
+    in_runtime(async {
+        let connection = Client::of(&signer).http2(gateway.address).await;
+        let begun = tokio::spawn(connection.asks(CLIENTS, &[("authorization", &reads)]));
+        assert_eq!(connection.asks("/-/nothing", &[]).await.unwrap().status, 404);
+        wait_for("the call", || (partner.count() == 1).then_some(()));
+        let rows = [(OTHER, "Bearer x", 401), (OTHER, &reads, 403), (CLIENTS, &reads, 405), (OTHER, &writes, 413)];
+        let upload = |nth: usize, size: usize| {
+            let (target, token, status) = rows[nth % rows.len()];
+            let headers = [("authorization", token), ("content-type", "text/plain")];
+            let sent = connection.sends("POST", target, &headers, vec![b'x'; size].into());
+            async move {
+                let answer = sent.await.unwrap();
+                // Too many bad tokens are not even looked at.
+                assert!(answer.status == status || (status, answer.status) == (401, 429), "{answer:?}");
+                assert_eq!(answer.header("connection"), None);
+            }
+        };
+        for nth in 0..100 {
+            upload(nth, [2_000, 60_000, 300_000][nth % 3]).await;
+        }
+        // And all of them at once: what was under way comes after the streams are reset.
+        let all: Vec<_> = (0..100).map(|nth| tokio::spawn(upload(nth, 60_000))).collect();
+        for one in all {
+            one.await.unwrap();
+        }
+        assert!(!connection.ended.is_finished() && !begun.is_finished());
+        gate.open();
+        assert_eq!(begun.await.unwrap().unwrap().status, 200);
+        assert_eq!(connection.asks(CLIENTS, &[("authorization", &reads)]).await.unwrap().status, 200);
+    });
+}
+
 #[test]
 fn the_commands_know_the_admin_door_by_its_certificate() {
     let signer = Signer::new();
