@@ -47,6 +47,10 @@ fn a_running_gateway_is_commanded_also_while_its_file_is_faulty() {
         }
     }
     assert_eq!(run(&gateway, "token revoke --caller support").0, Some(0));
+    // Whoever looks whether it worked must not read that the token is good.
+    let listed: serde_json::Value = serde_json::from_str(&run(&gateway, "token list --caller support").1).unwrap();
+    let all = listed.as_array().unwrap();
+    assert!(!all.is_empty() && all.iter().all(|row| row["revoked"] == true), "{listed}");
     assert_eq!(gateway.read(&token, CLIENTS).status, 401);
     // Where nobody runs, the file is what counts.
     gateway.kill();
