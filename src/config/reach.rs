@@ -40,7 +40,7 @@ pub fn reach(given: Given) -> Result<Reach, Faults> {
     let is_needed = |key: &str| {
         let within =
             |start: &&str| key.strip_prefix(*start).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        NEEDED.iter().any(|start| within(start))
+        NEEDED.iter().any(within)
     };
     let blocked = faults.iter().any(|fault| is_needed(&fault.key));
     let faults = (!faults.is_empty()).then(|| Faults::new(faults));
