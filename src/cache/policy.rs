@@ -222,14 +222,7 @@ fn judge_as(
         Some(lifetime) => (lifetime, age_of(head) + came.since(asked)),
         None => (terms.ttl, Duration::ZERO),
     };
-    let mut life = Life { lifetime, initial_age, ..windows };
-    // What is stale on arrival is the newest there is, as of a cache on the way that serves stale itself: our windows count
-    // from now. A hub has windows of its own, and counts them by its own clock.
-    let beyond = initial_age.saturating_sub(lifetime);
-    if !for_us && !beyond.is_zero() && !windows.stale_while_revalidate.is_zero() {
-        life.stale_while_revalidate += beyond;
-        life.stale_if_error = (life.stale_if_error + beyond).max(life.stale_while_revalidate);
-    }
+    let life = Life { lifetime, initial_age, ..windows };
     Ok(match said.must_revalidate {
         true => Life { stale_while_revalidate: Duration::ZERO, stale_if_error: Duration::ZERO, ..life },
         false => life,

@@ -204,22 +204,6 @@ fn an_answer_is_as_old_as_it_says_and_took() {
     assert_eq!(age(&[(AGE, "10")]), Duration::ZERO, "the route's own ttl counts from the arrival");
 }
 
-/// An answer whose `Age` was beyond its `max-age` was asked for again with each request, once its window was over on arrival.
-#[test]
-fn the_stale_windows_of_what_is_stale_on_arrival_count_from_then() {
-    let life = |age| judged(false, 200, &head(&[(CACHE_CONTROL, "max-age=60"), (AGE, age)])).unwrap();
-    let stage = |life: Life, seconds| life.stage(CAME.plus(Duration::from_secs(seconds)));
-    for age in ["60", "100", "100000"] {
-        let life = life(age);
-        assert_eq!((stage(life, 0), stage(life, SWR - 1)), (Stage::Stale, Stage::Stale), "{age}");
-        assert_eq!((stage(life, SWR), stage(life, SIE + 1)), (Stage::OnError, Stage::Over), "{age}");
-        assert_eq!(life.age(CAME).as_secs().to_string(), age, "what callers are told stays true");
-    }
-    assert_eq!(stage(life("59"), 0), Stage::Fresh);
-    let never = judged(false, 200, &head(&[(CACHE_CONTROL, "max-age=60, must-revalidate"), (AGE, "100")])).unwrap();
-    assert_eq!(stage(never, 0), Stage::Over);
-}
-
 #[test]
 fn the_stages_of_a_life_end_exactly_where_they_say() {
     let life = judged(false, 200, &head(&[(CACHE_CONTROL, "max-age=60")])).unwrap();

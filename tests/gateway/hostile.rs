@@ -236,7 +236,7 @@ fn calls_are_paused_and_resumed_by_hand_and_over_a_restart() {
     assert_eq!((refused.status, &refused.json()["type"]), (503, &"urn:reseller-gateway:problem:paused".into()));
     assert!(refused.told("retry-after").parse::<u64>().unwrap() > 590);
     assert!(scene.gate("paused-by-operator", "documented"));
-    scene.gateway.has_said("audit: administration");
+    wait_for("the pause to be written", || scene.gateway.file("state/gate.json").exists().then_some(()));
     scene.gateway.kill();
     scene.gateway.start_again();
     assert_eq!(scene.gateway.read(&scene.reader, &client(0)).status, 503);
