@@ -12,6 +12,8 @@ mod guard;
 
 mod process;
 
+mod pause;
+
 mod purge;
 
 mod reload;

@@ -186,6 +186,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             let came = self.clock.tick();
             let (parts, body) = answer.into_parts();
             let body = whole(body, self.settings.max_response).await?;
+            self.clients.answered();
             Ok(Fetched { status: parts.status, head: parts.headers, body, came })
         };
         self.clock.until(deadline, whole).await.unwrap_or(Err(Failed::Timeout))
@@ -196,9 +197,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         self.settings.max_response
     }
 
-    /// Gives up connections that wait for a request: the other side may have closed them without a word.
-    pub fn reconnect(&self) {
-        self.clients.reconnect();
+    /// Gives up connections that wait for a request: the other side may have closed them without a word. Hands back whether
+    /// there can have been any.
+    pub fn reconnect(&self) -> bool {
+        self.clients.reconnect()
     }
 
     async fn send(&self, request: Request<OutBody>) -> Result<Response<Incoming>, Failed> {

@@ -23,7 +23,7 @@ use crate::token::operator::Operator;
 
 use super::guard;
 use super::reply::{Refused, Reply, response};
-use super::{cache, explain, purge, reload, spend, tokens};
+use super::{cache, explain, pause, purge, reload, spend, tokens};
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
@@ -134,6 +134,14 @@ impl<C: Dials> Desk<C> {
             "/admin/v1/reload" => {
                 only(&parts.method, &Method::POST, "POST")?;
                 reload::reload(self.wishes.as_ref(), operator.name()).await
+            }
+            "/admin/v1/pause" => {
+                only(&parts.method, &Method::POST, "POST")?;
+                pause::pause(gateway, &body, operator.name())
+            }
+            "/admin/v1/resume" => {
+                only(&parts.method, &Method::POST, "POST")?;
+                Ok(pause::resume(gateway, operator.name()))
             }
             "/admin/v1/explain" => explain::explain(gateway, &parts.method, parts.uri.query(), &body).await,
             path if tokens::is_for(path) => {

@@ -2,6 +2,8 @@
 //! Given a folder, keeps one file there whose every answered change survives a kill; or the same in memory.
 //! Never holds a token, only its id; never guesses what a damaged or newer file may have said.
 
+mod look;
+
 mod read;
 
 mod rows;
@@ -85,6 +87,12 @@ pub enum Unreadable {
     Disk(PathBuf, std::io::Error),
 }
 
+impl Unreadable {
+    fn empty(path: PathBuf) -> Self {
+        Self::Damaged(path, "it is empty".to_owned())
+    }
+}
+
 /// The ledger cannot be read or written now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the ledger failed: {0}")]
@@ -137,7 +145,13 @@ impl Ledger {
     /// [`Unreadable`] says what to do.
     pub fn open(folder: &Path) -> Result<(Self, bool), Unreadable> {
         let path = folder.join(FILE);
-        let found = path.try_exists().map_err(|error| Unreadable::Disk(path.clone(), error))?;
+        let found = match std::fs::metadata(&path) {
+            // An empty file is what a full disk or a backup tool leaves, and no new ledger.
+            Ok(about) if about.len() == 0 => return Err(Unreadable::empty(path)),
+            Ok(_) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => return Err(Unreadable::Disk(path, error)),
+        };
         if !found {
             Self::make(folder, &path)?;
         }
@@ -192,17 +206,7 @@ impl Ledger {
     }
 
     fn of(database: Database, path: &Path, again: Option<PathBuf>) -> Result<Self, Unreadable> {
-        let damaged = |why: String| Unreadable::Damaged(path.to_owned(), why);
-        let format = || -> Result<u64, redb::Error> {
-            let reading = database.begin_read()?;
-            let format = reading.open_table(ABOUT)?.get("format")?.map(|format| format.value());
-            Ok(format.unwrap_or_default())
-        };
-        match format().map_err(|error| damaged(error.to_string()))? {
-            FORMAT => {}
-            0 => return Err(damaged("it names no format".to_owned())),
-            newer => return Err(Unreadable::Newer(path.to_owned(), newer)),
-        }
+        format_of(&database, path)?;
         let (database, departures) = (RwLock::new(Some(database)), Mutex::default());
         let place = Arc::new(Place { path: again, database, departures, failures: AtomicU64::new(0) });
         let (jobs, todo) = mpsc::channel(1024);
@@ -212,6 +216,21 @@ impl Ledger {
             .spawn(move || write::work(&theirs, todo))
             .map_err(|error| Unreadable::Disk(path.to_owned(), error))?;
         Ok(Self { place, jobs })
+    }
+}
+
+/// That the file is one of ours, in the format that this version reads.
+fn format_of(database: &Database, path: &Path) -> Result<(), Unreadable> {
+    let damaged = |why: String| Unreadable::Damaged(path.to_owned(), why);
+    let format = || -> Result<u64, redb::Error> {
+        let reading = database.begin_read()?;
+        let format = reading.open_table(ABOUT)?.get("format")?.map(|format| format.value());
+        Ok(format.unwrap_or_default())
+    };
+    match format().map_err(|error| damaged(error.to_string()))? {
+        FORMAT => Ok(()),
+        0 => Err(damaged("it names no format".to_owned())),
+        newer => Err(Unreadable::Newer(path.to_owned(), newer)),
     }
 }
 

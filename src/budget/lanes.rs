@@ -135,6 +135,7 @@ impl<T> Lanes<T> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
 }
 
 #[cfg(test)]

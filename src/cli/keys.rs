@@ -37,11 +37,11 @@ pub(super) enum KeysCommand {
 /// Where there is no folder, or it cannot be read or written.
 pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
     let (KeysCommand::List { configured } | KeysCommand::Rotate { configured, .. }) = &command;
-    let config = configured.load()?;
-    let folder = config.tokens.keys_dir.as_deref().context(
+    let reach = configured.reach()?;
+    let folder = reach.keys_dir.as_deref().context(
         "state.dir is empty, so there is one key in the memory of the running gateway; a restart makes another",
     )?;
-    let notice = config.tokens.key_notice;
+    let notice = reach.key_notice;
     let ring = match &command {
         KeysCommand::List { .. } => Ring::read(folder, notice),
         KeysCommand::Rotate { .. } => Ring::open(folder, notice),

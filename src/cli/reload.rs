@@ -7,6 +7,8 @@ use std::io::Write;
 use http::Method;
 use serde_json::Value;
 
+use crate::config;
+
 use super::Configured;
 use super::running::Running;
 
@@ -15,8 +17,9 @@ use super::running::Running;
 /// # Errors
 /// Faults of the file, as `check` has them; where no gateway answers, or it refuses.
 pub(super) async fn run(configured: &Configured) -> anyhow::Result<()> {
-    let config = configured.load()?;
-    let said = Running::expect(&config).await?.ask(Method::POST, "reload", None).await?;
+    // What is wrong with the file is for the gateway to say: it is the one that reads it.
+    let reach = config::reach(configured.given())?;
+    let said = Running::expect(&reach).await?.ask(Method::POST, "reload", None).await?;
     let texts = |member: &str| {
         let all = said.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
         all.into_iter().filter_map(|one| one.as_str().map(str::to_owned)).collect::<Vec<_>>()

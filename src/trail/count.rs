@@ -44,6 +44,22 @@ const HEARD: [&str; 11] = [
     "request-too-large",
 ];
 const OUTCOMES: usize = Outcome::ALL.len();
+/// What every route's requests may come to: there from the start with zero, since Prometheus sees no increase in the sample
+/// with which a series begins, and so would miss the first error of all.
+const EXPECTED: [(Outcome, u16); 12] = [
+    (Outcome::Hit, 200),
+    (Outcome::Stale, 200),
+    (Outcome::Miss, 200),
+    (Outcome::Collapsed, 200),
+    (Outcome::Revalidated, 200),
+    (Outcome::Pass, 200),
+    (Outcome::Refused, 401),
+    (Outcome::Refused, 403),
+    (Outcome::Refused, 429),
+    (Outcome::Refused, 502),
+    (Outcome::Refused, 503),
+    (Outcome::Refused, 504),
+];
 
 /// Upper bounds of the latency buckets, in microseconds.
 const BUCKETS: [u64; 14] =
@@ -369,7 +385,9 @@ impl Counts {
 
     fn write(&self, out: &mut String, gauges: &Gauges) -> std::fmt::Result {
         head(out, "requests_total", "counter", "Requests answered, by route, outcome and status.")?;
-        for (route, outcome, status, many) in self.requests().filter(|(.., many)| *many > 0) {
+        let known = |outcome: &Outcome, status: &u16| EXPECTED.contains(&(*outcome, *status));
+        let counted = self.requests().filter(|(_, outcome, status, many)| *many > 0 || known(outcome, status));
+        for (route, outcome, status, many) in counted {
             let (route, outcome) = (&route.name, outcome.word());
             writeln!(out, r#"{NAME}requests_total{{route="{route}",outcome="{outcome}",status="{status}"}} {many}"#)?;
         }
@@ -379,16 +397,16 @@ impl Counts {
         let at_once = self.all.rows.iter().map(|row| row.at_once.load(Ordering::Relaxed)).sum::<u64>();
         counter(out, "hits_at_once_total", "Hits answered from the bytes of a head that was read before.", at_once)?;
         head(out, "partner_calls_total", "counter", "Calls to the partner, by route and cause.")?;
-        let account = self.account();
+        let account = self.spend.with_zeroes();
         for (route, sums) in &account.routes {
-            for (cause, calls) in Cause::ALL.iter().zip(sums.calls).filter(|(_, calls)| *calls > 0) {
+            for (cause, calls) in Cause::ALL.iter().zip(sums.calls) {
                 let cause = cause.word();
                 writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
             }
         }
         head(out, "calls_saved_total", "counter", "Requests answered without a call of their own, by route and kind.")?;
         for (route, sums) in &account.routes {
-            for (kind, saved) in Saved::ALL.iter().zip(sums.saved).filter(|(_, saved)| *saved > 0) {
+            for (kind, saved) in Saved::ALL.iter().zip(sums.saved) {
                 let kind = kind.word();
                 writeln!(out, r#"{NAME}calls_saved_total{{route="{route}",kind="{kind}"}} {saved}"#)?;
             }
@@ -399,9 +417,7 @@ impl Counts {
         head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
         for (detail, many) in Detail::ALL.iter().zip(&self.all.details) {
             let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));
-            if many > 0 {
-                writeln!(out, r#"{NAME}cache_details_total{{detail="{detail}"}} {many}"#)?;
-            }
+            writeln!(out, r#"{NAME}cache_details_total{{detail="{detail}"}} {many}"#)?;
         }
         head(out, "limited_total", "counter", "Requests that their caller's own limit refused, by caller and limit.")?;
         for Refused { caller, times } in &gauges.refused {
@@ -467,7 +483,8 @@ impl Counts {
         if let Some(left) = budget.left {
             gauge(out, "budget_left", "Calls that would be let through at once.", left)?;
         }
-        exposition::write(out, gauges)
+        let callers: Vec<&String> = account.callers.iter().filter_map(|(caller, _)| caller.as_ref()).collect();
+        exposition::write(out, gauges, &callers)
     }
 
     fn histogram(&self, out: &mut String, from: &str, of: impl Fn(&Row) -> &Histogram) -> std::fmt::Result {
@@ -541,9 +558,7 @@ fn by_caller(
     head(out, name, "counter", help)?;
     for (caller, sums) in &account.callers {
         let (caller, many) = (caller.as_deref().unwrap_or_default(), of(sums));
-        if many > 0 {
-            writeln!(out, r#"{NAME}{name}{{caller="{caller}"}} {many}"#)?;
-        }
+        writeln!(out, r#"{NAME}{name}{{caller="{caller}"}} {many}"#)?;
     }
     Ok(())
 }

@@ -35,6 +35,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         self.prove(request.headers_mut(), shown);
         request.headers_mut().append(VIA, via.clone());
         let mut answer = self.clock.until(deadline, self.send(request)).await.unwrap_or(Err(Failed::Timeout))?;
+        self.clients.answered();
         // A partner that echoes what it was sent would hand our key out.
         answer.headers_mut().remove(KEY);
         answer.headers_mut().remove(AUTHORIZATION);

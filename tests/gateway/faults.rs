@@ -152,7 +152,10 @@ faults! {
     the_partner_says_500: |scene| scene.when(Reply::status(500).body("secret internals")) => 502 "partner-failed" "partner-5xx", calls 1;
     the_partner_says_503: |scene| scene.when(Reply::status(503)) => 502 "partner-failed" "partner-5xx", calls 1;
     the_partner_says_503_and_for_how_long: |scene| scene.when(Reply::status(503).header("retry-after", "5")) => 503 "partner-limit" "partner-limit", calls 1;
-    the_partner_says_401: |scene| scene.when(Reply::status(401)) => 502 "partner-key" "key-refused", calls 1;
+    the_partner_says_401_twice: |scene| {
+        scene.partner.answers(CLIENTS, [Reply::status(401), Reply::status(401)]);
+        scene.read(CLIENTS)
+    } => 502 "partner-key" "key-refused", calls 2;
     the_partner_redirects: |scene| scene.when(Reply::status(302).header("location", "/login")) => 502 "partner-broke" "redirect", calls 1;
     the_partner_says_206: |scene| scene.when(Reply::json(NO_CLIENTS).with_status(206)) => 502 "partner-broke" "unasked", calls 1;
     the_partner_says_304_unasked: |scene| scene.when(Reply::status(304)) => 502 "partner-broke" "unasked", calls 1;

@@ -23,6 +23,8 @@ mod traps;
 
 mod shield;
 
+mod hostile;
+
 mod pause;
 
 mod moved;
@@ -86,6 +88,8 @@ mod ambient;
 mod explain;
 
 mod deploy;
+
+mod tools;
 
 mod house;
 

@@ -2,10 +2,26 @@
 //! Given an id, a caller or nothing, hands back rows as of the last change.
 //! Never waits for a writer; each call blocks on the disk, so none is for the threads that serve.
 
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::rows::{self, CALLERS, Listed, REVOKED, Row, Seen, TOKENS};
 use super::{Broken, Ledger, Standing};
+
+/// What was taken back, as an open file has it.
+pub(super) fn standing(database: &Database) -> Result<Standing, Broken> {
+    let reading = database.begin_read()?;
+    let mut standing = Standing::default();
+    for row in reading.open_table(REVOKED)?.iter()? {
+        let (jti, expires) = row?;
+        standing.tokens.push((jti.value().to_owned(), expires.value()));
+    }
+    for row in reading.open_table(CALLERS)?.iter()? {
+        let (name, seen) = row?;
+        let seen: Seen = rows::read(seen.value())?;
+        standing.callers.extend(seen.nothing_until.map(|last| (name.value().to_owned(), last)));
+    }
+    Ok(standing)
+}
 
 impl Ledger {
     fn reading(&self) -> Result<ReadTransaction, Broken> {
@@ -18,18 +34,8 @@ impl Ledger {
     /// # Errors
     /// [`Broken`].
     pub fn standing(&self) -> Result<Standing, Broken> {
-        let reading = self.reading()?;
-        let mut standing = Standing::default();
-        for row in reading.open_table(REVOKED)?.iter()? {
-            let (jti, expires) = row?;
-            standing.tokens.push((jti.value().to_owned(), expires.value()));
-        }
-        for row in reading.open_table(CALLERS)?.iter()? {
-            let (name, seen) = row?;
-            let seen: Seen = rows::read(seen.value())?;
-            standing.callers.extend(seen.nothing_until.map(|last| (name.value().to_owned(), last)));
-        }
-        Ok(standing)
+        let database = self.place.database.read();
+        standing(database.as_ref().ok_or_else(Broken::closed)?)
     }
 
     /// One token's row. Blocks.
