@@ -39,6 +39,7 @@ use crate::estate::InForce;
 use crate::gateway::Dials;
 use crate::listen::{BadHead, Crowd, Door, Tls};
 use crate::trail::count::{CertificateFigures, Gauges, Most};
+use crate::trail::sink::process_log;
 
 pub use door::Admin;
 
@@ -75,7 +76,10 @@ impl<C: Dials> Health<C> {
         if !self.ready.load(Ordering::Relaxed) {
             return (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned());
         }
-        let why: Vec<String> = self.closed().into_iter().chain(self.in_force.why_refused()).collect();
+        let why: Vec<String> = {
+            let unwritten = self.in_force.now().authority.unwritten();
+            self.closed().into_iter().chain(self.in_force.why_refused()).chain(unwritten).collect()
+        };
         if why.is_empty() {
             return (StatusCode::OK, r#"{"status":"ready"}"#.to_owned());
         }
@@ -144,6 +148,7 @@ impl<C: Dials> Health<C> {
                 cache_bytes: gateway.store.max_bytes(),
             },
             process: process::figures(settings.memory_limit),
+            lines_lost: gateway.ledger.lines.lost() + process_log().lost(),
             traces: gateway.ledger.traces.as_ref().map_or((0, 0), |traces| traces.figures()),
         })
     }

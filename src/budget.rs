@@ -436,9 +436,7 @@ impl Budget {
         let state = self.state.lock();
         match state.takes(who, scope, now) {
             Err(Later::Closed { until, reason }) => Prospect::Closed { until, reason },
-            Ok(_) if state.queue.is_empty() => {
-                Prospect::Call { probe: state.circuit(scope, now) == Circuit::HalfOpen }
-            }
+            Ok(_) if state.queue.is_empty() => Prospect::Call { probe: state.circuit(scope, now) == Circuit::HalfOpen },
             Ok(_) | Err(Later::At(_)) => Prospect::Waits { until: Some(state.free(now)) },
             Err(Later::Woken) => Prospect::Waits { until: None },
         }

@@ -8,7 +8,11 @@ mod demo;
 
 mod explain;
 
+mod help;
+
 mod keys;
+
+mod log;
 
 mod pause;
 
@@ -38,16 +42,18 @@ use tokio_util::sync::CancellationToken;
 use crate::boot::preflight::{self, Lack, Lacking};
 use crate::boot::{self, Ended};
 use crate::clock::Clock;
-use crate::config::{self, Config, Forecast, Given, LogFormat, Reach};
+use crate::config::{self, Config, Forecast, Given, Reach};
 use crate::gcra::Rate;
 use crate::listen::inherited::Inherited;
 use crate::listen::{Limits, Listener};
 use crate::secret::Secret;
 use crate::simulator::{self, Behaviour, Fault, Simulator};
+use crate::trail::sink::process_log;
 
 /// A caching reverse proxy and token authority in front of a reseller Account API.
 #[derive(Debug, Parser)]
 #[command(name = "reseller-gateway", version, max_term_width = 100)]
+#[command(disable_help_subcommand = true, after_help = help::topics())]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -59,8 +65,15 @@ enum Command {
     Serve(Served),
     /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in memory.
     Demo,
-    /// Put the changed file of a running gateway in force, and wait for it; names what needs a restart.
-    Reload(Configured),
+    /// Put the changed file of a running gateway in force, and wait for it; prints what changes, and names what needs a
+    /// restart.
+    Reload {
+        #[command(flatten)]
+        configured: Configured,
+        /// Only print what would change: settings, stored answers that are given up, tokens that end.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Check the configuration, print the settings that result and the partner calls they can cost; asks nobody without --probe.
     Check {
         #[command(flatten)]
@@ -108,6 +121,8 @@ enum Command {
     },
     /// Print the manual page.
     Man,
+    /// Print the help of a command, or the page of a topic.
+    Help(help::Help),
 }
 
 #[derive(Debug, clap::Args)]
@@ -181,14 +196,17 @@ fn share(text: &str) -> Result<f64, String> {
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be a number from 0 to 1".to_owned()) }
 }
 
+/// For what a gateway still has to say when it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Runs the command line's command.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    let ended = match arguments.command {
-        Command::Serve(served) => in_runtime(serve(served.given())),
-        Command::Reload(configured) => in_runtime(reload::run(&configured)),
+    let outcome = match arguments.command {
+        Command::Serve(served) => return ended(in_runtime(serve(served.given())), Some(LAST_WORDS)),
+        Command::Reload { configured, dry_run } => in_runtime(reload::run(&configured, dry_run)),
         Command::Demo => in_runtime(demo::demo()),
         Command::Check { served, text_alone, probe, json } => served.load().and_then(|config| {
             check(&config, !json, text_alone)?;
@@ -210,12 +228,32 @@ pub fn run() -> ExitCode {
         Command::Man => {
             clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()).context("standard output")
         }
+        Command::Help(wanted) => help::run(&wanted, Arguments::command()),
     };
-    match ended {
+    ended(outcome, None)
+}
+
+/// The exit code, once it is said what went wrong. A gateway says it within a time: nobody may be reading.
+fn ended(outcome: anyhow::Result<()>, within: Option<Duration>) -> ExitCode {
+    if let Some(within) = within {
+        process_log().close(within);
+    }
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let (text, code) = failure(&error);
-            let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+            let (said, done) = std::sync::mpsc::channel();
+            let say = move || {
+                let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+                let _ = said.send(());
+            };
+            match within {
+                None => say(),
+                Some(within) => {
+                    std::thread::spawn(say);
+                    let _ = done.recv_timeout(within);
+                }
+            }
             ExitCode::from(code)
         }
     }
@@ -293,7 +331,7 @@ async fn serve(mut given: Given) -> anyhow::Result<()> {
     // Read once: what is watched for a change is what was put in force.
     given.text = given.file.as_deref().and_then(|file| std::fs::read_to_string(file).ok());
     let config = config::load(given.clone())?;
-    start_log(&config);
+    log::start(&config);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -335,33 +373,6 @@ async fn serve(mut given: Given) -> anyhow::Result<()> {
         _ = boot::until_signal() => bail!("ended by a second signal"),
     }
     Ok(())
-}
-
-fn start_log(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.telemetry.log).unwrap_or_default();
-    // What was done, and by whom, is told however quiet the rest is.
-    let filter = match "audit=info".parse() {
-        Ok(always) => filter.add_directive(always),
-        Err(_) => filter,
-    };
-    let terminal = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(terminal)
-        .with_target(false);
-    let json = match config.telemetry.log_format {
-        LogFormat::Auto => !terminal,
-        other => other == LogFormat::Json,
-    };
-    let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
-}
-
-/// Lets a command that works on the ledger itself say on standard error what it did.
-fn log_audit() {
-    let filter = tracing_subscriber::EnvFilter::new("off,audit=info");
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = log.with_ansi(false).with_target(false).try_init();
 }
 
 fn check(config: &Config, prints: bool, text_alone: bool) -> anyhow::Result<()> {

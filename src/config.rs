@@ -3,6 +3,7 @@
 //! Never judges by guessing: an unknown key, a doubtful value, an unsafe combination is refused.
 
 mod callers;
+mod changes;
 mod check;
 mod credential;
 mod doors;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::callers::{Caller, LONGEST_WITHOUT_STATE, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
+pub use self::changes::Changed;
 pub use self::credential::{ApiKey, Credential, Exchange};
 pub use self::doors::{Admin, Health, Listener, Server};
 pub use self::fault::{Fault, Faults, Origin, Warning};

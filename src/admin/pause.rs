@@ -47,7 +47,8 @@ fn read(body: &[u8]) -> Result<(Duration, String), Refused> {
     if members.keys().any(|name| name != "seconds" && name != "reason") {
         return Err(malformed());
     }
-    let seconds = members.get("seconds").and_then(Value::as_u64).filter(|seconds| (1..=LONGEST.as_secs()).contains(seconds));
+    let seconds =
+        members.get("seconds").and_then(Value::as_u64).filter(|seconds| (1..=LONGEST.as_secs()).contains(seconds));
     let reason = members.get("reason").and_then(Value::as_str).map(str::trim);
     let reason = reason.filter(|reason| (1..=MAX_REASON).contains(&reason.len()) && !reason.contains(char::is_control));
     match (seconds, reason) {

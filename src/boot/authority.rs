@@ -71,6 +71,7 @@ pub(super) fn settings(config: &Config) -> anyhow::Result<Settings> {
         trust: config.trust.iter().map(trusted).collect::<anyhow::Result<_>>()?,
         max_ttl: config.tokens.max_ttl,
         key_max_age: config.tokens.key_max_age,
+        removed_grace: config.tokens.removed_grace,
         patience: config.server.request_timeout,
     })
 }

@@ -37,6 +37,12 @@ use super::traces::{self, Sending};
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
 
+/// For the access log at the end, also where nothing is left of the grace.
+const LOG_TIME: Duration = Duration::from_millis(200);
+
+/// What is left of the grace for the process log after that.
+const LAST_WORDS: Duration = Duration::from_millis(600);
+
 /// Between two looks at the key files.
 const KEY_WATCH: Duration = Duration::from_secs(1);
 
@@ -381,7 +387,11 @@ impl Serving {
         }
         self.health.abort();
         self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
+        let _ = clock.until(until, house.authority.write_pending()).await;
         let _ = clock.until(until, house.authority.note()).await;
+        if let Some(why) = house.authority.unwritten() {
+            tracing::error!("{why}; a start does not know of them");
+        }
         if let Some((pause, keeper)) = self.pause {
             keeper.abort();
             if let Err(error) = pause.write() {
@@ -391,7 +401,10 @@ impl Serving {
         if let Some(traces) = self.traces {
             traces.end(clock, until).await;
         }
-        house.gateway.ledger.lines.flush();
+        // Whoever should read the log may have stopped: no thread that serves waits here, only this one.
+        let left = until.since(clock.tick()).saturating_sub(LAST_WORDS).max(LOG_TIME);
+        let lines = Arc::clone(&house.gateway.ledger);
+        let _ = tokio::task::spawn_blocking(move || lines.lines.flush(left)).await;
         ended
     }
 }

@@ -505,7 +505,11 @@ mod tests {
         assert_eq!(refused(&mut breaker, &refusal(rested), call, rested).since(rested), MIN_PAUSE);
         let longer = rested.plus(Duration::from_secs(300));
         let call = breaker.start(rested.plus(MIN_PAUSE));
-        assert_eq!(refused(&mut breaker, &refusal(longer), call, rested.plus(MIN_PAUSE)), longer, "a longer word stands");
+        assert_eq!(
+            refused(&mut breaker, &refusal(longer), call, rested.plus(MIN_PAUSE)),
+            longer,
+            "a longer word stands"
+        );
     }
 
     /// A 429 without any time let a call through each second for as long as it lasted.

@@ -165,7 +165,9 @@ mod tests {
         assert!(page.starts_with("404: No such route.\n\noutcome   refused 404\n"), "{page}");
         assert!(page.contains("scopes    clients:read, pii:read\nbounds    clients -; providers -\n"), "{page}");
         assert!(
-            page.ends_with("partner   closed for 12 s (paused-by-partner); 3 calls left at once, 0 under way, 0 waiting\n"),
+            page.ends_with(
+                "partner   closed for 12 s (paused-by-partner); 3 calls left at once, 0 under way, 0 waiting\n"
+            ),
             "{page}"
         );
     }

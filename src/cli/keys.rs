@@ -47,6 +47,10 @@ pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
         KeysCommand::Rotate { .. } => Ring::open(folder, notice),
     }
     .context("tokens.keys_dir")?;
+    for path in ring.empty_files() {
+        let path = path.display();
+        writeln!(anstream::stderr(), "warning: {path}: nothing is in it; remove it, or restore it if a key was in it")?;
+    }
     let now = Clock::real().now().unix();
     let mut out = std::io::stdout();
     match command {
@@ -64,7 +68,7 @@ pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
             }
         }
         KeysCommand::Rotate { drop_old, .. } => {
-            super::log_audit();
+            super::log::audit();
             let actor = &format!("local:{}", running::user());
             let kid = ring.rotate()?.unwrap_or_default();
             tracing::info!(target: "audit", actor, %kid, "audit: a signing key was made");

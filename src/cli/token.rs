@@ -13,10 +13,11 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::authority::ledger::{How, Listed};
+use crate::authority::ledger::{self, How, Listed, Salvaged};
 use crate::authority::{Authority, secret};
 use crate::boot;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::Reach;
 use crate::token::bounds::{Bound, Bounds};
 
@@ -78,6 +79,12 @@ pub(super) enum TokenCommand {
         #[arg(long, value_name = "NAME")]
         caller: Option<String>,
     },
+    /// Take what can be read of a damaged ledger into a new one. No token that was issued before counts any more: one that was
+    /// revoked may be among those that cannot be read. No gateway may be running.
+    Salvage {
+        #[command(flatten)]
+        configured: Configured,
+    },
     /// Make a secret for a caller: the secret itself, and the form in which the configuration holds it.
     Secret,
 }
@@ -100,7 +107,7 @@ impl<'c> Desk<'c> {
             return Ok(Self::Running(running));
         }
         let config = &configured.load()?;
-        super::log_audit();
+        super::log::audit();
         let table = boot::table(config)?;
         let tokens = boot::tokens(config, boot::ring(&config.tokens)?, table.names);
         Ok(Self::Here(boot::opened(config, Arc::new(tokens), Clock::real()).await?))
@@ -120,6 +127,7 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
         TokenCommand::List { configured, caller, json } => list(&configured, caller, json).await,
         TokenCommand::Inspect { configured, token, json } => inspect::run(&configured.load()?, token, json).await,
         TokenCommand::Revoke { configured, jti, caller } => revoke(&configured, jti, caller).await,
+        TokenCommand::Salvage { configured } => salvage(&configured.load()?),
         TokenCommand::Secret => {
             let fresh = secret::fresh()?;
             let (secret, stored) = (fresh.secret.as_str(), fresh.stored);
@@ -256,6 +264,22 @@ async fn revoke(configured: &Configured, jti: Option<String>, caller: Option<Str
         (_, None, None) => bail!("name a token by its id, or a caller with --caller"),
     };
     writeln!(anstream::stderr(), "{told}")?;
+    Ok(())
+}
+
+fn salvage(config: &Config) -> anyhow::Result<()> {
+    let folder = config.state.dir.as_deref().context("state.dir is empty, so there is no ledger on disk")?;
+    super::log::audit();
+    let done = ledger::salvage(folder, Clock::real().now().unix())?;
+    let (actor, aside) = (format!("local:{}", running::user()), done.aside.display());
+    let until = stamp(done.nothing_until);
+    let Salvaged { tokens, revoked, callers, .. } = &done;
+    tracing::info!(target: "audit", actor, tokens, revoked, callers, until, "audit: a damaged ledger was replaced; no token issued before counts");
+    writeln!(
+        anstream::stderr(),
+        "{tokens} tokens, {revoked} revocations and {callers} callers were read into a new ledger; the damaged file is {aside}\n\
+         no token that was issued until {until} counts any more, those that were not read included: start the gateway, and issue new ones"
+    )?;
     Ok(())
 }
 

@@ -363,11 +363,7 @@ impl<C: Dials> Gateway<C> {
 
     /// Where a key was refused a moment ago, the next call waits until it is known whether that was meant; it finds out itself
     /// where nobody did.
-    async fn wait_for_the_confirming(
-        &self,
-        call: &Call,
-        permit: Permit,
-    ) -> Result<(Permit, Confirming<'_>), Refusal> {
+    async fn wait_for_the_confirming(&self, call: &Call, permit: Permit) -> Result<(Permit, Confirming<'_>), Refusal> {
         let credential = self.upstream.credential();
         let began = self.clock.tick();
         let concerned = call.asker.scope == Scope::Documented && !self.upstream.is_hub() && !permit.is_probe();
@@ -411,10 +407,7 @@ impl<C: Dials> Gateway<C> {
         if if alternates { keys > MAX_KEYS } else { !left } {
             let recent = credential.accepted_lately(now);
             permit.settle(Verdict::KeyRefused { recent }, now, dice());
-            tracing::error!(
-                slot,
-                "the partner refused every key; put a good one where upstream.api_key_file points"
-            );
+            tracing::error!(slot, "the partner refused every key; put a good one where upstream.api_key_file points");
             return Err(self.key_fault().into());
         }
         tracing::warn!(slot, "the partner refused a key; it is asked again");

@@ -10,8 +10,8 @@ use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::access::Grant;
-use crate::budget::lanes::Lane;
 use crate::budget::breaker::Reason;
+use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause, Permit};
 use crate::cache::policy::{self, NotStored, Stage};
 use crate::cache::{self, Entry, Held, Key, hub};

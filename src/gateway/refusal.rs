@@ -14,6 +14,7 @@ use crate::quota::{ComeBack, Limit};
 use crate::route::{Malformed, Miss, NoSuchRoute};
 use crate::token::Unidentified;
 use crate::upstream::Failed;
+use crate::upstream::through::ToItself;
 
 /// Every way to say no.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +128,12 @@ pub enum Fault {
     NotJson,
     /// A 206 or 304 that nobody asked for.
     Unasked,
+    /// JSON, but no document of the route.
+    NotADocument,
+    /// A 404 or 410 that is no word of the API, over something good that is held.
+    DoubtfulAbsence,
+    /// A redirect from the target to itself, as callers would follow it.
+    ToItself,
 }
 
 impl Fault {
@@ -135,6 +142,7 @@ impl Fault {
         match self {
             Self::Failed(Failed::Connect) => "connect",
             Self::Failed(Failed::Broken) => "connection-broke",
+            Self::Failed(Failed::Interim) => "interim-status",
             Self::Failed(Failed::Timeout) => "timeout",
             Self::Failed(Failed::TooLarge) => "response-too-large",
             Self::Key => "key-refused",
@@ -143,6 +151,9 @@ impl Fault {
             Self::Redirect => "redirect",
             Self::NotJson => "not-json",
             Self::Unasked => "unasked",
+            Self::NotADocument => "not-a-document",
+            Self::DoubtfulAbsence => "doubtful-absence",
+            Self::ToItself => "redirect-to-itself",
         }
     }
 }
@@ -175,6 +186,12 @@ impl From<Miss> for Refusal {
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         Self::Denied(denied)
+    }
+}
+
+impl From<ToItself> for Refusal {
+    fn from(_: ToItself) -> Self {
+        Self::Partner(Fault::ToItself)
     }
 }
 

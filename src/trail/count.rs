@@ -25,12 +25,12 @@ use super::{Outcome, Trail};
 pub use exposition::{Most, Process};
 
 /// The statuses that are counted by themselves.
-const STATUSES: [u16; 25] = [
-    200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 500, 502, 503, 504,
+const STATUSES: [u16; 26] = [
+    200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 499, 500, 502, 503, 504,
     508, 0,
 ];
 /// What a call to the partner may come to.
-const HEARD: [&str; 11] = [
+const HEARD: [&str; 12] = [
     "2xx",
     "3xx",
     "401",
@@ -39,6 +39,7 @@ const HEARD: [&str; 11] = [
     "5xx",
     "connect",
     "connection-broke",
+    "interim-status",
     "timeout",
     "response-too-large",
     "request-too-large",
@@ -103,7 +104,6 @@ struct OfAll {
     heard: [AtomicU64; HEARD.len()],
     details: [AtomicU64; Detail::ALL.len()],
     unknown_fields: AtomicU64,
-    lines_dropped: AtomicU64,
 }
 
 /// All counters.
@@ -159,6 +159,8 @@ pub struct Gauges {
     pub most: Most,
     /// The process itself.
     pub process: Process,
+    /// Lines of the access log and the process log that were lost.
+    pub lines_lost: u64,
 }
 
 /// What became of reloads since the start.
@@ -194,7 +196,7 @@ pub struct TokenFigures {
     pub refused: u64,
     /// Revocations, of one token or of all of a caller's.
     pub revoked: u64,
-    /// Ids that are refused until they expire.
+    /// Tokens revoked by their ids that have not expired yet.
     pub tombstones: usize,
     /// The age of the key that signs, in seconds; `None` of one that lives in memory.
     pub key_age: Option<u64>,
@@ -223,7 +225,6 @@ impl Counts {
             heard: std::array::from_fn(|_| AtomicU64::new(0)),
             details: std::array::from_fn(|_| AtomicU64::new(0)),
             unknown_fields: AtomicU64::new(0),
-            lines_dropped: AtomicU64::new(0),
         };
         let none = Self { routes: Vec::new(), gone: Vec::new(), spend: Spend::new(&[], &[]), all: Arc::new(all) };
         none.renewed(routes, callers)
@@ -320,11 +321,6 @@ impl Counts {
     /// Counts fields that no documented shape has.
     pub fn unknown_fields(&self, many: u32) {
         self.all.unknown_fields.fetch_add(u64::from(many), Ordering::Relaxed);
-    }
-
-    /// Counts a line of the access log that found no room.
-    pub(super) fn line_dropped(&self) {
-        self.all.lines_dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     fn of(&self, route: Option<usize>) -> Option<&OfRoute> {
@@ -431,11 +427,15 @@ impl Counts {
         counter(out, "unexamined_tokens_total", "Tokens refused unseen: too many of their peer were bad.", unexamined)?;
         let (entries, bytes, evicted) = gauges.store;
         let budget = &gauges.budget;
-        let dropped = self.all.lines_dropped.load(Ordering::Relaxed);
         let drift = self.all.unknown_fields.load(Ordering::Relaxed);
         counter(out, "cache_evictions_total", "Entries that left for want of room.", evicted)?;
         counter(out, "schema_drift_total", "Fields withheld because the documented shape lacks them.", drift)?;
-        counter(out, "log_lines_dropped_total", "Access log lines that found no room.", dropped)?;
+        counter(
+            out,
+            "log_lines_dropped_total",
+            "Log lines that found no room, or that were refused where they should go.",
+            gauges.lines_lost,
+        )?;
         counter(out, "traces_sent_total", "Traces of requests and flights that the collector took.", gauges.traces.0)?;
         counter(
             out,
@@ -449,7 +449,12 @@ impl Counts {
         counter(out, "tokens_issued_total", "Tokens issued.", tokens.issued)?;
         counter(out, "tokens_refused_total", "Requests for a token that were refused.", tokens.refused)?;
         counter(out, "tokens_revoked_total", "Revocations, of one token or of all of a caller's.", tokens.revoked)?;
-        gauge(out, "tokens_revoked_alive", "Revoked tokens that have not expired yet.", tokens.tombstones)?;
+        gauge(
+            out,
+            "tokens_revoked_alive",
+            "Tokens revoked by their ids that have not expired yet.",
+            tokens.tombstones,
+        )?;
         if let Some(age) = tokens.key_age {
             gauge(out, "signing_key_age_seconds", "Age of the key that signs tokens.", age)?;
         }

@@ -133,7 +133,15 @@ impl Credential {
                 read => read.and_then(Result::ok),
             };
             let changed = changed(&source);
-            slots.push(Slot { source, value, changed, refusals: 0, refused_at: Tick::default(), rejected: false, accepted_at: None });
+            slots.push(Slot {
+                source,
+                value,
+                changed,
+                refusals: 0,
+                refused_at: Tick::default(),
+                rejected: false,
+                accepted_at: None,
+            });
         }
         Ok(Self {
             slots: Mutex::new(slots),
@@ -180,7 +188,9 @@ impl Credential {
     pub fn taken(&self, shown: &Shown, now: Tick) {
         let mut slots = self.slots.lock();
         let was_refused = slots.iter().any(|slot| slot.refusals > 0);
-        let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) else { return };
+        let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) else {
+            return;
+        };
         (slot.accepted_at, slot.rejected) = (Some(now), false);
         if was_refused {
             slots.iter_mut().for_each(|slot| slot.refusals = 0);
@@ -331,9 +341,10 @@ fn read(source: &Source) -> Option<Result<HeaderValue, BadKey>> {
 
 /// The text as a header's value, if it can be one.
 pub(super) fn fit(text: &Secret) -> Option<HeaderValue> {
-    // Editors and `echo` end a file with a newline.
-    let text = text.reveal().trim_end_matches(['\r', '\n']);
-    let printable = !text.trim().is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    // Editors and `echo` end a file with a newline, and some begin it with a byte order mark. White space around a header's
+    // value is not part of it (RFC 9110 §5.5).
+    let text = text.reveal().trim_start_matches('\u{feff}').trim_matches(|c: char| c.is_ascii_whitespace());
+    let printable = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     let mut value = HeaderValue::from_str(text).ok().filter(|_| printable)?;
     value.set_sensitive(true);
     Some(value)
@@ -371,7 +382,10 @@ mod tests {
     fn a_newline_at_the_end_is_not_the_keys_and_what_cannot_be_a_header_is_refused() {
         let files = Files::new("key-1\r\n");
         assert_eq!(shown(&files.credential()), (0, "key-1".to_owned()));
-        for bad in ["", "\n", "  ", "two\nlines", "\u{e9}"] {
+        for text in ["\u{feff}key-1\r\n", "\n  key-1  \n\n", "\tkey-1"] {
+            assert_eq!(shown(&Files::new(text).credential()), (0, "key-1".to_owned()), "{text:?}");
+        }
+        for bad in ["", "\n", "  ", "\u{feff}", "two\nlines", "\u{e9}"] {
             assert!(Credential::new(vec![Source::Fixed(Secret::new(bad.to_owned()))]).is_err(), "{bad:?}");
         }
         let gone = Credential::new(vec![Source::File(files.0.path().join("gone"))]);
@@ -455,7 +469,8 @@ mod tests {
     #[test]
     fn three_targets_that_want_another_login_within_a_minute_are_one_alarm() {
         let credential = Files::new("one").credential();
-        let rows = [(1, 0, false), (1, 1, false), (1, 2, false), (2, 3, false), (3, 64, false), (4, 65, false), (5, 66, true)];
+        let rows =
+            [(1, 0, false), (1, 1, false), (1, 2, false), (2, 3, false), (3, 64, false), (4, 65, false), (5, 66, true)];
         for (target, second, alarm) in rows {
             assert_eq!(credential.opaque_refusal(target, at(second)), alarm, "{target} at {second}");
         }

@@ -173,7 +173,11 @@ fn a_token_that_the_hub_takes_back_takes_with_it_what_it_brought() {
     }
     assert_eq!(counted(&hub, r#"status="401""#), 1, "a refused token was shown again");
     let metrics = sidecar.metrics();
-    for line in ["partner_keys_refused 1", "partner_gate_closed{why=\"key-refused\",routes=\"documented\"} 1", "cache_entries 0"] {
+    for line in [
+        "partner_keys_refused 1",
+        "partner_gate_closed{why=\"key-refused\",routes=\"documented\"} 1",
+        "cache_entries 0",
+    ] {
         assert!(metrics.contains(&format!("reseller_gateway_{line}\n")), "no {line} in {metrics}");
     }
     let again = hub.token(&READING);

@@ -61,6 +61,8 @@ mod details;
 
 mod ledger;
 
+mod log;
+
 mod oauth;
 
 mod views;

@@ -121,7 +121,11 @@ fn a_limit_of_which_nothing_is_left_closes_before_the_partner_has_to_refuse() {
     assert_eq!(gateway.read(&token, &client(1)).status, 503);
     assert_eq!(gateway.outcome(&gateway.gives(&token, CLIENTS)), "hit");
     assert_eq!(partner.count(), 1);
-    assert!(gateway.metrics().contains(r#"reseller_gateway_partner_gate_closed{why="paused-by-partner",routes="documented"} 1"#));
+    assert!(
+        gateway
+            .metrics()
+            .contains(r#"reseller_gateway_partner_gate_closed{why="paused-by-partner",routes="documented"} 1"#)
+    );
 }
 
 #[test]

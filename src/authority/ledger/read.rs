@@ -4,13 +4,16 @@
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
-use super::rows::{self, CALLERS, Listed, REVOKED, Row, Seen, TOKENS};
+use super::rows::{self, ABOUT, CALLERS, CHILDREN, FLOOR, FORGOTTEN, Listed, REVOKED, Row, Seen, TOKENS};
 use super::{Broken, Ledger, Standing};
 
 /// What was taken back, as an open file has it.
 pub(super) fn standing(database: &Database) -> Result<Standing, Broken> {
     let reading = database.begin_read()?;
-    let mut standing = Standing::default();
+    let about = reading.open_table(ABOUT)?;
+    let named = |name| Ok::<_, Broken>(about.get(name)?.map(|value| value.value()));
+    let (floor, forgotten) = (named(FLOOR)?, named(FORGOTTEN)?.unwrap_or_default());
+    let mut standing = Standing { floor, forgotten, ..Standing::default() };
     for row in reading.open_table(REVOKED)?.iter()? {
         let (jti, expires) = row?;
         standing.tokens.push((jti.value().to_owned(), expires.value()));
@@ -24,7 +27,7 @@ pub(super) fn standing(database: &Database) -> Result<Standing, Broken> {
 }
 
 impl Ledger {
-    fn reading(&self) -> Result<ReadTransaction, Broken> {
+    pub(super) fn reading(&self) -> Result<ReadTransaction, Broken> {
         let database = self.place.database.read();
         Ok(database.as_ref().ok_or_else(Broken::closed)?.begin_read()?)
     }
@@ -36,6 +39,14 @@ impl Ledger {
     pub fn standing(&self) -> Result<Standing, Broken> {
         let database = self.place.database.read();
         standing(database.as_ref().ok_or_else(Broken::closed)?)
+    }
+
+    /// A token and those that were exchanged from it, with their expiries. Blocks.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn family(&self, jti: &str, expires: u64) -> Result<Vec<(String, u64)>, Broken> {
+        super::write::family(&self.reading()?.open_table(CHILDREN)?, jti.to_owned(), expires)
     }
 
     /// One token's row. Blocks.

@@ -242,9 +242,16 @@ fn broke(fault: Fault) -> Problem {
             ("partner-too-large", "The partner's answer is larger than upstream.max_response.")
         }
         Fault::Failed(_) | Fault::Status => ("partner-failed", "The partner failed; try again later."),
-        Fault::Redirect | Fault::NotJson | Fault::Unasked => {
+        Fault::ToItself => (
+            "partner-broke",
+            "The partner redirects to another of its own addresses, which through the gateway is the same place again; its operator has to set upstream.url to the address that the partner redirects to.",
+        ),
+        Fault::Redirect | Fault::NotJson | Fault::Unasked | Fault::NotADocument | Fault::DoubtfulAbsence => {
             ("partner-broke", "The partner answered with something that is not a document of its API.")
         }
     };
     Problem { status: StatusCode::BAD_GATEWAY, slug, title: "The partner failed", detail: detail.into() }
 }
+
+#[cfg(test)]
+mod tests;
