@@ -250,31 +250,38 @@ impl Routes {
             return Err(NoSuchRoute::Method(index).into());
         }
         let resource = match seven {
-            Some((endpoint, ids)) if route.mode == Mode::Api => {
-                Resource::Seven { endpoint, ids, query: target.query_of(&route.query, &route.ignore_query)? }
-            }
+            Some((endpoint, ids)) if route.mode == Mode::Api => Resource::Seven {
+                endpoint,
+                ids,
+                query: target.query_of(&route.query, &route.ignore_query, || table_of(index, route))?,
+            },
             _ => Resource::Raw(target.as_sent().to_owned()),
         };
         Ok(Match { route: index, resource, method: method.clone() })
     }
 
     /// The seven first, then the extra ones, then `other` for what is left below the prefix.
-    fn lead(&self, target: &Target<'_>) -> Result<Lead, NoSuchRoute> {
+    fn lead(&self, target: &Target<'_>) -> Result<Lead, Miss> {
         let below = target.below(PREFIX);
         if let Some((endpoint, ids)) = below.as_deref().and_then(Endpoint::match_segments) {
-            let ids = [ids.client, ids.inner].into_iter().flatten().map(target::identifier);
             // A path shaped like one of the seven whose identifier cannot be one is nobody's resource.
-            let ids: Option<SmallVec<[Word; 2]>> = ids.collect();
-            return Ok((endpoint as usize, Some((endpoint, ids.ok_or(NoSuchRoute::Path)?))));
+            let word = |id| target::identifier(id).ok_or_else(|| Malformed::Identifier(target::shortened(id)));
+            let ids = [ids.client, ids.inner].into_iter().flatten().map(word);
+            return Ok((endpoint as usize, Some((endpoint, ids.collect::<Result<_, _>>()?))));
         }
         if is_never_routed(target.path()) {
-            return Err(NoSuchRoute::Path);
+            return Err(NoSuchRoute::Path.into());
         }
         match self.extra.at(target.path()) {
             Ok(found) => Ok((*found.value, None)),
-            Err(_) => below.map(|_| (OTHER, None)).ok_or(NoSuchRoute::Path),
+            Err(_) => below.map(|_| (OTHER, None)).ok_or(NoSuchRoute::Path.into()),
         }
     }
+}
+
+/// How the configuration calls a route's table.
+fn table_of(index: RouteIndex, route: &Route) -> String {
+    if index > OTHER { format!("[[extra_routes]] {:?}", route.name) } else { format!("[routes.{}]", route.name) }
 }
 
 /// Whole segments, in any letter case: whether the partner tells cases apart is not for us to bet on.
@@ -291,8 +298,8 @@ type Lead = (RouteIndex, Option<(Endpoint, SmallVec<[Word; 2]>)>);
 pub enum Miss {
     /// No such route.
     Route(NoSuchRoute),
-    /// The query is not one the route takes.
-    Query(Malformed),
+    /// An identifier cannot be one, or the query is not one the route takes.
+    Target(Malformed),
 }
 
 impl From<NoSuchRoute> for Miss {
@@ -303,7 +310,7 @@ impl From<NoSuchRoute> for Miss {
 
 impl From<Malformed> for Miss {
     fn from(malformed: Malformed) -> Self {
-        Self::Query(malformed)
+        Self::Target(malformed)
     }
 }
 
