@@ -85,6 +85,8 @@ mod metrics;
 
 mod ambient;
 
+mod answers;
+
 mod explain;
 
 mod deploy;

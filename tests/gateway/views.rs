@@ -326,7 +326,7 @@ fn what_cannot_be_narrowed_is_not_shown_to_a_narrowed_right() {
     refused(&gateway.read(&token, CLIENTS), 502, "too-large-to-narrow");
     assert!(gateway.gives(&full, CLIENTS).text().contains(&filler));
     // Another shape.
-    partner.answers(CLIENTS, [Reply::json(r#"{"customers":[{"id":"Bill"}]}"#)]);
+    partner.answers(CLIENTS, [Reply::json(r#"{"clients":["Bill"]}"#)]);
     let odd = gateway.read(&token, CLIENTS);
     refused(&odd, 502, "shape");
     assert!(!odd.text().contains("Bill"));
