@@ -42,6 +42,8 @@ pub struct Route {
     pub stored: bool,
     /// Lifetimes and windows.
     pub terms: Terms,
+    /// Whether an answer that is no document of the API, as its top shows, is a fault (the seven in `api` mode).
+    pub documents_only: bool,
     /// Query parameters that are part of the resource.
     pub query: Vec<String>,
     /// Query parameters that are dropped.

@@ -28,6 +28,7 @@ fn route(name: &str, stored: bool, query: &[&str], ignore_query: &[&str]) -> Rou
         query: own(query),
         ignore_query: own(ignore_query),
         forward_headers: Vec::new(),
+        documents_only: true,
         open_to_narrowed: false,
         edition: 0,
     }
