@@ -14,6 +14,7 @@ pub mod through;
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -24,12 +25,13 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
+use parking_lot::Mutex;
 
 use crate::account_api::KEY_HEADER;
 use crate::budget::Permit;
 use crate::clock::{Clock, Tick};
-use crate::dial::OutBody;
 use crate::dial::turnover::Turnover;
+use crate::dial::{self, OutBody, Unconnected};
 use crate::secret::Secret;
 
 use credential::{BadKey, Credential, Shown};
@@ -78,8 +80,13 @@ pub struct Upstream<C> {
     via: HeaderValue,
     /// The same for a request that came over HTTP/2.
     via_http2: HeaderValue,
+    /// What was last said of why there is no connection, and when.
+    said: Mutex<Option<(String, Tick)>>,
     clock: Clock,
 }
+
+/// Between two lines of the log about the same thing.
+const SAID: Duration = Duration::from_secs(60);
 
 /// A whole answer.
 #[derive(Debug)]
@@ -100,6 +107,15 @@ pub enum Failed {
     /// No connection; nothing was sent.
     #[error("cannot connect")]
     Connect,
+    /// No connection, since the certificate there is not trusted; nothing was sent.
+    #[error("the certificate is not trusted")]
+    Certificate,
+    /// No connection, since the proxy does not take what it is shown.
+    #[error("the proxy does not take the credentials")]
+    ProxyAuth,
+    /// No connection, since the proxy will not open one.
+    #[error("the proxy refuses to open a tunnel")]
+    ProxyRefuses,
     /// The connection broke.
     #[error("connection broke")]
     Broken,
@@ -128,7 +144,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let exchange = settings.exchange.take().map(|settings| Arc::new(Exchange::new(settings)));
         let via = |version| HeaderValue::from_str(&format!("{version} {}", settings.name)).unwrap_or(USER_AGENT_OURS);
         let (via, via_http2) = (via("1.1"), via("2"));
-        Ok(Self { clients, settings, credential, exchange, via, via_http2, clock })
+        Ok(Self { clients, settings, credential, exchange, via, via_http2, said: Mutex::default(), clock })
     }
 
     /// The same partner asked in another way, for a house that takes another's place: connections and keys stay as they
@@ -197,9 +213,26 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
 
     async fn send(&self, request: Request<OutBody>) -> Result<Response<Incoming>, Failed> {
         self.clients.at(self.clock.tick()).request(request).await.map_err(|error| match error.is_connect() {
-            true => Failed::Connect,
+            true => self.unconnected(&error),
             false => cause_of(&error),
         })
+    }
+
+    /// Why there is no connection; what an operator has to mend stands in the log, in the error's own words.
+    fn unconnected(&self, error: &(dyn Error + 'static)) -> Failed {
+        let failed = match Unconnected::of(error) {
+            Unconnected::Certificate => Failed::Certificate,
+            Unconnected::ProxyAuth => Failed::ProxyAuth,
+            Unconnected::ProxyRefuses => Failed::ProxyRefuses,
+            Unconnected::Other => return Failed::Connect,
+        };
+        let words = dial::words(error);
+        let (mut said, now) = (self.said.lock(), self.clock.tick());
+        if said.as_ref().is_none_or(|(last, at)| *last != words || now.since(*at) >= SAID) {
+            tracing::warn!("no connection to {}: {words}", self.settings.authority);
+            *said = Some((words, now));
+        }
+        failed
     }
 
     fn request(&self, wish: &Wish, shown: &Shown) -> Request<OutBody> {

@@ -124,6 +124,9 @@ impl Fault {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Failed(Failed::Connect) => "connect",
+            Self::Failed(Failed::Certificate) => "certificate",
+            Self::Failed(Failed::ProxyAuth) => "proxy-auth",
+            Self::Failed(Failed::ProxyRefuses) => "proxy-refuses",
             Self::Failed(Failed::Broken) => "connection-broke",
             Self::Failed(Failed::Timeout) => "timeout",
             Self::Failed(Failed::TooLarge) => "response-too-large",

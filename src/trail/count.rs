@@ -29,7 +29,7 @@ const STATUSES: [u16; 25] = [
     508, 0,
 ];
 /// What a call to the partner may come to.
-const HEARD: [&str; 11] = [
+const HEARD: [&str; 14] = [
     "2xx",
     "3xx",
     "401",
@@ -37,6 +37,9 @@ const HEARD: [&str; 11] = [
     "4xx",
     "5xx",
     "connect",
+    "certificate",
+    "proxy-auth",
+    "proxy-refuses",
     "connection-broke",
     "timeout",
     "response-too-large",
