@@ -47,6 +47,7 @@ use ahead::{Ahead, Told};
 use crowd::{NoRoom, Place};
 use pace::{Paced, Paces, Wish};
 use socket::Accepting;
+use tls::{Admission, Entered};
 
 pub use ahead::{AtOnce, Wire};
 pub use crowd::{Crowd, Failed, Figures};
@@ -204,7 +205,7 @@ impl<D: Door> Listener<D> {
         let Some(place) = self.place(peer) else { return };
         let this = self.clone();
         self.tasks.spawn(async move {
-            this.connection(io, peer).await;
+            this.connection(io, peer, None).await;
             drop(place);
         });
     }
@@ -216,8 +217,10 @@ impl<D: Door> Listener<D> {
         self.tasks.spawn(async move {
             let greeted = greet::greet(stream, &tls, &this.crowd, this.clock, this.limits.head_time);
             match this.ending.run_until_cancelled(greeted).await {
-                Some(Ok(stream)) if greet::is_http2(&stream) => Box::pin(this.http2(stream, peer)).await,
-                Some(Ok(stream)) => Box::pin(this.connection(stream, peer)).await,
+                Some(Ok((stream, admission))) if greet::is_http2(&stream) => {
+                    Box::pin(this.http2(stream, peer, admission)).await;
+                }
+                Some(Ok((stream, admission))) => Box::pin(this.connection(stream, peer, admission)).await,
                 Some(Err(greet::Ungreeted { why, error })) => {
                     this.crowd.failed(why);
                     let error = error.map(tracing::field::display);
@@ -238,8 +241,14 @@ impl<D: Door> Listener<D> {
         entered.inspect_err(why).ok()
     }
 
-    async fn connection(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+    async fn connection(
+        &self,
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        admission: Option<Admission>,
+    ) {
         let pace = self.paces.enter(self.clock.tick());
+        let entered = admission.map(|admission| admission.enter(&pace));
         let too_large = || self.door.head_too_large(peer);
         let io = Paced::new(io, Arc::clone(&pace), self.limits.head_bytes, too_large);
         let io = TokioIo::new(Ahead::new(io, self.door.clone(), peer, Arc::clone(&pace)));
@@ -277,6 +286,7 @@ impl<D: Door> Listener<D> {
             let hint = if error.is_parse() { "; was it TLS, or something else that is not HTTP/1.1?" } else { "" };
             tracing::debug!(%peer, %error, "connection ended early{hint}");
         }
+        drop::<Option<Entered>>(entered);
         self.paces.leave(&pace);
     }
 }

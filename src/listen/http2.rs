@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use super::pace::{MOST_LINES, Pace, Wish};
+use super::tls::{Admission, Entered};
 use super::{Door, Listener};
 use crate::clock::HyperTimer;
 
@@ -49,8 +50,14 @@ const OVER: u32 = 4;
 
 impl<D: Door> Listener<D> {
     /// Serves a connection on which HTTP/2 was agreed.
-    pub(super) async fn http2(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+    pub(super) async fn http2(
+        &self,
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        admission: Option<Admission>,
+    ) {
         let pace = self.paces.enter(self.clock.tick());
+        let entered = admission.map(|admission| admission.enter(&pace));
         let under_way = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request: Request<Incoming>| {
             let (this, pace) = (self.clone(), Arc::clone(&pace));
@@ -90,6 +97,7 @@ impl<D: Door> Listener<D> {
         if let Err(error) = pace.woken(ended).await {
             tracing::debug!(%peer, %error, "connection ended early");
         }
+        drop::<Option<Entered>>(entered);
         self.paces.leave(&pace);
     }
 
