@@ -32,7 +32,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::budget::gate::Why;
+use crate::budget::breaker::Reason;
 use crate::estate::InForce;
 use crate::gateway::Dials;
 use crate::listen::{Crowd, Door, Tls};
@@ -84,12 +84,26 @@ impl<C: Dials> Health<C> {
     fn closed(&self) -> Option<String> {
         let gateway = &self.in_force.now().gateway;
         let now = gateway.clock.tick();
-        let (until, why) = gateway.budget.figures(now).closed?;
-        let seconds = until.since(now).as_secs_f64().ceil();
-        Some(match why {
-            Why::Told => format!("the partner asked to be left alone; the next call may try in {seconds} s"),
-            Why::Failing => format!("the partner fails; the next call may try in {seconds} s"),
-            Why::Key => format!("the partner refuses our key; the next call may try in {seconds} s"),
+        let figures = gateway.budget.figures(now);
+        // What holds for documents holds for other paths too, and is said once.
+        let (standing, which) = match (figures.documented, figures.opaque) {
+            (Some(standing), _) => (standing, ""),
+            (None, Some(standing)) => (standing, ", for paths that are no documents"),
+            (None, None) => return None,
+        };
+        let seconds = standing.until.since(now).as_secs_f64().ceil();
+        let word = match &standing.word {
+            Some((word, true)) => format!(" ({word}, cut to upstream.max_pause)"),
+            Some((word, false)) => format!(" ({word})"),
+            None => String::new(),
+        };
+        Some(match standing.reason {
+            Reason::PausedByPartner => {
+                format!("the partner asked to be left alone{word}{which}; the next call may try in {seconds} s")
+            }
+            Reason::PausedByOperator => format!("calls are paused by an operator{word}; they go on in {seconds} s"),
+            Reason::Failing => format!("the partner fails{which}; the next call may try in {seconds} s"),
+            Reason::KeyRefused => format!("the partner refuses our key; the next call may try in {seconds} s"),
         })
     }
 
@@ -107,8 +121,10 @@ impl<C: Dials> Health<C> {
         let settings = &gateway.settings;
         gateway.ledger.counts.text(&Gauges {
             store: gateway.store.figures(),
-            budget,
-            closed_for: budget.closed.map_or(0.0, |(until, _)| until.since(now).as_secs_f64()),
+            budget: budget.clone(),
+            buffers: (gateway.buffers.used(), gateway.buffers.most()),
+            opaque_refusals: gateway.upstream.credential().opaque_alarms(),
+            closed_for: budget.documented.as_ref().map_or(0.0, |standing| standing.until.since(now).as_secs_f64()),
             keys: gateway.upstream.credential().figures(),
             flights: gateway.flights.count(),
             connections: self.connections.crowd.figures(),

@@ -1,10 +1,12 @@
 //! May we ask the partner?
-//! Given who asks and `now`, hands back a [`Permit`], a [`Ticket`] for the queue, or until when the door is closed.
+//! Given who asks and `now`, hands back a [`Permit`], a [`Ticket`] for the queue, or until when the breaker is open.
 //! Never sleeps and never sees a socket: whoever holds a ticket waits and asks again.
 
-pub mod gate;
+pub mod breaker;
 
 pub mod lanes;
+
+mod share;
 
 pub mod signal;
 
@@ -17,8 +19,11 @@ use tokio::sync::Notify;
 use crate::clock::Tick;
 use crate::gcra::{Arrivals, Quota, Rate};
 
-use gate::{Gate, Passage, Started, Why};
+use breaker::{Breaker, Failure, Reason, Started, State as Circuit};
 use lanes::{Lane, Lanes, Place, Who};
+use share::Shares;
+use signal::Pause;
+use signal::word::{Unreadable, Word};
 
 /// Why the partner is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +65,38 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// The longest a call may wait for its turn.
     pub max_wait: Duration,
-    /// How failures close the door.
-    pub gate: gate::Settings,
+    /// Whether a part of both is kept for others than the caller that uses most of it: there is more than one.
+    pub shared: bool,
+    /// How failures open the breaker.
+    pub breaker: breaker::Settings,
 }
+
+/// Which breaker a call stands behind. What is heard on an opaque route may be about that path alone, and any caller of such a
+/// route chooses the path: it decides for opaque routes only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// An endpoint of the partner's API.
+    Documented,
+    /// Any other target.
+    Opaque,
+}
+
+impl Scope {
+    /// Both, in the order of their metrics.
+    pub const ALL: [Self; 2] = [Self::Documented, Self::Opaque];
+
+    /// The fixed word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Documented => "documented",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
+/// What a documented call opens, it opens for opaque ones for this much longer: the probe is a documented call where there is
+/// one, and closes both.
+const OPAQUE_LATER: Duration = Duration::from_secs(1);
 
 /// For whom a call would be made, and over what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +109,8 @@ pub struct Asker {
     pub resource: u64,
     /// Who is charged with it, by its place among the callers; nobody with a refresh.
     pub payer: Option<usize>,
+    /// Which breaker it stands behind.
+    pub scope: Scope,
 }
 
 /// What became of a call.
@@ -84,55 +120,130 @@ pub enum Verdict {
     Answered,
     /// No whole answer, or 5xx.
     Failed,
-    /// It wants to be left alone until then.
-    Told(Tick),
-    /// It took none of our keys.
-    KeyRefused,
+    /// It wants to be left alone.
+    Paused {
+        /// For how long, and by which word.
+        pause: Pause,
+        /// Whether it refused the call; else it answered, and nothing is left of its limit.
+        refused: bool,
+    },
+    /// It took none of our keys; `recent` if it had taken one within the last minute.
+    KeyRefused {
+        /// Whether one was accepted lately.
+        recent: bool,
+    },
 }
 
-/// The one door to the partner.
+/// A pause by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorPause {
+    /// When it ends by itself.
+    pub until: Tick,
+    /// What the operator gave as the reason.
+    pub why: Arc<str>,
+}
+
+/// The one way to the partner.
 pub struct Budget {
     state: Mutex<State>,
-    gate_changed: Notify,
+    breaker_changed: Notify,
+    unreadable: Unreadable,
 }
 
 struct State {
     settings: Settings,
     arrivals: Arrivals,
     in_flight: usize,
-    lanes: Lanes<Arc<Notify>>,
-    gate: Gate,
+    shares: Shares,
+    queue: Lanes<Waiter>,
+    documented: Breaker,
+    opaque: Breaker,
+    operator: Option<OperatorPause>,
+}
+
+struct Waiter {
+    who: Who,
+    scope: Scope,
+    woken: Arc<Notify>,
 }
 
 impl State {
-    /// What changed may make it the first one's turn.
-    fn wake_first(&self) {
-        if let Some((_, first)) = self.lanes.first() {
-            first.notify_one();
+    fn breaker(&mut self, scope: Scope) -> &mut Breaker {
+        match scope {
+            Scope::Documented => &mut self.documented,
+            Scope::Opaque => &mut self.opaque,
+        }
+    }
+
+    /// Whether calls of this kind may start at `now`, whoever makes them.
+    fn circuit(&self, scope: Scope, now: Tick) -> Circuit {
+        if let Some(pause) = self.operator.as_ref().filter(|pause| now < pause.until) {
+            return Circuit::Open { until: pause.until, reason: Reason::PausedByOperator };
+        }
+        match scope {
+            Scope::Documented => self.documented.state(now),
+            Scope::Opaque => self.opaque.state(now),
+        }
+    }
+
+    /// What changed may make it the turn of any caller's first one.
+    fn wake(&self) {
+        let mut seen: Vec<(Who, Scope)> = Vec::new();
+        for (_, waiter) in self.queue.in_order() {
+            if !seen.contains(&(waiter.who, waiter.scope)) {
+                seen.push((waiter.who, waiter.scope));
+                waiter.woken.notify_one();
+            }
         }
     }
 
     fn wake_all(&self) {
-        self.lanes.all().for_each(|place| place.notify_one());
+        self.queue.in_order().for_each(|(_, waiter)| waiter.woken.notify_one());
     }
 
-    fn take(&mut self, now: Tick) -> Result<Started, Later> {
-        self.arrivals = self.takes(now)?;
+    fn take(&mut self, who: Who, scope: Scope, now: Tick) -> Result<Started, Later> {
+        self.arrivals = self.takes(who, scope, now)?;
         self.in_flight += 1;
-        Ok(self.gate.start(now))
+        self.shares.start(who, self.settings.quota, now);
+        Ok(self.breaker(scope).start(now))
     }
 
     /// What is spent after one more call, if it may start.
-    fn takes(&self, now: Tick) -> Result<Arrivals, Later> {
-        match self.gate.passage(now) {
-            Passage::Closed { until, why } => return Err(Later::Closed { until, why }),
-            Passage::Probing => return Err(Later::Woken),
-            Passage::Open | Passage::Probe => {}
+    fn takes(&self, who: Who, scope: Scope, now: Tick) -> Result<Arrivals, Later> {
+        match self.circuit(scope, now) {
+            Circuit::Open { until, reason } => return Err(Later::Closed { until, reason }),
+            Circuit::Probing => return Err(Later::Woken),
+            Circuit::Closed | Circuit::HalfOpen => {}
         }
-        if self.in_flight >= self.settings.max_in_flight {
+        let most = self.settings.max_in_flight;
+        if self.in_flight >= most || (self.settings.shared && self.shares.in_flight(who) >= share::most_of_one(most)) {
             return Err(Later::Woken);
         }
-        self.arrivals.admit(self.settings.quota, now).map_err(|back| Later::At(back.at))
+        let quota = match self.settings.shared {
+            true => self.shares.quota(who, self.settings.quota, now),
+            false => self.settings.quota,
+        };
+        self.arrivals.admit(quota, now).map_err(|back| Later::At(back.at))
+    }
+
+    /// Whether somebody waits before `place` whose call could start now, or of the same caller.
+    fn is_behind(&self, place: Place, who: Who, scope: Scope, now: Tick) -> bool {
+        let mut seen: Vec<(Who, Scope)> = vec![(who, scope)];
+        for (other, waiter) in self.queue.in_order() {
+            if other == place {
+                return false;
+            }
+            if (waiter.who, waiter.scope) == (who, scope) {
+                return true;
+            }
+            if !seen.contains(&(waiter.who, waiter.scope)) {
+                if self.takes(waiter.who, waiter.scope, now).is_ok() {
+                    return true;
+                }
+                seen.push((waiter.who, waiter.scope));
+            }
+        }
+        true
     }
 
     /// When the rate lets one more call through, after those who wait.
@@ -141,12 +252,54 @@ impl State {
             Ok(_) => now,
             Err(back) => back.at,
         };
-        let ahead = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX);
+        let ahead = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
         free.plus(self.settings.quota.rate.interval().saturating_mul(ahead))
+    }
+
+    /// What is open now for calls of this kind: until when, why, and by which word.
+    fn opening(&self, scope: Scope, now: Tick) -> Option<Standing> {
+        if let Some(pause) = self.operator.as_ref().filter(|pause| now < pause.until) {
+            let word = Some((Arc::clone(&pause.why), false));
+            return Some(Standing { until: pause.until, reason: Reason::PausedByOperator, word });
+        }
+        let breaker = match scope {
+            Scope::Documented => &self.documented,
+            Scope::Opaque => &self.opaque,
+        };
+        breaker.opening().map(|opening| Standing {
+            until: opening.until,
+            reason: opening.reason,
+            word: opening.word.map(|(word, capped)| (word.as_str().into(), capped)),
+        })
+    }
+
+    /// Applies an outcome of a call.
+    fn settle(&mut self, asker: &Asker, verdict: Verdict, started: Started, now: Tick, dice: u32) {
+        let settings = self.settings.breaker;
+        let breaker = self.breaker(asker.scope);
+        match verdict {
+            Verdict::Answered => {
+                if breaker.succeeded(started, now) && asker.scope == Scope::Documented {
+                    self.opaque.release_inherited();
+                }
+                return;
+            }
+            Verdict::Failed => {
+                let caller = asker.payer.is_some().then_some(asker.who);
+                breaker.failed(Failure { resource: asker.resource, caller }, started, now, &settings, dice);
+            }
+            Verdict::Paused { pause, refused } => breaker.pause(&pause, refused, started, now),
+            Verdict::KeyRefused { recent } => breaker.key_refused(started, now, &settings, dice, recent),
+        }
+        if asker.scope == Scope::Documented
+            && let Some(opening) = self.documented.opening().filter(|opening| now < opening.until)
+        {
+            self.opaque.inherit(opening, opening.until.plus(OPAQUE_LATER));
+        }
     }
 }
 
-/// The answer to a wish to call.
+/// The answer to a request for a permit.
 pub enum Asked {
     /// Call now.
     Permit(Permit),
@@ -154,10 +307,10 @@ pub enum Asked {
     Queued(Ticket),
     /// Nobody calls before then.
     Closed {
-        /// When it opens.
+        /// When the next call may try.
         until: Tick,
-        /// Why it is closed.
-        why: Why,
+        /// Why.
+        reason: Reason,
     },
 }
 
@@ -168,16 +321,16 @@ pub enum Later {
     At(Tick),
     /// Ask again when woken.
     Woken,
-    /// The door closed meanwhile.
+    /// The breaker opened meanwhile.
     Closed {
-        /// When it opens.
+        /// When the next call may try.
         until: Tick,
-        /// Why it is closed.
-        why: Why,
+        /// Why.
+        reason: Reason,
     },
 }
 
-/// What a wish to call would be told.
+/// What a request for a permit would be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prospect {
     /// Call now.
@@ -192,15 +345,26 @@ pub enum Prospect {
     },
     /// Nobody calls before then.
     Closed {
-        /// When it opens.
+        /// When the next call may try.
         until: Tick,
-        /// Why it is closed.
-        why: Why,
+        /// Why.
+        reason: Reason,
     },
 }
 
+/// An open breaker, as it is shown to an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// When the next call may try.
+    pub until: Tick,
+    /// Why.
+    pub reason: Reason,
+    /// The partner's word, or the operator's, and whether the partner's was cut.
+    pub word: Option<(Arc<str>, bool)>,
+}
+
 /// What a reader of the metrics wants to know.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Figures {
     /// Calls under way.
     pub in_flight: usize,
@@ -212,24 +376,33 @@ pub struct Figures {
     pub most: Option<u32>,
     /// Calls that may be under way.
     pub most_in_flight: usize,
-    /// Until when nobody calls, and why.
-    pub closed: Option<(Tick, Why)>,
+    /// The breaker of documented routes, if it is open or a probe is awaited.
+    pub documented: Option<Standing>,
+    /// The breaker of opaque routes, likewise.
+    pub opaque: Option<Standing>,
 }
 
 impl Budget {
     /// A full budget.
     pub fn new(settings: Settings) -> Arc<Self> {
-        let (lanes, gate) = (Lanes::default(), Gate::default());
-        Arc::new(Self {
-            state: Mutex::new(State { settings, arrivals: Arrivals::default(), in_flight: 0, lanes, gate }),
-            gate_changed: Notify::new(),
-        })
+        let state = State {
+            settings,
+            arrivals: Arrivals::default(),
+            in_flight: 0,
+            shares: Shares::default(),
+            queue: Lanes::default(),
+            documented: Breaker::default(),
+            opaque: Breaker::default(),
+            operator: None,
+        };
+        Arc::new(Self { state: Mutex::new(state), breaker_changed: Notify::new(), unreadable: Unreadable::default() })
     }
 
     /// Goes by other settings from here on: what is under way, waits or was spent stays so.
     pub fn change(&self, settings: Settings, now: Tick) {
         let mut state = self.state.lock();
         state.arrivals = state.arrivals.carried(state.settings.quota, settings.quota, now);
+        state.shares.forget_rates();
         state.settings = settings;
         state.wake_all();
     }
@@ -237,26 +410,35 @@ impl Budget {
     /// May one more call start?
     pub fn ask(self: &Arc<Self>, asker: Asker, now: Tick) -> Asked {
         let mut state = self.state.lock();
-        if let Passage::Closed { until, why } = state.gate.passage(now) {
-            return Asked::Closed { until, why };
+        if let Circuit::Open { until, reason } = state.circuit(asker.scope, now) {
+            return Asked::Closed { until, reason };
         }
-        if state.lanes.is_empty()
-            && let Ok(started) = state.take(now)
+        if state.queue.is_empty()
+            && let Ok(started) = state.take(asker.who, asker.scope, now)
         {
             return Asked::Permit(Permit { budget: Arc::clone(self), asker, started: Some(started) });
         }
         let woken = Arc::new(Notify::new());
-        let place = state.lanes.enter(asker.lane, asker.who, Arc::clone(&woken));
+        let waiter = Waiter { who: asker.who, scope: asker.scope, woken: Arc::clone(&woken) };
+        let place = state.queue.enter(asker.lane, asker.who, waiter);
         let deadline = now.plus(state.settings.max_wait);
-        Asked::Queued(Ticket { budget: Arc::clone(self), asker, place: Some(place), woken, deadline })
+        drop(state);
+        let mut ticket = Ticket { budget: Arc::clone(self), asker, place: Some(place), woken, deadline };
+        // Others may wait for what this call does not need: their own part of the budget, or another breaker.
+        match ticket.claim(now) {
+            Ok(permit) => Asked::Permit(permit),
+            Err(_) => Asked::Queued(ticket),
+        }
     }
 
-    /// What would a wish to call be told at `now`? Nothing is spent, and nobody loses a place.
-    pub fn foresee(&self, now: Tick) -> Prospect {
+    /// What would a request for a permit be answered at `now`? Nothing is spent, and nobody loses a place.
+    pub fn foresee(&self, who: Who, scope: Scope, now: Tick) -> Prospect {
         let state = self.state.lock();
-        match state.takes(now) {
-            Err(Later::Closed { until, why }) => Prospect::Closed { until, why },
-            Ok(_) if state.lanes.is_empty() => Prospect::Call { probe: state.gate.passage(now) == Passage::Probe },
+        match state.takes(who, scope, now) {
+            Err(Later::Closed { until, reason }) => Prospect::Closed { until, reason },
+            Ok(_) if state.queue.is_empty() => {
+                Prospect::Call { probe: state.circuit(scope, now) == Circuit::HalfOpen }
+            }
             Ok(_) | Err(Later::At(_)) => Prospect::Waits { until: Some(state.free(now)) },
             Err(Later::Woken) => Prospect::Waits { until: None },
         }
@@ -268,34 +450,80 @@ impl Budget {
     }
 
     /// When a call that was refused at `now` would come through if nobody else came.
-    pub fn opens(&self, now: Tick) -> Tick {
+    pub fn opens(&self, scope: Scope, now: Tick) -> Tick {
         let state = self.state.lock();
         let free = state.free(now);
-        state.gate.closed().map_or(free, |(until, _)| until.max(free))
+        state.opening(scope, now).map_or(free, |standing| standing.until.max(free))
     }
 
     /// Nothing starts before `until`, as the partner wanted it before a restart.
-    pub fn restore(&self, until: Tick, why: Why) {
+    pub fn restore(&self, until: Tick, reason: Reason) {
         let mut state = self.state.lock();
-        state.gate.restore(until, why);
+        state.documented.restore(until, reason);
+        state.opaque.restore(until, reason);
         state.wake_all();
     }
 
-    /// Returns when the gate has closed or opened since the last time; for one who waits.
-    pub async fn gate_changed(&self) {
-        self.gate_changed.notified().await;
+    /// Nothing starts before the pause's end, or until [`Budget::resume`].
+    pub fn pause(&self, pause: OperatorPause) {
+        let mut state = self.state.lock();
+        state.operator = Some(pause);
+        self.breaker_changed.notify_one();
+        state.wake_all();
     }
 
-    /// Another partner's budget is in force from here on: whoever waits for the gate looks at that one.
+    /// Ends a pause, by hand or the partner's: the next call is the probe. Hands back whether there was anything to end.
+    pub fn resume(&self, now: Tick) -> bool {
+        let mut state = self.state.lock();
+        let paused = state.operator.take().is_some_and(|pause| now < pause.until);
+        let mut ended = paused;
+        for scope in Scope::ALL {
+            let breaker = state.breaker(scope);
+            ended |= matches!(breaker.state(now), Circuit::Open { .. });
+            match paused && breaker.opening().is_none() {
+                // What was paused by hand is probed like everything else that was left alone.
+                true => breaker.restore(now, Reason::PausedByOperator),
+                false => breaker.half_open(now),
+            }
+        }
+        self.breaker_changed.notify_one();
+        state.wake_all();
+        ended
+    }
+
+    /// Until when the partner wants to be left alone, be that over or not, while its word is the reason.
+    pub fn partner_pause(&self) -> Option<Tick> {
+        let state = self.state.lock();
+        let opening = state.documented.opening().filter(|opening| opening.reason == Reason::PausedByPartner);
+        opening.map(|opening| opening.until)
+    }
+
+    /// The pause by hand, if one is in force.
+    pub fn operator_pause(&self, now: Tick) -> Option<OperatorPause> {
+        self.state.lock().operator.clone().filter(|pause| now < pause.until)
+    }
+
+    /// Returns when the breaker has opened or closed since the last time; for one who waits.
+    pub async fn breaker_changed(&self) {
+        self.breaker_changed.notified().await;
+    }
+
+    /// Wakes who waits for [`Budget::breaker_changed`]: another budget took this one's place.
     pub fn followed(&self) {
-        self.gate_changed.notify_one();
+        self.breaker_changed.notify_one();
+    }
+
+    /// A text of the partner's that names a time and cannot be read: said once an hour.
+    pub fn unreadable(&self, word: Word, now: Tick) {
+        self.unreadable.say(word, now);
     }
 
     /// A key is there that was not there before.
     pub fn key_changed(&self, now: Tick) {
         let mut state = self.state.lock();
-        state.gate.key_changed(now);
-        state.wake_first();
+        state.documented.key_changed(now);
+        state.opaque.key_changed(now);
+        state.wake();
     }
 
     /// How things stand.
@@ -304,11 +532,12 @@ impl Budget {
         let limited = state.settings.quota.rate != Rate::Unlimited;
         Figures {
             in_flight: state.in_flight,
-            queued: state.lanes.len(),
+            queued: state.queue.len(),
             left: limited.then(|| state.arrivals.left(state.settings.quota, now)),
             most: limited.then_some(state.settings.quota.burst),
             most_in_flight: state.settings.max_in_flight,
-            closed: state.gate.closed(),
+            documented: state.opening(Scope::Documented, now),
+            opaque: state.opening(Scope::Opaque, now),
         }
     }
 }
@@ -329,15 +558,20 @@ impl Ticket {
     /// [`Later`] says when to ask again.
     pub fn claim(&mut self, now: Tick) -> Result<Permit, Later> {
         let mut state = self.budget.state.lock();
-        if let Passage::Closed { until, why } = state.gate.passage(now) {
-            return Err(Later::Closed { until, why });
+        let Asker { who, scope, .. } = self.asker;
+        if let Circuit::Open { until, reason } = state.circuit(scope, now) {
+            return Err(Later::Closed { until, reason });
         }
-        let first = state.lanes.first().map(|(place, _)| place);
-        let Some(place) = self.place.filter(|place| Some(*place) == first) else { return Err(Later::Woken) };
-        let started = state.take(now)?;
-        state.lanes.serve(place);
+        let Some(place) = self.place else { return Err(Later::Woken) };
+        if state.is_behind(place, who, scope, now) {
+            // Whose turn it is may not know it yet.
+            state.wake();
+            return Err(Later::Woken);
+        }
+        let started = state.take(who, scope, now)?;
+        state.queue.serve(place);
         self.place = None;
-        state.wake_first();
+        state.wake();
         Ok(Permit { budget: Arc::clone(&self.budget), asker: self.asker, started: Some(started) })
     }
 
@@ -345,9 +579,9 @@ impl Ticket {
     pub fn raise(&mut self, lane: Lane, who: Who) {
         let mut state = self.budget.state.lock();
         if let Some(place) = self.place {
-            self.place = Some(state.lanes.raise(place, lane, who));
+            self.place = Some(state.queue.raise(place, lane, who));
         }
-        state.wake_first();
+        state.wake();
     }
 
     /// The moment at which waiting ends without a call.
@@ -365,8 +599,14 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let Some(place) = self.place else { return };
         let mut state = self.budget.state.lock();
-        state.lanes.leave(place);
-        state.wake_first();
+        state.queue.leave(place);
+        state.wake();
+    }
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Permit").field("asker", &self.asker).finish_non_exhaustive()
     }
 }
 
@@ -384,24 +624,34 @@ impl Permit {
         self.asker
     }
 
-    /// What became of the call; the first word counts. `dice` is any number: it spreads the pauses of many gateways.
-    pub fn settle(&mut self, verdict: Verdict, now: Tick, dice: u32) {
-        let Some(started) = self.started.take() else { return };
+    /// Whether its outcome decides for all others.
+    pub fn is_probe(&self) -> bool {
+        self.started.is_some_and(Started::is_probe)
+    }
+
+    /// What became of the call; the first word counts. `dice` is any number: it spreads the pauses of many gateways. Hands back
+    /// until when the breaker of this call is open, if it is.
+    pub fn settle(&mut self, verdict: Verdict, now: Tick, dice: u32) -> Option<Tick> {
+        let started = self.started.take()?;
         let mut state = self.budget.state.lock();
-        let settings = &{ state.settings.gate };
-        let before = state.gate.closed();
-        match verdict {
-            Verdict::Answered => state.gate.succeeded(started),
-            Verdict::Failed => state.gate.failed(self.asker.resource, started, now, settings, dice),
-            Verdict::Told(until) => state.gate.told(until),
-            Verdict::KeyRefused => state.gate.key_refused(started, now, settings, dice),
+        let of = |state: &State| {
+            let until = |breaker: &Breaker| breaker.opening().map(|opening| (opening.until, opening.reason));
+            (until(&state.documented), until(&state.opaque))
+        };
+        let before = of(&state);
+        state.settle(&self.asker, verdict, started, now, dice);
+        if of(&state) != before {
+            self.budget.breaker_changed.notify_one();
         }
-        if state.gate.closed() != before {
-            self.budget.gate_changed.notify_one();
-        }
-        match state.gate.passage(now) {
-            Passage::Closed { .. } => state.wake_all(),
-            _ => state.wake_first(),
+        match state.circuit(self.asker.scope, now) {
+            Circuit::Open { until, .. } => {
+                state.wake_all();
+                Some(until)
+            }
+            _ => {
+                state.wake();
+                None
+            }
         }
     }
 }
@@ -410,10 +660,11 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.budget.state.lock();
         if let Some(started) = self.started.take() {
-            state.gate.vanished(started);
+            state.breaker(self.asker.scope).abandoned(started);
         }
         state.in_flight = state.in_flight.saturating_sub(1);
-        state.wake_first();
+        state.shares.end(self.asker.who);
+        state.wake();
     }
 }
 

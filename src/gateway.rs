@@ -10,6 +10,10 @@ pub mod at_once;
 
 mod beside;
 
+pub mod buffers;
+
+mod call;
+
 mod door;
 
 pub mod explain;
@@ -32,6 +36,8 @@ pub mod respond;
 
 mod settle;
 
+mod spool;
+
 mod standard;
 
 mod traced;
@@ -39,6 +45,8 @@ mod traced;
 pub mod trial;
 
 mod turn;
+
+mod upload;
 
 mod wishes;
 
@@ -70,6 +78,7 @@ use crate::trail::{Ledger, Outcome, RequestId, Trail};
 use crate::upstream::Upstream;
 use crate::view::Allow;
 
+use buffers::Buffers;
 use fetch::Landed;
 use refusal::Refusal;
 use respond::asks::{Asks, Kinds};
@@ -84,6 +93,8 @@ pub struct Settings {
     pub flight_timeout: Duration,
     /// The largest request body that is passed on.
     pub max_request_body: usize,
+    /// The longest time that the partner's wish to be left alone is obeyed.
+    pub max_pause: Duration,
     /// Attempts beyond the first.
     pub retries: u32,
     /// The longest pause before the first of them; doubled for each further one.
@@ -138,6 +149,8 @@ pub struct Gateway<C> {
     pub clock: Clock,
     /// Flights in their own tasks.
     pub tasks: TaskTracker,
+    /// Room for uploads, and for answers whose readers are slow.
+    pub buffers: Arc<Buffers>,
     /// One document is made smaller at a time.
     pub press: Arc<Semaphore>,
     /// Whether connections are asked to end.
@@ -151,6 +164,9 @@ pub const VIEWS: usize = 256;
 
 /// No refresh is begun while so many flights are under way: nobody waits for one, so nothing else would bound them.
 pub const REFRESHES: usize = 1000;
+
+/// When it is worth coming back where there is no room for a request's body.
+const NO_ROOM: Duration = Duration::from_secs(1);
 
 const CALLER_LEFT: &str = "caller-left";
 

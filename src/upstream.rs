@@ -16,13 +16,13 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA,
 };
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
 use parking_lot::Mutex;
@@ -125,9 +125,6 @@ pub enum Failed {
     /// The body is larger than `upstream.max_response`.
     #[error("body larger than upstream.max_response")]
     TooLarge,
-    /// The caller's own body was larger than `server.max_request_body`.
-    #[error("request body too large")]
-    RequestTooLarge,
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
@@ -204,11 +201,20 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             let answer = self.send(self.request(wish, shown)).await?;
             let came = self.clock.tick();
             let (parts, body) = answer.into_parts();
-            let body =
-                Limited::new(body, self.settings.max_response).collect().await.map_err(|error| cause_of(&*error))?;
-            Ok(Fetched { status: parts.status, head: parts.headers, body: body.to_bytes(), came })
+            let body = whole(body, self.settings.max_response).await?;
+            Ok(Fetched { status: parts.status, head: parts.headers, body, came })
         };
         self.clock.until(deadline, whole).await.unwrap_or(Err(Failed::Timeout))
+    }
+
+    /// The largest body that is read.
+    pub fn max_response(&self) -> usize {
+        self.settings.max_response
+    }
+
+    /// Gives up connections that wait for a request: the other side may have closed them without a word.
+    pub fn reconnect(&self) {
+        self.clients.reconnect();
     }
 
     async fn send(&self, request: Request<OutBody>) -> Result<Response<Incoming>, Failed> {
@@ -280,6 +286,24 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     }
 }
 
+/// A body of `most` bytes at most. One that came in one piece is not copied.
+async fn whole(mut body: Incoming, most: usize) -> Result<Bytes, Failed> {
+    let (mut first, mut read) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|error| cause_of(&error))?.into_data() else { continue };
+        if first.len() + read.len() + piece.len() > most {
+            return Err(Failed::TooLarge);
+        }
+        if first.is_empty() && read.is_empty() {
+            first = piece;
+        } else {
+            read.extend_from_slice(&std::mem::take(&mut first));
+            read.extend_from_slice(&piece);
+        }
+    }
+    Ok(if read.is_empty() { first } else { read.freeze() })
+}
+
 /// What to ask for.
 #[derive(Debug, Clone, Default)]
 pub struct Wish {
@@ -300,9 +324,6 @@ fn cause_of(error: &(dyn Error + 'static)) -> Failed {
     while let Some(error) = next {
         if error.is::<LengthLimitError>() {
             return Failed::TooLarge;
-        }
-        if error.is::<headers::RequestTooLarge>() {
-            return Failed::RequestTooLarge;
         }
         next = error.source();
     }

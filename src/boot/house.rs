@@ -11,7 +11,7 @@ use http::uri::Scheme;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Rules;
-use crate::budget::{self, Budget, gate};
+use crate::budget::{self, Budget, breaker};
 use crate::cache::{self, Store};
 use crate::clock::Clock;
 use crate::config::{self, AccessLog, ApiKey, Config, Credential, LogFormat, Projection, RouteMode, secret_in};
@@ -19,6 +19,7 @@ use crate::dial::proxy::Proxy;
 use crate::dial::turnover::Turnover;
 use crate::dial::{self, DialError, Dialer, dialer};
 use crate::flight::Flights;
+use crate::gateway::buffers::Buffers;
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
 use crate::gcra::Quota;
@@ -90,6 +91,7 @@ pub fn join<C: Dials>(
         settings: path(config),
         clock,
         tasks,
+        buffers: Buffers::new(buffer_bytes(config)),
         press: Arc::new(tokio::sync::Semaphore::new(1)),
         draining: Arc::new(AtomicBool::new(false)),
         requests: requests()?,
@@ -140,15 +142,16 @@ pub(super) fn most_flights(config: &Config) -> usize {
 }
 
 pub(super) fn budget(config: &Config) -> budget::Settings {
-    let (budget, breaker) = (&config.upstream.budget, &config.upstream.breaker);
+    let (budget, settings) = (&config.upstream.budget, &config.upstream.breaker);
     budget::Settings {
         quota: Quota { rate: budget.rate, burst: budget.burst },
         max_in_flight: budget.max_in_flight,
         max_wait: budget.max_wait,
-        gate: gate::Settings {
-            failures: breaker.failures,
-            cool_down: breaker.cool_down,
-            cool_down_max: breaker.cool_down_max,
+        shared: config.callers.len() > 1,
+        breaker: breaker::Settings {
+            failures: settings.failures,
+            cool_down: settings.cool_down,
+            cool_down_max: settings.cool_down_max,
         },
     }
 }
@@ -158,6 +161,7 @@ pub(super) fn path(config: &Config) -> gateway::Settings {
         request_timeout: config.server.request_timeout,
         flight_timeout: config.upstream.timeout,
         max_request_body: bounded(config.server.max_request_body),
+        max_pause: config.upstream.max_pause,
         retries: config.upstream.retry.attempts,
         backoff: config.upstream.retry.backoff,
         propagate_trace: config.upstream.propagate_trace,
@@ -168,6 +172,11 @@ pub(super) fn path(config: &Config) -> gateway::Settings {
 
 pub(super) fn route_names(routes: &Routes) -> Vec<String> {
     routes.all().iter().map(|route| route.name.clone()).collect()
+}
+
+/// Room for uploads, and for answers whose readers are slow.
+pub(super) fn buffer_bytes(config: &Config) -> usize {
+    bounded(config.server.buffer_bytes.unwrap_or_else(|| memory::buffer_bytes(config.server.max_request_body)))
 }
 
 /// In the order of their places.

@@ -300,7 +300,7 @@ fn kept_pause(folder: &Path, in_force: &Arc<InForce<Dialer>>) -> (Arc<Pause>, to
     let (clock, theirs) = (in_force.now().gateway.clock, Arc::clone(in_force));
     let partner = move || {
         let house = &theirs.now().gateway;
-        (house.origin.clone(), Arc::clone(&house.budget))
+        (house.origin.clone(), Arc::clone(&house.budget), house.settings.max_pause)
     };
     let pause = Pause::new(folder, partner, clock);
     pause.restore();

@@ -9,6 +9,12 @@ pub(super) fn store_bytes() -> u64 {
     share_of(limit_bytes())
 }
 
+/// The room for uploads and slow readers where the configuration says nothing: the lesser of 64 MiB and a sixteenth of what
+/// there is, but enough for one upload of the largest size by each of four callers.
+pub(super) fn buffer_bytes(max_request_body: u64) -> u64 {
+    limit_bytes().map_or(64 << 20, |limit| (limit / 16).min(64 << 20)).max(4 * max_request_body)
+}
+
 /// The least limit there is.
 pub(super) fn limit_bytes() -> Option<u64> {
     limit(&|path| std::fs::read_to_string(path).ok())

@@ -86,7 +86,7 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
         flights: before.flights.with_most(house::most_flights(config)),
         standard_flights: before.standard_flights.with_most(house::most_flights(config)),
         // Another partner has said nothing yet about how often it may be asked.
-        budget: if change.another { Budget::new(house::budget(config)) } else { Arc::clone(&before.budget) },
+        budget: if change.another { another_budget(config, before) } else { Arc::clone(&before.budget) },
         origin: format!("{}://{}", upstream.scheme, upstream.authority),
         upstream: before.upstream.renewed(clients, upstream).context("upstream")?,
         allow: Arc::new(house::allow(&config.views.allow)?),
@@ -104,6 +104,7 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
         settings: house::path(config),
         clock: before.clock,
         tasks: before.tasks.clone(),
+        buffers: Arc::clone(&before.buffers),
         press: Arc::clone(&before.press),
         draining: Arc::clone(&before.draining),
         requests: house::requests()?,
@@ -111,9 +112,19 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
     })
 }
 
+/// The budget of another partner: what an operator paused stays paused.
+fn another_budget(config: &Config, before: &House) -> Arc<Budget> {
+    let budget = Budget::new(house::budget(config));
+    if let Some(pause) = before.budget.operator_pause(before.clock.tick()) {
+        budget.pause(pause);
+    }
+    budget
+}
+
 /// What has to follow once the house is in force: shared state goes by its settings, and what it cannot reach is given up.
 pub(super) fn settle_in(gateway: &House, before: &House, config: &Config, change: &Change) {
     let now = gateway.clock.now();
+    gateway.buffers.resize(house::buffer_bytes(config));
     match change.another {
         true => before.budget.followed(),
         false => gateway.budget.change(house::budget(config), now.tick),

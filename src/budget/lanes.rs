@@ -94,17 +94,22 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// Those who wait, in the order in which it is their turn.
+    pub fn in_order(&self) -> impl Iterator<Item = (Place, &T)> {
+        let lanes = || [Lane::Interactive, Lane::Batch, Lane::Refresh].into_iter().zip(&self.lanes);
+        // The lane passed over too often goes first; else the most urgent does.
+        let overdue = lanes().filter(|(_, waiting)| !waiting.places.is_empty()).skip(1);
+        let overdue = overdue.filter(|(_, waiting)| waiting.passed_over >= PATIENCE).last().map(|(lane, _)| lane);
+        let first = lanes().filter(move |(lane, _)| Some(*lane) == overdue);
+        let rest = lanes().filter(move |(lane, _)| Some(*lane) != overdue);
+        first.chain(rest).flat_map(|(lane, waiting)| {
+            waiting.places.iter().map(move |(&(round, number), what)| (Place { lane, round, number }, what))
+        })
+    }
+
     /// Whose turn it is.
     pub fn first(&self) -> Option<(Place, &T)> {
-        let kept = |lane: &&Waiting<T>| !lane.places.is_empty();
-        let (nth, waiting) = [Lane::Interactive, Lane::Batch, Lane::Refresh]
-            .into_iter()
-            .zip(&self.lanes)
-            .filter(|(_, waiting)| kept(waiting))
-            // The lane passed over too often; else the most urgent, which comes first.
-            .reduce(|best, other| if other.1.passed_over >= PATIENCE { other } else { best })?;
-        let (&(round, number), what) = waiting.places.first_key_value()?;
-        Some((Place { lane: nth, round, number }, what))
+        self.in_order().next()
     }
 
     /// The first has had its turn: it leaves, and the others are one turn nearer to theirs.
@@ -131,10 +136,6 @@ impl<T> Lanes<T> {
         self.len() == 0
     }
 
-    /// All that waits, the most urgent lane first.
-    pub fn all(&self) -> impl Iterator<Item = &T> {
-        self.lanes.iter().flat_map(|waiting| waiting.places.values())
-    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,128 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ASKER: Asker = Asker { lane: Lane::Interactive, who: 1, resource: 1, payer: None };
-const GATE: gate::Settings =
-    gate::Settings { failures: 5, cool_down: Duration::from_secs(2), cool_down_max: Duration::from_secs(30) };
+const ASKER: Asker = Asker { lane: Lane::Interactive, who: 1, resource: 1, payer: None, scope: Scope::Documented };
+const BREAKER: breaker::Settings =
+    breaker::Settings { failures: 5, cool_down: Duration::from_secs(2), cool_down_max: Duration::from_secs(30) };
 
 fn budget(interval_ms: u64, burst: u32, max_in_flight: usize) -> Arc<Budget> {
     let rate = Rate::Every(Duration::from_millis(interval_ms));
-    Budget::new(Settings { quota: Quota { rate, burst }, max_in_flight, max_wait: Duration::from_secs(2), gate: GATE })
+    Budget::new(Settings { quota: Quota { rate, burst }, max_in_flight, max_wait: Duration::from_secs(2), shared: false, breaker: BREAKER })
+}
+
+/// A limit of which nothing is left until then.
+fn paused(until: Tick) -> Verdict {
+    let pause = signal::Pause { until, named: true, forbidden: false, word: None, capped: false };
+    Verdict::Paused { pause, refused: false }
+}
+
+fn opaque(asker: Asker) -> Asker {
+    Asker { scope: Scope::Opaque, ..asker }
+}
+
+fn permit(budget: &Arc<Budget>, asker: Asker, now: Tick) -> Permit {
+    match budget.ask(asker, now) {
+        Asked::Permit(permit) => permit,
+        Asked::Queued(_) => panic!("it has to wait"),
+        Asked::Closed { .. } => panic!("the breaker is open"),
+    }
+}
+
+fn of(who: Who) -> Asker {
+    Asker { who, resource: who, payer: Some(who as usize), ..ASKER }
+}
+
+/// A budget that several callers share.
+fn shared(interval_ms: u64, burst: u32, max_in_flight: usize) -> Arc<Budget> {
+    let budget = budget(interval_ms, burst, max_in_flight);
+    let settings = Settings { shared: true, ..budget.state.lock().settings };
+    budget.change(settings, at(0));
+    budget
+}
+
+/// A path that answered 429, 401 or not at all closed the upstream for those who asked for documents.
+#[test]
+fn what_is_heard_on_an_opaque_route_decides_for_opaque_routes_alone() {
+    let budget = budget(0, 1, 9);
+    permit(&budget, opaque(ASKER), at(0)).settle(paused(at(30_000)), at(0), 0);
+    assert!(matches!(budget.ask(opaque(ASKER), at(1)), Asked::Closed { .. }));
+    for resource in 0..9 {
+        let asker = Asker { resource, ..ASKER };
+        permit(&budget, asker, at(1)).settle(Verdict::Answered, at(1), 0);
+    }
+    assert!(matches!(budget.ask(opaque(ASKER), at(2)), Asked::Closed { .. }), "a document says nothing of it");
+    permit(&budget, opaque(ASKER), at(30_000)).settle(Verdict::Answered, at(30_000), 0);
+    assert!(matches!(budget.ask(opaque(ASKER), at(30_000)), Asked::Permit(_)));
+}
+
+#[test]
+fn what_is_heard_on_a_documented_route_decides_for_all_and_its_probe_opens_for_all() {
+    let budget = budget(0, 1, 9);
+    permit(&budget, ASKER, at(0)).settle(paused(at(30_000)), at(0), 0);
+    assert!(matches!(budget.ask(opaque(ASKER), at(30_000)), Asked::Closed { .. }), "a document is asked for first");
+    permit(&budget, ASKER, at(30_000)).settle(Verdict::Answered, at(30_001), 0);
+    assert!(matches!(budget.ask(opaque(ASKER), at(30_001)), Asked::Permit(_)));
+    permit(&budget, ASKER, at(30_001)).settle(paused(at(60_000)), at(30_001), 0);
+    assert!(matches!(budget.ask(opaque(ASKER), at(61_000)), Asked::Permit(_)), "nobody asked for a document");
+}
+
+/// Sixteen slow calls of one caller left no place for anybody else.
+#[test]
+fn one_caller_leaves_a_quarter_of_the_places_to_the_others() {
+    let budget = shared(0, 1, 16);
+    let hers: Vec<_> = (0..12).map(|_| permit(&budget, of(1), at(0))).collect();
+    let Asked::Queued(mut thirteenth) = budget.ask(of(1), at(0)) else { panic!("all but a quarter") };
+    assert_eq!(thirteenth.claim(at(0)).err(), Some(Later::Woken));
+    let theirs: Vec<_> = (2..6).map(|who| permit(&budget, of(who), at(0))).collect();
+    let Asked::Queued(mut full) = budget.ask(of(7), at(0)) else { panic!("sixteen are under way") };
+    drop(hers);
+    assert!(full.claim(at(0)).is_err(), "whoever came before goes first");
+    assert!(thirteenth.claim(at(0)).is_ok() && full.claim(at(0)).is_ok());
+    drop(theirs);
+    let alone = budget.state.lock().settings;
+    budget.change(Settings { shared: false, ..alone }, at(0));
+    let all: Vec<_> = (0..16).map(|_| permit(&budget, of(1), at(0))).collect();
+    assert_eq!(all.len(), 16, "with nobody else all are its own");
+    for (most, one) in [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6)] {
+        assert_eq!(share::most_of_one(most), one, "{most}");
+    }
+}
+
+#[test]
+fn a_caller_that_uses_less_than_half_of_the_rate_never_waits_for_one_that_uses_all_it_gets() {
+    let budget = shared(100, 20, 1000);
+    let mut tickets: Vec<Ticket> = Vec::new();
+    for now in (0..10_000).step_by(10) {
+        if let Asked::Queued(ticket) = budget.ask(of(1), at(now)) {
+            tickets.push(ticket);
+        }
+        tickets.retain_mut(|ticket| ticket.claim(at(now)).is_err());
+        if now % 250 == 0 {
+            assert!(matches!(budget.ask(of(2), at(now)), Asked::Permit(_)), "at {now} ms");
+        }
+    }
+}
+
+#[test]
+fn a_pause_by_hand_stands_above_all_and_leaves_nothing_behind_and_resume_makes_the_next_call_the_probe() {
+    let budget = budget(0, 1, 9);
+    budget.pause(OperatorPause { until: at(5_000), why: "maintenance".into() });
+    let Asked::Closed { until, reason: Reason::PausedByOperator } = budget.ask(ASKER, at(0)) else { panic!("paused") };
+    assert_eq!(until, at(5_000));
+    let standing = budget.figures(at(1)).documented.unwrap();
+    assert_eq!(standing.word, Some(("maintenance".into(), false)));
+    let (first, second) = (budget.ask(ASKER, at(5_000)), budget.ask(ASKER, at(5_000)));
+    assert!(matches!((first, second), (Asked::Permit(_), Asked::Permit(_))), "it ends without a probe");
+    budget.pause(OperatorPause { until: at(9_000), why: "again".into() });
+    assert!(budget.resume(at(6_000)));
+    let (probe, second) = (permit(&budget, ASKER, at(6_000)), budget.ask(ASKER, at(6_000)));
+    assert!(probe.started.is_some_and(Started::is_probe) && matches!(second, Asked::Queued(_)));
+    drop((probe, second));
+    permit(&budget, ASKER, at(6_000)).settle(Verdict::Answered, at(6_000), 0);
+    assert!(!budget.resume(at(7_000)), "there is nothing to end");
+    permit(&budget, ASKER, at(7_000)).settle(paused(at(60_000)), at(7_000), 0);
+    assert!(budget.resume(at(8_000)));
+    assert!(permit(&budget, ASKER, at(8_000)).started.is_some_and(Started::is_probe), "the partner's pause too");
 }
 
 fn at(millis: u64) -> Tick {
@@ -40,7 +155,7 @@ fn another_setting_counts_at_once_and_what_waits_or_is_under_way_stays() {
     let Asked::Permit(first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
     let Asked::Queued(mut second) = budget.ask(ASKER, at(0)) else { panic!("spent") };
     let quota = Quota { rate: Rate::Every(Duration::from_millis(100)), burst: 1 };
-    budget.change(Settings { quota, max_in_flight: 2, max_wait: Duration::ZERO, gate: GATE }, at(0));
+    budget.change(Settings { quota, max_in_flight: 2, max_wait: Duration::ZERO, shared: false, breaker: BREAKER }, at(0));
     assert_eq!(second.deadline(), at(2000), "it was told how long it may wait");
     assert_eq!(second.claim(at(0)).err(), Some(Later::At(at(100))), "an hour is a tenth of a second now");
     let third = second.claim(at(100)).unwrap();
@@ -76,8 +191,8 @@ fn nothing_starts_while_the_partner_wants_to_be_left_alone_and_then_one_at_a_tim
     let Asked::Permit(mut first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
     let Asked::Permit(second) = budget.ask(ASKER, at(0)) else { panic!("two in flight") };
     let Asked::Queued(mut third) = budget.ask(ASKER, at(0)) else { panic!("two in flight") };
-    first.settle(Verdict::Told(at(30_000)), at(1), 0);
-    assert_eq!(third.claim(at(1)).err(), Some(Later::Closed { until: at(30_000), why: Why::Told }));
+    first.settle(paused(at(30_000)), at(1), 0);
+    assert_eq!(third.claim(at(1)).err(), Some(Later::Closed { until: at(30_000), reason: Reason::PausedByPartner }));
     assert!(matches!(budget.ask(ASKER, at(29_999)), Asked::Closed { until, .. } if until == at(30_000)));
     drop((first, second, third));
     let Asked::Permit(mut probe) = budget.ask(ASKER, at(30_000)) else { panic!("the next call is the probe") };
@@ -91,7 +206,7 @@ fn nothing_starts_while_the_partner_wants_to_be_left_alone_and_then_one_at_a_tim
 fn a_place_moves_up_when_somebody_more_urgent_waits_too() {
     let budget = budget(100, 1, 9);
     let Asked::Permit(_first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
-    let refresh = Asker { lane: Lane::Refresh, who: 0, resource: 2, payer: None };
+    let refresh = Asker { lane: Lane::Refresh, who: 0, resource: 2, payer: None, scope: Scope::Documented };
     let Asked::Queued(mut refresh) = budget.ask(refresh, at(0)) else { panic!("spent") };
     let Asked::Queued(mut batch) = budget.ask(Asker { lane: Lane::Batch, ..ASKER }, at(0)) else { panic!("spent") };
     assert_eq!(refresh.claim(at(100)).err(), Some(Later::Woken));
@@ -152,7 +267,7 @@ proptest! {
                 }
                 Step::Ask(lane, who) => {
                     let lane = [Lane::Interactive, Lane::Batch, Lane::Refresh][usize::from(lane)];
-                    match budget.ask(Asker { lane, who, resource: who, payer: None }, at(now)) {
+                    match budget.ask(Asker { lane, who, resource: who, payer: None, scope: Scope::Documented }, at(now)) {
                         Asked::Permit(permit) => Some(permit),
                         Asked::Queued(ticket) => {
                             queued.push(ticket);
@@ -178,11 +293,11 @@ proptest! {
                 Step::End(nth, ending) if nth < under_way.len() => {
                     let mut permit: Permit = under_way.remove(nth);
                     match ending {
-                        Ending::Answered => permit.settle(Verdict::Answered, at(now), 0),
-                        Ending::Failed => permit.settle(Verdict::Failed, at(now), 0),
+                        Ending::Answered => drop(permit.settle(Verdict::Answered, at(now), 0)),
+                        Ending::Failed => drop(permit.settle(Verdict::Failed, at(now), 0)),
                         Ending::Told(millis) => {
                             told = told.max(now + millis);
-                            permit.settle(Verdict::Told(at(now + millis)), at(now), 0);
+                            let _ = permit.settle(paused(at(now + millis)), at(now), 0);
                         }
                         Ending::Vanished => {}
                     }
@@ -222,10 +337,10 @@ proptest! {
         let sooner = Tick::from_nanos(then.as_nanos() - 1);
         prop_assert_eq!(ticket.claim(sooner).err(), Some(Later::At(then)));
         // It is what those are told who are not let wait, the queue before them included.
-        prop_assert_eq!(budget.opens(at(now)), then.plus(Duration::from_millis(interval)));
+        prop_assert_eq!(budget.opens(ASKER.scope, at(now)), then.plus(Duration::from_millis(interval)));
         prop_assert!(ticket.claim(then).is_ok());
         queued.clear();
-        let next = budget.opens(then);
+        let next = budget.opens(ASKER.scope, then);
         prop_assert!(matches!(budget.ask(ASKER, Tick::from_nanos(next.as_nanos() - 1)), Asked::Queued(_)));
         prop_assert!(matches!(budget.ask(ASKER, next), Asked::Permit(_)));
     }
@@ -240,13 +355,13 @@ proptest::proptest! {
         let (mut now, mut permits, mut tickets) = (0, Vec::<Permit>::new(), Vec::new());
         for (gap, step) in steps {
             now += gap;
-            let foreseen = budget.foresee(at(now));
-            assert_eq!(foreseen, budget.foresee(at(now)), "looking changes nothing");
+            let foreseen = budget.foresee(ASKER.who, ASKER.scope, at(now));
+            assert_eq!(foreseen, budget.foresee(ASKER.who, ASKER.scope, at(now)), "looking changes nothing");
             match (step, permits.is_empty()) {
                 (0, false) => drop(permits.remove(0)),
                 (1, false) => {
                     let mut permit = permits.remove(0);
-                    permit.settle(Verdict::Told(at(now + 300)), at(now), 0);
+                    permit.settle(paused(at(now + 300)), at(now), 0);
                 }
                 (2, false) => {
                     let mut permit = permits.remove(0);
@@ -258,8 +373,8 @@ proptest::proptest! {
                         permits.push(permit);
                     }
                     (Asked::Queued(ticket), Prospect::Waits { .. }) => tickets.push(ticket),
-                    (Asked::Closed { until, why }, foreseen) => {
-                        assert_eq!(foreseen, Prospect::Closed { until, why });
+                    (Asked::Closed { until, reason }, foreseen) => {
+                        assert_eq!(foreseen, Prospect::Closed { until, reason });
                     }
                     (_, foreseen) => panic!("not as foreseen: {foreseen:?}"),
                 },

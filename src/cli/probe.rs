@@ -82,7 +82,7 @@ async fn ask(house: &House, target: &str) -> Result<Trial, Refusal> {
     let end = clock.tick().plus(PATIENCE);
     loop {
         match house.try_out(target).await {
-            Err(Refusal::Busy { retry } | Refusal::Closed { retry }) if clock.tick().plus(retry) < end => {
+            Err(Refusal::Busy { retry } | Refusal::Closed { retry, .. }) if clock.tick().plus(retry) < end => {
                 let pause = retry.max(Duration::from_millis(10));
                 let _ = writeln!(std::io::stderr(), "waiting {} s for the next call", fate::seconds(pause));
                 clock.sleep_until(clock.tick().plus(pause)).await;

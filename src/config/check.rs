@@ -75,9 +75,18 @@ fn clear_text(config: &Config, notes: &Notes) {
     }
 }
 
-/// What a sidecar leaves to its hub, and what a proxy needs.
+/// What a sidecar leaves to its hub, what a proxy needs, and what would never find room or protection.
 fn upstream(config: &Config, notes: &Notes) {
     let upstream = &config.upstream;
+    let server = &config.server;
+    if server.buffer_bytes.is_some_and(|bytes| bytes / 4 < server.max_request_body) {
+        let reason = "one caller has a quarter of it, so it is at least four times server.max_request_body";
+        notes.fault("server.buffer_bytes", reason);
+    }
+    if upstream.budget.max_in_flight == 1 && config.callers.len() > 1 {
+        let reason = "one slow answer holds all others up, whoever asked for it; nothing protects the other callers below 2";
+        notes.warn("upstream.budget.max_in_flight", reason);
+    }
     if upstream.proxy.is_none() && upstream.proxy_auth_file.is_some() && !notes.is_faulty("upstream.proxy") {
         notes.fault("upstream.proxy_auth_file", "no proxy is named; set upstream.proxy");
     }

@@ -43,6 +43,8 @@ pub struct Server {
     pub max_header_bytes: u64,
     /// Largest body of a request, in bytes.
     pub max_request_body: u64,
+    /// Bytes of uploads, and of answers whose readers are slow; `None`: the lesser of 64 MiB and a sixteenth of the memory.
+    pub buffer_bytes: Option<u64>,
     /// How long serving goes on after the signal to stop, with readiness false.
     pub drain_delay: Duration,
     /// How long requests may then take to finish.
@@ -61,6 +63,7 @@ impl Default for Server {
             request_timeout: Duration::from_secs(20),
             max_header_bytes: 16 * KIB,
             max_request_body: MIB,
+            buffer_bytes: None,
             drain_delay: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(25),
         }
@@ -80,6 +83,7 @@ impl Server {
             request_timeout: t.get("request_timeout", words::some_time).unwrap_or(d.request_timeout),
             max_header_bytes: t.get("max_header_bytes", words::size(KIB..=MIB)).unwrap_or(d.max_header_bytes),
             max_request_body: t.get("max_request_body", words::size(0..=GIB)).unwrap_or(d.max_request_body),
+            buffer_bytes: t.get("buffer_bytes", words::size(MIB..=1 << 40)),
             drain_delay: t.get("drain_delay", words::duration).unwrap_or(d.drain_delay),
             shutdown_grace: t.get("shutdown_grace", words::duration).unwrap_or(d.shutdown_grace),
         };
@@ -100,6 +104,9 @@ impl Server {
         page.time("request_timeout", self.request_timeout);
         page.size("max_header_bytes", self.max_header_bytes);
         page.size("max_request_body", self.max_request_body);
+        if let Some(bytes) = self.buffer_bytes {
+            page.size("buffer_bytes", bytes);
+        }
         page.time("drain_delay", self.drain_delay);
         page.time("shutdown_grace", self.shutdown_grace);
     }

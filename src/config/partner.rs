@@ -12,12 +12,16 @@ use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
 use super::words::{self, Word};
+use crate::budget::signal::LONGEST_MAX_PAUSE;
 use crate::gcra::Rate;
 
 /// The partner's port where its address names none.
 const PORT: u16 = 9534;
 /// Old enough to spare handshakes, young enough to follow a name that moves.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
+/// Longer than most windows of most limits; after it one call asks how things stand.
+const MAX_PAUSE: Duration = Duration::from_secs(3_600);
+const SECOND: Duration = Duration::from_secs(1);
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
 
@@ -44,6 +48,8 @@ pub struct Upstream {
     pub timeout: Duration,
     /// Largest answer of the partner, in bytes.
     pub max_response: u64,
+    /// The longest pause that any word of the partner's means.
+    pub max_pause: Duration,
     /// Whether the partner is sent a `traceparent` with calls that are traced.
     pub propagate_trace: bool,
     /// How much may be asked.
@@ -155,6 +161,7 @@ impl Upstream {
             },
             timeout: t.get("timeout", words::some_time).unwrap_or(Duration::from_secs(10)),
             max_response: t.get("max_response", words::size(KIB..=4 * GIB)).unwrap_or(32 << 20),
+            max_pause: t.get("max_pause", words::time_within(SECOND..=LONGEST_MAX_PAUSE)).unwrap_or(MAX_PAUSE),
             propagate_trace: t.get("propagate_trace", words::truth).unwrap_or(false),
             budget: Budget::read(t.section("budget")),
             retry: Retry::read(t.section("retry")),
@@ -178,6 +185,7 @@ impl Upstream {
         page.time("max_connection_age", self.max_connection_age.unwrap_or_default());
         page.time("timeout", self.timeout);
         page.size("max_response", self.max_response);
+        page.time("max_pause", self.max_pause);
         page.line("propagate_trace", self.propagate_trace);
         self.credential.write_table(page);
         page.head("[upstream.budget]");

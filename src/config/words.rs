@@ -11,6 +11,7 @@ use http::Uri;
 use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 
+use super::page::time_text;
 use super::tree::Value;
 use crate::gcra::Rate;
 
@@ -121,6 +122,15 @@ pub(super) fn some_time(value: &Value) -> Result<Duration, String> {
         return Err("a time of at least \"1ms\" is wanted here".to_owned());
     }
     Ok(time)
+}
+
+/// A time of the range.
+pub(super) fn time_within(range: RangeInclusive<Duration>) -> impl Fn(&Value) -> Result<Duration, String> {
+    move |value| {
+        let time = Some(duration(value)?).filter(|time| range.contains(time));
+        let (least, most) = (time_text(*range.start()), time_text(*range.end()));
+        time.ok_or_else(|| format!("a time from \"{least}\" to \"{most}\" is wanted here"))
+    }
 }
 
 /// A number of bytes of the range.

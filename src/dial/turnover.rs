@@ -40,4 +40,9 @@ impl<C: Connect + Clone> Turnover<C> {
         }
         current.0.clone()
     }
+
+    /// Gives up the connections that wait for a request: the next one opens its own.
+    pub fn reconnect(&self) {
+        self.current.lock().0 = client(self.connector.clone());
+    }
 }

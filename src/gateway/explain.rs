@@ -17,7 +17,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Uri};
 
 use crate::access::{Decision, Grant};
-use crate::budget::Prospect;
+use crate::budget::{Prospect, Scope};
 use crate::cache::Key;
 use crate::cache::glimpse::Glimpse;
 use crate::cache::key::target_of;
@@ -28,7 +28,7 @@ use crate::secret::Secret;
 use crate::token::{Caller, Unidentified};
 
 use super::refusal::Refusal;
-use super::{Dials, Gateway};
+use super::{Dials, Gateway, turn};
 
 pub use state::{State, Stored};
 pub(super) use verdict::Ages;
@@ -104,8 +104,9 @@ impl<C: Dials> Gateway<C> {
     /// Explains one request. Looks at every key there is, so not for a worker.
     pub fn explain(&self, wanted: &Wanted) -> Explained {
         let now = self.clock.now();
-        let partner = self.budget.foresee(now.tick);
         let place = self.place(wanted);
+        let scope = place.route.map_or(Scope::Documented, turn::scope);
+        let partner = self.budget.foresee(0, scope, now.tick);
         let mut found = Found::default();
         let verdict = self.foresee(wanted, &place, now, &mut found);
         let stored = place.glimpse.as_ref().map(|glimpse| Stored::of(glimpse, &wanted.headers, now));

@@ -11,6 +11,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::access::Grant;
 use crate::budget::lanes::Lane;
+use crate::budget::breaker::Reason;
 use crate::budget::{Asker, Cause, Permit};
 use crate::cache::policy::{self, NotStored, Stage};
 use crate::cache::{self, Entry, Held, Key, hub};
@@ -18,17 +19,14 @@ use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
 use crate::trail::Trail;
-use crate::trail::trace::parent::TRACEPARENT;
 use crate::trail::trace::{Context, Traced};
 use crate::upstream::{Failed, Fetched, Wish};
 
+use super::call::{Answers, Call, Called};
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Came, accepts_json};
 use super::wishes::STALE_IF_ERROR;
 use super::{Dials, Gateway, REFRESHES, turn};
-
-/// So many keys are shown over one resource: both slots, and what was put into one of them meanwhile.
-pub(super) const MOST_KEYS: u32 = 3;
 
 /// After a failure an entry is left alone for this long.
 const REST: Duration = Duration::from_secs(1);
@@ -338,10 +336,10 @@ impl<C: Dials> Gateway<C> {
             (wish.etag, wish.modified) = entry.validators();
         }
         // Starting a flight is paid for by who starts it; a refresh is paid for by nobody.
-        let resource = turn::target(&wish.target);
+        let (resource, scope) = (turn::target(&wish.target), turn::scope(route));
         let asker = match cause {
-            Cause::Refresh => Asker { lane: Lane::Refresh, who: 0, resource, payer: None },
-            _ => turn::asker(grant, resource),
+            Cause::Refresh => Asker { lane: Lane::Refresh, who: 0, resource, payer: None, scope },
+            _ => turn::asker(grant, resource, scope),
         };
         let trace = trail.trace.start(|| self.clock.tick());
         Plan { route, key, wish, cause, asker, held, held_at, trace }
@@ -393,75 +391,21 @@ impl<C: Dials> Gateway<C> {
         landed
     }
 
-    /// Asks, again if that may help, and takes in what comes.
-    async fn ask(
-        &self,
-        plan: &Plan,
-        mut permit: Permit,
-        deadline: Tick,
-        trace: &mut Traced,
-    ) -> Result<Landed, Refusal> {
-        let mut cause = plan.cause;
-        let (mut attempt, mut keys) = (0, 1);
-        loop {
-            let asked = self.clock.tick();
-            let shown = self.shown(&mut permit, deadline).await?;
-            self.ledger.counts.call(plan.route, cause, plan.asker.payer);
-            let fetched = match self.traceparent(trace) {
-                None => self.upstream.ask(&permit, &shown, &plan.wish, deadline).await,
-                Some(parent) => {
-                    let mut wish = plan.wish.clone();
-                    // One that the route forwards says where its caller is, and ours is in between.
-                    wish.headers.retain(|(name, _)| name != TRACEPARENT);
-                    wish.headers.push((TRACEPARENT, parent));
-                    self.upstream.ask(&permit, &shown, &wish, deadline).await
-                }
-            };
-            self.traced_call(trace, cause, fetched.as_ref().map(|it| it.status).map_err(|why| *why));
-            let said = fetched.as_ref().ok().and_then(|fetched| self.upstream.said(fetched.status, &fetched.head));
-            if let Some(said) = said.filter(|said| said.is_of_the_token()) {
-                self.key_refused(&mut permit, shown, said).await?;
-                if keys >= MOST_KEYS {
-                    return Err(self.key_fault().into());
-                }
-                drop(permit);
-                permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await?;
-                self.traced_wait(trace, None);
-                (keys, cause) = (keys + 1, Cause::Retry);
-                continue;
-            }
-            let told =
-                self.report(&mut permit, &shown, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
-            // Its place in flight is free while the answer is taken in, and during a pause before the next attempt.
-            drop(permit);
-            let outcome = match fetched {
-                Ok(fetched) => self.take_in(plan, fetched, told, asked),
-                Err(failed) => Err(Fault::Failed(failed).into()),
-            };
-            let Err(refusal) = outcome else { return outcome };
-            let pause = match &refusal {
-                // Nothing was sent, so nothing is lost by trying at once.
-                Refusal::Partner(Fault::Failed(Failed::Connect)) => Duration::ZERO,
-                Refusal::Partner(Fault::Failed(Failed::Broken)) => self.backoff(attempt),
-                // A hub has tried again already.
-                Refusal::Partner(Fault::Status) if !self.upstream.is_hub() => self.backoff(attempt),
-                _ => return Err(refusal),
-            };
-            if attempt >= self.settings.retries || self.clock.tick().plus(pause) >= deadline {
-                return Err(refusal);
-            }
-            self.clock.sleep_until(self.clock.tick().plus(pause)).await;
-            trace.resume_at(|| self.clock.tick());
-            permit = self.permit(plan.asker, deadline, turn::NO_FLIGHT).await.map_err(|_| refusal)?;
-            self.traced_wait(trace, None);
-            (attempt, cause) = (attempt + 1, Cause::Retry);
-        }
-    }
-
-    /// Full jitter: anything from nothing to the doubled backoff, so that many do not come back together.
-    pub(super) fn backoff(&self, attempt: u32) -> Duration {
-        let share = f64::from(turn::dice()) / f64::from(u32::MAX);
-        self.settings.backoff.saturating_mul(1 << attempt.min(8)).mul_f64(share)
+    /// Asks, and takes in what comes.
+    async fn ask(&self, plan: &Plan, permit: Permit, deadline: Tick, trace: &mut Traced) -> Result<Landed, Refusal> {
+        let call = Call {
+            route: plan.route,
+            asker: plan.asker,
+            cause: plan.cause,
+            deadline,
+            answers: Answers::Retried,
+            retries: self.settings.retries,
+            forwards_authorization: false,
+        };
+        let Called { answer, permit, asked, paused, .. } = self.call(&call, &plan.wish, permit, trace).await?;
+        // Its place in flight is free while the answer is taken in.
+        drop(permit);
+        self.take_in(plan, answer, paused, asked)
     }
 
     /// What becomes of an answer that nobody waits for, where nothing was held before.
@@ -482,7 +426,7 @@ impl<C: Dials> Gateway<C> {
         let now = self.clock.now();
         let Fetched { status, head, body, came } = fetched;
         if let Some(until) = told.filter(|_| is_pause(status)) {
-            return Err(Refusal::Closed { retry: until.since(now.tick) });
+            return Err(Refusal::Closed { retry: until.since(now.tick), reason: Reason::PausedByPartner });
         }
         let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
         self.withheld(status, &head, plan.key.as_ref())?;

@@ -2,6 +2,7 @@
 //! Given a call that is about to start, hands back the key, or a hub's token; given a refusal, whether another is worth a call.
 //! Never shows or keeps what was fetched with a token that the hub has taken back.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
@@ -26,15 +27,23 @@ impl<C: Dials> Gateway<C> {
         if let Some(shown) = credential.show() {
             return Ok(shown);
         }
-        match self.clock.until(deadline, self.upstream.renew(None)).await.map_err(|_| Refusal::Deadline)? {
+        match self.clock.until(deadline, self.renewed(None)).await.map_err(|_| Refusal::Deadline)? {
             Ok(()) => credential.show().ok_or(self.key_fault().into()),
             Err(why) => {
                 let busy = unheard(why);
-                let verdict = if busy.is_some() { Verdict::Failed } else { Verdict::KeyRefused };
+                let verdict = if busy.is_some() { Verdict::Failed } else { Verdict::KeyRefused { recent: false } };
                 permit.settle(verdict, self.clock.tick(), dice());
                 Err(busy.unwrap_or(self.key_fault()).into())
             }
         }
+    }
+
+    /// In a box: it is rare, and that it is `Send` for any connector is settled here.
+    fn renewed<'a>(
+        &'a self,
+        refused: Option<&'a Shown>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), NotGiven>> + Send + 'a>> {
+        Box::pin(self.upstream.renew(refused))
     }
 
     /// That nothing we have is taken.
@@ -42,22 +51,21 @@ impl<C: Dials> Gateway<C> {
         if self.upstream.is_hub() { Fault::Token } else { Fault::Key }
     }
 
-    /// What was shown is refused: good if another is worth a call now.
+    /// The hub refused the token: good if another is worth a call now.
     ///
     /// # Errors
     /// What is wrong instead: nothing we have is taken, or a hub has no time to give another token for one that has ended.
     pub(super) async fn key_refused(&self, permit: &mut Permit, shown: Shown, said: Said) -> Result<(), Fault> {
         let (credential, old) = (Arc::clone(self.upstream.credential()), shown.clone());
         // The files are read again: not on a worker.
-        let refused = tokio::task::spawn_blocking(move || credential.refused(&old)).await;
-        self.ledger.counts.heard(Ok(StatusCode::UNAUTHORIZED));
+        let refused = tokio::task::spawn_blocking(move || credential.token_refused(&old)).await;
         let Refused { another, was_current } = refused.unwrap_or(Refused { another: false, was_current: true });
         // A token whose time is over was good until then, and an exchange brings one for the same right. Whatever a token brought
         // that was taken back goes at once, and so it does where a file holds another now.
         if was_current && (said != Said::Expired || another) {
             self.forget_the_hubs();
         }
-        let renewed = if another { Ok(()) } else { self.upstream.renew(Some(&shown)).await };
+        let renewed = if another { Ok(()) } else { self.renewed(Some(&shown)).await };
         if let (Said::Expired, Some(busy)) = (said, renewed.err().and_then(unheard)) {
             permit.settle(Verdict::Failed, self.clock.tick(), dice());
             tracing::warn!("the token has ended, and the hub gives no other now");
@@ -67,23 +75,13 @@ impl<C: Dials> Gateway<C> {
         if !another {
             self.forget_the_hubs();
         }
-        let verdict = if another { Verdict::Answered } else { Verdict::KeyRefused };
+        let verdict = if another { Verdict::Answered } else { Verdict::KeyRefused { recent: false } };
         permit.settle(verdict, self.clock.tick(), dice());
-        let slot = shown.slot();
-        match (another, self.upstream.is_hub()) {
-            (true, false) => tracing::warn!(slot, "the partner refused a key; another is tried"),
-            (true, true) => tracing::warn!("the hub refused the token; another is tried"),
-            (false, false) => {
-                tracing::error!(
-                    slot,
-                    "the partner refused every key; put a good one where upstream.api_key_file points"
-                );
-            }
-            (false, true) => {
-                tracing::error!(
-                    "the hub refused the token, and what it had brought is dropped; upstream.token_file or upstream.exchange has to bring a good one"
-                );
-            }
+        match another {
+            true => tracing::warn!("the hub refused the token; another is tried"),
+            false => tracing::error!(
+                "the hub refused the token, and what it had brought is dropped; upstream.token_file or upstream.exchange has to bring a good one"
+            ),
         }
         if another { Ok(()) } else { Err(self.key_fault()) }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::access::Denied;
+use crate::budget::breaker::Reason;
 use crate::clock::Tick;
 use crate::quota::{ComeBack, Limit};
 use crate::route::{Malformed, Miss, NoSuchRoute};
@@ -55,6 +56,12 @@ pub enum Refusal {
     },
     /// The request's body is too large.
     BodyTooLarge,
+    /// The request's body did not come in time.
+    SlowBody,
+    /// The request's body cannot be read.
+    BrokenBody,
+    /// The caller left in the middle of its request's body.
+    CallerLeft,
     /// The partner failed.
     Partner(Fault),
     /// The budget has no room.
@@ -62,10 +69,12 @@ pub enum Refusal {
         /// When it is worth coming back.
         retry: Duration,
     },
-    /// The partner wants to be left alone.
+    /// The breaker is open.
     Closed {
         /// For how long.
         retry: Duration,
+        /// Why; a refused key is [`Fault::Key`].
+        reason: Reason,
     },
     /// Nothing in time.
     Deadline,
@@ -130,7 +139,6 @@ impl Fault {
             Self::Failed(Failed::Broken) => "connection-broke",
             Self::Failed(Failed::Timeout) => "timeout",
             Self::Failed(Failed::TooLarge) => "response-too-large",
-            Self::Failed(Failed::RequestTooLarge) => "request-too-large",
             Self::Key => "key-refused",
             Self::Token => "token-refused",
             Self::Status => "partner-5xx",
@@ -176,7 +184,6 @@ impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Failed(Failed::Timeout) => Self::Deadline,
-            Fault::Failed(Failed::RequestTooLarge) => Self::BodyTooLarge,
             fault => Self::Partner(fault),
         }
     }

@@ -42,7 +42,7 @@ use asks::{Asks, Kinds};
 use problem::{Problem, problem_of};
 use range::{Known, Slice, Wanted};
 
-pub use body::{Body, End};
+pub use body::{Body, BrokeOff, End};
 pub use told::Told;
 
 /// Of RFC 9211, which `http` does not name.
@@ -407,7 +407,7 @@ fn cause_of(refusal: &Refusal, problem: &Problem) -> &'static str {
 fn retry_after(refusal: &Refusal) -> Option<u64> {
     match refusal {
         Refusal::Busy { retry }
-        | Refusal::Closed { retry }
+        | Refusal::Closed { retry, .. }
         | Refusal::BadTokens { retry }
         | Refusal::Limited { retry, .. } => Some(retry.as_nanos().div_ceil(1_000_000_000).max(1) as u64),
         _ => None,

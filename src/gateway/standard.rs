@@ -115,12 +115,18 @@ impl<C: Dials> Gateway<C> {
         let (mut asked, why) = self.asked(grant, &mut parts.headers, !body.is_end_stream())?;
         if let Some(why) = why {
             let stored = self.routes.at(asked.route).is_some_and(|route| route.stored);
-            let sent = self.outbound(parts, body)?;
+            let (deadline, target) = (self.pass_deadline(trail), asked.target.clone());
+            let (outgoing, _upload) = self.outgoing(parts, body, target, asked.asker.who, deadline).await?;
             self.pay(trail, self.clock.tick())?;
-            return self.send_through(asked, why, sent, stored, trail).await;
+            return self.send_through(asked, why, outgoing, stored, trail).await;
         }
         asked.head = std::mem::take(&mut parts.headers);
         self.from_memory(asked, now, trail).await
+    }
+
+    /// What is passed through ends then.
+    pub(super) fn pass_deadline(&self, trail: &Trail) -> Tick {
+        trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout))
     }
 
     /// Reads a request, and why the store has no part in it if it has none. The head becomes the one that goes out.
@@ -139,7 +145,7 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::OnlyIfCached);
         }
         let key = Key::named(grant.wanted(), route, &HeaderMap::new());
-        let asker = turn::asker(grant, turn::resource(&key));
+        let asker = turn::asker(grant, turn::resource(&key), turn::scope(grant.wanted().route()));
         let asked = Asked {
             route: grant.wanted().route(),
             forwards_authorization: forwards_authorization(route),

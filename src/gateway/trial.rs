@@ -13,10 +13,12 @@ use crate::cache::policy::{self, Life, NotStored};
 use crate::cache::{Key, hub, key};
 use crate::clock::Tick;
 use crate::route::{Mode, Route, Target, Terms};
+use crate::trail::trace::Traced;
 use crate::upstream::{Fetched, Wish};
 
-use super::fetch::{Landed, MOST_KEYS};
-use super::refusal::{Fault, Refusal};
+use super::call::{Answers, Call, Called};
+use super::fetch::Landed;
+use super::refusal::Refusal;
 use super::{Dials, Gateway, turn};
 
 /// One answer of the partner's.
@@ -70,38 +72,26 @@ impl<C: Dials> Gateway<C> {
         let wanted = self.routes.find(&Method::GET, &Target::parse(&uri)?)?;
         let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
         let wish = Wish { target: key::target_of(wanted.resource(), route), ..Wish::default() };
-        let asker = Asker { lane: Lane::Interactive, who: 0, resource: turn::target(&wish.target), payer: None };
-        let mut keys_refused = 0;
-        loop {
-            let patience = self.settings.flight_timeout;
-            let mut permit = self.permit(asker, self.clock.tick().plus(patience), turn::NO_FLIGHT).await?;
-            let shown = self.shown(&mut permit, self.clock.tick().plus(patience)).await?;
-            let asked = self.clock.tick();
-            self.ledger.counts.call(wanted.route(), Cause::Miss, asker.payer);
-            let fetched = self.upstream.ask(&permit, &shown, &wish, asked.plus(patience)).await;
-            let said = fetched.as_ref().ok().and_then(|fetched| self.upstream.said(fetched.status, &fetched.head));
-            if let Some(said) = said.filter(|said| said.is_of_the_token()) {
-                keys_refused += 1;
-                self.key_refused(&mut permit, shown, said).await?;
-                if keys_refused >= MOST_KEYS {
-                    return Err(self.key_fault().into());
-                }
-                continue;
-            }
-            let told =
-                self.report(&mut permit, &shown, fetched.as_ref().map(|it| (it.status, &it.head)).map_err(|why| *why));
-            drop(permit);
-            let fetched = fetched.map_err(Fault::Failed)?;
-            let (status, head, body) = (fetched.status, fetched.head.clone(), fetched.body.clone());
-            let took = fetched.came.since(asked);
-            let key = route.stored.then(|| Key::named(&wanted, route, &HeaderMap::new()));
-            let place = (wanted.route(), key, asker);
-            let fate = match route.mode {
-                Mode::Standard { .. } => Fate::Standard,
-                Mode::Api => self.fate(route, place, fetched, told, asked),
-            };
-            return Ok(Trial { status, head, body, took, keys_refused, fate });
-        }
+        let scope = turn::scope(wanted.route());
+        let asker = Asker { lane: Lane::Interactive, who: 0, resource: turn::target(&wish.target), payer: None, scope };
+        let deadline = self.clock.tick().plus(self.settings.flight_timeout);
+        let permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
+        let (cause, answers) = (Cause::Miss, Answers::Judged);
+        let call =
+            Call { route: wanted.route(), asker, cause, deadline, answers, retries: 0, forwards_authorization: false };
+        let mut untraced = Traced::NONE;
+        let called = self.call(&call, &wish, permit, &mut untraced).await?;
+        let Called { answer: fetched, permit, asked, paused, keys_refused } = called;
+        drop(permit);
+        let (status, head, body) = (fetched.status, fetched.head.clone(), fetched.body.clone());
+        let took = fetched.came.since(asked);
+        let key = route.stored.then(|| Key::named(&wanted, route, &HeaderMap::new()));
+        let place = (wanted.route(), key, asker);
+        let fate = match route.mode {
+            Mode::Standard { .. } => Fate::Standard,
+            Mode::Api => self.fate(route, place, fetched, paused, asked),
+        };
+        Ok(Trial { status, head, body, took, keys_refused, fate })
     }
 
     fn fate(

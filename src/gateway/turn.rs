@@ -1,22 +1,19 @@
-//! When may a call to the partner start, and what does its outcome mean for the next?
-//! Given who asks, waits for the budget and hands back the permit; given an outcome, tells the budget.
+//! When may a call to the partner start?
+//! Given who asks, waits for the budget and hands back the permit.
 //! Never waits beyond the deadline it was given.
 
 use std::hash::Hash;
 
-use http::{HeaderMap, StatusCode};
-
 use crate::access::Grant;
 use crate::budget::lanes::{Lane, Who};
-use crate::budget::{Asked, Asker, Later, Permit, Verdict, gate, signal};
+use crate::budget::breaker::Reason;
+use crate::budget::{Asked, Asker, Later, Permit, Scope};
 use crate::cache::Key;
 use crate::clock::Tick;
 use crate::flight::Obligation;
+use crate::route::{OTHER, RouteIndex};
 use crate::token::{Caller, Priority};
-use crate::upstream::Failed;
-use crate::upstream::credential::Shown;
-
-use super::refusal::{Fault, Refusal};
+use super::refusal::Refusal;
 use super::{Dials, Gateway};
 
 /// For a call that nobody else can join.
@@ -36,13 +33,18 @@ pub(super) fn lane_of(grant: &Grant) -> Lane {
 }
 
 /// Who asks for a resource, where a caller waits for it and pays.
-pub(super) fn asker(grant: &Grant, resource: u64) -> Asker {
+pub(super) fn asker(grant: &Grant, resource: u64, scope: Scope) -> Asker {
     let caller = grant.caller();
-    Asker { lane: lane_of(grant), who: who(caller), resource, payer: Some(caller.place()) }
+    Asker { lane: lane_of(grant), who: who(caller), resource, payer: Some(caller.place()), scope }
+}
+
+/// Which breaker calls of a route stand behind.
+pub(super) fn scope(route: RouteIndex) -> Scope {
+    if route < OTHER { Scope::Documented } else { Scope::Opaque }
 }
 
 /// A caller as the budget's queue knows it.
-fn who(caller: &Caller) -> Who {
+pub(super) fn who(caller: &Caller) -> Who {
     number_of(caller.name())
 }
 
@@ -85,7 +87,7 @@ impl<C: Dials> Gateway<C> {
         let now = self.clock.tick();
         let mut ticket = match self.budget.ask(asker, now) {
             Asked::Permit(permit) => return Ok(permit),
-            Asked::Closed { until, why } => return Err(self.closed(until, now, why)),
+            Asked::Closed { until, reason } => return Err(self.closed(until, now, reason)),
             Asked::Queued(ticket) => ticket,
         };
         let deadline = deadline.min(ticket.deadline());
@@ -93,14 +95,14 @@ impl<C: Dials> Gateway<C> {
             let now = self.clock.tick();
             let at = match ticket.claim(now) {
                 Ok(permit) => return Ok(permit),
-                Err(Later::Closed { until, why }) => return Err(self.closed(until, now, why)),
+                Err(Later::Closed { until, reason }) => return Err(self.closed(until, now, reason)),
                 Err(Later::At(at)) => at.min(deadline),
                 Err(Later::Woken) => deadline,
             };
             if now >= deadline {
                 // Who comes back does not wait behind itself.
                 drop(ticket);
-                return Err(Refusal::Busy { retry: self.budget.opens(now).since(now) });
+                return Err(Refusal::Busy { retry: self.budget.opens(asker.scope, now).since(now) });
             }
             let raised = async {
                 match flight {
@@ -115,52 +117,16 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    /// Tells the budget and the credential what became of a call; hands back until when the partner wants to be left
-    /// alone, if it said so.
-    pub(super) fn report(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>) -> Option<Tick> {
-        match answer {
-            // That a request had been there is its caller's doing, and no failure of the hub's.
-            Ok((StatusCode::LOOP_DETECTED, _)) if self.upstream.is_hub() => self.report_any(permit, shown, answer),
-            Ok((status, _)) if status.is_server_error() => self.report_as(permit, shown, answer, Verdict::Failed),
-            _ => self.report_as(permit, shown, answer, Verdict::Answered),
+    /// The refusal while a breaker is open.
+    pub(super) fn closed(&self, until: Tick, now: Tick, reason: Reason) -> Refusal {
+        match reason {
+            Reason::PausedByPartner | Reason::PausedByOperator | Reason::Failing => {
+                Refusal::Closed { retry: until.since(now), reason }
+            }
+            Reason::KeyRefused => self.key_fault().into(),
         }
-    }
-
-    /// The same where an answer says nothing about the partner's health, whatever its status.
-    pub(super) fn report_any(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>) -> Option<Tick> {
-        self.report_as(permit, shown, answer, Verdict::Answered)
-    }
-
-    pub(super) fn closed(&self, until: Tick, now: Tick, why: gate::Why) -> Refusal {
-        match why {
-            gate::Why::Told | gate::Why::Failing => Refusal::Closed { retry: until.since(now) },
-            gate::Why::Key => self.key_fault().into(),
-        }
-    }
-
-    fn report_as(&self, permit: &mut Permit, shown: &Shown, answer: Heard<'_>, answered: Verdict) -> Option<Tick> {
-        let now = self.clock.now();
-        self.ledger.counts.heard(answer.map(|(status, _)| status).map_err(|failed| Fault::Failed(failed).word()));
-        // A partner that fails, or is too busy to look, has said nothing about the key.
-        if answer.is_ok_and(|(status, _)| !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS) {
-            self.upstream.credential().taken(shown);
-        }
-        let told = answer.ok().and_then(|(status, head)| signal::pause_until(status, head, now));
-        let verdict = match (told, answer) {
-            (Some(until), _) => Verdict::Told(until),
-            (None, Ok(_)) => answered,
-            (None, Err(Failed::TooLarge | Failed::RequestTooLarge)) => Verdict::Answered,
-            (None, Err(_)) => Verdict::Failed,
-        };
-        // An answer starts no pause, and a throw of dice is a call to the system.
-        let dice = if verdict == Verdict::Answered { 0 } else { dice() };
-        permit.settle(verdict, now.tick, dice);
-        told
     }
 }
-
-/// What came of a call: a status and a head, or nothing.
-type Heard<'a> = Result<(StatusCode, &'a HeaderMap), Failed>;
 
 /// Any number.
 pub(super) fn dice() -> u32 {

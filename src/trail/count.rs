@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::budget::gate::Why;
+use crate::budget::Scope;
+use crate::budget::breaker::Reason;
 use crate::budget::{Cause, Figures};
 use crate::cache::standard::Detail;
 use crate::listen;
@@ -113,6 +114,10 @@ pub struct Gauges {
     pub store: (u64, u64, u64),
     /// The budget.
     pub budget: Figures,
+    /// Bytes of uploads and slow readers, and how many there may be.
+    pub buffers: (usize, usize),
+    /// How often several paths that are no documents were answered 401 within a minute.
+    pub opaque_refusals: u64,
     /// Seconds until the partner may be asked again.
     pub closed_for: f64,
     /// Keys of the partner's that are there, and how many of them it refused.
@@ -450,11 +455,18 @@ impl Counts {
         gauge(out, "partner_keys", "Keys to show the partner.", gauges.keys.0)?;
         gauge(out, "partner_keys_refused", "Those of them that it refused.", gauges.keys.1)?;
         let name = format!("{NAME}partner_gate_closed");
-        writeln!(out, "# HELP {name} Whether calls to the partner have to wait, by why.\n# TYPE {name} gauge")?;
-        for why in Why::ALL {
-            let closed = u8::from(budget.closed.is_some_and(|(_, closed)| closed == why));
-            writeln!(out, r#"{name}{{why="{}"}} {closed}"#, why.word())?;
+        let help = "Whether calls to the partner have to wait: those for documents or those for other paths, by why.";
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge")?;
+        for (scope, standing) in Scope::ALL.into_iter().zip([&budget.documented, &budget.opaque]) {
+            for reason in Reason::ALL {
+                let open = u8::from(standing.as_ref().is_some_and(|standing| standing.reason == reason));
+                writeln!(out, r#"{name}{{why="{}",routes="{}"}} {open}"#, reason.word(), scope.word())?;
+            }
         }
+        let help = "How often three paths that are no documents of the API were answered 401 within a minute.";
+        counter(out, "partner_opaque_refusals_total", help, gauges.opaque_refusals)?;
+        gauge(out, "buffer_bytes", "Bytes of uploads and of answers whose readers are slow.", gauges.buffers.0)?;
+        gauge(out, "buffer_max_bytes", "Bytes of them that there may be.", gauges.buffers.1)?;
         if let Some(left) = budget.left {
             gauge(out, "budget_left", "Calls that would be let through at once.", left)?;
         }

@@ -3,11 +3,13 @@
 //! Never prints one, and never drops a good one because a file cannot be read or holds nonsense.
 
 use std::path::PathBuf;
-use std::time::UNIX_EPOCH;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::HeaderValue;
 use parking_lot::Mutex;
 
+use crate::clock::Tick;
 use crate::secret::Secret;
 
 /// Where a key lies.
@@ -39,6 +41,13 @@ pub enum BadKey {
 #[derive(Debug)]
 pub struct Credential {
     slots: Mutex<Vec<Slot>>,
+    /// The slot that is presented first: the one that was accepted after another had been refused.
+    preferred: AtomicUsize,
+    /// One call at a time finds out whether a refusal was meant.
+    confirming: tokio::sync::Mutex<()>,
+    /// Targets that are no document and were answered 401 within the last minute.
+    opaque: Mutex<Vec<(u64, Tick)>>,
+    opaque_alarms: AtomicU64,
     /// One reads at a time: what was read earlier must not be put over what was read later.
     reading: Mutex<()>,
 }
@@ -49,11 +58,28 @@ struct Slot {
     value: Option<HeaderValue>,
     /// When its file was changed, seconds since 1970.
     changed: Option<u64>,
-    /// Whether the partner refused this very value.
-    refused: bool,
-    /// Whether it took this very value, and has not refused it since.
-    taken: bool,
+    /// How often this very value was refused since any was accepted; calls under way together count once.
+    refusals: u32,
+    /// When it was refused last.
+    refused_at: Tick,
+    /// When it was accepted last.
+    accepted_at: Option<Tick>,
 }
+
+impl Slot {
+    fn accepted_lately(&self, now: Tick) -> bool {
+        self.accepted_at.is_some_and(|at| now.since(at) < LATELY)
+    }
+}
+
+/// A key that was accepted so lately is good for all we know, whatever one answer says.
+const LATELY: Duration = Duration::from_secs(60);
+
+/// A key is refused when the partner has said so as often: one answer may be a hiccup.
+const REFUSALS: u32 = 2;
+
+/// So many targets that are no document ask for another login before an operator is told.
+const OPAQUE_TARGETS: usize = 3;
 
 /// A key as it was shown.
 #[derive(Debug, Clone)]
@@ -105,34 +131,126 @@ impl Credential {
                 read => read.and_then(Result::ok),
             };
             let changed = changed(&source);
-            slots.push(Slot { source, value, changed, refused: false, taken: false });
+            slots.push(Slot { source, value, changed, refusals: 0, refused_at: Tick::default(), accepted_at: None });
         }
-        Ok(Self { slots: Mutex::new(slots), reading: Mutex::default() })
+        Ok(Self {
+            slots: Mutex::new(slots),
+            preferred: AtomicUsize::new(0),
+            confirming: tokio::sync::Mutex::default(),
+            opaque: Mutex::default(),
+            opaque_alarms: AtomicU64::new(0),
+            reading: Mutex::default(),
+        })
     }
 
-    /// The key to show now: the first that was not refused, or the first at all, so that its time may come again.
+    /// The key to present now: the one that was refused least since any was accepted; of several the one that served last.
     pub fn show(&self) -> Option<Shown> {
-        show(&self.slots.lock(), true)
+        let slots = self.slots.lock();
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        let there = slots.iter().enumerate().filter(|(_, slot)| slot.value.is_some());
+        let (slot, it) = there.min_by_key(|(nth, slot)| (slot.refusals, *nth != preferred, *nth))?;
+        it.value.clone().map(|value| Shown { slot, value })
     }
 
-    /// The first that was not refused.
+    /// The same, of those that were not refused.
     pub fn good(&self) -> Option<Shown> {
-        show(&self.slots.lock(), false)
+        let shown = self.show()?;
+        self.slots.lock().get(shown.slot).is_some_and(|slot| slot.refusals == 0).then_some(shown)
     }
 
-    /// The partner refused this one: reads the files again and hands back whether another is worth showing now. Where it
-    /// had taken this one before, its keys have changed: what it refused then, a key that was not good yet, is.
-    pub fn refused(&self, shown: &Shown) -> Refused {
-        let (mut was_current, mut had_taken) = (false, false);
+    /// The partner refused this one in a call that began at `asked`: hands back whether one is left to try, or one that was
+    /// accepted meanwhile. The files are to be read again before ([`Credential::reread`]).
+    pub fn refused(&self, shown: &Shown, asked: Tick, now: Tick) -> bool {
+        let mut slots = self.slots.lock();
+        if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
+            // Of many calls that were under way together the first says it all.
+            if slot.refusals == 0 || asked >= slot.refused_at {
+                (slot.refusals, slot.refused_at) = (slot.refusals.saturating_add(1), now);
+            }
+        }
+        let mut there = slots.iter().filter(|slot| slot.value.is_some());
+        there.any(|slot| slot.refusals < REFUSALS && slot.value.as_ref() != Some(&shown.value))
+            || slots.get(shown.slot).is_some_and(|slot| slot.value.is_some() && slot.refusals < REFUSALS)
+    }
+
+    /// The partner accepted this one: earlier refusals, of whichever, say nothing any more.
+    pub fn taken(&self, shown: &Shown, now: Tick) {
+        let mut slots = self.slots.lock();
+        let was_refused = slots.iter().any(|slot| slot.refusals > 0);
+        let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) else { return };
+        slot.accepted_at = Some(now);
+        if was_refused {
+            slots.iter_mut().for_each(|slot| slot.refusals = 0);
+            self.preferred.store(shown.slot, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether two keys are accepted at this time, as while the partner's nodes learn of a new one.
+    pub fn alternates(&self, now: Tick) -> bool {
+        self.slots.lock().iter().filter(|slot| slot.accepted_lately(now)).count() > 1
+    }
+
+    /// Whether any key was accepted within the last minute.
+    pub fn accepted_lately(&self, now: Tick) -> bool {
+        self.slots.lock().iter().any(|slot| slot.accepted_lately(now))
+    }
+
+    /// Whether any key was accepted at `then` or later.
+    pub fn accepted_since(&self, then: Tick) -> bool {
+        self.slots.lock().iter().any(|slot| slot.accepted_at.is_some_and(|at| at >= then))
+    }
+
+    /// Another key than this one, if there is any.
+    pub fn other(&self, than: &Shown) -> Option<Shown> {
+        let slots = self.slots.lock();
+        let mut others = slots.iter().enumerate().filter(|(nth, _)| *nth != than.slot);
+        let (slot, value) = others.find_map(|(nth, slot)| Some((nth, slot.value.clone()?)))?;
+        (value != than.value).then_some(Shown { slot, value })
+    }
+
+    /// Whether a key was refused, and none was accepted since.
+    pub fn is_in_doubt(&self) -> bool {
+        self.slots.lock().iter().any(|slot| slot.refusals > 0)
+    }
+
+    /// Whether every key was refused as often as it takes, and none was accepted since.
+    pub fn is_refused(&self) -> bool {
+        let slots = self.slots.lock();
+        slots.iter().any(|slot| slot.value.is_some())
+            && slots.iter().all(|slot| slot.value.is_none() || slot.refusals >= REFUSALS)
+    }
+
+    /// Waits for those who find out whether a refusal was meant: one at a time.
+    pub async fn confirm(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.confirming.lock().await
+    }
+
+    /// A target that is no document was answered 401, which says nothing of the key. Hands back whether an operator is to be
+    /// told now: several of them within a minute, and none was told of for as long.
+    pub fn opaque_refusal(&self, target: u64, now: Tick) -> bool {
+        let mut lately = self.opaque.lock();
+        lately.retain(|(other, at)| *other != target && now.since(*at) < LATELY);
+        lately.push((target, now));
+        let alarm = lately.len() >= OPAQUE_TARGETS;
+        if alarm {
+            lately.clear();
+            self.opaque_alarms.fetch_add(1, Ordering::Relaxed);
+        }
+        alarm
+    }
+
+    /// How often several targets that are no documents were answered 401 within a minute.
+    pub fn opaque_alarms(&self) -> u64 {
+        self.opaque_alarms.load(Ordering::Relaxed)
+    }
+
+    /// The hub refused this token: reads the files again and hands back whether another is worth presenting now.
+    pub fn token_refused(&self, shown: &Shown) -> Refused {
+        let mut was_current = false;
         {
             let mut slots = self.slots.lock();
             if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
-                (slot.refused, was_current) = (true, true);
-                had_taken = std::mem::take(&mut slot.taken);
-            }
-            if had_taken {
-                let others = slots.iter_mut().enumerate().filter(|(nth, _)| *nth != shown.slot);
-                others.for_each(|(_, other)| other.refused = false);
+                (slot.refusals, was_current) = (REFUSALS, true);
             }
         }
         self.reread();
@@ -143,15 +261,7 @@ impl Credential {
     pub(super) fn put(&self, value: HeaderValue) {
         let mut slots = self.slots.lock();
         for slot in slots.iter_mut().filter(|slot| matches!(slot.source, Source::Exchanged)) {
-            (slot.value, slot.refused) = (Some(value.clone()), false);
-        }
-    }
-
-    /// The partner took this one: an earlier refusal of it was a mistake.
-    pub fn taken(&self, shown: &Shown) {
-        let mut slots = self.slots.lock();
-        if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
-            (slot.refused, slot.taken) = (false, true);
+            (slot.value, slot.refusals) = (Some(value.clone()), 0);
         }
     }
 
@@ -166,8 +276,12 @@ impl Credential {
             let Some(read) = read else { continue };
             match read {
                 Ok(value) if slot.value.as_ref() != Some(&value) => {
-                    (slot.value, slot.refused, slot.taken, found.changed) = (Some(value), false, false, true);
+                    (slot.value, slot.refusals, slot.accepted_at, found.changed) = (Some(value), 0, None, true);
                     slot.changed = changed(&slot.source);
+                    if nth == 0 {
+                        // What was just put there is meant to be used; a next key may be put there before its time.
+                        self.preferred.store(nth, Ordering::Relaxed);
+                    }
                 }
                 Ok(_) => {}
                 // A second key that was never there is no fault: it comes when it is time.
@@ -180,23 +294,16 @@ impl Credential {
 
     /// When the file of the key that is shown now was changed, seconds since 1970; `None` of one that is in no file.
     pub fn changed(&self) -> Option<u64> {
-        let slots = self.slots.lock();
-        let shown = show(&slots, true)?;
-        slots.get(shown.slot)?.changed
+        let shown = self.show()?;
+        self.slots.lock().get(shown.slot)?.changed
     }
 
     /// Keys that are there, and how many of them the partner refused.
     pub fn figures(&self) -> (usize, usize) {
         let slots = self.slots.lock();
         let there = slots.iter().filter(|slot| slot.value.is_some()).count();
-        (there, slots.iter().filter(|slot| slot.refused).count())
+        (there, slots.iter().filter(|slot| slot.refusals >= REFUSALS).count())
     }
-}
-
-fn show(slots: &[Slot], even_refused: bool) -> Option<Shown> {
-    let place = |(slot, it): (usize, &Slot)| it.value.clone().map(|value| Shown { slot, value });
-    let fine = slots.iter().enumerate().filter(|(_, slot)| !slot.refused).find_map(place);
-    fine.or_else(|| slots.iter().enumerate().find_map(place).filter(|_| even_refused))
 }
 
 fn changed(source: &Source) -> Option<u64> {
@@ -267,42 +374,66 @@ mod tests {
         assert!(matches!(gone, Err(BadKey::Unreadable(..))));
     }
 
-    #[test]
-    fn after_a_refusal_the_changed_file_counts_and_then_the_other_slot() {
-        let files = Files::new("old");
-        let credential = files.credential();
-        let old = credential.show().unwrap();
-        files.put("one", "new");
-        assert_eq!(credential.refused(&old), Refused { another: true, was_current: true });
-        assert_eq!(shown(&credential), (0, "new".to_owned()));
-        let new = credential.show().unwrap();
-        assert_eq!(credential.refused(&new), Refused { another: false, was_current: true }, "nothing else is there");
-        assert_eq!(shown(&credential), (0, "new".to_owned()), "the first is tried again when the gate opens");
-        files.put("two", "next\n");
-        assert!(credential.reread().changed);
-        assert_eq!(shown(&credential), (1, "next".to_owned()));
-        assert_eq!(credential.figures(), (2, 1));
-        credential.taken(&new);
-        assert_eq!(shown(&credential), (0, "new".to_owned()));
+    fn at(seconds: u64) -> Tick {
+        Tick::from_nanos(seconds * 1_000_000_000)
     }
 
-    /// A new key that lay in the other slot before its time was refused then, and never tried again when it was good.
     #[test]
-    fn a_key_that_was_refused_before_its_time_is_tried_again_when_the_good_one_is_refused() {
-        let files = Files::new("early");
-        files.put("two", "good");
+    fn a_key_is_refused_when_the_partner_said_so_twice_and_every_slot_has_its_turn() {
+        let files = Files::new("one");
+        files.put("two", "next");
         let credential = files.credential();
-        let early = credential.show().unwrap();
-        assert!(credential.refused(&early).another);
-        let good = credential.show().unwrap();
-        credential.taken(&good);
-        assert_eq!(shown(&credential), (1, "good".to_owned()));
-        assert!(credential.refused(&good).another);
-        assert_eq!(shown(&credential), (0, "early".to_owned()));
-        // Of many calls with the one that was good, the first to be refused says so.
-        assert!(credential.refused(&good).another);
-        assert!(!credential.refused(&early).another, "neither is taken: once is enough");
-        assert!(!credential.refused(&good).another);
+        let mut presented = Vec::new();
+        for second in 0..4 {
+            let key = credential.show().unwrap();
+            presented.push(key.slot());
+            assert_eq!(credential.refused(&key, at(second), at(second)), second < 3, "{second}");
+        }
+        assert_eq!(presented, [0, 1, 0, 1]);
+        assert_eq!(credential.figures(), (2, 2));
+        let first = credential.show().unwrap();
+        credential.taken(&first, at(9));
+        assert_eq!(credential.figures(), (2, 0), "none was meant");
+    }
+
+    /// Of thirty calls under way, the second to be refused made the refusal final.
+    #[test]
+    fn calls_that_were_under_way_together_are_one_refusal() {
+        let credential = Files::new("one").credential();
+        let key = credential.show().unwrap();
+        for _ in 0..30 {
+            assert!(credential.refused(&key, at(0), at(1)));
+        }
+        assert!(!credential.refused(&key, at(1), at(2)), "it was asked again");
+    }
+
+    #[test]
+    fn the_key_that_served_last_is_presented_first_until_another_file_is_there() {
+        let files = Files::new("old");
+        files.put("two", "new");
+        let credential = files.credential();
+        let old = credential.show().unwrap();
+        credential.taken(&old, at(0));
+        assert!(credential.refused(&old, at(1), at(1)));
+        let new = credential.show().unwrap();
+        assert_eq!((new.slot(), credential.alternates(at(1))), (1, false));
+        credential.taken(&new, at(1));
+        assert!(credential.alternates(at(2)) && credential.accepted_lately(at(2)));
+        assert_eq!(shown(&credential), (1, "new".to_owned()));
+        assert!(!credential.alternates(at(60)), "the old one was accepted a minute ago");
+        files.put("one", "newer");
+        assert!(credential.reread().changed);
+        assert_eq!(shown(&credential), (0, "newer".to_owned()));
+        assert!(credential.accepted_since(at(1)) && !credential.accepted_since(at(2)));
+    }
+
+    #[test]
+    fn a_next_key_that_is_put_there_before_its_time_waits_for_it() {
+        let files = Files::new("one");
+        let credential = files.credential();
+        files.put("two", "next");
+        assert!(credential.reread().changed);
+        assert_eq!(shown(&credential), (0, "one".to_owned()));
     }
 
     #[test]
@@ -312,8 +443,18 @@ mod tests {
         let old = credential.show().unwrap();
         files.put("one", "new");
         credential.reread();
-        assert_eq!(credential.refused(&old), Refused { another: true, was_current: false });
+        assert!(credential.refused(&old, at(0), at(0)) && credential.refused(&old, at(1), at(1)));
         assert_eq!(credential.figures(), (1, 0));
+    }
+
+    #[test]
+    fn three_targets_that_want_another_login_within_a_minute_are_one_alarm() {
+        let credential = Files::new("one").credential();
+        let rows = [(1, 0, false), (1, 1, false), (1, 2, false), (2, 3, false), (3, 64, false), (4, 65, false), (5, 66, true)];
+        for (target, second, alarm) in rows {
+            assert_eq!(credential.opaque_refusal(target, at(second)), alarm, "{target} at {second}");
+        }
+        assert_eq!(credential.opaque_alarms(), 1);
     }
 
     #[test]
@@ -337,10 +478,10 @@ mod tests {
         assert!(credential.show().is_none() && credential.good().is_none());
         credential.put(HeaderValue::from_static("first"));
         let first = credential.show().unwrap();
-        assert_eq!(credential.refused(&first), Refused { another: false, was_current: true });
+        assert_eq!(credential.token_refused(&first), Refused { another: false, was_current: true });
         assert_eq!((shown(&credential).1.as_str(), credential.figures()), ("first", (1, 1)));
         credential.put(HeaderValue::from_static("second"));
-        assert_eq!(credential.refused(&first), Refused { another: true, was_current: false });
+        assert_eq!(credential.token_refused(&first), Refused { another: true, was_current: false });
         assert_eq!((shown(&credential).1.as_str(), credential.figures()), ("second", (1, 0)));
         assert!(credential.reread().faults.is_empty());
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, VIA};
 use http::{HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::connect::Connect;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use crate::dial::chance;
 use crate::secret::Secret;
 
 use super::credential::{self, Shown};
-use super::{Failed, USER_AGENT_OURS, Upstream, cause_of};
+use super::{Failed, USER_AGENT_OURS, Upstream, whole};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -132,7 +132,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             Err(why) => {
                 let doubled = PAUSE.saturating_mul(1 << state.failures.min(8)).min(LONGEST_PAUSE);
                 let pause = now.plus(doubled - (doubled / 2).mul_f64(chance()));
-                state.not_before = told.map_or(pause, |told: Tick| told.min(now.plus(LONGEST_PAUSE)).max(pause));
+                state.not_before = told.map_or(pause, |told: signal::Pause| told.until.max(pause));
                 state.failures += 1;
                 state.last = Some(why);
                 tracing::warn!(%why, "no new token of the hub's");
@@ -152,7 +152,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     async fn exchange_once(
         &self,
         settings: &Settings,
-        told: &mut Option<Tick>,
+        told: &mut Option<signal::Pause>,
     ) -> Result<(HeaderValue, Duration), NotGiven> {
         let path = settings.subject_token_file.clone();
         let subject = tokio::task::spawn_blocking(move || subject_in(&path)).await.ok().flatten();
@@ -177,12 +177,12 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         headers.insert(VIA, self.via.clone());
         let (head, body) = self.send(request).await?.into_parts();
         if head.status != StatusCode::OK {
-            *told = signal::pause_until(head.status, &head.headers, self.clock.now());
+            *told = signal::heard(head.status, &head.headers, self.clock.now(), LONGEST_PAUSE).pause;
             return Err(NotGiven::Refused(head.status));
         }
         let most = usize::try_from(4 * LONGEST).unwrap_or(usize::MAX);
-        let body = Limited::new(body, most).collect().await.map_err(|error| cause_of(&*error))?;
-        let given: Given = serde_json::from_slice(&body.to_bytes()).map_err(|_| NotGiven::Empty)?;
+        let body = whole(body, most).await?;
+        let given: Given = serde_json::from_slice(&body).map_err(|_| NotGiven::Empty)?;
         let value = credential::fit(&Secret::new(given.access_token)).ok_or(NotGiven::Empty)?;
         Ok((value, Duration::from_secs(given.expires_in.clamp(1, 30 * 86_400))))
     }

@@ -9,11 +9,6 @@ use smallvec::SmallVec;
 use crate::account_api::KEY_HEADER;
 use crate::budget::signal::is_a_limit;
 
-/// A request body beyond the limit, as it shows up inside the client's error.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("request body too large")]
-pub struct RequestTooLarge;
-
 /// RFC 9110 §7.6.1, and the older ones that some still send.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(

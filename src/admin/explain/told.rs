@@ -123,7 +123,7 @@ fn of_partner<C: Dials>(gateway: &Gateway<C>, ahead: Prospect) -> Value {
         Prospect::Call { probe: false } => ("open", None, None),
         Prospect::Call { probe: true } => ("probe", None, None),
         Prospect::Waits { until } => ("queue", until.map(seconds), None),
-        Prospect::Closed { until, why } => ("closed", Some(seconds(until)), Some(why.word())),
+        Prospect::Closed { until, reason } => ("closed", Some(seconds(until)), Some(reason.word())),
     };
     let figures = gateway.budget.figures(now);
     let (keys, refused) = gateway.upstream.credential().figures();

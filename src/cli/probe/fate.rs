@@ -79,7 +79,7 @@ pub(super) fn refused(refusal: &Refusal) -> String {
         Refusal::Partner(Fault::Failed(Failed::TooLarge)) => "the body is larger than upstream.max_response".to_owned(),
         Refusal::Partner(Fault::Failed(failed)) => failed.to_string(),
         Refusal::Deadline => "no whole answer within upstream.timeout".to_owned(),
-        Refusal::Closed { retry } => {
+        Refusal::Closed { retry, .. } => {
             format!("the partner wants to be left alone for {}s; until then nobody asks", seconds(*retry))
         }
         Refusal::Busy { retry } => {

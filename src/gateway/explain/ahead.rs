@@ -2,7 +2,7 @@
 //! Given whether its caller may start one, hands back how it would begin, or why not.
 //! Never spends anything.
 
-use crate::budget::Prospect;
+use crate::budget::{Asker, Prospect};
 use crate::clock::Tick;
 
 use super::super::fetch::FULL;
@@ -12,17 +12,17 @@ use super::May;
 
 impl<C: Dials> Gateway<C> {
     /// In the order in which a flight is paid for, finds a place, and gets its permit.
-    pub(in crate::gateway) fn may_call(&self, may: May, full: bool, now: Tick) -> Result<Prospect, Refusal> {
+    pub(in crate::gateway) fn may_call(&self, may: May, full: bool, asker: Asker, now: Tick) -> Result<Prospect, Refusal> {
         may.map_err(|back| Refusal::limited(back, now))?;
         if full {
             return Err(FULL);
         }
         let end = now.plus(self.budget.max_wait().min(self.settings.flight_timeout));
-        let ahead = self.budget.foresee(now);
+        let ahead = self.budget.foresee(asker.who, asker.scope, now);
         match ahead {
-            Prospect::Closed { until, why } => return Err(self.closed(until, now, why)),
+            Prospect::Closed { until, reason } => return Err(self.closed(until, now, reason)),
             Prospect::Waits { until: Some(at) } if at > end => {
-                return Err(Refusal::Busy { retry: self.budget.opens(end).since(end) });
+                return Err(Refusal::Busy { retry: self.budget.opens(asker.scope, end).since(end) });
             }
             Prospect::Waits { .. } | Prospect::Call { .. } => {}
         }

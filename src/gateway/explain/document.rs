@@ -3,6 +3,8 @@
 //! Never shows, confirms or fetches.
 
 use crate::access::Grant;
+use crate::budget::Asker;
+use crate::budget::lanes::Lane;
 use crate::cache::glimpse::Glimpse;
 use crate::cache::{Entry, Held, Key};
 use crate::clock::{Now, Tick};
@@ -14,7 +16,7 @@ use super::super::refusal::Refusal;
 use super::super::respond::asks::{Asks, Kinds};
 use super::super::respond::{Came, accepts_json, worded};
 use super::super::wishes::{Course, STALE_IF_ERROR, course, wishes_of};
-use super::super::{Dials, Gateway, REFRESHES};
+use super::super::{Dials, Gateway, REFRESHES, turn};
 use super::verdict::Ages;
 use super::{Call, May, Verdict, Wanted};
 
@@ -41,10 +43,10 @@ impl<C: Dials> Gateway<C> {
             Course::Show(entry, came) => self.foresee_shown(grant, &entry, came, now.tick),
             Course::Refresh(entry, came) => {
                 let shown = self.foresee_shown(grant, &entry, came, now.tick)?;
-                let (call, behind) = self.foresee_refresh(&key, &entry, now.tick);
+                let (call, behind) = self.foresee_refresh((grant, &key), &entry, now.tick);
                 Ok(shown.and(call, &behind))
             }
-            Course::Confirm { entry, on_error } => match self.foresee_fetch(&key, Some(&entry), may, now.tick) {
+            Course::Confirm { entry, on_error } => match self.foresee_fetch((grant, &key), Some(&entry), may, now.tick) {
                 Err(refusal) if on_error && refusal.allows_stale() => {
                     let shown = self.foresee_shown(grant, &entry, STALE_IF_ERROR, now.tick)?;
                     Ok(shown
@@ -53,10 +55,10 @@ impl<C: Dials> Gateway<C> {
                 foreseen => foreseen,
             },
             Course::FetchAlone => {
-                let ahead = self.may_call(may, self.flights.is_full(), now.tick)?;
+                let ahead = self.may_call(may, self.flights.is_full(), asker_of(grant), now.tick)?;
                 Ok(Verdict::asks(Outcome::Miss, "the partner lately forbade storing it", Some(ahead), now.tick))
             }
-            Course::FetchOnce => self.foresee_fetch(&key, None, may, now.tick),
+            Course::FetchOnce => self.foresee_fetch((grant, &key), None, may, now.tick),
             Course::Nothing => Err(Refusal::OnlyIfCached),
         }
     }
@@ -65,12 +67,12 @@ impl<C: Dials> Gateway<C> {
         const WHY: &str = "the route stores nothing";
         match grant.wanted().resource() {
             Resource::Raw(_) => {
-                let ahead = self.may_call(may, false, now)?;
+                let ahead = self.may_call(may, false, asker_of(grant), now)?;
                 Ok(Verdict::asks(Outcome::Pass, WHY, Some(ahead), now))
             }
             Resource::Seven { .. } if !acceptable => Err(Refusal::NotAcceptable),
             Resource::Seven { .. } => {
-                let ahead = self.may_call(may, self.flights.is_full(), now)?;
+                let ahead = self.may_call(may, self.flights.is_full(), asker_of(grant), now)?;
                 Ok(Verdict::asks(Outcome::Miss, WHY, Some(ahead), now))
             }
         }
@@ -83,11 +85,11 @@ impl<C: Dials> Gateway<C> {
         Ok(Verdict::shown(came.words(), entry.status(), ages))
     }
 
-    fn foresee_fetch(&self, key: &Key, held: Option<&Entry>, may: May, now: Tick) -> Result<Verdict, Refusal> {
+    fn foresee_fetch(&self, (grant, key): (&Grant, &Key), held: Option<&Entry>, may: May, now: Tick) -> Result<Verdict, Refusal> {
         if self.flights.has(key) {
             return Ok(Verdict::joins());
         }
-        let ahead = self.may_call(may, self.flights.is_full(), now)?;
+        let ahead = self.may_call(may, self.flights.is_full(), asker_of(grant), now)?;
         Ok(match why_asked(held, now) {
             "stale" => Verdict::asks(Outcome::Revalidated, "what is held has to be confirmed", Some(ahead), now),
             "request" => Verdict::asks(Outcome::Miss, "the request forces it", Some(ahead), now),
@@ -96,7 +98,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// What becomes of the refresh behind, which is paid for by nobody.
-    fn foresee_refresh(&self, key: &Key, entry: &Entry, now: Tick) -> (Call, String) {
+    fn foresee_refresh(&self, (grant, key): (&Grant, &Key), entry: &Entry, now: Tick) -> (Call, String) {
         if entry.is_resting(now) || self.flights.count() >= REFRESHES {
             return (
                 Call::None,
@@ -106,9 +108,19 @@ impl<C: Dials> Gateway<C> {
         if self.flights.has(key) {
             return (Call::None, " while a refresh is under way".to_owned());
         }
-        match self.may_call(Ok(()), self.flights.is_full(), now) {
+        match self.may_call(Ok(()), self.flights.is_full(), refresh_of(asker_of(grant)), now) {
             Ok(_) => (Call::Behind, " while a refresh starts".to_owned()),
             Err(refusal) => (Call::None, format!(", and its refresh cannot start: {}", worded(&refusal).title)),
         }
     }
+}
+
+/// Who would call for this grant; over which resource does not matter before the call is made.
+pub(super) fn asker_of(grant: &Grant) -> Asker {
+    turn::asker(grant, 0, turn::scope(grant.wanted().route()))
+}
+
+/// The refresh behind, which is nobody's.
+fn refresh_of(asker: Asker) -> Asker {
+    Asker { lane: Lane::Refresh, who: 0, payer: None, ..asker }
 }

@@ -7,6 +7,7 @@ use crate::cache::{Held, Key};
 use crate::clock::Now;
 use crate::view::NotUnderstood;
 
+use super::document::asker_of;
 use super::super::refusal::Refusal;
 use super::super::respond::asks::Asks;
 use super::super::settle::said;
@@ -34,7 +35,7 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::OnlyIfCached);
         }
         let joins = !matches!(held, Some(Held::Uncacheable)) && key.is_some_and(|key| self.flights.has(&key));
-        let ahead = if joins { None } else { Some(self.may_call(may, self.flights.is_full(), now.tick)?) };
+        let ahead = if joins { None } else { Some(self.may_call(may, self.flights.is_full(), asker_of(question.list()), now.tick)?) };
         Ok(Err(Verdict::asks_for_the_list(ahead)))
     }
 }

@@ -1,20 +1,18 @@
 //! What is sent, and when is a request over?
-//! Given bytes or the partner's stream, hands back a body that closes the trail when its last byte is taken or its caller leaves.
-//! Never buffers: a stream passes frame by frame.
+//! Given bytes or a spool, hands back a body that closes the trail when its last byte is taken or its caller leaves.
+//! Never waits for the partner: a spool is filled by a task of its own.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::Sleep;
 
-use crate::budget::Permit;
 use crate::clock::Clock;
 use crate::trail::{Ledger, Trail};
+
+use super::super::spool::Spool;
 
 /// Settles the request when it is dropped.
 pub struct End {
@@ -35,33 +33,7 @@ impl Drop for End {
 
 enum What {
     Bytes(Bytes),
-    Stream(Box<Stream>),
-}
-
-struct Stream {
-    /// What was read of it before it was decided to pass it on.
-    before: Bytes,
-    incoming: Incoming,
-    /// Given back when the partner's last byte is here.
-    permit: Option<Permit>,
-    clock: Clock,
-    patience: Duration,
-    /// Set where the partner was waited for; most answers are here whole when they are begun.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl Stream {
-    /// The end of the partner's patience, if it does not move before.
-    fn later(&self) -> Sleep {
-        self.clock.sleep_until(self.clock.tick().plus(self.patience))
-    }
-
-    fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.stalled.is_none() {
-            self.stalled = Some(Box::pin(self.later()));
-        }
-        self.stalled.as_mut().map_or(Poll::Pending, |stalled| stalled.as_mut().poll(cx))
-    }
+    Spool(Box<Spool>),
 }
 
 /// The body of every response.
@@ -71,7 +43,7 @@ pub struct Body {
     end: Option<Box<End>>,
 }
 
-/// The partner stood still in the middle of its answer.
+/// The answer broke off: its sender stood still or ended, it became too large, or its reader took too long.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the partner's answer broke off")]
 pub struct BrokeOff;
@@ -93,15 +65,9 @@ impl Body {
         Self { what: What::Bytes(bytes), end: None }
     }
 
-    /// The partner's answer as it comes; a pause longer than `patience` breaks it off.
-    pub fn stream(incoming: Incoming, permit: Permit, clock: Clock, patience: Duration) -> Self {
-        Self::stream_after(Bytes::new(), incoming, permit, clock, patience)
-    }
-
-    /// The same, whose first bytes have been read already.
-    pub fn stream_after(before: Bytes, incoming: Incoming, permit: Permit, clock: Clock, patience: Duration) -> Self {
-        let stream = Stream { before, incoming, permit: Some(permit), clock, patience, stalled: None };
-        Self { what: What::Stream(Box::new(stream)), end: None }
+    /// The partner's answer as it comes.
+    pub(in crate::gateway) fn spool(spool: Spool) -> Self {
+        Self { what: What::Spool(Box::new(spool)), end: None }
     }
 
     /// What settles the request with this body.
@@ -115,7 +81,7 @@ impl Body {
     pub(super) fn into_bytes(self) -> Bytes {
         match self.what {
             What::Bytes(bytes) => bytes,
-            What::Stream(_) => Bytes::new(),
+            What::Spool(_) => Bytes::new(),
         }
     }
 
@@ -139,28 +105,13 @@ impl HttpBody for Body {
                 this.sent(bytes.len());
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            What::Stream(stream) if !stream.before.is_empty() => {
-                let bytes = std::mem::take(&mut stream.before);
-                this.sent(bytes.len());
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            What::Stream(stream) => {
-                let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
-                if polled.is_pending() {
-                    return stream.stalled(cx).map(|()| Some(Err(BrokeOff)));
-                }
-                let later = stream.stalled.is_some().then(|| stream.later());
-                if let (Some(stalled), Some(later)) = (&mut stream.stalled, later) {
-                    stalled.set(later);
-                }
-                if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-                    stream.permit = None;
-                }
+            What::Spool(spool) => {
+                let polled = spool.poll_frame(cx);
                 if let Poll::Ready(Some(Ok(frame))) = &polled {
                     let bytes = frame.data_ref().map_or(0, Bytes::len);
                     this.sent(bytes);
                 }
-                polled.map_err(|_| BrokeOff)
+                polled
             }
         }
     }
@@ -168,22 +119,14 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.what {
             What::Bytes(bytes) => bytes.is_empty(),
-            What::Stream(stream) => stream.before.is_empty() && stream.incoming.is_end_stream(),
+            What::Spool(spool) => spool.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.what {
             What::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            What::Stream(stream) => {
-                let (read, rest) = (stream.before.len() as u64, stream.incoming.size_hint());
-                let mut hint = SizeHint::new();
-                hint.set_lower(rest.lower().saturating_add(read));
-                if let Some(most) = rest.upper() {
-                    hint.set_upper(most.saturating_add(read));
-                }
-                hint
-            }
+            What::Spool(spool) => spool.size_hint(),
         }
     }
 }

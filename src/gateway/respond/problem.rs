@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use http::StatusCode;
 
 use crate::access::Denied;
+use crate::budget::breaker::Reason;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::quota::Limit;
 use crate::token::Unidentified;
@@ -94,12 +95,25 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "The budget of partner calls is spent",
             "Come back after Retry-After; what is in memory is served meanwhile.".into(),
         ),
-        Refusal::Closed { .. } => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "partner-limit",
-            "The partner asked to be left alone",
-            "Come back after Retry-After; what is in memory is served meanwhile.".into(),
+        Refusal::SlowBody => (
+            StatusCode::REQUEST_TIMEOUT,
+            "slow-body",
+            "The request body did not come in time",
+            "Send it faster; server.request_timeout and upstream.timeout say how long is waited.".into(),
         ),
+        Refusal::BrokenBody => (
+            StatusCode::BAD_REQUEST,
+            "broken-body",
+            "The request body cannot be read",
+            "Its chunks are not framed as RFC 9112 §7.1 says; send it again.".into(),
+        ),
+        Refusal::CallerLeft => (
+            super::super::caller_left(),
+            "caller-left",
+            "The request body ended too soon",
+            "The connection or the stream ended before the body did.".into(),
+        ),
+        Refusal::Closed { reason, .. } => return closed(*reason),
         Refusal::Deadline => (
             StatusCode::GATEWAY_TIMEOUT,
             "deadline",
@@ -144,6 +158,16 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
         ),
     };
     Problem { status, slug, title, detail }
+}
+
+fn closed(reason: Reason) -> Problem {
+    let (slug, title) = match reason {
+        Reason::PausedByPartner => ("partner-limit", "The partner asked to be left alone"),
+        Reason::PausedByOperator => ("paused", "Calls to the partner are paused by an operator"),
+        Reason::Failing | Reason::KeyRefused => ("partner-failing", "The partner fails"),
+    };
+    let detail = "Come back after Retry-After; what is in memory is served meanwhile.";
+    Problem { status: StatusCode::SERVICE_UNAVAILABLE, slug, title, detail: detail.into() }
 }
 
 fn forbidden(denied: &Denied) -> Problem {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::access::Denied;
+use crate::budget::breaker::Reason;
 use crate::cache::policy::Life;
 use crate::clock::{Now, Tick};
 use crate::quota::Limit;
@@ -126,7 +127,7 @@ fn a_time_to_come_back_is_rounded_up_and_at_least_a_second() {
         (Duration::from_secs(86_400), "86400"),
     ];
     for (retry, expected) in rows {
-        for refusal in [Refusal::Busy { retry }, Refusal::Closed { retry }] {
+        for refusal in [Refusal::Busy { retry }, Refusal::Closed { retry, reason: Reason::PausedByPartner }] {
             let response = refused(&refusal, &Method::GET);
             assert_eq!(response.headers()[RETRY_AFTER], expected, "{refusal:?}");
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);

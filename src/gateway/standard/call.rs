@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use bytes::Bytes;
+use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::budget::{Cause, Permit};
@@ -14,19 +14,31 @@ use crate::cache::Key;
 use crate::cache::standard::moments::Exchange;
 use crate::cache::standard::validation;
 use crate::clock::Tick;
-use crate::dial::OutBody;
 use crate::flight::Obligation;
-use crate::trail::trace::parent::TRACEPARENT;
 use crate::trail::trace::{Context, Traced};
-use crate::upstream::hub::Said;
-use crate::upstream::{Failed, through};
+use crate::upstream::through;
 
-use super::super::fetch::MOST_KEYS;
+use super::super::call::{Answers, Call, Called, Outgoing};
 use super::super::refusal::{Fault, Refusal};
 use super::super::turn::NO_FLIGHT;
 use super::super::{Dials, Gateway};
 use super::errand::{Arrived, Brought, Errand};
 use super::{Asked, Landed};
+
+impl Asked {
+    /// How the call for this request is made.
+    pub(super) fn call(&self, cause: Cause, deadline: Tick, retries: u32) -> Call {
+        Call {
+            route: self.route,
+            asker: self.asker,
+            cause,
+            deadline,
+            answers: Answers::Passed,
+            retries,
+            forwards_authorization: self.forwards_authorization,
+        }
+    }
+}
 
 /// After a failure a reply is not refreshed behind for this long.
 const REST: Duration = Duration::from_secs(1);
@@ -74,7 +86,7 @@ impl<C: Dials> Gateway<C> {
         deadline: Tick,
         trace: &mut Traced,
     ) -> Result<Brought, Refusal> {
-        let arrived = self.call(errand, permit, deadline, trace).await?;
+        let arrived = self.fetch_once_more(errand, permit, deadline, trace).await?;
         let gone = StatusCode::NOT_MODIFIED == arrived.status && !errand.about.is_empty();
         if gone {
             if let Some(meant) = validation::meant(&errand.about, &arrived.head) {
@@ -87,7 +99,7 @@ impl<C: Dials> Gateway<C> {
             drop(arrived);
             let permit = self.permit(errand.asked.asker, deadline, NO_FLIGHT).await?;
             self.traced_wait(trace, None);
-            let arrived = self.call(&again, permit, deadline, trace).await?;
+            let arrived = self.fetch_once_more(&again, permit, deadline, trace).await?;
             return self.take(&again, arrived, deadline).await;
         }
         if errand.keeps_errors_out && matches!(arrived.status.as_u16(), 500 | 502 | 503 | 504) {
@@ -96,72 +108,27 @@ impl<C: Dials> Gateway<C> {
         self.take(errand, arrived, deadline).await
     }
 
-    /// What a 401 says of our key: a caller's own `Authorization` may be what it means where that is forwarded.
-    pub(super) fn about_our_key(&self, answer: &Response<Incoming>, asked: &Asked) -> Option<Said> {
-        let said = self.upstream.said(answer.status(), answer.headers());
-        said.filter(|said| said.is_of_the_token() && !asked.forwards_authorization)
-    }
-
-    /// Sends the request; again while nothing is heard, as often as the partner's settings say.
-    async fn call(
+    /// Makes the call of an errand.
+    async fn fetch_once_more(
         &self,
         errand: &Errand,
-        mut permit: Permit,
+        permit: Permit,
         deadline: Tick,
         trace: &mut Traced,
     ) -> Result<Arrived, Refusal> {
         let asked = &errand.asked;
-        let (mut cause, mut attempt, mut keys) = (errand.cause, 0, 1);
-        loop {
-            let shown = self.shown(&mut permit, deadline).await?;
-            self.ledger.counts.call(asked.route, cause, asked.asker.payer);
-            let sent = self.clock.tick();
-            let empty: OutBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
-            let mut request = Request::new(empty);
-            *request.method_mut() = asked.method.clone();
-            *request.headers_mut() = errand.sent.clone();
-            if let Some(parent) = self.traceparent(trace) {
-                request.headers_mut().insert(TRACEPARENT, parent);
-            }
-            let answer = self.upstream.send_on(&permit, &shown, request, &asked.target, deadline).await;
-            self.traced_call(trace, cause, answer.as_ref().map(Response::status).map_err(|why| *why));
-            if let Some(said) = answer.as_ref().ok().and_then(|answer| self.about_our_key(answer, asked)) {
-                self.key_refused(&mut permit, shown, said).await?;
-                if keys >= MOST_KEYS {
-                    return Err(self.key_fault().into());
-                }
-                drop(permit);
-                permit = self.permit(asked.asker, deadline, NO_FLIGHT).await?;
-                self.traced_wait(trace, None);
-                (keys, cause) = (keys + 1, Cause::Retry);
-                continue;
-            }
-            self.report_any(
-                &mut permit,
-                &shown,
-                answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why),
-            );
-            let failed = match answer {
-                Ok(answer) => {
-                    self.withheld(answer.status(), answer.headers(), Some(&asked.key))?;
-                    let exchange = Exchange { asked: sent, came: self.clock.now() };
-                    return self.arrived(answer, permit, exchange, asked.forwards_authorization);
-                }
-                Err(failed) => failed,
-            };
-            drop(permit);
-            let pause = if failed == Failed::Connect { Duration::ZERO } else { self.backoff(attempt) };
-            let late = self.clock.tick().plus(pause) >= deadline;
-            if attempt >= self.settings.retries || late || !matches!(failed, Failed::Connect | Failed::Broken) {
-                return Err(Fault::Failed(failed).into());
-            }
-            self.clock.sleep_until(self.clock.tick().plus(pause)).await;
-            trace.resume_at(|| self.clock.tick());
-            let again = self.permit(asked.asker, deadline, NO_FLIGHT).await;
-            permit = again.map_err(|_| Refusal::from(Fault::Failed(failed)))?;
-            self.traced_wait(trace, None);
-            (attempt, cause) = (attempt + 1, Cause::Retry);
-        }
+        let outgoing = Outgoing {
+            method: asked.method.clone(),
+            version: Version::HTTP_11,
+            target: asked.target.clone(),
+            head: errand.sent.clone(),
+            body: Bytes::new(),
+        };
+        let call = asked.call(errand.cause, deadline, self.settings.retries);
+        let Called { answer, permit, asked: sent, .. } = self.call(&call, &outgoing, permit, trace).await?;
+        self.withheld(answer.status(), answer.headers(), Some(&asked.key))?;
+        let exchange = Exchange { asked: sent, came: self.clock.now() };
+        self.arrived(answer, permit, exchange, asked.forwards_authorization)
     }
 
     /// Takes out of a head what is for us.
@@ -174,7 +141,8 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Arrived, Refusal> {
         let (parts, incoming) = answer.into_parts();
         let (status, mut head) = (parts.status, parts.headers);
-        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        let login = status == StatusCode::UNAUTHORIZED && !forwards_authorization;
+        if login || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return Err(Fault::Key.into());
         }
         match forwards_authorization {

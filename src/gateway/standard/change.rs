@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::VARY;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Response};
 
 use crate::budget::Cause;
 use crate::cache::Key;
@@ -14,12 +14,11 @@ use crate::cache::standard::directives::Said;
 use crate::cache::standard::moments::Exchange;
 use crate::cache::standard::{Why, invalidation, storing};
 use crate::clock::Tick;
-use crate::dial::OutBody;
 use crate::route::Target;
 use crate::trail::Trail;
-use crate::trail::trace::parent::TRACEPARENT;
 
-use super::super::refusal::{Fault, Refusal};
+use super::super::call::{Called, Outgoing};
+use super::super::refusal::Refusal;
 use super::super::respond::{Body, Told, VARY_BY_TOKEN};
 use super::super::turn::NO_FLIGHT;
 use super::super::{Dials, Gateway};
@@ -32,34 +31,19 @@ impl<C: Dials> Gateway<C> {
         self: &Arc<Self>,
         mut asked: Asked,
         why: Why,
-        mut request: Request<OutBody>,
+        outgoing: Outgoing,
         stored: bool,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let deadline = trail.began.plus(self.settings.flight_timeout.min(self.settings.request_timeout));
+        let deadline = self.pass_deadline(trail);
         let permit = self.permit(asked.asker, deadline, NO_FLIGHT).await;
         self.traced_wait(&mut trail.trace, permit.as_ref().err());
-        let mut permit = permit?;
-        let shown = self.shown(&mut permit, deadline).await?;
-        self.ledger.counts.call(asked.route, Cause::Pass, asked.asker.payer);
-        // Only what may be stored is compared with its request again.
-        let sent_head = if stored { request.headers().clone() } else { HeaderMap::new() };
-        if let Some(parent) = self.traceparent(&trail.trace) {
-            request.headers_mut().insert(TRACEPARENT, parent);
-        }
-        let sent = self.clock.tick();
-        let answer = self.upstream.send_on(&permit, &shown, request, &asked.target, deadline).await;
-        let heard = answer.as_ref().map(Response::status).map_err(|why| *why);
-        self.traced_call(&mut trail.trace, Cause::Pass, heard);
-        if let Some(said) = answer.as_ref().ok().and_then(|answer| self.about_our_key(answer, &asked)) {
-            // A body cannot be sent twice: the next request shows the other key.
-            self.key_refused(&mut permit, shown, said).await?;
-            return Err(self.key_fault().into());
-        }
-        self.report_any(&mut permit, &shown, answer.as_ref().map(|it| (it.status(), it.headers())).map_err(|why| *why));
+        let call = asked.call(Cause::Pass, deadline, 0);
+        let began = self.clock.tick();
+        let called = self.call(&call, &outgoing, permit?, &mut trail.trace).await;
+        trail.upstream = Some(self.clock.tick().since(began));
+        let Called { answer, permit, asked: sent, .. } = called?;
         let exchange = Exchange { asked: sent, came: self.clock.now() };
-        trail.upstream = Some(exchange.came.tick.since(sent));
-        let answer = answer.map_err(Fault::Failed)?;
         let (status, head) = (answer.status(), answer.headers());
         self.withheld(status, head, Some(&asked.key))?;
         // Forgotten before the answer is known to the caller, who may read its own change at once.
@@ -76,7 +60,8 @@ impl<C: Dials> Gateway<C> {
         // This answer is of after the change.
         let arrived = Arrived { known: self.clock.tick(), ..arrived };
         let told = Told { forwarded: Some((why, Some(status))), ..Told::default() };
-        asked.head = sent_head;
+        // Only what may be stored is compared with its request again.
+        asked.head = if stored { outgoing.head } else { HeaderMap::new() };
         match self.stored_for_get(&asked, arrived, told, stored, deadline).await? {
             Brought::Kept(kept) => Ok(self.give_kept(&asked, kept, trail)),
             Brought::Through { response, told, .. } => Ok(self.hand_on(response, told, trail)),
@@ -100,7 +85,7 @@ impl<C: Dials> Gateway<C> {
             .then(|| storing::judge(&asked.method, &asked.head, arrived.status, &arrived.head, arrived.exchange).ok());
         match judged.flatten() {
             Some(storable) => self.keep(asked, arrived, storable, told, deadline).await,
-            None => Ok(self.through(arrived, Bytes::new(), told)),
+            None => self.through(arrived, Bytes::new(), told),
         }
     }
 

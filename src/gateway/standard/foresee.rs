@@ -35,7 +35,7 @@ impl<C: Dials> Gateway<C> {
         let (asked, why) = self.asked(grant, &mut head, false)?;
         let asked = Asked { head, ..asked };
         if why.is_some() {
-            let ahead = self.may_call(may, false, now.tick)?;
+            let ahead = self.may_call(may, false, asked.asker, now.tick)?;
             let why = "the route, its method or its headers go past the store";
             return Ok((Verdict::asks(Outcome::Pass, why, Some(ahead), now.tick), None));
         }
@@ -51,7 +51,7 @@ impl<C: Dials> Gateway<C> {
             Use::Fresh => Ok((shown(reply, &Told::default(), now.tick), None)),
             Use::Stale(detail) => Ok((shown(reply, &stale(detail), now.tick), None)),
             Use::Refresh => {
-                let (call, behind) = self.foresee_behind(reply, now.tick);
+                let (call, behind) = self.foresee_behind(&asked, reply, now.tick);
                 let shown = shown(reply, &stale(Detail::StaleWhileRevalidate), now.tick);
                 Ok((shown.and(call, &behind), None))
             }
@@ -61,11 +61,11 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// What becomes of the refresh behind.
-    fn foresee_behind(&self, reply: &Reply, now: Tick) -> (Call, String) {
+    fn foresee_behind(&self, asked: &Asked, reply: &Reply, now: Tick) -> (Call, String) {
         if self.standard_flights.count() >= REFRESHES || reply.is_resting(now) {
             return (Call::None, ", and no refresh starts: one is under way or failed just now".to_owned());
         }
-        match self.may_call(Ok(()), self.standard_flights.is_full(), now) {
+        match self.may_call(Ok(()), self.standard_flights.is_full(), crate::budget::Asker { who: 0, ..asked.asker }, now) {
             Ok(_) => (Call::Behind, " while a refresh starts".to_owned()),
             Err(refusal) => (Call::None, format!(", and its refresh cannot start: {}", worded(&refusal).title)),
         }
@@ -89,7 +89,7 @@ impl<C: Dials> Gateway<C> {
         if flight && !alone {
             return Ok((Verdict::joins(), Some(true)));
         }
-        let verdict = match self.may_call(may, self.standard_flights.is_full(), now) {
+        let verdict = match self.may_call(may, self.standard_flights.is_full(), asked.asker, now) {
             Ok(ahead) => {
                 let confirms = matches!(why, Why::Stale | Why::Request) && !errand.about.is_empty();
                 let outcome = if confirms { Outcome::Revalidated } else { Outcome::Miss };

@@ -16,7 +16,7 @@ use crate::clock::{Now, Tick};
 use crate::upstream::Failed;
 
 use super::super::refusal::{Fault, Refusal};
-use super::super::respond::{Body, Told};
+use super::super::respond::Told;
 use super::super::{Dials, Gateway};
 use super::errand::{Arrived, Brought, Errand};
 use super::{Asked, Kept};
@@ -43,7 +43,7 @@ impl<C: Dials> Gateway<C> {
         let mut told = errand.told(arrived.status);
         if asked.method == Method::HEAD {
             self.take_head(errand, &arrived);
-            return Ok(self.through(arrived, Bytes::new(), told));
+            return self.through(arrived, Bytes::new(), told);
         }
         let judged = storing::judge(&asked.method, &errand.asked.head, arrived.status, &arrived.head, arrived.exchange);
         match judged {
@@ -58,7 +58,7 @@ impl<C: Dials> Gateway<C> {
                 if let Some(old) = errand.old.as_ref().filter(|_| arrived.status.is_success()) {
                     self.outdate(&asked.key, old, arrived.exchange.came, arrived.known);
                 }
-                Ok(self.through(arrived, Bytes::new(), told))
+                self.through(arrived, Bytes::new(), told)
             }
         }
     }
@@ -80,7 +80,7 @@ impl<C: Dials> Gateway<C> {
                 told.detail = Some(Detail::TooLarge);
                 self.store.remember_unstored(&asked.key, exchange.came);
                 let arrived = Arrived { status, head, incoming, permit, exchange, known };
-                return Ok(self.through(arrived, before, told));
+                return self.through(arrived, before, told);
             }
         };
         drop(permit);
@@ -114,14 +114,14 @@ impl<C: Dials> Gateway<C> {
         self.store.replace_reply(key, old, &Arc::new(ended), known);
     }
 
-    pub(super) fn through(&self, arrived: Arrived, before: Bytes, told: Told) -> Brought {
+    pub(super) fn through(&self, arrived: Arrived, before: Bytes, told: Told) -> Result<Brought, Refusal> {
         let took = arrived.took();
         let Arrived { status, head, incoming, permit, .. } = arrived;
-        let body = Body::stream_after(before, incoming, permit, self.clock, self.settings.flight_timeout);
+        let body = self.streamed(before, incoming, permit)?;
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = head;
-        Brought::Through { response, told, took }
+        Ok(Brought::Through { response, told, took })
     }
 }
 
