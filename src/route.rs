@@ -320,9 +320,9 @@ fn is_near(template: &str) -> bool {
 
 /// Whether a path is this folder, or below it, in any letter case.
 fn has_prefix(path: &str, folder: &str) -> bool {
-    path.as_bytes().split_at_checked(folder.len()).is_some_and(|(start, rest)| {
-        start.eq_ignore_ascii_case(folder.as_bytes()) && matches!(rest, [] | [b'/', ..])
-    })
+    path.as_bytes()
+        .split_at_checked(folder.len())
+        .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(folder.as_bytes()) && matches!(rest, [] | [b'/', ..]))
 }
 
 /// Whole segments, in any letter case: whether the partner tells cases apart is not for us to bet on.

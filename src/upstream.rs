@@ -10,6 +10,10 @@ pub mod headers;
 
 pub mod hub;
 
+pub mod own;
+
+mod right;
+
 pub mod through;
 
 use std::error::Error;
@@ -37,6 +41,7 @@ use crate::secret::Secret;
 use credential::{BadKey, Credential, Shown};
 use exchange::Exchange;
 use hub::Said;
+use own::Known;
 
 /// Where the partner wants its key.
 const KEY: HeaderName = HeaderName::from_static(KEY_HEADER);
@@ -77,6 +82,7 @@ pub struct Upstream<C> {
     settings: Settings,
     credential: Arc<Credential>,
     exchange: Option<Arc<Exchange>>,
+    known: Arc<Known>,
     via: HeaderValue,
     /// The same for a request that came over HTTP/2.
     via_http2: HeaderValue,
@@ -141,7 +147,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let exchange = settings.exchange.take().map(|settings| Arc::new(Exchange::new(settings)));
         let via = |version| HeaderValue::from_str(&format!("{version} {}", settings.name)).unwrap_or(USER_AGENT_OURS);
         let (via, via_http2) = (via("1.1"), via("2"));
-        Ok(Self { clients, settings, credential, exchange, via, via_http2, said: Mutex::default(), clock })
+        let known = Arc::default();
+        Ok(Self { clients, settings, credential, exchange, known, via, via_http2, said: Mutex::default(), clock })
     }
 
     /// The same partner asked in another way, for a house that takes another's place: connections and keys stay as they
@@ -154,7 +161,12 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let keeps = settings.keys.is_empty();
         let renewed = Self::over(clients, settings, self.clock)?;
         Ok(match keeps {
-            true => Self { credential: Arc::clone(&self.credential), exchange: self.exchange.clone(), ..renewed },
+            true => Self {
+                credential: Arc::clone(&self.credential),
+                exchange: self.exchange.clone(),
+                known: Arc::clone(&self.known),
+                ..renewed
+            },
             false => renewed,
         })
     }

@@ -103,7 +103,7 @@ fn failed(refusal: &Refusal, ended: Option<&String>) -> Came {
 /// Why nothing else is asked after this.
 async fn ends_it(config: &Config, refusal: &Refusal) -> Option<String> {
     match refusal {
-        Refusal::Partner(Fault::Key | Fault::Token) => Some(match &config.upstream.credential {
+        Refusal::Partner(Fault::Key | Fault::Token | Fault::TokenExpired) => Some(match &config.upstream.credential {
             Credential::Key { first: ApiKey::File(path), .. } => {
                 format!("it refuses the key with 401; put the right one into {}", path.display())
             }

@@ -84,7 +84,8 @@ fn upstream(config: &Config, notes: &Notes) {
         notes.fault("server.buffer_bytes", reason);
     }
     if upstream.budget.max_in_flight == 1 && config.callers.len() > 1 {
-        let reason = "one slow answer holds all others up, whoever asked for it; nothing protects the other callers below 2";
+        let reason =
+            "one slow answer holds all others up, whoever asked for it; nothing protects the other callers below 2";
         notes.warn("upstream.budget.max_in_flight", reason);
     }
     if upstream.proxy.is_none() && upstream.proxy_auth_file.is_some() && !notes.is_faulty("upstream.proxy") {

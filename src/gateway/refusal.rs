@@ -118,6 +118,8 @@ pub enum Fault {
     Key,
     /// It is a hub, and does not take our token.
     Token,
+    /// It is a hub, our token's time is over, and there is no other.
+    TokenExpired,
     /// 5xx.
     Status,
     /// A redirect where a document should be.
@@ -141,6 +143,7 @@ impl Fault {
             Self::Failed(Failed::TooLarge) => "response-too-large",
             Self::Key => "key-refused",
             Self::Token => "token-refused",
+            Self::TokenExpired => "token-expired",
             Self::Status => "partner-5xx",
             Self::Redirect => "redirect",
             Self::NotJson => "not-json",

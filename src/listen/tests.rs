@@ -53,8 +53,8 @@ fn scene(after: Duration, is_http2: bool) -> Scene {
     tokio::spawn(Arc::clone(&listener.paces).sweep(clock, LIMITS.head_time, LIMITS.idle_time));
     let served = tokio::spawn(async move {
         match is_http2 {
-            true => listener.http2(ours, ON_THIS_MACHINE).await,
-            false => listener.connection(ours, ON_THIS_MACHINE).await,
+            true => listener.http2(ours, ON_THIS_MACHINE, None).await,
+            false => listener.connection(ours, ON_THIS_MACHINE, None).await,
         }
     });
     Scene { clock, served, theirs }

@@ -139,7 +139,10 @@ impl Tls {
         *self.current.write() = Arc::new(made);
         if !read.trusts_all_of(&state.good) {
             let connections = self.admitted.finish_all();
-            tracing::info!(connections, "an issuer of client certificates was taken out; who is connected is asked to finish");
+            tracing::info!(
+                connections,
+                "an issuer of client certificates was taken out; who is connected is asked to finish"
+            );
         }
         Ok(())
     }

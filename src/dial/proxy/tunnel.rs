@@ -43,7 +43,8 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<S, NoTunnel> {
     let host = partner.host().ok_or(NoTunnel::NoHost)?;
     let port = partner.port_u16().unwrap_or(if partner.scheme_str() == Some("http") { 80 } else { 443 });
-    let mut asked = zeroize::Zeroizing::new(format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n").into_bytes());
+    let mut asked =
+        zeroize::Zeroizing::new(format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n").into_bytes());
     if let Some(auth) = auth {
         asked.extend_from_slice(b"Proxy-Authorization: ");
         asked.extend_from_slice(auth.as_bytes());
@@ -135,9 +136,12 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_asked_for_by_host_and_port_of_the_scheme() {
-        for (partner, authority) in
-            [("https://p/a?b", "p:443"), ("http://p/", "p:80"), ("http://p:8080/", "p:8080"), ("https://[::1]/", "[::1]:443")]
-        {
+        for (partner, authority) in [
+            ("https://p/a?b", "p:443"),
+            ("http://p/", "p:80"),
+            ("http://p:8080/", "p:8080"),
+            ("https://[::1]/", "[::1]:443"),
+        ] {
             let (_, asked) = opened(b"HTTP/1.1 200 OK\r\n\r\n", partner).await;
             assert_eq!(asked, format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
         }

@@ -240,6 +240,10 @@ fn broke(fault: Fault) -> Problem {
             "hub-token",
             "The hub refused the gateway's own token; its operator has to look at upstream.token_file or upstream.exchange.",
         ),
+        Fault::TokenExpired => (
+            "hub-token",
+            "The gateway's own token has expired and it has no other; its operator has to look at upstream.token_file or upstream.exchange.",
+        ),
         Fault::Failed(Failed::Connect) => {
             ("partner-unreachable", "No connection to the partner could be made; try again later.")
         }

@@ -99,7 +99,7 @@ fn scene(capacity: usize) -> Scene {
     let desk = Desk { clock, at_once: Arc::default(), over: Arc::default() };
     let (ours, theirs) = tokio::io::duplex(capacity);
     let listener = Listener::new(desk.clone(), LIMITS, clock, Arc::default());
-    tokio::spawn(async move { listener.connection(ours, ON_THIS_MACHINE).await });
+    tokio::spawn(async move { listener.connection(ours, ON_THIS_MACHINE, None).await });
     Scene { desk, theirs, read: Vec::new() }
 }
 
@@ -278,7 +278,7 @@ async fn a_connection_that_is_to_end_leaves_every_head_to_hyper() {
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     let listener = Listener::new(desk.clone(), LIMITS, clock, Arc::default());
     let paces = Arc::clone(&listener.paces);
-    let served = tokio::spawn(async move { listener.connection(ours, ON_THIS_MACHINE).await });
+    let served = tokio::spawn(async move { listener.connection(ours, ON_THIS_MACHINE, None).await });
     let mut scene = Scene { desk, theirs, read: Vec::new() };
     scene.send(&get("/known/1")).await;
     assert_eq!(scene.answer().await.unwrap().1, "/known/1");
