@@ -12,6 +12,8 @@ mod guard;
 
 mod process;
 
+mod pause;
+
 mod purge;
 
 mod reload;
@@ -35,8 +37,9 @@ use hyper::body::Incoming;
 use crate::budget::breaker::Reason;
 use crate::estate::InForce;
 use crate::gateway::Dials;
-use crate::listen::{Crowd, Door, Tls};
+use crate::listen::{BadHead, Crowd, Door, Tls};
 use crate::trail::count::{CertificateFigures, Gauges, Most};
+use crate::trail::sink::process_log;
 
 pub use door::Admin;
 
@@ -73,7 +76,10 @@ impl<C: Dials> Health<C> {
         if !self.ready.load(Ordering::Relaxed) {
             return (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned());
         }
-        let why: Vec<String> = self.closed().into_iter().chain(self.in_force.why_refused()).collect();
+        let why: Vec<String> = {
+            let unwritten = self.in_force.now().authority.unwritten();
+            self.closed().into_iter().chain(self.in_force.why_refused()).chain(unwritten).collect()
+        };
         if why.is_empty() {
             return (StatusCode::OK, r#"{"status":"ready"}"#.to_owned());
         }
@@ -142,6 +148,7 @@ impl<C: Dials> Health<C> {
                 cache_bytes: gateway.store.max_bytes(),
             },
             process: process::figures(settings.memory_limit),
+            lines_lost: gateway.ledger.lines.lost() + process_log().lost(),
             traces: gateway.ledger.traces.as_ref().map_or((0, 0), |traces| traces.figures()),
         })
     }
@@ -176,15 +183,7 @@ impl<C: Dials> Door for Health<C> {
         response
     }
 
-    fn head_too_large(&self, _peer: SocketAddr) -> Bytes {
-        Bytes::from_static(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-        )
-    }
-
-    fn refuse_head(&self, _peer: SocketAddr) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        response
+    fn refuse_head(&self, fault: BadHead, _peer: SocketAddr) -> Response<Full<Bytes>> {
+        fault.response().map(Full::new)
     }
 }

@@ -22,11 +22,15 @@ mod grant;
 
 mod own;
 
+mod pending;
+
 mod proof;
 
 mod published;
 
 mod refused;
+
+mod revoke;
 
 mod upkeep;
 
@@ -35,11 +39,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
+
 use crate::clock::{Clock, Now};
 use crate::token::{Issued, NotIssued, Tokens, Wish};
 use crate::trail::count::TokenFigures;
 
-use ledger::{Broken, Changed, How, Ledger, Row};
+use ledger::{Broken, Changed, How, Ledger, Present, Row};
+use pending::Pending;
 use proof::{Failures, Proofs};
 use trust::Trusted;
 
@@ -59,6 +67,8 @@ pub struct Settings {
     pub max_ttl: Duration,
     /// How old the newest signing key may get; zero: as old as it will.
     pub key_max_age: Duration,
+    /// For how long the tokens of a caller that left the configuration wait for it.
+    pub removed_grace: Duration,
     /// For a request, its body included.
     pub patience: Duration,
 }
@@ -76,6 +86,24 @@ pub struct Member {
     pub subjects: Vec<(String, String)>,
 }
 
+impl Member {
+    /// What the ledger compares it by, without anything that a secret or a subject could be found from.
+    fn present(&self) -> Present {
+        let mark = |kind: &str, parts: [&[u8]; 2]| {
+            let mut text = kind.as_bytes().to_vec();
+            for part in parts {
+                text.extend((part.len() as u64).to_be_bytes());
+                text.extend(part);
+            }
+            let digest = digest(&SHA256, &text);
+            HEXLOWER.encode(digest.as_ref().get(..16).unwrap_or_default())
+        };
+        let secrets = self.secrets.iter().map(|secret| mark("secret", [secret, b""]));
+        let subjects = self.subjects.iter().map(|(issuer, sub)| mark("subject", [issuer.as_bytes(), sub.as_bytes()]));
+        Present { name: self.name.clone(), proofs: secrets.chain(subjects).collect() }
+    }
+}
+
 /// The authority.
 pub struct Authority {
     tokens: Arc<Tokens>,
@@ -84,12 +112,16 @@ pub struct Authority {
     proofs: Proofs,
     failures: Arc<Failures>,
     subjects: HashMap<(String, String), String>,
+    /// The callers as the ledger compares them with those of before.
+    present: Vec<Present>,
     ttls: HashMap<String, Duration>,
     trusted: Vec<Arc<Trusted>>,
     max_ttl: Duration,
     key_max_age: Duration,
+    removed_grace: Duration,
     patience: Duration,
     figures: Arc<Figures>,
+    pending: Arc<Pending>,
     /// How often each caller had left the configuration when this one began.
     departures: HashMap<String, u64>,
 }
@@ -133,10 +165,13 @@ impl Authority {
         Self {
             proofs: Proofs::new(members.iter().map(of)),
             subjects: subjects.collect(),
+            present: members.iter().map(Member::present).collect(),
             ttls: members.iter().map(|member| (member.name.clone(), member.ttl)).collect(),
             trusted: settings.trust.into_iter().map(|trust| Arc::new(Trusted::new(trust))).collect(),
             max_ttl: settings.max_ttl,
             key_max_age: settings.key_max_age,
+            removed_grace: settings.removed_grace,
+            pending: Arc::default(),
             patience: settings.patience,
             failures: Arc::default(),
             figures: Arc::default(),
@@ -157,7 +192,9 @@ impl Authority {
                 *trusted = Arc::clone(same);
             }
         }
-        Self { failures: Arc::clone(&self.failures), figures: Arc::clone(&self.figures), ..fresh }
+        let (failures, figures, pending) =
+            (Arc::clone(&self.failures), Arc::clone(&self.figures), Arc::clone(&self.pending));
+        Self { failures, figures, pending, ..fresh }
     }
 
     /// What was done since the start, and what is so now.
@@ -168,7 +205,7 @@ impl Authority {
             issued: self.figures.issued.load(Ordering::Relaxed),
             refused: self.figures.refused.load(Ordering::Relaxed),
             revoked: self.figures.revoked.load(Ordering::Relaxed),
-            tombstones: self.tokens.revoked().count(),
+            tombstones: self.tokens.revoked().count(now),
             ledger_failures: self.ledger.failures(),
             key_age: key.filter(|key| key.made > 0).map(|key| now.saturating_sub(key.made)),
         }
@@ -202,22 +239,16 @@ impl Authority {
         Ok(issued)
     }
 
-    /// Takes a token and what was exchanged from it back: at once in memory, then on disk; how many.
-    ///
-    /// In a task of its own: who hangs up, or runs out of time, between the two must not leave it half done.
-    async fn revoke(&self, jti: &str, expires: u64, actor: &str) -> Result<usize, Broken> {
-        let (tokens, ledger, figures) = (Arc::clone(&self.tokens), self.ledger.clone(), Arc::clone(&self.figures));
-        let (jti, actor) = (jti.to_owned(), actor.to_owned());
-        let work = async move {
-            let revoked = tokens.revoked();
-            revoked.revoke([(jti.as_str(), expires)]);
-            let taken = ledger.revoke(jti.clone(), expires).await?.0;
-            revoked.revoke(taken.iter().map(|(jti, expires)| (jti.as_str(), *expires)));
-            figures.revoked.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(target: "audit", actor, jti, with_its_own = taken.len(), "audit: token revoked");
-            Ok(taken.len())
-        };
-        tokio::spawn(work).await.unwrap_or_else(|_| Err(Broken::ended()))
+    /// Why what was revoked or issued may not outlast this process, if so.
+    pub fn unwritten(&self) -> Option<String> {
+        let waiting = self.pending.count();
+        match (waiting, self.ledger.is_failing()) {
+            (0, false) => None,
+            (0, true) => Some("the ledger of tokens cannot be written; the process log says why".to_owned()),
+            (many, _) => Some(format!(
+                "the ledger of tokens cannot be written; revocations in force in this process and not on disk: {many}"
+            )),
+        }
     }
 
     fn ttl_of(&self, caller: &str) -> Duration {

@@ -18,6 +18,8 @@ pub mod notify;
 
 mod pause;
 
+pub mod preflight;
+
 mod reload;
 
 mod renewal;

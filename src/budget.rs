@@ -226,24 +226,24 @@ impl State {
         self.arrivals.admit(quota, now).map_err(|back| Later::At(back.at))
     }
 
-    /// Whether somebody waits before `place` whose call could start now, or of the same caller.
-    fn is_behind(&self, place: Place, who: Who, scope: Scope, now: Tick) -> bool {
+    /// Who waits before `place` and could start now, or is of the same caller.
+    fn ahead_of(&self, place: Place, who: Who, scope: Scope, now: Tick) -> Option<&Waiter> {
         let mut seen: Vec<(Who, Scope)> = vec![(who, scope)];
         for (other, waiter) in self.queue.in_order() {
             if other == place {
-                return false;
+                return None;
             }
             if (waiter.who, waiter.scope) == (who, scope) {
-                return true;
+                return Some(waiter);
             }
             if !seen.contains(&(waiter.who, waiter.scope)) {
                 if self.takes(waiter.who, waiter.scope, now).is_ok() {
-                    return true;
+                    return Some(waiter);
                 }
                 seen.push((waiter.who, waiter.scope));
             }
         }
-        true
+        None
     }
 
     /// When the rate lets one more call through, after those who wait.
@@ -436,9 +436,7 @@ impl Budget {
         let state = self.state.lock();
         match state.takes(who, scope, now) {
             Err(Later::Closed { until, reason }) => Prospect::Closed { until, reason },
-            Ok(_) if state.queue.is_empty() => {
-                Prospect::Call { probe: state.circuit(scope, now) == Circuit::HalfOpen }
-            }
+            Ok(_) if state.queue.is_empty() => Prospect::Call { probe: state.circuit(scope, now) == Circuit::HalfOpen },
             Ok(_) | Err(Later::At(_)) => Prospect::Waits { until: Some(state.free(now)) },
             Err(Later::Woken) => Prospect::Waits { until: None },
         }
@@ -563,9 +561,9 @@ impl Ticket {
             return Err(Later::Closed { until, reason });
         }
         let Some(place) = self.place else { return Err(Later::Woken) };
-        if state.is_behind(place, who, scope, now) {
-            // Whose turn it is may not know it yet.
-            state.wake();
+        if let Some(first) = state.ahead_of(place, who, scope, now) {
+            // Whose turn it is may not know it yet. Whoever asks is not woken by its own question.
+            first.woken.notify_one();
             return Err(Later::Woken);
         }
         let started = state.take(who, scope, now)?;

@@ -10,6 +10,10 @@ mod explain;
 
 mod keys;
 
+mod log;
+
+mod pause;
+
 mod probe;
 
 mod reload;
@@ -33,14 +37,16 @@ use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use crate::boot::preflight::{self, Lack, Lacking};
 use crate::boot::{self, Ended};
 use crate::clock::Clock;
-use crate::config::{self, Config, Given, LogFormat};
+use crate::config::{self, Config, Forecast, Given, Reach};
 use crate::gcra::Rate;
 use crate::listen::inherited::Inherited;
 use crate::listen::{Limits, Listener};
 use crate::secret::Secret;
 use crate::simulator::{self, Behaviour, Fault, Simulator};
+use crate::trail::sink::process_log;
 
 /// A caching reverse proxy and token authority in front of a reseller Account API.
 #[derive(Debug, Parser)]
@@ -53,15 +59,25 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway.
-    Serve(Configured),
+    Serve(Served),
     /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in memory.
     Demo,
-    /// Put the changed file of a running gateway in force, and wait for it; names what needs a restart.
-    Reload(Configured),
+    /// Put the changed file of a running gateway in force, and wait for it; prints what changes, and names what needs a
+    /// restart.
+    Reload {
+        #[command(flatten)]
+        configured: Configured,
+        /// Only print what would change: settings, stored answers that are given up, tokens that end.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Check the configuration, print the settings that result and the partner calls they can cost; asks nobody without --probe.
     Check {
         #[command(flatten)]
-        configured: Configured,
+        served: Served,
+        /// Look at the text alone, and open nothing that it refers to: for CI, and for another machine's file.
+        #[arg(long = "static")]
+        text_alone: bool,
         /// Ask the partner once per route, and report shapes, caching headers, limits, and what the gateway would do.
         /// Exits with 1 unless all seven are understood.
         #[arg(long)]
@@ -85,6 +101,10 @@ enum Command {
     Explain(explain::Explain),
     /// Show what a running gateway asked of the partner and what it saved, by route and caller.
     Spend(spend::Spend),
+    /// Stop asking the partner for a while, by hand; what is in memory is served meanwhile.
+    Pause(pause::Pause),
+    /// End a pause, by hand or the partner's: the next call that is needed is the probe.
+    Resume(Configured),
     /// Ask a running gateway whether it is ready; for containers without curl.
     Healthcheck {
         /// Its health listener.
@@ -105,6 +125,13 @@ struct Configured {
     /// The configuration file.
     #[arg(long, short, value_name = "FILE", env = "RESELLER_GATEWAY_CONFIG", default_value = "reseller-gateway.toml")]
     config: PathBuf,
+}
+
+/// What `serve` runs with, and `check` checks.
+#[derive(Debug, clap::Args)]
+struct Served {
+    #[command(flatten)]
+    configured: Configured,
     /// The partner's address, in place of `upstream.url`.
     #[arg(long, value_name = "URL")]
     upstream_url: Option<String>,
@@ -164,17 +191,20 @@ fn share(text: &str) -> Result<f64, String> {
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be a number from 0 to 1".to_owned()) }
 }
 
+/// For what a gateway still has to say when it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Runs the command line's command.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    let ended = match arguments.command {
-        Command::Serve(configured) => in_runtime(serve(configured.given())),
-        Command::Reload(configured) => in_runtime(reload::run(&configured)),
+    let outcome = match arguments.command {
+        Command::Serve(served) => return ended(in_runtime(serve(served.given())), Some(LAST_WORDS)),
+        Command::Reload { configured, dry_run } => in_runtime(reload::run(&configured, dry_run)),
         Command::Demo => in_runtime(demo::demo()),
-        Command::Check { configured, probe, json } => configured.load().and_then(|config| {
-            check(&config, !json)?;
+        Command::Check { served, text_alone, probe, json } => served.load().and_then(|config| {
+            check(&config, !json, text_alone)?;
             if probe { in_runtime(probe::probe(&config, json)) } else { Ok(()) }
         }),
         Command::Simulate(settings) => in_runtime(simulate(settings)),
@@ -183,6 +213,8 @@ pub fn run() -> ExitCode {
         Command::Cache(command) => in_runtime(cache::run(command)),
         Command::Explain(command) => in_runtime(explain::run(command)),
         Command::Spend(command) => in_runtime(spend::run(command)),
+        Command::Pause(command) => in_runtime(pause::pause(command)),
+        Command::Resume(configured) => in_runtime(pause::resume(&configured)),
         Command::Healthcheck { address } => in_runtime(healthcheck(address)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());
@@ -192,19 +224,49 @@ pub fn run() -> ExitCode {
             clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()).context("standard output")
         }
     };
-    match ended {
+    ended(outcome, None)
+}
+
+/// The exit code, once it is said what went wrong. A gateway says it within a time: nobody may be reading.
+fn ended(outcome: anyhow::Result<()>, within: Option<Duration>) -> ExitCode {
+    if let Some(within) = within {
+        process_log().close(within);
+    }
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let faults =
-                error.downcast_ref().map(|faults: &config::Faults| faults.render(std::io::stderr().is_terminal()));
-            let faults = faults.or_else(|| error.downcast_ref().map(|running::Faulty(faults)| faults.clone()));
-            let (text, code) = match faults {
-                Some(faults) => (faults, 2),
-                None => (format!("error: {error:#}"), 1),
+            let (text, code) = failure(&error);
+            let (said, done) = std::sync::mpsc::channel();
+            let say = move || {
+                let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+                let _ = said.send(());
             };
-            let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+            match within {
+                None => say(),
+                Some(within) => {
+                    std::thread::spawn(say);
+                    let _ = done.recv_timeout(within);
+                }
+            }
             ExitCode::from(code)
         }
+    }
+}
+
+/// What is said of an error, and the exit code: 2 where the text of the configuration is wrong, 1 for all that may be otherwise
+/// when it is tried again.
+fn failure(error: &anyhow::Error) -> (String, u8) {
+    let colors = std::io::stderr().is_terminal();
+    let faults = error.downcast_ref().map(|faults: &config::Faults| faults.render(colors));
+    let faults = faults.or_else(|| error.downcast_ref().map(|running::Faulty(faults)| faults.clone()));
+    if let Some(Lacking(lacking)) = error.downcast_ref() {
+        return (lacking.render(colors), 1);
+    }
+    match faults {
+        // What came of the faults stands before them.
+        Some(faults) if error.chain().count() > 1 => (format!("error: {error}\n{faults}"), 2),
+        Some(faults) => (faults, 2),
+        None => (format!("error: {error:#}"), 1),
     }
 }
 
@@ -213,7 +275,32 @@ impl Configured {
         Ok(config::load(self.given())?)
     }
 
+    /// How the gateway that runs by this file is reached, also while the file has faults; says so where it has.
+    fn reach(&self) -> anyhow::Result<Reach> {
+        let reach = config::reach(self.given())?;
+        if let Some(faults) = &reach.faults {
+            let (file, many) = (self.config.display(), faults.iter().count());
+            let what = if many == 1 { "a fault".to_owned() } else { format!("{many} faults") };
+            writeln!(
+                anstream::stderr(),
+                "warning: {file} has {what} (`check` shows it all); a running gateway goes by what was in force before"
+            )?;
+        }
+        Ok(reach)
+    }
+
     /// What the configuration is made of, the file not yet read.
+    fn given(&self) -> Given {
+        Given { file: Some(self.config.clone()), text: None, environment: config::environment(), flags: Vec::new() }
+    }
+}
+
+impl Served {
+    fn load(&self) -> anyhow::Result<Config> {
+        Ok(config::load(self.given())?)
+    }
+
+    /// The same with flags over it.
     fn given(&self) -> Given {
         let flag = |key: &str, value: &Option<String>, flag: &str| {
             value.clone().map(|value| (key.to_owned(), value, flag.to_owned()))
@@ -224,12 +311,7 @@ impl Configured {
             flag("telemetry.log", &self.log, "--log"),
             flag("telemetry.access_log", &self.access_log, "--access-log"),
         ];
-        Given {
-            file: Some(self.config.clone()),
-            text: None,
-            environment: config::environment(),
-            flags: flags.into_iter().flatten().collect(),
-        }
+        Given { flags: flags.into_iter().flatten().collect(), ..self.configured.given() }
     }
 }
 
@@ -243,7 +325,7 @@ async fn serve(mut given: Given) -> anyhow::Result<()> {
     // Read once: what is watched for a change is what was put in force.
     given.text = given.file.as_deref().and_then(|file| std::fs::read_to_string(file).ok());
     let config = config::load(given.clone())?;
-    start_log(&config);
+    log::start(&config);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -254,10 +336,19 @@ async fn serve(mut given: Given) -> anyhow::Result<()> {
     }
     boot::raise_limit_of_files(config.server.max_connections);
     let clock = Clock::real();
-    let ring = boot::ring(&config.tokens)?;
-    let house = boot::build(&config, ring, clock)?;
-    let doors = boot::doors(&config, inherited, clock)?;
-    let authority = boot::authority(&config, Arc::clone(&house.tokens), house.clock).await?;
+    // All that is missing is said at once, in the words of `check`.
+    preflight::files(&config, clock.now()).complete(&config)?;
+    let built = async {
+        let ring = boot::ring(&config.tokens)?;
+        let house = boot::build(&config, ring, clock)?;
+        let doors = boot::doors(&config, inherited, clock)?;
+        let authority = boot::authority(&config, Arc::clone(&house.tokens), house.clock).await?;
+        anyhow::Ok((house, doors, authority))
+    };
+    let (house, doors, authority) = built.await.map_err(|error| match error.downcast::<Lack>() {
+        Ok(lack) => preflight::lacking(&config, &[lack]).into(),
+        Err(other) => other,
+    })?;
     let serving = boot::serve(house, authority, &config, doors, given)?;
     for listener in &config.listeners {
         let tls = listener.tls.is_some();
@@ -278,45 +369,32 @@ async fn serve(mut given: Given) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_log(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.telemetry.log).unwrap_or_default();
-    // What was done, and by whom, is told however quiet the rest is.
-    let filter = match "audit=info".parse() {
-        Ok(always) => filter.add_directive(always),
-        Err(_) => filter,
-    };
-    let terminal = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(terminal)
-        .with_target(false);
-    let json = match config.telemetry.log_format {
-        LogFormat::Auto => !terminal,
-        other => other == LogFormat::Json,
-    };
-    let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
-}
-
-/// Lets a command that works on the ledger itself say on standard error what it did.
-fn log_audit() {
-    let filter = tracing_subscriber::EnvFilter::new("off,audit=info");
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = log.with_ansi(false).with_target(false).try_init();
-}
-
-fn check(config: &Config, prints: bool) -> anyhow::Result<()> {
+fn check(config: &Config, prints: bool, text_alone: bool) -> anyhow::Result<()> {
+    let mut err = anstream::stderr();
     for warning in &config.warnings {
-        writeln!(anstream::stderr(), "warning: {warning}")?;
+        writeln!(err, "warning: {warning}")?;
     }
     let forecast = config.forecast();
-    if let Some(warning) = forecast.warning() {
-        writeln!(anstream::stderr(), "warning: {warning}")?;
+    if let Some(warning) = forecast.as_ref().and_then(Forecast::warning) {
+        writeln!(err, "warning: {warning}")?;
     }
     if prints {
-        write!(std::io::stdout(), "{}\n{}", config.render(), forecast.table())?;
+        let unknown =
+            "# Partner calls at worst are not computed: upstream.expect.clients says how many clients there are.\n";
+        let table = forecast.map_or_else(|| unknown.to_owned(), |forecast| forecast.table());
+        write!(std::io::stdout(), "{}\n{table}", config.render())?;
     }
-    Ok(())
+    if text_alone {
+        return Ok(());
+    }
+    let found = preflight::all(config, Clock::real().now());
+    for warning in &found.warnings {
+        writeln!(err, "warning: {}", config.fault(&warning.key, warning.reason.as_str()))?;
+    }
+    for note in &found.notes {
+        writeln!(err, "note: {note}")?;
+    }
+    Ok(found.complete(config)?)
 }
 
 async fn simulate(settings: Simulate) -> anyhow::Result<()> {
@@ -341,7 +419,7 @@ async fn simulate(settings: Simulate) -> anyhow::Result<()> {
         },
         clock,
     );
-    let socket = boot::bind(settings.listen)?;
+    let socket = boot::bind("--listen", settings.listen)?;
     writeln!(std::io::stdout(), "Account API on http://{}/reseller/account/v1/", socket.local_addr()?)?;
     let (served, closed) = partner(simulator, socket, clock);
     boot::until_signal().await?;
@@ -356,7 +434,8 @@ fn partner(
     clock: Clock,
 ) -> (tokio::task::JoinHandle<()>, CancellationToken) {
     const WAIT: Duration = Duration::from_secs(75);
-    let limits = Limits { connections: 10_000, per_peer: 0, head_bytes: 32 << 10, head_time: WAIT, idle_time: WAIT };
+    let (head_time, idle_time, silent_time) = (WAIT, WAIT, WAIT);
+    let limits = Limits { connections: 10_000, per_peer: 0, head_bytes: 32 << 10, head_time, idle_time, silent_time };
     let listener = Listener::new(Arc::new(simulator), limits, clock, Arc::default());
     let closed = CancellationToken::new();
     let until = closed.clone();

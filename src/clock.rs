@@ -60,31 +60,38 @@ impl Now {
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
-    moved: Option<u64>,
+    /// What the wall clock said then, in milliseconds since 1970.
+    began: u64,
+    moved: bool,
 }
 
 impl Clock {
     /// The machine's clocks.
     pub fn real() -> Self {
-        Self { start: Instant::now(), moved: None }
+        Self { start: Instant::now(), began: wall(), moved: false }
     }
 
     /// A clock whose wall time starts at `unix_ms` and moves only with the runtime's (paused) time: for tests.
     pub fn moved_by_hand(unix_ms: u64) -> Self {
-        Self { start: Instant::now(), moved: Some(unix_ms) }
+        Self { start: Instant::now(), began: unix_ms, moved: true }
     }
 
     /// Reads both clocks.
-    #[expect(clippy::disallowed_methods, reason = "the one reader of time")]
     pub fn now(&self) -> Now {
         let tick = self.tick();
-        let unix_ms = match self.moved {
-            Some(start) => start.saturating_add(tick.0 / 1_000_000),
-            None => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
-        };
+        let unix_ms = if self.moved { self.moved_on(tick) } else { wall() };
         Now { tick, unix_ms }
+    }
+
+    /// Seconds since 1970 by whichever says less: the wall clock, or the one of the start moved on by the monotonic clock.
+    /// For what is given up for good when its time is over: a wall clock that jumps ahead ends nothing too early.
+    pub fn steady(&self) -> u64 {
+        let now = self.now();
+        now.unix_ms.min(self.moved_on(now.tick)) / 1000
+    }
+
+    const fn moved_on(&self, tick: Tick) -> u64 {
+        self.began.saturating_add(tick.0 / 1_000_000)
     }
 
     /// Reads the monotonic clock alone: half the price of `now`, enough for durations.
@@ -109,6 +116,13 @@ impl Clock {
             () = self.sleep_until(at) => Err(Late),
         }
     }
+}
+
+/// The machine's wall clock, in milliseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "the one reader of time")]
+fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The moment came before the work was done.
@@ -156,6 +170,17 @@ mod tests {
         let after = clock.now();
         assert_eq!(after.tick.since(before.tick), Duration::from_secs(90));
         assert_eq!(after.unix(), before.unix() + 90);
+    }
+
+    /// The wall clock was two days ahead for a minute, and what was to be remembered for a day was forgotten.
+    #[test]
+    fn a_wall_clock_that_jumps_ahead_takes_the_steady_one_nowhere() {
+        let real = Clock::real();
+        let day = 86_400_000;
+        let started_behind = Clock { began: real.began - day, ..real };
+        assert!(started_behind.now().unix() - started_behind.steady() >= 86_399, "as if it had jumped ahead since");
+        let started_ahead = Clock { began: real.began + day, ..real };
+        assert!(started_ahead.steady() <= started_ahead.now().unix(), "as if it had been set back since");
     }
 
     #[tokio::test(start_paused = true)]

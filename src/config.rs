@@ -3,6 +3,7 @@
 //! Never judges by guessing: an unknown key, a doubtful value, an unsafe combination is refused.
 
 mod callers;
+mod changes;
 mod check;
 mod credential;
 mod doors;
@@ -10,8 +11,10 @@ mod fault;
 mod forecast;
 mod inside;
 mod notes;
+mod origins;
 mod page;
 mod partner;
+mod reach;
 mod routes;
 mod table;
 mod template;
@@ -23,19 +26,23 @@ mod words;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use self::callers::{Caller, LONGEST_WITHOUT_STATE, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
+pub use self::changes::Changed;
 pub use self::credential::{ApiKey, Credential, Exchange};
 pub use self::doors::{Admin, Health, Listener, Server};
 pub use self::fault::{Fault, Faults, Origin, Warning};
 pub use self::forecast::Forecast;
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};
 pub use self::partner::{Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
+pub use self::reach::{Reach, reach};
 pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
 pub use self::tls::Tls;
 pub use self::words::time;
 
 use self::notes::Notes;
+use self::origins::Origins;
 use self::page::Page;
 pub(crate) use self::page::time_text;
 use self::table::Table;
@@ -78,6 +85,24 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Settings that are understood and have no effect.
     pub warnings: Vec<Warning>,
+    /// Where each of them stands, for what is found out later.
+    pub(crate) sources: Sources,
+}
+
+/// Where the settings stand. It is no setting, so two configurations that differ in it alone are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Sources(Option<Arc<Origins>>);
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sources")
+    }
+}
+
+impl PartialEq for Sources {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// What the settings are made of.
@@ -142,8 +167,16 @@ impl Config {
         page.close()
     }
 
-    /// What the lifetimes can cost in partner calls, and whether the budget allows it.
-    pub fn forecast(&self) -> Forecast {
+    /// Something is wrong with what this key refers to, though its text is fine.
+    pub fn fault(&self, key: &str, reason: impl Into<String>) -> Fault {
+        match &self.sources.0 {
+            Some(origins) => origins.fault(key, reason.into(), origins.value(key), false),
+            None => Fault { origin: Origin::Nowhere, key: key.to_owned(), reason: reason.into(), source: None },
+        }
+    }
+
+    /// What the lifetimes can cost in partner calls, and whether the budget allows it; `None` without `upstream.expect.clients`.
+    pub fn forecast(&self) -> Option<Forecast> {
         Forecast::of(self)
     }
 
@@ -166,6 +199,7 @@ impl Config {
             state,
             tokens,
             warnings: Vec::new(),
+            sources: Sources::default(),
         };
         root.finish();
         config
@@ -186,8 +220,8 @@ fn read(given: Given) -> Result<(Config, Vec<Fault>, BTreeSet<String>), Faults> 
     if notes.is_whole() {
         check::all(&config, &notes);
     }
-    let (faults, warnings, known) = notes.close();
-    config.warnings = warnings;
+    let (faults, warnings, known, origins) = notes.close();
+    (config.warnings, config.sources) = (warnings, Sources(Some(Arc::new(origins))));
     Ok((config, faults, known))
 }
 

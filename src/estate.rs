@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::authority::Authority;
+use crate::authority::ledger::{Fate, Moved};
 use crate::gateway::{Ambient, Gateway};
 use crate::trail::count::ReloadFigures;
 
@@ -111,6 +113,8 @@ impl<C> InForce<C> {
 pub struct Wish {
     /// Who wants it.
     pub actor: String,
+    /// Whether only to say what would change.
+    pub dry_run: bool,
     /// For the outcome.
     pub answer: oneshot::Sender<Result<Reloaded, NotReloaded>>,
 }
@@ -118,13 +122,110 @@ pub struct Wish {
 /// Where wishes for a reload go.
 pub type Wishes = mpsc::Sender<Wish>;
 
-/// A reload that was done.
+/// A reload that was done, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reloaded {
+    /// What it changes.
+    pub changes: Changes,
     /// Settings whose new values need a restart.
     pub restart: Vec<&'static str>,
     /// Settings that have no effect, each with its place.
     pub warnings: Vec<String>,
+}
+
+/// What a reload changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Settings that differ from those in force.
+    pub settings: Vec<Setting>,
+    /// Stored answers that are given up, by the route whose meaning changes.
+    pub entries: Vec<Entries>,
+    /// Callers that leave or come back, and what becomes of their tokens.
+    pub tokens: Vec<TokensOf>,
+}
+
+/// A setting that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its dotted key.
+    pub key: String,
+    /// What it was; secrets are hidden.
+    pub old: Option<String>,
+    /// What it is.
+    pub new: Option<String>,
+    /// Whether it waits for a restart.
+    pub restart: bool,
+}
+
+/// Stored answers of one route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entries {
+    /// The route.
+    pub route: String,
+    /// How many there are.
+    pub entries: usize,
+}
+
+/// What becomes of a caller's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Becomes {
+    /// They are refused, and end unless the caller is back in time.
+    Refused,
+    /// They count again.
+    CountAgain,
+    /// They end for good.
+    End,
+}
+
+/// The living tokens of one caller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokensOf {
+    /// The caller.
+    pub caller: String,
+    /// How many there are.
+    pub tokens: usize,
+    /// What becomes of them.
+    pub becomes: Becomes,
+    /// When they end, where that is still to come: seconds since 1970.
+    pub ends: Option<u64>,
+}
+
+impl From<Moved> for TokensOf {
+    fn from(Moved { caller, fate, tokens }: Moved) -> Self {
+        let (becomes, ends) = match fate {
+            Fate::Wait(until) => (Becomes::Refused, Some(until)),
+            Fate::Live => (Becomes::CountAgain, None),
+            Fate::End(_) => (Becomes::End, None),
+        };
+        Self { caller, tokens, becomes, ends }
+    }
+}
+
+impl Changes {
+    /// One line for each change, for people.
+    pub fn lines(&self) -> Vec<String> {
+        let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "(not set)".to_owned());
+        let settings = self.settings.iter().map(|Setting { key, old, new, restart }| {
+            let waits = if *restart { " (waits for a restart)" } else { "" };
+            format!("{key}: {} -> {}{waits}", side(old), side(new))
+        });
+        let entries = self.entries.iter().map(|Entries { route, entries }| {
+            format!("route {route}: its answers mean something else; {entries} stored ones are given up")
+        });
+        let tokens = self.tokens.iter().map(|TokensOf { caller, tokens, becomes, ends }| {
+            let at = ends.and_then(|unix| jiff::Timestamp::from_second(i64::try_from(unix).ok()?).ok());
+            let at = at.map(|at| at.to_string()).unwrap_or_default();
+            match becomes {
+                Becomes::Refused => format!(
+                    "caller {caller} leaves: its {tokens} tokens are refused at once, and end at {at} unless it is back with a secret or subject of before"
+                ),
+                Becomes::CountAgain => format!("caller {caller} is back: its {tokens} tokens count again"),
+                Becomes::End => format!("caller {caller}: its {tokens} tokens end now, for good"),
+            }
+        });
+        settings.chain(entries).chain(tokens).collect()
+    }
 }
 
 /// A reload that was refused: every fault, as `check` prints it.

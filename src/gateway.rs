@@ -55,10 +55,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::connect::Connect;
 use tokio::sync::Semaphore;
@@ -69,6 +68,7 @@ use crate::budget::Budget;
 use crate::cache::{Coding, Entry, Held, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
+use crate::listen::BadHead;
 use crate::quota::Turns;
 use crate::quota::strangers::Strangers;
 use crate::route::{Mode, Resource, RouteIndex, Routes, Target};
@@ -189,7 +189,8 @@ impl<C: Dials> Gateway<C> {
         ambient: Option<&Ambient>,
     ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let has_body = !body.is_end_stream();
+        // HTTP/2 ends the stream of an unread body by itself, and no other (RFC 9113 §8.1).
+        let has_body = parts.version < Version::HTTP_2 && !body.is_end_stream();
         let now = self.clock.now();
         let method = parts.method.clone();
         let asks = Asks::of(&parts.headers);
@@ -212,7 +213,7 @@ impl<C: Dials> Gateway<C> {
             self.signature.refusal(&refusal, &method, &trail.request_id, &mut trail.cause)
         });
         self.tell_limits(trail, response.headers_mut());
-        // A refusal leaves a body unread, and the connection ends with it: whoever keeps connections has to know.
+        // A refusal leaves a body unread, and a connection of HTTP/1 ends with it: whoever keeps connections has to know.
         let unread = has_body && trail.outcome == Outcome::Refused;
         if unread || self.draining.load(Ordering::Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -221,17 +222,11 @@ impl<C: Dials> Gateway<C> {
         response.map(|body| body.ending(end))
     }
 
-    /// Refuses a head beyond `max_header_bytes`, as it stands on the wire: hyper never sees such a head whole.
-    pub fn head_too_large(&self, peer: SocketAddr) -> Bytes {
-        respond::on_the_wire(self.refuse_head(peer))
-    }
-
-    /// The same as a response, for HTTP/2.
-    pub fn refuse_head(&self, peer: SocketAddr) -> Response<Body> {
+    /// Refuses a request whose head is bad, before anybody looks at what it asks.
+    pub fn refuse_head(&self, fault: BadHead, peer: SocketAddr) -> Response<Body> {
         let now = self.clock.now();
         let mut trail = self.begin(Method::GET, None, now, peer, Traced::NONE);
-        let response =
-            self.signature.refusal(&Refusal::HeadTooLarge, &Method::GET, &trail.request_id, &mut trail.cause);
+        let response = self.signature.refusal(&Refusal::Head(fault), &Method::GET, &trail.request_id, &mut trail.cause);
         trail.status = response.status();
         self.ledger.close(&mut trail, now.tick);
         response

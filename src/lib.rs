@@ -36,6 +36,8 @@ pub mod secret;
 
 pub mod gcra;
 
+pub mod throttle;
+
 pub mod account_api;
 
 pub mod dial;

@@ -4,7 +4,13 @@
 
 mod ahead;
 
+mod bad_head;
+
 mod crowd;
+
+mod eviction;
+
+mod frames;
 
 mod greet;
 
@@ -15,6 +21,10 @@ mod http2;
 pub mod inherited;
 
 mod pace;
+
+mod paced;
+
+mod probe;
 
 mod socket;
 
@@ -32,7 +42,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -44,14 +55,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Tick};
 use ahead::{Ahead, Told};
-use crowd::{NoRoom, Place};
-use pace::{Paced, Paces, Wish};
+use crowd::Place;
+use pace::{Pace, Paces, Wish};
+use paced::Paced;
 use socket::Accepting;
-use tls::{Admission, Entered};
 
 pub use ahead::{AtOnce, Wire};
+pub use bad_head::BadHead;
 pub use crowd::{Crowd, Failed, Figures};
-pub use host::Host;
+pub use host::{Host, is_named_well};
+pub use probe::{could_bind, could_bind_unix};
 pub use socket::{Address, ON_THIS_MACHINE, Peer, Socket, bind, bind_unix};
 pub use tls::{Faulty, Figures as Certificate, Files, Look, Tls, Validity};
 
@@ -81,19 +94,22 @@ pub trait Door: Clone + Send + Sync + Unpin + 'static {
     fn answer(&self, request: Request<Incoming>, peer: SocketAddr)
     -> impl Future<Output = Response<Self::Body>> + Send;
 
-    /// The answer to a head larger than the limit, as it stands on the wire, `Connection: close` included.
-    fn head_too_large(&self, peer: SocketAddr) -> Bytes;
+    /// The answer to a request that nobody is asked for, since its head is bad.
+    fn refuse_head(&self, fault: BadHead, peer: SocketAddr) -> Response<Self::Body>;
 
-    /// The same as a response, for HTTP/2, where no wire is written by hand.
-    fn refuse_head(&self, peer: SocketAddr) -> Response<Self::Body>;
+    /// The same as it stands on the wire, `Connection: close` included: where hyper never sees such a head whole.
+    fn refuse_on_the_wire(&self, fault: BadHead, peer: SocketAddr) -> Bytes {
+        let _ = peer;
+        fault.on_the_wire()
+    }
 }
 
 /// Limits of every connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once; one more is closed at once.
+    /// Connections at once; for one more an idle one gives way, and it is closed at once where none is.
     pub connections: usize,
-    /// Those of one peer that is not this machine; 0 is any number.
+    /// Those of one peer that is not this machine, for as long as one of them is idle; 0 is any number.
     pub per_peer: usize,
     /// Bytes of a request's head.
     pub head_bytes: usize,
@@ -101,6 +117,8 @@ pub struct Limits {
     pub head_time: Duration,
     /// Without a byte in either direction while no request is being answered.
     pub idle_time: Duration,
+    /// The same where nothing was asked yet.
+    pub silent_time: Duration,
 }
 
 /// A socket, and whether TLS is spoken there.
@@ -155,8 +173,7 @@ impl<D: Door> Listener<D> {
     pub async fn serve(&self, bound: impl Into<Bound>, closed: CancellationToken) -> io::Result<()> {
         let Bound { socket, tls } = bound.into();
         let socket = Accepting::try_from(socket)?;
-        let sweeper =
-            tokio::spawn(Arc::clone(&self.paces).sweep(self.clock, self.limits.head_time, self.limits.idle_time));
+        let sweeper = tokio::spawn(Arc::clone(&self.paces).sweep(self.clock, self.limits));
         let (mut pause, mut said) = (PAUSE, None);
         while let Some(accepted) = closed.run_until_cancelled(self.accept(&socket, tls.as_ref())).await {
             let Err(error) = accepted else {
@@ -202,25 +219,30 @@ impl<D: Door> Listener<D> {
 
     /// Serves one connection in its own task.
     pub fn spawn(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
-        let Some(place) = self.place(peer) else { return };
+        let Some((place, pace)) = self.place(peer) else { return };
         let this = self.clone();
         self.tasks.spawn(async move {
-            this.connection(io, peer, None).await;
+            this.connection(io, peer, &pace).await;
+            this.paces.leave(&pace);
             drop(place);
         });
     }
 
     /// The same, once it is private.
     fn spawn_private(&self, stream: TcpStream, peer: SocketAddr, tls: Arc<Tls>) {
-        let Some(place) = self.place(peer) else { return };
+        let Some((place, pace)) = self.place(peer) else { return };
         let this = self.clone();
         self.tasks.spawn(async move {
             let greeted = greet::greet(stream, &tls, &this.crowd, this.clock, this.limits.head_time);
-            match this.ending.run_until_cancelled(greeted).await {
-                Some(Ok((stream, admission))) if greet::is_http2(&stream) => {
-                    Box::pin(this.http2(stream, peer, admission)).await;
+            let greeted = pace.unless_cut(this.ending.run_until_cancelled(greeted)).await;
+            match greeted.flatten() {
+                Some(Ok((stream, admission))) => {
+                    let _entered = admission.map(|admission| admission.enter(&pace));
+                    match greet::is_http2(&stream) {
+                        true => Box::pin(this.http2(stream, peer, Arc::clone(&pace))).await,
+                        false => Box::pin(this.connection(stream, peer, &pace)).await,
+                    }
                 }
-                Some(Ok((stream, admission))) => Box::pin(this.connection(stream, peer, admission)).await,
                 Some(Err(greet::Ungreeted { why, error })) => {
                     this.crowd.failed(why);
                     let error = error.map(tracing::field::display);
@@ -228,42 +250,34 @@ impl<D: Door> Listener<D> {
                 }
                 None => {}
             }
+            this.paces.leave(&pace);
             drop(place);
         });
     }
 
-    fn place(&self, peer: SocketAddr) -> Option<Place> {
-        let entered = self.crowd.enter(peer, self.limits.connections, self.limits.per_peer);
-        let why = |no: &NoRoom| match no {
-            NoRoom::Full => tracing::debug!(%peer, "too many connections"),
-            NoRoom::Peer => tracing::debug!(%peer, "too many connections of one peer"),
-        };
-        entered.inspect_err(why).ok()
+    fn place(&self, peer: SocketAddr) -> Option<(Place, Arc<Pace>)> {
+        let now = self.clock.tick();
+        let pace = self.paces.enter(now);
+        match self.crowd.enter(peer, &pace, &self.limits, now) {
+            Ok(place) => Some((place, pace)),
+            Err(crowd::Full) => {
+                tracing::debug!(%peer, "too many connections, and none of them idle");
+                self.paces.leave(&pace);
+                None
+            }
+        }
     }
 
     async fn connection(
         &self,
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
-        admission: Option<Admission>,
+        pace: &Arc<Pace>,
     ) {
-        let pace = self.paces.enter(self.clock.tick());
-        let entered = admission.map(|admission| admission.enter(&pace));
-        let too_large = || self.door.head_too_large(peer);
-        let io = Paced::new(io, Arc::clone(&pace), self.limits.head_bytes, too_large);
-        let io = TokioIo::new(Ahead::new(io, self.door.clone(), peer, Arc::clone(&pace)));
-        let answer = service_fn(|request: Request<Incoming>| {
-            let pace = &pace;
-            pace.serving();
-            if !request.body().is_end_stream() {
-                pace.has_body();
-            }
-            async move {
-                let response = self.door.answer(request, peer).await;
-                pace.quiet();
-                Ok::<_, std::convert::Infallible>(response.map(|body| Told::new(body, Arc::clone(pace))))
-            }
-        });
+        let too_large = || self.door.refuse_on_the_wire(BadHead::TooLarge, peer);
+        let io = Paced::new(io, Arc::clone(pace), self.limits.head_bytes, too_large);
+        let io = TokioIo::new(Ahead::new(io, self.door.clone(), peer, Arc::clone(pace)));
+        let answer = service_fn(|request| self.answered_http1(request, peer, pace));
         // hyper's own limit stands above ours, so that it is never hyper that refuses a head.
         let connection = http1::Builder::new()
             .max_buf_size((self.limits.head_bytes * 8).max(256 << 10))
@@ -274,11 +288,13 @@ impl<D: Door> Listener<D> {
         let ended = std::future::poll_fn(|cx| {
             match pace.wish() {
                 Wish::Cut => return Poll::Ready(Ok(())),
-                Wish::Finish if !finishing => {
+                // Asked once: whose request is being answered then is heard to the end.
+                Wish::GiveWay if !finishing && pace.is_idle() => return Poll::Ready(Ok(())),
+                Wish::Finish | Wish::GiveWay if !finishing => {
                     finishing = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                Wish::Finish | Wish::Nothing => {}
+                Wish::Finish | Wish::GiveWay | Wish::Nothing => {}
             }
             connection.as_mut().poll(cx)
         });
@@ -286,7 +302,40 @@ impl<D: Door> Listener<D> {
             let hint = if error.is_parse() { "; was it TLS, or something else that is not HTTP/1.1?" } else { "" };
             tracing::debug!(%peer, %error, "connection ended early{hint}");
         }
-        drop::<Option<Entered>>(entered);
-        self.paces.leave(&pace);
+    }
+
+    /// Answers one request of HTTP/1.
+    fn answered_http1(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        pace: &Arc<Pace>,
+    ) -> impl Future<Output = Result<Response<Told<D::Body>>, std::convert::Infallible>> {
+        pace.serving();
+        let has_body = !request.body().is_end_stream();
+        let fault = match () {
+            // Where a body came before it, nobody counted how long this head was.
+            () if pace.had_body() && http2::is_too_large(&request, self.limits.head_bytes) => Some(BadHead::TooLarge),
+            () if !is_named_well(request.version(), request.headers()) => Some(BadHead::Host),
+            () => None,
+        };
+        if has_body {
+            pace.has_body();
+        }
+        async move {
+            let response = match fault {
+                None => self.door.answer(request, peer).await,
+                Some(fault) => {
+                    let mut response = self.door.refuse_head(fault, peer);
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    response
+                }
+            };
+            if has_body && response.headers().get(CONNECTION).is_some_and(|said| said == "close") {
+                pace.part();
+            }
+            pace.quiet();
+            Ok(response.map(|body| Told::new(body, Arc::clone(pace))))
+        }
     }
 }

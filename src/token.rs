@@ -32,7 +32,7 @@ use crate::clock::Now;
 use bounds::Bounds;
 use claims::Claims;
 use remembered::{Familiar, Remembered};
-use revoked::Revoked;
+use revoked::{Life, Revoked};
 use ring::Ring;
 use scope::{ScopeNames, Scopes};
 
@@ -326,7 +326,8 @@ impl Tokens {
     }
 
     fn stands(&self, caller: &Caller) -> Result<(), Unidentified> {
-        if self.revoked.refuses(&caller.name, &caller.jti, caller.issued) {
+        let life = Life { issued: caller.issued, expires: caller.expires };
+        if self.revoked.refuses(&caller.name, &caller.jti, life) {
             return Err(Unidentified::Revoked);
         }
         if self.ring.find(&caller.kid).is_none() {
@@ -384,7 +385,8 @@ impl Tokens {
 
     fn verify(&self, token: &[u8], now: Now) -> Result<Caller, Unidentified> {
         let token = std::str::from_utf8(token).map_err(|_| Unidentified::Bad("not text"))?;
-        let (claims, kid) = verify::verify(token, &self.ring, &self.settings.issuer, &self.settings.audience, now)?;
+        let (issuer, audience) = (Some(self.settings.issuer.as_str()), &self.settings.audience);
+        let (claims, kid) = verify::verify(token, &self.ring, issuer, audience, now)?;
         let allowed = self.policies.get(&claims.client_id).ok_or(Unidentified::UnknownCaller)?;
         let bounds = match &claims.authorization_details {
             None => allowed.bounds.clone(),

@@ -2,6 +2,8 @@
 //! Given nothing, is filled on the path and read once at the request's end: by the log line, the counters and the trace.
 //! Never holds bodies, query values or secrets; its words are closed lists.
 
+pub mod sink;
+
 pub mod spend;
 
 pub mod count;

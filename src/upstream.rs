@@ -2,6 +2,8 @@
 //! Given a permit and a resource, hands back its whole answer within bounds, or how it failed.
 //! Never touches the store, tokens or a caller's credentials; what it is shown goes to the configured origin alone.
 
+pub mod body;
+
 pub mod credential;
 
 pub mod exchange;
@@ -11,6 +13,8 @@ pub mod headers;
 pub mod hub;
 
 pub mod own;
+
+mod place;
 
 mod right;
 
@@ -22,7 +26,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, DATE, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA,
 };
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -33,7 +37,7 @@ use parking_lot::Mutex;
 
 use crate::account_api::KEY_HEADER;
 use crate::budget::Permit;
-use crate::clock::{Clock, Tick};
+use crate::clock::{Clock, Now, Tick};
 use crate::dial::turnover::Turnover;
 use crate::dial::{self, OutBody, Unconnected};
 use crate::secret::Secret;
@@ -125,6 +129,9 @@ pub enum Failed {
     /// The connection broke.
     #[error("connection broke")]
     Broken,
+    /// It answers with a status that ends nothing, 101 above all, though nobody asked for another protocol.
+    #[error("an interim status ended the answer")]
+    Interim,
     /// No whole answer in time.
     #[error("timed out")]
     Timeout,
@@ -212,8 +219,15 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let whole = async {
             let answer = self.send(self.request(wish, shown)).await?;
             let came = self.clock.tick();
-            let (parts, body) = answer.into_parts();
-            let body = whole(body, self.settings.max_response).await?;
+            let (mut parts, body) = answer.into_parts();
+            let most = self.settings.max_response;
+            let body = match through::length_of_identity(&parts.headers) {
+                Some(length) => first(body, length, most).await?,
+                None => whole(body, most).await?,
+            };
+            self.clients.answered();
+            let body = body::plain(&mut parts.headers, body, most).await?;
+            date(&mut parts.headers, self.clock.now());
             Ok(Fetched { status: parts.status, head: parts.headers, body, came })
         };
         self.clock.until(deadline, whole).await.unwrap_or(Err(Failed::Timeout))
@@ -224,16 +238,25 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         self.settings.max_response
     }
 
-    /// Gives up connections that wait for a request: the other side may have closed them without a word.
-    pub fn reconnect(&self) {
-        self.clients.reconnect();
+    /// Gives up connections that wait for a request: the other side may have closed them without a word. Hands back whether
+    /// there can have been any.
+    pub fn reconnect(&self) -> bool {
+        self.clients.reconnect()
     }
 
     async fn send(&self, request: Request<OutBody>) -> Result<Response<Incoming>, Failed> {
-        self.clients.at(self.clock.tick()).request(request).await.map_err(|error| match error.is_connect() {
+        let answer = self.clients.at(self.clock.tick()).request(request).await;
+        let mut answer = answer.map_err(|error| match error.is_connect() {
             true => self.unconnected(&error),
             false => cause_of(&error),
-        })
+        })?;
+        match answer.status().as_u16() {
+            100..=199 => return Err(Failed::Interim),
+            // RFC 9110 §15: a status beyond the classes there are is a server's error.
+            600.. => *answer.status_mut() = StatusCode::BAD_GATEWAY,
+            _ => {}
+        }
+        Ok(answer)
     }
 
     /// Why there is no connection; what an operator has to mend stands in the log, in the error's own words.
@@ -329,6 +352,28 @@ pub struct Wish {
     pub modified: Option<HeaderValue>,
     /// Where the request has been that the call is made for, and we: for a hub, which ends loops by it.
     pub via: Option<HeaderValue>,
+}
+
+/// So many bytes of a body, whatever follows them.
+async fn first(mut body: Incoming, length: u64, most: usize) -> Result<Bytes, Failed> {
+    let length = usize::try_from(length).ok().filter(|length| *length <= most).ok_or(Failed::TooLarge)?;
+    let mut whole = BytesMut::new();
+    while whole.len() < length {
+        let frame = body.frame().await.ok_or(Failed::Broken)?.map_err(|error| cause_of(&error))?;
+        if let Ok(part) = frame.into_data() {
+            whole.extend_from_slice(&part);
+        }
+    }
+    whole.truncate(length);
+    Ok(whole.freeze())
+}
+
+/// RFC 9110 §6.6.1: an answer without a date, or with one that cannot be read, is of when it came.
+fn date(head: &mut HeaderMap, now: Now) {
+    let readable = head.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok()).is_some();
+    if !readable && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now.wall())) {
+        head.insert(DATE, date);
+    }
 }
 
 fn cause_of(error: &(dyn Error + 'static)) -> Failed {

@@ -14,6 +14,7 @@ use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -57,7 +58,7 @@ impl Gateway {
         );
         for nth in 0..CALLERS {
             text += &format!(
-                "[[callers]]\nname = \"c{nth}\"\nscopes = [\"clients:read\", \"pii:read\"]\nclients = [\"*\"]\nproviders = [\"*\"]\n"
+                "[[callers]]\nname = \"c{nth}\"\nscopes = [\"clients:read\", \"pii:read\", \"other:read\"]\nclients = [\"*\"]\nproviders = [\"*\"]\n"
             );
         }
         let config = folder.path().join("gateway.toml");
@@ -92,6 +93,17 @@ impl Gateway {
         });
         let token = self.tokens.get(nth % CALLERS).context("a caller")?;
         Ok(Asker { sender, bearer: format!("Bearer {token}") })
+    }
+
+    /// A connection on which the `nth` caller's request was begun, for a path below the API.
+    pub(crate) async fn raw(&self, nth: usize, path: &str, head: &str) -> anyhow::Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        let token = self.tokens.get(nth % CALLERS).context("a caller")?;
+        let head = format!(
+            "GET /reseller/account/v1/{path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\nconnection: close\r\n{head}\r\n"
+        );
+        stream.write_all(head.as_bytes()).await?;
+        Ok(stream)
     }
 
     /// Every key once, so that all is held.

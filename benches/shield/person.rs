@@ -22,6 +22,10 @@ use tokio::time::{Instant, sleep};
 /// How long each answer takes.
 const LATENCY: Duration = Duration::from_millis(20);
 
+/// How long an answer below `/other/slow/` takes, and how long one below `/other/large/` is.
+const SLOW: Duration = Duration::from_secs(9);
+const LARGE: usize = 24 << 20;
+
 /// The answer to a call: a status, and seconds to stay away.
 #[derive(Clone, Copy)]
 pub(crate) struct Said(pub(crate) u16, pub(crate) Option<u64>);
@@ -119,9 +123,10 @@ impl Person {
         let call = Seen { target: request.uri().to_string(), key: key.to_owned(), at: Instant::now(), answered: None };
         let script = Rc::clone(&self.script.borrow());
         let Said(status, retry_after) = script(&call);
-        let place = self.count();
+        let (place, target) = (self.count(), call.target.clone());
         self.seen.borrow_mut().push(call);
-        sleep(LATENCY).await;
+        let slow = target.contains("/other/slow/");
+        sleep(if slow { SLOW } else { LATENCY }).await;
         if let Some(call) = self.seen.borrow_mut().get_mut(place) {
             call.answered = Some((Instant::now(), status));
         }
@@ -129,7 +134,9 @@ impl Person {
         if let Some(seconds) = retry_after {
             response = response.header("retry-after", seconds);
         }
-        response.body(Full::from(r#"{"client":{}}"#)).unwrap_or_default()
+        let large = || Full::from(vec![b' '; LARGE]);
+        let body = if target.contains("/other/large/") { large() } else { Full::from(r#"{"client":{}}"#) };
+        response.body(body).unwrap_or_default()
     }
 }
 

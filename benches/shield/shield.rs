@@ -11,6 +11,7 @@ use clap::Parser;
 use tokio::task::LocalSet;
 
 mod crowd;
+mod hostile;
 mod person;
 mod trials;
 
@@ -19,8 +20,8 @@ struct Arguments {
     /// The gateway's program.
     #[arg(long)]
     gateway: PathBuf,
-    /// Which trials: b, c, d, e, f.
-    #[arg(long, value_delimiter = ',', default_value = "b,c,d,e,f")]
+    /// Which trials: b, c, d, e, f, h.
+    #[arg(long, value_delimiter = ',', default_value = "b,c,d,e,f,h")]
     only: Vec<String>,
     /// Times a sixth as long.
     #[arg(long)]

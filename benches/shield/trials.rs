@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::crowd::{Gateway, Got};
 use crate::person::{Person, Said, Seen, most_within};
-use crate::{Row, Scale};
+use crate::{Row, Scale, hostile};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,16 +28,17 @@ pub(crate) async fn run(trial: &str, program: &Path, scale: Scale) -> Rows {
             Ok([rotated(program, scale, 1).await?, rotated(program, scale, 2).await?].into_iter().flatten().collect())
         }
         "f" => greedy(program, scale).await,
-        _ => anyhow::bail!("there is no trial {trial}; there are b, c, d, e, f"),
+        "h" => hostile::run(program, scale).await,
+        _ => anyhow::bail!("there is no trial {trial}; there are b, c, d, e, f, h"),
     }
 }
 
-fn row<T: PartialOrd + std::fmt::Debug>(trial: &'static str, what: &str, measured: T, must: T) -> Row {
+pub(crate) fn row<T: PartialOrd + std::fmt::Debug>(trial: &'static str, what: &str, measured: T, must: T) -> Row {
     let holds = measured <= must;
     Row { trial, what: what.to_owned(), measured: format!("{measured:.3?}"), must: format!("≤ {must:.3?}"), holds }
 }
 
-fn settings(budget: &str, route: &str) -> String {
+pub(crate) fn settings(budget: &str, route: &str) -> String {
     format!("[upstream.budget]\n{budget}\n[upstream.retry]\nattempts = 0\n[routes.client]\n{route}\n")
 }
 

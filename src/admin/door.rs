@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -18,12 +18,12 @@ use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::estate::{InForce, Wishes};
 use crate::gateway::Dials;
-use crate::listen::{Door, Peer};
+use crate::listen::{BadHead, Door, Peer};
 use crate::token::operator::Operator;
 
 use super::guard;
 use super::reply::{Refused, Reply, response};
-use super::{cache, explain, purge, reload, spend, tokens};
+use super::{cache, explain, pause, purge, reload, spend, tokens};
 
 /// Requests answered at once; one more is told to come back.
 const AT_ONCE: usize = 16;
@@ -53,7 +53,7 @@ impl Admin {
             let desk = Arc::clone(&desk);
             async move { Ok::<_, Infallible>(desk.serve(asked).await) }
         });
-        let limited = ServiceBuilder::new().load_shed().concurrency_limit(AT_ONCE).timeout(PATIENCE).service(work);
+        let limited = ServiceBuilder::new().load_shed().concurrency_limit(AT_ONCE).service(work);
         Self { limited: BoxCloneSyncService::new(limited) }
     }
 }
@@ -72,16 +72,8 @@ impl Door for Admin {
         })
     }
 
-    fn head_too_large(&self, _peer: SocketAddr) -> Bytes {
-        Bytes::from_static(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-        )
-    }
-
-    fn refuse_head(&self, _peer: SocketAddr) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        response
+    fn refuse_head(&self, fault: BadHead, _peer: SocketAddr) -> Response<Full<Bytes>> {
+        fault.response().map(Full::new)
     }
 }
 
@@ -94,7 +86,10 @@ impl<C: Dials> Desk<C> {
     async fn serve(&self, (request, peer): Asked) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
         let mut operator = None;
-        let result = self.answer(&parts, body, &mut operator).await;
+        let clock = self.in_force.now().gateway.clock;
+        // The time limit is within the audit line, so that what went on is there also where nobody waited for its end.
+        let answered = clock.until(clock.tick().plus(PATIENCE), self.answer(&parts, body, &mut operator)).await;
+        let result = answered.unwrap_or(Err(Refused::Late));
         let actor = operator.as_ref().map_or("", Operator::name);
         let jti = operator.as_ref().map_or("", Operator::jti);
         let (method, path) = (parts.method.as_str(), shortened(parts.uri.path()));
@@ -141,7 +136,15 @@ impl<C: Dials> Desk<C> {
             }
             "/admin/v1/reload" => {
                 only(&parts.method, &Method::POST, "POST")?;
-                reload::reload(self.wishes.as_ref(), operator.name()).await
+                reload::reload(self.wishes.as_ref(), parts.uri.query(), operator.name()).await
+            }
+            "/admin/v1/pause" => {
+                only(&parts.method, &Method::POST, "POST")?;
+                pause::pause(gateway, &body, operator.name())
+            }
+            "/admin/v1/resume" => {
+                only(&parts.method, &Method::POST, "POST")?;
+                Ok(pause::resume(gateway, operator.name()))
             }
             "/admin/v1/explain" => explain::explain(gateway, &parts.method, parts.uri.query(), &body).await,
             path if tokens::is_for(path) => {

@@ -46,8 +46,10 @@ pub(super) enum Refused {
     Malformed(String),
     /// The body is too large.
     TooLarge,
-    /// Too many at once, or too slow.
+    /// Too many at once.
     Busy,
+    /// It took too long, and goes on.
+    Late,
     /// The configuration has these faults.
     Configuration(String),
 }
@@ -75,6 +77,7 @@ impl Refused {
             Self::Malformed(_) => "malformed",
             Self::TooLarge => "body-too-large",
             Self::Busy => "busy",
+            Self::Late => "late",
             Self::Configuration(_) => "configuration",
         }
     }
@@ -87,7 +90,7 @@ impl Refused {
             Self::Path | Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy | Self::Ledger => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Late | Self::Ledger => StatusCode::SERVICE_UNAVAILABLE,
             Self::Configuration(_) => StatusCode::UNPROCESSABLE_ENTITY,
         }
     }
@@ -111,11 +114,20 @@ impl Refused {
             ),
             Self::Path => ("Nothing is there", "The README lists what is below /admin/v1/.".into()),
             Self::Unknown(why) => ("Nothing of this name is there", why.clone().into()),
-            Self::Ledger => ("The ledger failed", "It was not done, or not noted; the log says why.".into()),
+            Self::Ledger => (
+                "The ledger failed",
+                "Nothing was issued. A revocation is in force in this process, is not on disk, and is written when the disk \
+                 takes it; until then a restart forgets it. The log says why."
+                    .into(),
+            ),
             Self::Method(allowed) => ("Method not allowed", format!("Use {allowed}.").into()),
             Self::Malformed(why) => ("The request cannot be understood", why.clone().into()),
             Self::TooLarge => ("The request body is too large", "Send at most 64 KiB.".into()),
             Self::Busy => ("Too much at once", "Try again in a second.".into()),
+            Self::Late => (
+                "It took too long",
+                "It may be done, or be done later: look before you ask again. The audit log says when it is.".into(),
+            ),
             Self::Configuration(faults) => ("The configuration is not put in force", faults.clone().into()),
         }
     }
@@ -152,6 +164,7 @@ pub(super) fn response(result: Result<Reply, Refused>) -> Response<Full<Bytes>> 
         }
         Err(Refused::Method(allowed)) => drop(headers.insert(ALLOW, HeaderValue::from_static(allowed))),
         Err(Refused::Busy) => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+        Err(Refused::Late | Refused::Ledger) => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("5"))),
         _ => {}
     }
     response

@@ -19,9 +19,10 @@ pub(super) fn spend<C: Dials>(gateway: &Gateway<C>) -> Reply {
     let since = jiff::Timestamp::from_millisecond(since).unwrap_or_default();
     let Account { all, routes, callers, both } = gateway.ledger.counts.account();
     let budget = gateway.budget.figures(now.tick);
-    let closed = budget.documented.as_ref().map(|standing| {
-        json!({"why": standing.reason.word(), "seconds": whole(standing.until.since(now.tick))})
-    });
+    let closed = budget
+        .documented
+        .as_ref()
+        .map(|standing| json!({"why": standing.reason.word(), "seconds": whole(standing.until.since(now.tick))}));
     Reply::of(json!({
         "since": since,
         "seconds": ran_ms / 1000,

@@ -108,6 +108,10 @@ async fn list(authority: &Authority, uri: &Uri) -> Result<Reply, Refused> {
             _ => return Err(wrong("The query cannot be understood")),
         }
     }
+    if limit == 0 {
+        // With no rows there is no id to go on after: whoever turns pages would do so for ever.
+        return Err(wrong("The limit is at least 1"));
+    }
     let rows = authority.list(caller, after, limit).await?;
     let more = rows.len() == limit.min(1000);
     Ok(Reply::of(json!({"tokens": rows, "more": more})))

@@ -90,7 +90,7 @@ impl Authority {
     /// [`Undone`].
     pub async fn revoke_one(&self, jti: &str, actor: &str) -> Result<usize, Undone> {
         let row = self.find(jti).await?;
-        Ok(self.revoke(jti, row.row.expires, actor).await?)
+        Ok(self.revoke(jti, row.row.expires, &row.row.caller, actor).await?)
     }
 
     /// Takes back all that a caller was given until now; it need not be configured any more.
@@ -99,16 +99,18 @@ impl Authority {
     /// [`Undone`].
     pub async fn revoke_all(&self, caller: &str, actor: &str) -> Result<(), Undone> {
         let named = self.tokens.settings().callers.iter().any(|policy| policy.name == caller);
-        if !named && self.list(Some(caller.to_owned()), None, 1).await?.is_empty() {
+        if !named && !self.was_known(caller).await? && self.list(Some(caller.to_owned()), None, 1).await?.is_empty() {
             return Err(Undone::Unknown(format!("no caller is called {caller:?}, and no token was issued to one")));
         }
-        // A token that was issued since the last time, in the same second, is dated into the next.
-        let now = self.clock.now().unix().max(self.tokens.revoked().earliest(caller));
-        self.tokens.revoked().revoke_caller(caller, now);
-        self.ledger.revoke_caller(caller.to_owned(), now).await?;
-        self.figures.revoked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        tracing::info!(target: "audit", actor, caller, "audit: all tokens of a caller revoked");
+        self.revoke_caller(caller, actor).await?;
         Ok(())
+    }
+}
+
+impl Authority {
+    async fn was_known(&self, caller: &str) -> Result<bool, Broken> {
+        let (ledger, caller) = (self.ledger.clone(), caller.to_owned());
+        blocking(move || ledger.knows(&caller)).await
     }
 }
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONNECTION, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::access::Rules;
 use crate::clock::Now;
@@ -60,16 +60,41 @@ pub struct Answered {
     pub cause: &'static str,
 }
 
+/// What came to light while a request was answered.
+struct Met {
+    /// Who sent it.
+    caller: Option<Arc<Caller>>,
+    /// Whether some of its body was never read, so that nothing can follow on its connection.
+    unread: bool,
+}
+
 impl Authority {
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, rooms: Rooms<'_>) -> Answered {
         let now = self.clock.now();
         let (parts, body) = request.into_parts();
-        let mut caller = None;
+        let mut met = Met { caller: None, unread: !body.is_end_stream() };
         let until = now.tick.plus(self.patience);
-        let work = self.lead(&parts, body, peer, now, rooms, &mut caller);
+        let work = self.lead(&parts, body, peer, now, rooms, &mut met);
         let found = self.clock.until(until, work).await;
-        let found = found.unwrap_or(Err(Refused::Unavailable("it took too long; nothing was handed out")));
+        let found = found.unwrap_or(Err(Refused::Unavailable(
+            "it took too long; nothing was handed out, and a revocation may be done",
+        )));
+        let mut answered = self.answered(&parts, peer, met.caller, found);
+        // The connection ends with it: whoever keeps connections has to know (RFC 9112 §9.6).
+        if met.unread && parts.version < Version::HTTP_2 {
+            answered.response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answered
+    }
+
+    fn answered(
+        &self,
+        parts: &Parts,
+        peer: SocketAddr,
+        caller: Option<Arc<Caller>>,
+        found: Result<Response<Bytes>, Refused>,
+    ) -> Answered {
         match found {
             Ok(response) => Answered { response, caller, cause: "" },
             Err(refused) => {
@@ -95,12 +120,12 @@ impl Authority {
         peer: SocketAddr,
         now: Now,
         rooms: Rooms<'_>,
-        caller: &mut Option<Arc<Caller>>,
+        met: &mut Met,
     ) -> Result<Response<Bytes>, Refused> {
         match parts.uri.path() {
-            "/oauth/token" => self.grant(&self.asked(parts, body, peer, now).await?).await,
-            "/oauth/introspect" => self.introspect(&self.asked(parts, body, peer, now).await?),
-            "/oauth/revoke" => self.revoke_own(&self.asked(parts, body, peer, now).await?).await,
+            "/oauth/token" => self.grant(&self.asked(parts, body, peer, now, met).await?).await,
+            "/oauth/introspect" => self.introspect(&self.asked(parts, body, peer, now, met).await?),
+            "/oauth/revoke" => self.revoke_own(&self.asked(parts, body, peer, now, met).await?).await,
             "/.well-known/oauth-authorization-server" => {
                 reads(parts)?;
                 let scopes = self.tokens.all_scopes();
@@ -112,7 +137,7 @@ impl Authority {
             }
             "/-/me" => {
                 reads(parts)?;
-                let found = caller.insert(self.holder(&parts.headers, peer, now, rooms.strangers)?);
+                let found = met.caller.insert(self.holder(&parts.headers, peer, now, rooms.strangers)?);
                 let mut said = rights::of(found, &self.tokens, rooms.routes, rooms.rules);
                 // Told in the words that every answer of the partner's API has in its head.
                 if let Some(told) = rooms.turns.tell(found, || now.tick)
@@ -160,6 +185,7 @@ impl Authority {
         body: Incoming,
         peer: SocketAddr,
         now: Now,
+        met: &mut Met,
     ) -> Result<Asked<'a>, Refused> {
         if parts.method != Method::POST {
             return Err(Refused::Method("POST"));
@@ -176,7 +202,8 @@ impl Authority {
             true => Refused::TooLarge,
             false => Refused::Request("the body broke off"),
         })?;
-        let form = Form::parse(&body.to_bytes())?;
+        met.unread = false;
+        let form = Form::posted(&body.to_bytes())?;
         Ok(Asked { headers: &parts.headers, form, source: peer.ip(), now })
     }
 }

@@ -56,7 +56,8 @@ impl Authority {
         let issued = self.issue(&worth.wish, worth.how, asked.now).await?;
         // All of the caller's may have been taken back while this one was made, and it is dated after that.
         if kind == ACCESS_TOKEN && self.tokens.identify_token(token.as_bytes(), asked.now).is_err() {
-            self.revoke(&issued.claims.jti, issued.claims.exp, &issued.claims.client_id).await?;
+            let claims = &issued.claims;
+            self.revoke(&claims.jti, claims.exp, &claims.client_id, &claims.client_id).await?;
             return Err(Refused::Request("the subject token cannot be exchanged"));
         }
         let mut said = answer(&issued, asked);

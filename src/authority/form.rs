@@ -1,6 +1,6 @@
 //! What was asked in a form?
 //! Given a body or a Basic header, hands back parameters, each at most once.
-//! Never repairs what is written badly, and wipes what it read: a secret may be in it.
+//! Never guesses what was meant: white space around a value is dropped, and nothing else. Wipes what it read.
 
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
@@ -20,6 +20,18 @@ pub(crate) struct Form(Vec<(String, Zeroizing<String>)>);
 pub(crate) struct Unreadable(pub(super) &'static str);
 
 impl Form {
+    /// Reads what a client posted. Names, secrets, tokens, scopes and URIs neither begin nor end in white space (RFC 6749
+    /// appendix A, RFC 6750 §2.1), but files that hold them end in a newline, and so does a body that an editor or a
+    /// here-document wrote.
+    pub(super) fn posted(body: &[u8]) -> Result<Self, Unreadable> {
+        let Self(mut pairs) = Self::parse(body.trim_ascii_end())?;
+        for (_, value) in &mut pairs {
+            *value = trimmed(value);
+        }
+        pairs.retain(|(_, value)| !value.is_empty());
+        Ok(Self(pairs))
+    }
+
     /// Reads `application/x-www-form-urlencoded` (RFC 6749 appendix B). A parameter without a value counts as absent,
     /// one given twice is a fault (§3.2).
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Unreadable> {
@@ -58,7 +70,11 @@ impl Form {
     }
 }
 
-/// `+` is a space, `%` and two digits are a byte; the whole is UTF-8.
+fn trimmed(value: &str) -> Zeroizing<String> {
+    Zeroizing::new(value.trim_matches(|c: char| c.is_ascii_whitespace()).to_owned())
+}
+
+/// `+` is a space, and so is a space, which `curl -d` leaves as it is; `%` and two digits are a byte; the whole is UTF-8.
 fn decoded(text: &[u8]) -> Result<Zeroizing<String>, Unreadable> {
     const FAULT: Unreadable = Unreadable("the form is not encoded as application/x-www-form-urlencoded is");
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
@@ -71,7 +87,7 @@ fn decoded(text: &[u8]) -> Result<Zeroizing<String>, Unreadable> {
                 let (high, low) = (digit().ok_or(FAULT)?, digit().ok_or(FAULT)?);
                 u8::try_from(high * 16 + low).map_err(|_| FAULT)?
             }
-            0x21..=0x7e => byte,
+            0x20..=0x7e => byte,
             _ => return Err(FAULT),
         });
     }
@@ -91,9 +107,11 @@ pub(super) fn basic(value: &[u8]) -> Option<Result<Named, Unreadable>> {
     }
     let read = || {
         let plain = Zeroizing::new(BASE64.decode(rest.trim_ascii()).map_err(|_| FAULT)?);
+        // `echo name:secret | base64` encodes the newline too.
+        let plain = plain.trim_ascii();
         let colon = plain.iter().position(|&byte| byte == b':').ok_or(FAULT)?;
         let (name, secret) = plain.split_at_checked(colon).ok_or(FAULT)?;
-        Ok((decoded(name)?, decoded(secret.get(1..).unwrap_or_default())?))
+        Ok((trimmed(&decoded(name)?), trimmed(&decoded(secret.get(1..).unwrap_or_default())?)))
     };
     Some(read())
 }
@@ -115,12 +133,25 @@ mod tests {
 
     #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
-        for body in ["a=1&a=1", "a=1&%61=2", "a=%", "a=%4", "a=%4g", "a=%ff", "a=%00", "a= b", "a=\u{e9}"] {
+        for body in ["a=1&a=1", "a=1&%61=2", "a=%", "a=%4", "a=%4g", "a=%ff", "a=%00", "a=\tb", "a=\u{e9}"] {
             assert!(fault(body), "{body}");
         }
         assert!(fault(&(0..40).map(|nth| format!("p{nth}=1")).collect::<Vec<_>>().join("&")));
         // These two may come several times, by their own RFCs.
         assert_eq!(Form::parse(b"audience=a&audience=b").unwrap().every("audience").count(), 2);
+    }
+
+    /// A token from a file came with its newline, was no token then, and its revocation was answered 200.
+    #[test]
+    fn white_space_around_a_value_and_behind_a_body_is_not_part_of_it() {
+        for around in ["", " ", "\n", "\r\n", "\t", " \r\n\n"] {
+            let encoded: String = around.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let body = format!("token={encoded}abc{encoded}&scope=a b{encoded}&empty={encoded}&end=1{around}");
+            let form = Form::posted(body.as_bytes()).unwrap();
+            let values = ["token", "scope", "empty", "end"].map(|name| form.one(name));
+            assert_eq!(values, [Some("abc"), Some("a b"), None, Some("1")], "{body}");
+        }
+        assert_eq!(Form::posted(b"a=x%0ay").unwrap().one("a"), Some("x\ny"), "inside it is");
     }
 
     proptest::proptest! {
@@ -149,6 +180,9 @@ mod tests {
         };
         assert_eq!(read("billing:s%3A%2B+x"), Ok(("billing".to_owned(), "s:+ x".to_owned())));
         assert_eq!(read("billing:a:b"), Ok(("billing".to_owned(), "a:b".to_owned())));
+        for around in ["\n", "\r\n", "%0A", " "] {
+            assert_eq!(read(&format!("billing:a{around}")), Ok(("billing".to_owned(), "a".to_owned())), "{around:?}");
+        }
         assert!(read("billing").is_err() && read("a%:b").is_err());
         assert!(basic(b"basic !").unwrap().is_err());
         assert!(basic(b"Bearer x").is_none() && basic(b"B").is_none());

@@ -33,7 +33,7 @@ pub(super) struct Asked<'a> {
 
 /// The scopes in a `scope` parameter (RFC 6749 §3.3).
 pub(super) fn scopes_in(form: &Form) -> Vec<String> {
-    let asked = form.one("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
+    let asked = form.one("scope").unwrap_or_default().split_ascii_whitespace();
     let mut scopes: Vec<String> = Vec::new();
     for scope in asked {
         if !scopes.iter().any(|known| known == scope) {

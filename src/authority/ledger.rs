@@ -2,28 +2,36 @@
 //! Given a folder, keeps one file there whose every answered change survives a kill; or the same in memory.
 //! Never holds a token, only its id; never guesses what a damaged or newer file may have said.
 
-mod read;
-
 mod rows;
 
 mod write;
+
+mod read;
+
+mod callers;
+
+mod look;
+
+mod salvage;
 
 use std::collections::HashMap;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageError};
 use tokio::sync::mpsc;
 
+pub use callers::{Fate, Moment, Moved, Present};
 use rows::{ABOUT, FORMAT};
-pub use rows::{How, Listed, Row};
+pub use rows::{Ended, How, Listed, Row};
+pub use salvage::{NotSalvaged, Salvaged, salvage};
 use write::Job;
 pub(super) use write::SWEEP;
-pub use write::{Changed, Revocation};
+pub use write::{Changed, Revocation, Swept};
 
 /// The file's name in `state.dir`.
 pub const FILE: &str = "ledger.redb";
@@ -48,6 +56,8 @@ struct Place {
     departures: Mutex<HashMap<String, u64>>,
     /// Batches that could not be written.
     failures: AtomicU64,
+    /// Whether the last one was one of them.
+    failing: AtomicBool,
 }
 
 impl Place {
@@ -77,12 +87,18 @@ pub enum Unreadable {
     Newer(PathBuf, u64),
     /// Not what was written there.
     #[error(
-        "{0}: damaged ({1}); restore it from a backup. Without one, `keys rotate --drop-old` ends every token, the revoked ones included: do that, move the file away, start, and issue new tokens"
+        "{0}: damaged ({1}); restore it from a backup, or run `token salvage`: it takes what can be read into a new ledger, and ends every token that was issued before, since one that was revoked may be among them"
     )]
     Damaged(PathBuf, String),
     /// The disk.
     #[error("{0}: {1}")]
     Disk(PathBuf, std::io::Error),
+}
+
+impl Unreadable {
+    fn empty(path: PathBuf) -> Self {
+        Self::Damaged(path, "it is empty".to_owned())
+    }
 }
 
 /// The ledger cannot be read or written now.
@@ -115,6 +131,10 @@ pub struct Standing {
     pub tokens: Vec<(String, u64)>,
     /// Callers with the last second of which no token counts.
     pub callers: Vec<(String, u64)>,
+    /// The same of everybody.
+    pub floor: Option<u64>,
+    /// No token counts that expires no later: it may be one that is remembered no more.
+    pub forgotten: u64,
 }
 
 impl Ledger {
@@ -137,7 +157,13 @@ impl Ledger {
     /// [`Unreadable`] says what to do.
     pub fn open(folder: &Path) -> Result<(Self, bool), Unreadable> {
         let path = folder.join(FILE);
-        let found = path.try_exists().map_err(|error| Unreadable::Disk(path.clone(), error))?;
+        let found = match std::fs::metadata(&path) {
+            // An empty file is what a full disk or a backup tool leaves, and no new ledger.
+            Ok(about) if about.len() == 0 => return Err(Unreadable::empty(path)),
+            Ok(_) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => return Err(Unreadable::Disk(path, error)),
+        };
         if !found {
             Self::make(folder, &path)?;
         }
@@ -152,32 +178,39 @@ impl Ledger {
     /// Makes the file beside its final name, so that a kill leaves either a whole one or none.
     fn make(folder: &Path, path: &Path) -> Result<(), Unreadable> {
         let disk = |error| Unreadable::Disk(path.to_owned(), error);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(disk)?;
         let draft = path.with_extension("new");
+        drop(Self::drafted(folder, &draft)?);
+        std::fs::rename(&draft, path).map_err(disk)?;
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(disk)
+    }
+
+    /// A new one under another name.
+    fn drafted(folder: &Path, draft: &Path) -> Result<Database, Unreadable> {
+        let disk = |error| Unreadable::Disk(draft.to_owned(), error);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(disk)?;
         let open = || {
             let mut options = std::fs::OpenOptions::new();
-            let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&draft)?;
+            let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(draft)?;
             Database::builder().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?)
         };
         let database = match open() {
-            Err(error @ DatabaseError::DatabaseAlreadyOpen) => return Err(unreadable(path, error)),
+            Err(error @ DatabaseError::DatabaseAlreadyOpen) => return Err(unreadable(draft, error)),
             // Half of one, from a process that was killed while it made it.
             Err(_) => {
-                std::fs::remove_file(&draft).map_err(disk)?;
-                open().map_err(|error| unreadable(&draft, error))?
+                std::fs::remove_file(draft).map_err(disk)?;
+                open().map_err(|error| unreadable(draft, error))?
             }
             Ok(database) => database,
         };
-        Self::begin(&database, path)?;
-        drop(database);
-        std::fs::rename(&draft, path).map_err(disk)?;
-        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(disk)
+        Self::begin(&database, draft)?;
+        Ok(database)
     }
 
     /// The tables and the format, in one step.
     fn begin(database: &Database, path: &Path) -> Result<(), Unreadable> {
         let write = || -> Result<(), redb::Error> {
-            let writing = database.begin_write()?;
+            let mut writing = database.begin_write()?;
+            writing.set_two_phase_commit(true);
             writing.open_table(ABOUT)?.insert("format", FORMAT)?;
             write::open_tables(&writing)?;
             writing.commit()?;
@@ -191,20 +224,21 @@ impl Ledger {
         self.place.failures.load(Ordering::Relaxed)
     }
 
+    /// Whether it could not be written when that was tried last.
+    pub fn is_failing(&self) -> bool {
+        self.place.failing.load(Ordering::Relaxed)
+    }
+
     fn of(database: Database, path: &Path, again: Option<PathBuf>) -> Result<Self, Unreadable> {
-        let damaged = |why: String| Unreadable::Damaged(path.to_owned(), why);
-        let format = || -> Result<u64, redb::Error> {
-            let reading = database.begin_read()?;
-            let format = reading.open_table(ABOUT)?.get("format")?.map(|format| format.value());
-            Ok(format.unwrap_or_default())
-        };
-        match format().map_err(|error| damaged(error.to_string()))? {
-            FORMAT => {}
-            0 => return Err(damaged("it names no format".to_owned())),
-            newer => return Err(Unreadable::Newer(path.to_owned(), newer)),
-        }
+        format_of(&database, path)?;
         let (database, departures) = (RwLock::new(Some(database)), Mutex::default());
-        let place = Arc::new(Place { path: again, database, departures, failures: AtomicU64::new(0) });
+        let place = Arc::new(Place {
+            path: again,
+            database,
+            departures,
+            failures: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+        });
         let (jobs, todo) = mpsc::channel(1024);
         let theirs = Arc::clone(&place);
         std::thread::Builder::new()
@@ -212,6 +246,21 @@ impl Ledger {
             .spawn(move || write::work(&theirs, todo))
             .map_err(|error| Unreadable::Disk(path.to_owned(), error))?;
         Ok(Self { place, jobs })
+    }
+}
+
+/// That the file is one of ours, in the format that this version reads.
+fn format_of(database: &Database, path: &Path) -> Result<(), Unreadable> {
+    let damaged = |why: String| Unreadable::Damaged(path.to_owned(), why);
+    let format = || -> Result<u64, redb::Error> {
+        let reading = database.begin_read()?;
+        let format = reading.open_table(ABOUT)?.get("format")?.map(|format| format.value());
+        Ok(format.unwrap_or_default())
+    };
+    match format().map_err(|error| damaged(error.to_string()))? {
+        FORMAT => Ok(()),
+        0 => Err(damaged("it names no format".to_owned())),
+        newer => Err(Unreadable::Newer(path.to_owned(), newer)),
     }
 }
 

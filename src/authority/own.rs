@@ -35,15 +35,32 @@ impl Authority {
 
     /// `POST /oauth/revoke`: 200 whether or not there was anything to take back (RFC 7009 §2.2).
     pub(super) async fn revoke_own(&self, asked: &Asked<'_>) -> Result<Response<Bytes>, Refused> {
-        let asker = self.asker(asked)?;
         let token = asked.form.one("token").ok_or(Refused::Request("token is missing"))?;
+        let asker = match self.again(asked, token) {
+            Some(asker) => asker,
+            None => self.asker(asked)?,
+        };
         // Whatever it is for, and also if memory knows of a revocation: it may not have reached the disk.
         if let Ok(claims) = self.tokens.made(token, asked.now)
             && claims.client_id == *asker
+            && (!self.tokens.revoked().has(&claims.jti) || self.pending.has(&claims.jti))
         {
-            self.revoke(&claims.jti, claims.exp, &asker).await?;
+            self.revoke(&claims.jti, claims.exp, &asker, &asker).await?;
         }
         Ok(refused::secret(json!({})))
+    }
+
+    /// Whose token this is, where it proves itself and was revoked before: whoever was told to come back, the disk having
+    /// failed, comes with the same proof.
+    fn again(&self, asked: &Asked<'_>, token: &str) -> Option<Arc<str>> {
+        let mut sent = asked.headers.get_all(AUTHORIZATION).iter();
+        let (Some(proof), None) = (sent.next(), sent.next()) else { return None };
+        let (scheme, proof) = proof.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") || proof.trim() != token {
+            return None;
+        }
+        let claims = self.tokens.made(token, asked.now).ok()?;
+        self.tokens.revoked().has(&claims.jti).then(|| claims.client_id.into())
     }
 
     /// Whoever asks, by secret or by a token of its own.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use parking_lot::Mutex;
 
 use crate::clock::Tick;
-use crate::gcra::{Arrivals, ComeBack, Quota, Rate};
+use crate::gcra::{ComeBack, Quota, Rate};
+use crate::throttle::Throttle;
 
 use super::secret::{self, Digest};
 
@@ -61,8 +61,13 @@ impl Proofs {
 }
 
 /// Failures by where they came from.
-#[derive(Default)]
-pub(super) struct Failures(Mutex<HashMap<IpAddr, Arrivals>>);
+pub(super) struct Failures(Throttle);
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self(Throttle::new(FAILURES, SOURCES))
+    }
+}
 
 impl Failures {
     /// One more failure from there.
@@ -70,25 +75,7 @@ impl Failures {
     /// # Errors
     /// [`ComeBack`], when there were too many.
     pub(super) fn count(&self, source: IpAddr, now: Tick) -> Result<(), ComeBack> {
-        let mut sources = self.0.lock();
-        let source = network_of(source);
-        if sources.len() >= SOURCES && !sources.contains_key(&source) {
-            sources.retain(|_, arrivals| arrivals.left(FAILURES, now) < FAILURES.burst);
-            if sources.len() >= SOURCES {
-                sources.clear();
-            }
-        }
-        let arrivals = sources.entry(source).or_default();
-        *arrivals = arrivals.admit(FAILURES, now)?;
-        Ok(())
-    }
-}
-
-/// One subscriber has a /64 of IPv6 to itself.
-fn network_of(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        v4 => v4,
+        self.0.failed(source, now)
     }
 }
 
@@ -133,19 +120,15 @@ mod tests {
         assert_eq!(failures.count(here, at), Ok(()));
     }
 
+    /// Once more networks had failed than are counted, everybody was forgotten, and a guesser could go on at once.
     #[test]
-    fn neighbours_in_one_ipv6_network_are_one_source() {
-        assert_eq!(network_of("2001:db8::1".parse().unwrap()), network_of("2001:db8::ffff:2".parse().unwrap()));
-        assert_ne!(network_of("2001:db8::1".parse().unwrap()), network_of("2001:db8:0:1::1".parse().unwrap()));
-        assert_eq!(network_of("::ffff:192.0.2.1".parse().unwrap()), "192.0.2.1".parse::<IpAddr>().unwrap());
-    }
-
-    #[test]
-    fn many_sources_take_bounded_memory() {
+    fn a_source_that_has_to_wait_waits_however_many_others_fail() {
         let failures = Failures::default();
-        for nth in 0..20_000_u32 {
-            let _ = failures.count(IpAddr::V4(nth.into()), Tick::from_nanos(0));
+        let (guesser, now) = ("192.0.2.1".parse().unwrap(), Tick::from_nanos(1_000_000_000));
+        while failures.count(guesser, now).is_ok() {}
+        for other in 0..20_000_u32 {
+            assert_eq!(failures.count(IpAddr::V4(other.into()), now), Ok(()), "others do not wait for it");
         }
-        assert!(failures.0.lock().len() <= SOURCES);
+        assert!(failures.count(guesser, now).is_err());
     }
 }

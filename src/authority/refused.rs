@@ -129,7 +129,9 @@ impl Refused {
 impl From<super::ledger::Broken> for Refused {
     fn from(broken: super::ledger::Broken) -> Self {
         tracing::error!(%broken, "the ledger failed");
-        Self::Unavailable("the ledger cannot be read or written now")
+        Self::Unavailable(
+            "the ledger cannot be read or written now; a revocation is in force here, and is to be asked for again",
+        )
     }
 }
 

@@ -88,7 +88,7 @@ impl Trusted {
 
     /// The issuer's keys: those known if they are young and have `kid`, else looked for anew, at a bounded rate. Keys
     /// that cannot be had leave those of before in force.
-    async fn keys(&self, kid: &str, clock: &Clock) -> Option<Arc<Keys>> {
+    async fn keys(&self, kid: Option<&str>, clock: &Clock) -> Option<Arc<Keys>> {
         let (most, least) = self.settings.source.patience();
         let held = || self.keys.read().clone();
         let good = |held: &Option<(Arc<Keys>, Tick)>| {
@@ -131,19 +131,31 @@ pub(super) async fn subject_of(
     if header.crit.is_some() {
         return Err(Untrusted::Bad("critical extension"));
     }
-    if !header.typ.as_deref().is_none_or(|typ| typ.eq_ignore_ascii_case("JWT")) {
+    if !header.typ.as_deref().is_none_or(is_a_token) {
         return Err(Untrusted::Bad("type"));
     }
     let issuer = claimed_issuer(token).ok_or(Untrusted::Bad("issuer"))?;
     let found = trusted.iter().find(|trusted| trusted.settings.issuer == issuer);
     let trusted = found.ok_or(Untrusted::Bad("issuer not trusted"))?;
-    let kid = header.kid.as_deref().ok_or(Untrusted::Bad("no key id"))?;
+    let kid = header.kid.as_deref();
     let keys = trusted.keys(kid, clock).await.ok_or(Untrusted::NoKeys)?;
-    let key = keys.find(kid, header.alg).ok_or(Untrusted::Bad("key id"))?;
-    let claims = jsonwebtoken::decode::<Value>(token, key, &rules(header.alg));
-    let claims = claims.map_err(|_| Untrusted::Bad("signature"))?.claims;
+    let mut claims = Err(Untrusted::Bad("key id"));
+    for key in keys.candidates(kid, header.alg) {
+        let decoded = jsonwebtoken::decode::<Value>(token, key, &rules(header.alg));
+        claims = decoded.map(|decoded| decoded.claims).map_err(|_| Untrusted::Bad("signature"));
+        if claims.is_ok() {
+            break;
+        }
+    }
+    let claims = claims?;
     let sub = judge(&claims, &trusted.settings, clock.now()).map_err(Untrusted::Bad)?;
     Ok((issuer, sub))
+}
+
+/// A JWT by its `typ`, or an access token of RFC 9068 §2.1; `application/` may be left out (RFC 7515 §4.1.9).
+fn is_a_token(typ: &str) -> bool {
+    let typ = typ.to_ascii_lowercase();
+    matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt")
 }
 
 /// The claims of a token whose signature was found good (RFC 7519 §4.1); hands back its subject.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 
 use super::Authority;
-use super::ledger::{Broken, Ledger, SWEEP};
+use super::ledger::{Broken, Fate, Ledger, Moment, Moved, SWEEP};
 
 /// How soon a key that another process made or took away is noticed.
 const LOOK: Duration = Duration::from_secs(2);
@@ -30,6 +30,8 @@ pub async fn keep_up(clock: Clock, in_force: impl Fn() -> Arc<Authority>) {
             tracing::error!(%fault, "signing keys");
         }
         told = fault;
+        in_force().write_pending().await;
+        in_force().end_departed().await;
         round += 1;
         if round == ROUND {
             round = 0;
@@ -39,19 +41,60 @@ pub async fn keep_up(clock: Clock, in_force: impl Fn() -> Arc<Authority>) {
 }
 
 impl Authority {
-    /// Takes back what callers had that are configured no more; to be done before the first request, and before this
-    /// authority takes another's place.
+    /// Notes which callers left and which are back, and takes back what must not live on; to be done before the first
+    /// request, and before this authority takes another's place.
     ///
     /// # Errors
     /// [`Broken`]: then nothing may be served.
     pub async fn reconcile(&self) -> Result<(), Broken> {
-        let names = self.tokens.settings().callers.iter().map(|policy| policy.name.clone()).collect();
-        let now = self.clock.now().unix();
-        for (caller, last) in self.ledger.reconcile(names, now).await? {
-            self.tokens.revoked().revoke_caller(&caller, last);
-            tracing::info!(target: "audit", %caller, "audit: a caller is configured no more; its tokens are revoked");
-        }
+        let moved = self.ledger.reconcile(self.present.clone(), self.moment()).await?;
+        self.tell(moved);
         Ok(())
+    }
+
+    /// What [`Authority::reconcile`] would do.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub async fn foresee(&self) -> Result<Vec<Moved>, Broken> {
+        let (ledger, present, at) = (self.ledger.clone(), self.present.clone(), self.moment());
+        let read = tokio::task::spawn_blocking(move || ledger.foresee(present, at)).await;
+        read.unwrap_or_else(|_| Err(Broken::ended()))
+    }
+
+    /// Ends the tokens of callers that left and were not back in time.
+    async fn end_departed(&self) {
+        let (ledger, at) = (self.ledger.clone(), self.moment());
+        let departed = tokio::task::spawn_blocking(move || ledger.departed()).await;
+        let departed = departed.unwrap_or_else(|_| Err(Broken::ended())).unwrap_or_default();
+        let over = |left: &u64| left.saturating_add(at.grace) <= at.steady;
+        if departed.iter().any(|(_, left)| over(left)) {
+            // Whoever is back meanwhile is judged by the same rule; the next look tries again.
+            self.tell(self.ledger.end_departed(at).await.unwrap_or_default());
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        let (wall, steady) = (self.clock.now().unix(), self.clock.steady());
+        Moment { wall, steady, grace: self.removed_grace.as_secs() }
+    }
+
+    /// Puts it in force, and writes down what became of whom.
+    fn tell(&self, moved: Vec<Moved>) {
+        for Moved { caller, fate, tokens } in moved {
+            match fate {
+                Fate::Wait(until) => {
+                    tracing::info!(target: "audit", %caller, tokens, until, "audit: a caller is configured no more; its tokens are refused, and end unless it is back in time");
+                }
+                Fate::Live => {
+                    tracing::info!(target: "audit", %caller, tokens, "audit: a caller is configured again; its tokens count again");
+                }
+                Fate::End(last) => {
+                    self.tokens.revoked().revoke_caller(&caller, last);
+                    tracing::info!(target: "audit", %caller, tokens, "audit: the tokens of a caller that is, or was, configured no more are revoked");
+                }
+            }
+        }
     }
 
     /// Fills what the path knows of revocations from the ledger; to be done before anything is judged.
@@ -67,6 +110,10 @@ impl Authority {
         for (caller, last) in &standing.callers {
             revoked.revoke_caller(caller, *last);
         }
+        if let Some(last) = standing.floor {
+            revoked.revoke_all(last);
+        }
+        revoked.has_forgotten(standing.forgotten);
         Ok(())
     }
 
@@ -74,14 +121,19 @@ impl Authority {
     pub async fn note(&self) {
         let revoked = self.tokens.revoked();
         let used = revoked.take_used();
+        // By a clock that does not jump ahead: what is forgotten can revive.
+        let now = self.clock.steady();
+        revoked.forget_expired(now);
         revoked.advance();
-        let now = self.clock.now().unix();
-        // A day's grace, as in the ledger: a wall clock that is set back must not revive a token.
-        revoked.forget_expired(now.saturating_sub(86_400));
         if !used.is_empty() {
             let _ = self.ledger.used(used).await;
         }
-        while self.ledger.sweep(now).await == Ok(SWEEP) {}
+        while let Ok(swept) = self.ledger.sweep(now).await {
+            revoked.has_forgotten(swept.forgotten);
+            if swept.rows < SWEEP {
+                break;
+            }
+        }
     }
 
     fn keep_keys(&self, removing: bool) -> Result<(), String> {
@@ -101,7 +153,7 @@ impl Authority {
 
     /// Removes keys that sign no more, once nothing that they signed lives.
     fn remove_keys(&self) -> Result<(), String> {
-        let (ring, now) = (self.tokens.ring(), self.clock.now().unix());
+        let (ring, now) = (self.tokens.ring(), self.clock.steady());
         let mut over = Vec::new();
         for (kid, since) in ring.superseded(now) {
             // Tokens of an earlier, longer max_ttl are in the ledger; those of a command's minute are not.

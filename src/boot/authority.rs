@@ -13,6 +13,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Trust};
 use crate::token::Tokens;
 
+use super::preflight;
+
 /// The authority; what its ledger knows is in force when this comes back.
 ///
 /// # Errors
@@ -28,7 +30,10 @@ pub async fn authority(config: &Config, tokens: Arc<Tokens>, clock: Clock) -> an
         clock.sleep_until(clock.tick().plus(Duration::from_millis(100))).await;
         authority = opened(config, Arc::clone(&tokens), clock).await;
     }
-    let authority = authority?;
+    let authority = authority.map_err(|error| match error.downcast_ref() {
+        Some(unreadable) => preflight::unreadable(unreadable).into(),
+        None => error,
+    })?;
     authority.reconcile().await.context("state.dir")?;
     Ok(authority)
 }
@@ -38,7 +43,7 @@ pub async fn authority(config: &Config, tokens: Arc<Tokens>, clock: Clock) -> an
 /// # Errors
 /// The same; also where a gateway is running on the same `state.dir`.
 pub async fn opened(config: &Config, tokens: Arc<Tokens>, clock: Clock) -> anyhow::Result<Arc<Authority>> {
-    let ledger = ledger(config)?;
+    let ledger = ledger(config).context("state.dir")?;
     let authority = Arc::new(Authority::new(settings(config)?, tokens, ledger, clock));
     authority.recall().await.context("state.dir")?;
     Ok(authority)
@@ -46,7 +51,7 @@ pub async fn opened(config: &Config, tokens: Arc<Tokens>, clock: Clock) -> anyho
 
 fn ledger(config: &Config) -> anyhow::Result<Ledger> {
     let Some(folder) = &config.state.dir else { return Ok(Ledger::in_memory()?) };
-    let (ledger, found) = Ledger::open(folder).context("state.dir")?;
+    let (ledger, found) = Ledger::open(folder)?;
     if !found {
         let made = crate::authority::ledger::FILE;
         tracing::info!(folder = %folder.display(), file = made, "a new ledger; what was revoked before is not known to it");
@@ -66,6 +71,7 @@ pub(super) fn settings(config: &Config) -> anyhow::Result<Settings> {
         trust: config.trust.iter().map(trusted).collect::<anyhow::Result<_>>()?,
         max_ttl: config.tokens.max_ttl,
         key_max_age: config.tokens.key_max_age,
+        removed_grace: config.tokens.removed_grace,
         patience: config.server.request_timeout,
     })
 }

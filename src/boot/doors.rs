@@ -11,7 +11,9 @@ use anyhow::{Context, bail};
 use crate::clock::{Clock, Now};
 use crate::config::{self, Config};
 use crate::listen::inherited::Inherited;
-use crate::listen::{self, Address, Bound, Files, Look, Socket, Tls};
+use crate::listen::{self, Address, Bound, Look, Socket, Tls};
+
+use super::preflight::{self, Lack};
 
 /// Between two looks at the files of a certificate.
 const WATCH: Duration = Duration::from_secs(1);
@@ -41,33 +43,37 @@ pub fn doors(config: &Config, mut inherited: Inherited, clock: Clock) -> anyhow:
         let tls = private(listener.tls.as_ref(), &key, now)?;
         let socket = match &listener.address {
             Address::Systemd(name) => {
-                let socket = inherited.take(name).with_context(|| format!("{key}.address: {}", listener.address))?;
-                admit(listener, &socket).with_context(|| format!("{key}.address: {}", listener.address))?;
+                let lack = |why: &dyn std::fmt::Display| {
+                    Lack::new(format!("{key}.address"), format!("{}: {why}", listener.address))
+                };
+                let socket = inherited.take(name).map_err(|error| lack(&error))?;
+                admit(listener, &socket).map_err(|error| lack(&error))?;
                 socket
             }
-            address => bind_at(address, listener.unix_mode)?,
+            address => bind_at(&format!("{key}.address"), address, listener.unix_mode)?,
         };
         public.push(Bound { socket, tls });
     }
-    let health = bind(config.health.listen)?;
+    let health = bind("health.listen", config.health.listen)?;
     let tls = private(config.admin.tls.as_ref(), "admin", now)?;
-    Ok(Doors { public, health, admin: Bound { socket: bind_at(&config.admin.listen, 0o600)?, tls } })
+    Ok(Doors { public, health, admin: Bound { socket: bind_at("admin.listen", &config.admin.listen, 0o600)?, tls } })
 }
 
-/// Binds one address.
+/// Binds one address, which this key names.
 ///
 /// # Errors
 /// When it is taken, or not this machine's.
-pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    listen::bind(address).with_context(|| format!("cannot listen on {address}; is another gateway running there?"))
+pub fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Lack> {
+    listen::bind(address).map_err(|error| preflight::bound(key, address, error).1)
 }
 
-fn bind_at(address: &Address, unix_mode: u32) -> anyhow::Result<Socket> {
+fn bind_at(key: &str, address: &Address, unix_mode: u32) -> anyhow::Result<Socket> {
     match address {
-        Address::Tcp(address) => bind(*address).map(Socket::Tcp),
-        Address::Unix(path) => listen::bind_unix(path, unix_mode).map(Socket::Unix).with_context(|| {
-            format!("cannot listen on {address}: another gateway, a file that is no socket, or no right to write there")
-        }),
+        Address::Tcp(address) => Ok(Socket::Tcp(bind(key, *address)?)),
+        Address::Unix(path) => {
+            let bound = listen::bind_unix(path, unix_mode).map_err(|error| preflight::bound_unix(key, path, error).1);
+            Ok(Socket::Unix(bound?))
+        }
         Address::Systemd(_) => bail!("cannot listen on {address}: only a public listener may be one of systemd's"),
     }
 }
@@ -88,8 +94,7 @@ fn admit(listener: &config::Listener, socket: &Socket) -> anyhow::Result<()> {
 
 fn private(tls: Option<&config::Tls>, key: &str, now: Now) -> anyhow::Result<Option<Arc<Tls>>> {
     let Some(tls) = tls else { return Ok(None) };
-    let files = Files { cert: tls.cert_file.clone(), key: tls.key_file.clone(), client_ca: tls.client_ca_file.clone() };
-    let opened = Tls::open(files, now).with_context(|| format!("{key}.tls"))?;
+    let opened = preflight::open(tls, &format!("{key}.tls"), now)?;
     warn_of_its_end(key, &opened, now);
     Ok(Some(Arc::new(opened)))
 }

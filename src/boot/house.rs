@@ -38,6 +38,7 @@ use crate::upstream::{self, Upstream};
 use crate::view::Allow;
 
 use super::memory;
+use super::preflight::Lack;
 
 /// The house over real sockets.
 pub type House = Gateway<Dialer>;
@@ -262,24 +263,25 @@ fn limits(limits: &config::Limits) -> quota::Limits {
 ///
 /// # Errors
 /// Files that cannot be read.
-pub fn partner_dialer(upstream: &config::Upstream) -> anyhow::Result<Dialer> {
+pub fn partner_dialer(upstream: &config::Upstream) -> Result<Dialer, Lack> {
     if upstream.proxy.is_none() && upstream.url.scheme() == Some(&Scheme::HTTP) {
-        return dial::clear(upstream.connect_timeout).context("upstream.url");
+        return dial::clear(upstream.connect_timeout).map_err(|error| Lack::new("upstream.url", error));
     }
     let auth_file = upstream.proxy_auth_file.clone();
     let proxy = upstream.proxy.clone().map(|address| Proxy { address, auth_file });
     dialer(upstream.ca_file.as_deref(), upstream.connect_timeout, proxy.as_ref()).map_err(|error| {
         let key = if matches!(error, DialError::Proxy(_)) { "upstream.proxy_auth_file" } else { "upstream.ca_file" };
-        anyhow::Error::new(error).context(key)
+        Lack::new(key, error)
     })
 }
 
-pub(super) fn partner_keys(upstream: &config::Upstream) -> anyhow::Result<Vec<Source>> {
+pub(super) fn partner_keys(upstream: &config::Upstream) -> Result<Vec<Source>, Lack> {
     let (first, next) = match &upstream.credential {
         Credential::Key { first: ApiKey::File(path), next } => (Source::File(path.clone()), next.clone()),
         Credential::Key { first: ApiKey::Variable(name), next } => {
-            let key = secret_in(name).with_context(|| {
-                format!("upstream.api_key_env: the variable {name} is not set; set it to the partner's key")
+            let key = secret_in(name).ok_or_else(|| {
+                let reason = format!("the variable {name} is not set; set it to the partner's key");
+                Lack::new("upstream.api_key_env", reason)
             })?;
             (Source::Fixed(key), next.clone())
         }

@@ -24,8 +24,8 @@ use crate::config::{Config, Given};
 use crate::dial::Dialer;
 use crate::estate::{Estate, InForce, Own};
 use crate::gateway::at_once;
-use crate::gateway::respond::{Body, End};
-use crate::listen::{Address, AtOnce, Bound, Crowd, Door, Limits, Listener, Socket, Tls, Wire};
+use crate::gateway::respond::{self, Body, End};
+use crate::listen::{Address, AtOnce, BadHead, Bound, Crowd, Door, Limits, Listener, Socket, Tls, Wire};
 
 use super::House;
 use super::doors::{Doors, watch_certificate};
@@ -36,6 +36,12 @@ use super::traces::{self, Sending};
 
 /// Without a byte for this long a connection is closed.
 const IDLE: Duration = Duration::from_secs(75);
+
+/// For the access log at the end, also where nothing is left of the grace.
+const LOG_TIME: Duration = Duration::from_millis(200);
+
+/// What is left of the grace for the process log after that.
+const LAST_WORDS: Duration = Duration::from_millis(600);
 
 /// Between two looks at the key files.
 const KEY_WATCH: Duration = Duration::from_secs(1);
@@ -75,12 +81,12 @@ impl Door for Public {
         house.beside(request, peer, work).await
     }
 
-    fn head_too_large(&self, peer: SocketAddr) -> Bytes {
-        self.in_force.now().gateway.head_too_large(peer)
+    fn refuse_head(&self, fault: BadHead, peer: SocketAddr) -> Response<Body> {
+        self.in_force.now().gateway.refuse_head(fault, peer)
     }
 
-    fn refuse_head(&self, peer: SocketAddr) -> Response<Body> {
-        self.in_force.now().gateway.refuse_head(peer)
+    fn refuse_on_the_wire(&self, fault: BadHead, peer: SocketAddr) -> Bytes {
+        respond::on_the_wire(self.refuse_head(fault, peer))
     }
 }
 
@@ -134,6 +140,14 @@ pub fn serve(
         head_bytes: usize::try_from(config.server.max_header_bytes).unwrap_or(usize::MAX),
         head_time: config.server.header_timeout,
         idle_time: IDLE,
+        silent_time: IDLE,
+    };
+    // Nobody needs a connection to these before it asks something, and few are enough to keep everybody out.
+    let apart_limits = |connections: usize| Limits {
+        connections,
+        per_peer: connections.div_ceil(4),
+        silent_time: limits.head_time,
+        ..limits
     };
     let clock = gateway.clock;
     let stands = public.iter().map(stand_of).collect::<anyhow::Result<Vec<_>>>()?;
@@ -166,13 +180,13 @@ pub fn serve(
     }
     let connections = Connections { crowd, certificates: certificates.into() };
     let door = Health::new(Arc::clone(&in_force), Arc::clone(&ready), connections);
-    let listener = Listener::new(door, Limits { connections: 256, ..limits }, clock, Arc::default());
+    let listener = Listener::new(door, apart_limits(256), clock, Arc::default());
     let health = apart("health", listener, health, CancellationToken::new());
     let (wishes, wanted) = mpsc::channel(4);
     let reloads = Reloads::new(Arc::clone(&in_force), given, config, stands);
     let admin_closed = CancellationToken::new();
     let door = Admin::new(Arc::clone(&in_force), reloads.as_ref().map(|_| wishes));
-    let listener = Listener::new(door, Limits { connections: 64, ..limits }, clock, Arc::default());
+    let listener = Listener::new(door, apart_limits(64), clock, Arc::default());
     let admin = apart("admin", listener, admin, admin_closed.clone());
     let reloads = match reloads {
         Some(reloads) => Some(tokio::spawn(reloads.run(wanted, signal(SignalKind::hangup())?))),
@@ -373,7 +387,11 @@ impl Serving {
         }
         self.health.abort();
         self.upkeep.iter().for_each(tokio::task::JoinHandle::abort);
+        let _ = clock.until(until, house.authority.write_pending()).await;
         let _ = clock.until(until, house.authority.note()).await;
+        if let Some(why) = house.authority.unwritten() {
+            tracing::error!("{why}; a start does not know of them");
+        }
         if let Some((pause, keeper)) = self.pause {
             keeper.abort();
             if let Err(error) = pause.write() {
@@ -383,7 +401,10 @@ impl Serving {
         if let Some(traces) = self.traces {
             traces.end(clock, until).await;
         }
-        house.gateway.ledger.lines.flush();
+        // Whoever should read the log may have stopped: no thread that serves waits here, only this one.
+        let left = until.since(clock.tick()).saturating_sub(LAST_WORDS).max(LOG_TIME);
+        let lines = Arc::clone(&house.gateway.ledger);
+        let _ = tokio::task::spawn_blocking(move || lines.lines.flush(left)).await;
         ended
     }
 }

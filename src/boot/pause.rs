@@ -11,8 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{Budget, OperatorPause};
 use crate::budget::breaker::Reason;
+use crate::budget::{Budget, OperatorPause};
 use crate::clock::{Clock, Now, Tick};
 
 /// The file's name in `state.dir`.
@@ -209,11 +209,12 @@ mod tests {
         Verdict::Paused { pause, refused: true }
     }
 
-    const ASKER: Asker =
-        Asker { lane: Lane::Interactive, who: 1, resource: 1, payer: None, scope: Scope::Documented };
+    const ASKER: Asker = Asker { lane: Lane::Interactive, who: 1, resource: 1, payer: None, scope: Scope::Documented };
 
     fn permit(budget: &Arc<Budget>, now: Tick) -> Permit {
-        match budget.ask(Asker { lane: Lane::Interactive, who: 1, resource: 1, payer: None, scope: Scope::Documented }, now) {
+        match budget
+            .ask(Asker { lane: Lane::Interactive, who: 1, resource: 1, payer: None, scope: Scope::Documented }, now)
+        {
             Asked::Permit(permit) => permit,
             _ => panic!("no permit"),
         }

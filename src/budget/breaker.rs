@@ -144,7 +144,10 @@ impl Breaker {
         if refused && counts {
             let (before, ended) = self.refusals;
             let before = if now >= ended.plus(MAX_MIN_PAUSE) { 0 } else { before };
-            until = until.max(now.plus(MIN_PAUSE.saturating_mul(1 << before.min(6)).min(MAX_MIN_PAUSE)));
+            // What names no time is believed to mean more each time it is said.
+            let growth = if pause.named { 1 } else { 3 };
+            let least = MIN_PAUSE.saturating_mul(1 << (before * growth).min(6)).min(MAX_MIN_PAUSE);
+            until = until.max(now.plus(least));
             self.refusals = (before.saturating_add(1), until);
         }
         if let Some(opening) = &self.opening {
@@ -502,7 +505,25 @@ mod tests {
         assert_eq!(refused(&mut breaker, &refusal(rested), call, rested).since(rested), MIN_PAUSE);
         let longer = rested.plus(Duration::from_secs(300));
         let call = breaker.start(rested.plus(MIN_PAUSE));
-        assert_eq!(refused(&mut breaker, &refusal(longer), call, rested.plus(MIN_PAUSE)), longer, "a longer word stands");
+        assert_eq!(
+            refused(&mut breaker, &refusal(longer), call, rested.plus(MIN_PAUSE)),
+            longer,
+            "a longer word stands"
+        );
+    }
+
+    /// A 429 without any time let a call through each second for as long as it lasted.
+    #[test]
+    fn a_refusal_that_names_no_time_means_more_each_time() {
+        let mut breaker = Breaker::default();
+        let mut now = at(0);
+        for pause in [1, 8, 60, 60] {
+            let call = breaker.start(now);
+            let nameless = Pause { named: false, ..refusal(now) };
+            let until = refused(&mut breaker, &nameless, call, now);
+            assert_eq!(until.since(now), Duration::from_secs(pause));
+            now = until;
+        }
     }
 
     #[test]

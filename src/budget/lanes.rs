@@ -135,7 +135,6 @@ impl<T> Lanes<T> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
 }
 
 #[cfg(test)]

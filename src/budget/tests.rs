@@ -12,7 +12,13 @@ const BREAKER: breaker::Settings =
 
 fn budget(interval_ms: u64, burst: u32, max_in_flight: usize) -> Arc<Budget> {
     let rate = Rate::Every(Duration::from_millis(interval_ms));
-    Budget::new(Settings { quota: Quota { rate, burst }, max_in_flight, max_wait: Duration::from_secs(2), shared: false, breaker: BREAKER })
+    Budget::new(Settings {
+        quota: Quota { rate, burst },
+        max_in_flight,
+        max_wait: Duration::from_secs(2),
+        shared: false,
+        breaker: BREAKER,
+    })
 }
 
 /// A limit of which nothing is left until then.
@@ -155,7 +161,8 @@ fn another_setting_counts_at_once_and_what_waits_or_is_under_way_stays() {
     let Asked::Permit(first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
     let Asked::Queued(mut second) = budget.ask(ASKER, at(0)) else { panic!("spent") };
     let quota = Quota { rate: Rate::Every(Duration::from_millis(100)), burst: 1 };
-    budget.change(Settings { quota, max_in_flight: 2, max_wait: Duration::ZERO, shared: false, breaker: BREAKER }, at(0));
+    budget
+        .change(Settings { quota, max_in_flight: 2, max_wait: Duration::ZERO, shared: false, breaker: BREAKER }, at(0));
     assert_eq!(second.deadline(), at(2000), "it was told how long it may wait");
     assert_eq!(second.claim(at(0)).err(), Some(Later::At(at(100))), "an hour is a tenth of a second now");
     let third = second.claim(at(100)).unwrap();

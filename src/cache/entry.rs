@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::access::Right;
 use crate::clock::Tick;
 
 use super::face::{Coding, Faces, Shown};
-use super::policy::{self, Life, NotStored};
+use super::policy::{self, KEPT, Life, NotStored};
 
-/// The headers of an answer that are kept, in the block's order. Nothing else of the partner's head crosses.
-const PARTS: usize = 5;
-static KEPT: [HeaderName; PARTS] = [CONTENT_TYPE, CONTENT_LANGUAGE, DATE, LAST_MODIFIED, ETAG];
+/// The headers of an answer that are kept, in the block's order.
+const PARTS: usize = KEPT.len();
 
 /// One stored answer, shared by all callers.
 ///
@@ -166,12 +165,14 @@ impl Entry {
         }
     }
 
-    /// The same document after a 304 (RFC 9111 §4.3.4): the new head's values, where it has them, and a new life.
+    /// The same document after a 304 (RFC 9111 §4.3.4): the new head's values, where it has them, and a new life. Its type
+    /// stays: the bytes are the same, and servers put the type of an error page there.
     #[must_use]
     pub fn freshened(&self, head: &HeaderMap, life: Life) -> Self {
         let mut merged = HeaderMap::with_capacity(PARTS);
         for (nth, name) in KEPT.iter().enumerate() {
-            let value = head.get(name).cloned().or_else(|| self.value(nth));
+            let told = head.get(name).filter(|_| *name != CONTENT_TYPE).cloned();
+            let value = told.or_else(|| self.value(nth));
             if let Some(value) = value {
                 merged.insert(name.clone(), value);
             }

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, VARY};
-use http::{HeaderMap, StatusCode};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::clock::Tick;
 use crate::route::Terms;
@@ -20,6 +20,9 @@ const EARLY_PART: u32 = 10;
 
 /// But in its last minute, which is room enough for any crowd.
 const MOST_EARLY: Duration = Duration::from_secs(60);
+
+/// The headers of an answer that are kept. Nothing else of the partner's head crosses.
+pub(super) static KEPT: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_LANGUAGE, DATE, LAST_MODIFIED, ETAG];
 
 /// Why an answer is not stored. The words are the same in `Cache-Status`, log and metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,8 +251,8 @@ fn read(head: &HeaderMap) -> Said {
     for (name, value) in head.get_all(CACHE_CONTROL).iter().flat_map(|line| directives(line.as_bytes())) {
         match name.to_ascii_lowercase().as_slice() {
             b"no-store" => said.no_store = true,
-            b"private" => said.private = true,
-            b"no-cache" => said.no_cache = true,
+            b"private" => said.private |= is_for_all(value),
+            b"no-cache" => said.no_cache |= is_for_all(value),
             b"must-revalidate" | b"proxy-revalidate" => said.must_revalidate = true,
             // Of two the shorter counts (RFC 9111 §4.2.1); one that is no number is taken as stale.
             b"s-maxage" => shared = Some(seconds(value).min(shared.unwrap_or(u64::MAX))),
@@ -259,6 +262,16 @@ fn read(head: &HeaderMap) -> Said {
     }
     said.lifetime = shared.or(max_age).map(Duration::from_secs).or_else(|| expires(head));
     said
+}
+
+/// Whether `no-cache` or `private` is meant for the whole answer: one that names fields is for these alone (RFC 9111 §5.2.2.4,
+/// §5.2.2.7), and of those that nothing is kept of, such as `Set-Cookie`, there is nothing to withhold.
+fn is_for_all(value: &[u8]) -> bool {
+    let value = value.strip_prefix(b"\"").unwrap_or(value);
+    let value = value.strip_suffix(b"\"").unwrap_or(value);
+    let mut names =
+        value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()).peekable();
+    names.peek().is_none() || names.any(|name| HeaderName::from_bytes(name).map_or(true, |name| KEPT.contains(&name)))
 }
 
 /// RFC 9111 §5.3: `Expires` less `Date`; an invalid one is in the past.

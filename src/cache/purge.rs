@@ -2,13 +2,14 @@
 //! Given which keys are meant, takes them out, or ends their lifetime so that they are shown stale and asked for again.
 //! Never lets an answer in that was asked for before the purge: whoever stores says when it was asked for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use moka::ops::compute::Op;
 use parking_lot::RwLock;
 
 use crate::clock::{Now, Tick};
+use crate::route::RouteIndex;
 
 use super::key::named::Which;
 use super::{Key, Slot, Store};
@@ -85,6 +86,19 @@ impl Store {
     /// Takes out what no route as they are now can reach.
     pub fn give_up_outside(&self, editions: Box<[u32]>, now: Now) {
         self.purge(&Which::Outside(editions), How::Hard, false, now);
+    }
+
+    /// How many answers [`Store::give_up_outside`] would take out, by their route in the table that they were stored by;
+    /// looks at every key.
+    pub fn lost_outside(&self, editions: Box<[u32]>) -> BTreeMap<RouteIndex, usize> {
+        let which = Which::Outside(editions);
+        let mut lost = BTreeMap::new();
+        for (key, slot) in self.slots.iter().filter(|(key, _)| which.means(key)) {
+            if let Some(route) = key.route() {
+                *lost.entry(route).or_default() += slot.answers();
+            }
+        }
+        lost
     }
 
     /// Whether there was an answer to give up.

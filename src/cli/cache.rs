@@ -71,17 +71,17 @@ pub(super) enum CacheCommand {
 pub(super) async fn run(command: CacheCommand) -> anyhow::Result<()> {
     match command {
         CacheCommand::Purge { configured, path, route, client, all, soft, json } => {
-            let config = configured.load()?;
+            let reach = configured.reach()?;
             let named = [("path", path), ("route", route), ("client", client)];
             let named = named.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))));
             let flags = [("all", all), ("soft", soft)].into_iter().filter(|(_, set)| *set);
             let body = named.chain(flags.map(|(name, _)| (name.to_owned(), Value::Bool(true)))).collect();
             let body = Value::Object(body);
-            let said = Running::expect(&config).await?.ask(Method::POST, "cache/purge", Some(&body)).await?;
+            let said = Running::expect(&reach).await?.ask(Method::POST, "cache/purge", Some(&body)).await?;
             print(&said, json, purged)
         }
         CacheCommand::List { configured, route, limit, after, json } => {
-            let config = configured.load()?;
+            let reach = configured.reach()?;
             let mut target = format!("cache/list?limit={limit}");
             for (name, value) in [("route", route), ("after", after)] {
                 let Some(value) = value else { continue };
@@ -90,12 +90,12 @@ pub(super) async fn run(command: CacheCommand) -> anyhow::Result<()> {
                 }
                 target += &format!("&{name}={value}");
             }
-            let said = Running::expect(&config).await?.ask(Method::GET, &target, None).await?;
+            let said = Running::expect(&reach).await?.ask(Method::GET, &target, None).await?;
             print(&said, json, list)
         }
         CacheCommand::Stats { configured, json } => {
-            let config = configured.load()?;
-            let said = Running::expect(&config).await?.ask(Method::GET, "cache/stats", None).await?;
+            let reach = configured.reach()?;
+            let said = Running::expect(&reach).await?.ask(Method::GET, "cache/stats", None).await?;
             print(&said, json, stats)
         }
     }

@@ -45,7 +45,7 @@ pub(super) struct Explain {
 /// # Errors
 /// Where no gateway answers, or it does not understand.
 pub(super) async fn run(command: Explain) -> anyhow::Result<()> {
-    let config = command.configured.load()?;
+    let reach = command.configured.reach()?;
     let mut headers = Map::new();
     for header in &command.headers {
         let (name, value) = header.split_once(':').context("--header: `name: value` is wanted")?;
@@ -60,7 +60,7 @@ pub(super) async fn run(command: Explain) -> anyhow::Result<()> {
     if let (Some((name, value)), Some(asked)) = (who, asked.as_object_mut()) {
         asked.insert(name.to_owned(), value);
     }
-    let said = Running::expect(&config).await?.ask(Method::POST, "explain", Some(&asked)).await?;
+    let said = Running::expect(&reach).await?.ask(Method::POST, "explain", Some(&asked)).await?;
     let mut out = std::io::stdout();
     if command.json || !out.is_terminal() {
         writeln!(out, "{said:#}")?;
@@ -159,13 +159,15 @@ mod tests {
             "verdict": {"says": "404: No such route.", "outcome": "refused", "status": 404},
             "target": {"method": "GET", "sent": "/a", "asked_as": null},
             "caller": {"name": "app", "by": "policy", "scopes": ["clients:read", "pii:read"], "limits": null},
-            "partner": {"now": "closed", "for_seconds": 12, "why": "told", "budget_left": 3, "in_flight": 0, "queued": 0},
+            "partner": {"now": "closed", "for_seconds": 12, "why": "paused-by-partner", "budget_left": 3, "in_flight": 0, "queued": 0},
         });
         let page = page(&said);
         assert!(page.starts_with("404: No such route.\n\noutcome   refused 404\n"), "{page}");
         assert!(page.contains("scopes    clients:read, pii:read\nbounds    clients -; providers -\n"), "{page}");
         assert!(
-            page.ends_with("partner   closed for 12 s (told); 3 calls left at once, 0 under way, 0 waiting\n"),
+            page.ends_with(
+                "partner   closed for 12 s (paused-by-partner); 3 calls left at once, 0 under way, 0 waiting\n"
+            ),
             "{page}"
         );
     }

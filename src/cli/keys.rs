@@ -37,16 +37,20 @@ pub(super) enum KeysCommand {
 /// Where there is no folder, or it cannot be read or written.
 pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
     let (KeysCommand::List { configured } | KeysCommand::Rotate { configured, .. }) = &command;
-    let config = configured.load()?;
-    let folder = config.tokens.keys_dir.as_deref().context(
+    let reach = configured.reach()?;
+    let folder = reach.keys_dir.as_deref().context(
         "state.dir is empty, so there is one key in the memory of the running gateway; a restart makes another",
     )?;
-    let notice = config.tokens.key_notice;
+    let notice = reach.key_notice;
     let ring = match &command {
         KeysCommand::List { .. } => Ring::read(folder, notice),
         KeysCommand::Rotate { .. } => Ring::open(folder, notice),
     }
     .context("tokens.keys_dir")?;
+    for path in ring.empty_files() {
+        let path = path.display();
+        writeln!(anstream::stderr(), "warning: {path}: nothing is in it; remove it, or restore it if a key was in it")?;
+    }
     let now = Clock::real().now().unix();
     let mut out = std::io::stdout();
     match command {
@@ -64,7 +68,7 @@ pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
             }
         }
         KeysCommand::Rotate { drop_old, .. } => {
-            super::log_audit();
+            super::log::audit();
             let actor = &format!("local:{}", running::user());
             let kid = ring.rotate()?.unwrap_or_default();
             tracing::info!(target: "audit", actor, %kid, "audit: a signing key was made");

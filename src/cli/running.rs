@@ -1,5 +1,5 @@
 //! How does a command speak to a running gateway?
-//! Given the configuration it runs with, proves itself by the signing keys and asks over the admin listener.
+//! Given how it is reached, proves itself by the signing keys and asks over the admin listener.
 //! Never makes a key, and never prints the token it made.
 
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::Reach;
 use crate::dial::once;
 use crate::dial::pinned::pinned;
 use crate::listen::Address;
@@ -35,7 +35,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A gateway that answers on its admin listener.
 pub(super) struct Running<'c> {
-    config: &'c Config,
+    reach: &'c Reach,
     stream: Box<dyn Stream>,
 }
 
@@ -53,18 +53,18 @@ impl<'c> Running<'c> {
     ///
     /// # Errors
     /// When somebody may be there and cannot be reached.
-    pub(super) async fn find(config: &'c Config) -> anyhow::Result<Option<Self>> {
-        let listen = &config.admin.listen;
+    pub(super) async fn find(reach: &'c Reach) -> anyhow::Result<Option<Self>> {
+        let listen = &reach.admin.listen;
         let connected = match listen {
             Address::Tcp(address) => match TcpStream::connect(address).await {
-                Ok(stream) => Ok(private(stream, config).await?),
+                Ok(stream) => Ok(private(stream, reach).await?),
                 Err(error) => Err(error),
             },
             Address::Systemd(_) => bail!("admin.listen: {listen} is no address of its own"),
             Address::Unix(path) => UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
         };
         match connected {
-            Ok(stream) => Ok(Some(Self { config, stream })),
+            Ok(stream) => Ok(Some(Self { reach, stream })),
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(None),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 bail!("admin.listen: {listen} is not open to this user; run this as the user of the gateway")
@@ -77,14 +77,18 @@ impl<'c> Running<'c> {
     ///
     /// # Errors
     /// Also when nobody listens.
-    pub(super) async fn expect(config: &'c Config) -> anyhow::Result<Self> {
-        let found = Self::find(config).await?;
-        found.with_context(|| {
-            let listen = &config.admin.listen;
-            format!(
-                "no gateway answers on {listen} (admin.listen); start it with `serve`, or name its file with --config"
-            )
-        })
+    pub(super) async fn expect(reach: &'c Reach) -> anyhow::Result<Self> {
+        if let Some(found) = Self::find(reach).await? {
+            return Ok(found);
+        }
+        let listen = &reach.admin.listen;
+        let nobody = format!(
+            "no gateway answers on {listen} (admin.listen); start it with `serve`, or name its file with --config"
+        );
+        match &reach.faults {
+            Some(faults) => Err(anyhow::Error::new(faults.clone()).context(nobody)),
+            None => bail!(nobody),
+        }
     }
 
     /// Asks one question; `target` is below `/admin/v1/`.
@@ -93,7 +97,7 @@ impl<'c> Running<'c> {
     /// What the gateway refused, in its own words, or why it could not be asked.
     pub(super) async fn ask(self, method: Method, target: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let clock = Clock::real();
-        let token = HeaderValue::try_from(format!("Bearer {}", mint(self.config, clock)?)).map(|mut value| {
+        let token = HeaderValue::try_from(format!("Bearer {}", mint(self.reach, clock)?)).map(|mut value| {
             value.set_sensitive(true);
             value
         })?;
@@ -104,10 +108,10 @@ impl<'c> Running<'c> {
             .header(AUTHORIZATION, token)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))?;
-        let listen = &self.config.admin.listen;
+        let listen = &self.reach.admin.listen;
         let answer = clock.until(clock.tick().plus(PATIENCE), once::once(self.stream, request, MOST)).await;
         let answer = answer.ok().with_context(|| format!("{listen}: no answer within {} s", PATIENCE.as_secs()))?;
-        let wants_proof = self.config.admin.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        let wants_proof = self.reach.admin.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         let hint = if wants_proof {
             "; with admin.tls.client_ca_file it may want a client certificate, and commands have none"
         } else {
@@ -135,18 +139,18 @@ impl<'c> Running<'c> {
 }
 
 /// Over TLS where the door speaks it, to the holder of the certificate that this configuration names.
-async fn private(stream: TcpStream, config: &Config) -> anyhow::Result<Box<dyn Stream>> {
-    let Some(tls) = &config.admin.tls else { return Ok(Box::new(stream)) };
+async fn private(stream: TcpStream, reach: &Reach) -> anyhow::Result<Box<dyn Stream>> {
+    let Some(tls) = &reach.admin.tls else { return Ok(Box::new(stream)) };
     let clock = Clock::real();
     let private = clock.until(clock.tick().plus(PATIENCE), pinned(stream, &tls.cert_file)).await;
     let private = private.ok().context("admin.tls: no handshake within 15 s")?.context("admin.tls")?;
     Ok(Box::new(private))
 }
 
-fn mint(config: &Config, clock: Clock) -> anyhow::Result<String> {
-    let folder = config.tokens.keys_dir.as_deref().context(IN_MEMORY)?;
-    let ring = Ring::read(folder, config.tokens.key_notice).context("tokens.keys_dir")?;
-    Ok(operator::mint(&ring, &config.server.public_url, &user(), clock.now())?)
+fn mint(reach: &Reach, clock: Clock) -> anyhow::Result<String> {
+    let folder = reach.keys_dir.as_deref().context(IN_MEMORY)?;
+    let ring = Ring::read(folder, reach.key_notice).context("tokens.keys_dir")?;
+    Ok(operator::mint(&ring, &reach.public_url, &user(), clock.now())?)
 }
 
 /// How the audit log calls whoever runs the command: the number of the machine's user.

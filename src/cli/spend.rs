@@ -28,8 +28,8 @@ pub(super) struct Spend {
 /// # Errors
 /// Where no gateway answers, or it refuses.
 pub(super) async fn run(command: Spend) -> anyhow::Result<()> {
-    let config = command.configured.load()?;
-    let said = Running::expect(&config).await?.ask(Method::GET, "spend", None).await?;
+    let reach = command.configured.reach()?;
+    let said = Running::expect(&reach).await?.ask(Method::GET, "spend", None).await?;
     print(&said, command.json, text)
 }
 
@@ -79,10 +79,10 @@ mod tests {
             "seconds": 90, "all": {"calls": 12, "saved": 3400},
             "routes": [{"route": "clients", "calls": 12, "miss": 2, "refresh": 10, "saved": 3400, "hit": 3400}],
             "callers": [{"caller": "billing", "calls": 2, "saved": 3400}, {"caller": null, "calls": 10, "saved": 0}],
-            "budget": {"left": 8, "closed": {"why": "told", "seconds": 30}},
+            "budget": {"left": 8, "closed": {"why": "paused-by-partner", "seconds": 30}},
         });
         let text = text(&said);
-        let first = "12 partner calls in 1m30s, 3400 saved; the budget has 8 left; calls pause for 30 s (told)\n\n";
+        let first = "12 partner calls in 1m30s, 3400 saved; the budget has 8 left; calls pause for 30 s (paused-by-partner)\n\n";
         assert!(text.starts_with(first), "{text}");
         assert!(text.contains("clients     12     2                   10                3400  3400"), "{text}");
         assert!(text.contains("\n(nobody)     10"), "{text}");

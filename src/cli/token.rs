@@ -13,11 +13,12 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::authority::ledger::{How, Listed};
+use crate::authority::ledger::{self, How, Listed, Salvaged};
 use crate::authority::{Authority, secret};
 use crate::boot;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::Reach;
 use crate::token::bounds::{Bound, Bounds};
 
 use super::running::{self, Running};
@@ -78,6 +79,12 @@ pub(super) enum TokenCommand {
         #[arg(long, value_name = "NAME")]
         caller: Option<String>,
     },
+    /// Take what can be read of a damaged ledger into a new one. No token that was issued before counts any more: one that was
+    /// revoked may be among those that cannot be read. No gateway may be running.
+    Salvage {
+        #[command(flatten)]
+        configured: Configured,
+    },
     /// Make a secret for a caller: the secret itself, and the form in which the configuration holds it.
     Secret,
 }
@@ -89,16 +96,18 @@ enum Desk<'c> {
 }
 
 impl<'c> Desk<'c> {
-    async fn find(config: &'c Config) -> anyhow::Result<Self> {
-        if config.tokens.keys_dir.is_none() {
+    /// With the gateway that runs, which also answers while its file is faulty; else in the ledger, for which the file must be good.
+    async fn find(reach: &'c Reach, configured: &Configured) -> anyhow::Result<Self> {
+        if reach.keys_dir.is_none() {
             bail!(
                 "state.dir is empty, so the signing keys are in the memory of the running gateway alone; set state.dir to issue tokens here"
             );
         }
-        if let Some(running) = Running::find(config).await? {
+        if let Some(running) = Running::find(reach).await? {
             return Ok(Self::Running(running));
         }
-        super::log_audit();
+        let config = &configured.load()?;
+        super::log::audit();
         let table = boot::table(config)?;
         let tokens = boot::tokens(config, boot::ring(&config.tokens)?, table.names);
         Ok(Self::Here(boot::opened(config, Arc::new(tokens), Clock::real()).await?))
@@ -112,13 +121,13 @@ impl<'c> Desk<'c> {
 pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
     match command {
         TokenCommand::Issue { configured, caller, scopes, clients, providers, ttl } => {
-            let config = configured.load()?;
             let bounds = Bounds { clients: narrowed_to(&clients)?, providers: narrowed_to(&providers)? };
-            issue(&config, &caller, scopes, bounds, ttl).await
+            issue(&configured, &caller, scopes, bounds, ttl).await
         }
-        TokenCommand::List { configured, caller, json } => list(&configured.load()?, caller, json).await,
+        TokenCommand::List { configured, caller, json } => list(&configured, caller, json).await,
         TokenCommand::Inspect { configured, token, json } => inspect::run(&configured.load()?, token, json).await,
-        TokenCommand::Revoke { configured, jti, caller } => revoke(&configured.load()?, jti, caller).await,
+        TokenCommand::Revoke { configured, jti, caller } => revoke(&configured, jti, caller).await,
+        TokenCommand::Salvage { configured } => salvage(&configured.load()?),
         TokenCommand::Secret => {
             let fresh = secret::fresh()?;
             let (secret, stored) = (fresh.secret.as_str(), fresh.stored);
@@ -138,13 +147,14 @@ fn narrowed_to(ids: &[String]) -> anyhow::Result<Bound> {
 }
 
 async fn issue(
-    config: &Config,
+    configured: &Configured,
     caller: &str,
     scopes: Vec<String>,
     bounds: Bounds,
     ttl: Option<Duration>,
 ) -> anyhow::Result<()> {
-    let token = match Desk::find(config).await? {
+    let reach = configured.reach()?;
+    let token = match Desk::find(&reach, configured).await? {
         Desk::Running(running) => {
             let wish = json!({
                 "caller": caller,
@@ -162,13 +172,14 @@ async fn issue(
     Ok(())
 }
 
-async fn list(config: &Config, caller: Option<String>, json: bool) -> anyhow::Result<()> {
+async fn list(configured: &Configured, caller: Option<String>, json: bool) -> anyhow::Result<()> {
     caller.as_deref().map(|caller| plain("caller", caller)).transpose()?;
     let mut rows: Vec<Listed> = Vec::new();
-    let mut desk = Desk::find(config).await?;
+    let reach = configured.reach()?;
+    let mut desk = Desk::find(&reach, configured).await?;
     loop {
         let after = rows.last().map(|row| row.jti.clone());
-        let (page, next) = page(desk, config, caller.as_deref(), after).await?;
+        let (page, next) = page(desk, &reach, caller.as_deref(), after).await?;
         let last = page.len() < PAGE;
         rows.extend(page);
         if last {
@@ -195,7 +206,7 @@ const PAGE: usize = 1000;
 /// One page, and where the next one is had: a connection answers once, the ledger stays open.
 async fn page<'c>(
     desk: Desk<'c>,
-    config: &'c Config,
+    reach: &'c Reach,
     caller: Option<&str>,
     after: Option<String>,
 ) -> anyhow::Result<(Vec<Listed>, Desk<'c>)> {
@@ -208,7 +219,7 @@ async fn page<'c>(
             let mut said = running.ask(Method::GET, &target, None).await?;
             let rows = said.get_mut("tokens").map(Value::take).unwrap_or_default();
             let rows = serde_json::from_value(rows).context("the gateway's answer has no list")?;
-            Ok((rows, Desk::Running(Running::expect(config).await?)))
+            Ok((rows, Desk::Running(Running::expect(reach).await?)))
         }
         Desk::Here(authority) => {
             let rows = authority.list(caller.map(str::to_owned), after, PAGE).await?;
@@ -231,11 +242,12 @@ fn plain<'t>(kind: &str, text: &'t str) -> anyhow::Result<&'t str> {
     }
 }
 
-async fn revoke(config: &Config, jti: Option<String>, caller: Option<String>) -> anyhow::Result<()> {
+async fn revoke(configured: &Configured, jti: Option<String>, caller: Option<String>) -> anyhow::Result<()> {
     jti.as_deref().map(|jti| plain("token id", jti)).transpose()?;
     caller.as_deref().map(|caller| plain("caller", caller)).transpose()?;
     let actor = &format!("local:{}", running::user());
-    let told = match (Desk::find(config).await?, jti, caller) {
+    let reach = configured.reach()?;
+    let told = match (Desk::find(&reach, configured).await?, jti, caller) {
         (Desk::Running(running), Some(jti), _) => {
             let said = running.ask(Method::DELETE, &format!("tokens/{jti}"), None).await?;
             format!("revoked: {}", said.get("revoked").cloned().unwrap_or_default())
@@ -252,6 +264,22 @@ async fn revoke(config: &Config, jti: Option<String>, caller: Option<String>) ->
         (_, None, None) => bail!("name a token by its id, or a caller with --caller"),
     };
     writeln!(anstream::stderr(), "{told}")?;
+    Ok(())
+}
+
+fn salvage(config: &Config) -> anyhow::Result<()> {
+    let folder = config.state.dir.as_deref().context("state.dir is empty, so there is no ledger on disk")?;
+    super::log::audit();
+    let done = ledger::salvage(folder, Clock::real().now().unix())?;
+    let (actor, aside) = (format!("local:{}", running::user()), done.aside.display());
+    let until = stamp(done.nothing_until);
+    let Salvaged { tokens, revoked, callers, .. } = &done;
+    tracing::info!(target: "audit", actor, tokens, revoked, callers, until, "audit: a damaged ledger was replaced; no token issued before counts");
+    writeln!(
+        anstream::stderr(),
+        "{tokens} tokens, {revoked} revocations and {callers} callers were read into a new ledger; the damaged file is {aside}\n\
+         no token that was issued until {until} counts any more, those that were not read included: start the gateway, and issue new ones"
+    )?;
     Ok(())
 }
 

@@ -37,6 +37,8 @@ pub struct Tokens {
     pub key_max_age: Duration,
     /// How long a new key is published before it signs.
     pub key_notice: Duration,
+    /// For how long the tokens of a caller that left the file wait for it to be back.
+    pub removed_grace: Duration,
 }
 
 impl Tokens {
@@ -57,6 +59,7 @@ impl Tokens {
             accept_api_key_header: t.get("accept_api_key_header", words::truth).unwrap_or(true),
             key_max_age: t.get("key_max_age", words::duration).unwrap_or(2160 * HOUR),
             key_notice: t.get("key_notice", words::duration).unwrap_or(HOUR / 6),
+            removed_grace: t.get("removed_grace", words::duration).unwrap_or(HOUR / 6),
         };
         t.finish();
         tokens
@@ -71,6 +74,7 @@ impl Tokens {
         page.line("accept_api_key_header", self.accept_api_key_header);
         page.time("key_max_age", self.key_max_age);
         page.time("key_notice", self.key_notice);
+        page.time("removed_grace", self.removed_grace);
     }
 }
 

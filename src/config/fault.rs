@@ -1,6 +1,6 @@
 //! What is wrong with the configuration, and where?
 //! Given places and reasons, hands back one report of all faults, each shown in its line.
-//! Never shows a line that may hold a secret.
+//! Never shows a line that is not given: `origins` keeps back those that may hold a secret.
 
 use std::fmt;
 
@@ -95,7 +95,7 @@ pub struct Faults(Vec<Fault>);
 
 impl Faults {
     /// All faults at once, sorted by where they are.
-    pub(super) fn new(mut faults: Vec<Fault>) -> Self {
+    pub(crate) fn new(mut faults: Vec<Fault>) -> Self {
         faults.sort();
         faults.dedup();
         Self(faults)

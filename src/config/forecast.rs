@@ -72,15 +72,16 @@ impl Row {
 }
 
 impl Forecast {
-    /// Of the seven built-in routes; what else is called has no number that settings could tell.
-    pub(super) fn of(config: &Config) -> Self {
-        let clients = config.upstream.expect.clients;
+    /// Of the seven built-in routes; what else is called has no number that settings could tell. `None` where nobody says how
+    /// many clients there are.
+    pub(super) fn of(config: &Config) -> Option<Self> {
+        let clients = config.upstream.expect.clients?;
         let seven = config.routes.iter().filter(|route| route.name != "other");
-        Self {
+        Some(Self {
             rows: seven.map(|route| Row::of(route, clients)).collect(),
             budget: config.upstream.budget.rate,
             clients,
-        }
+        })
     }
 
     /// Whether the budget allows all calls there can be in the long run.

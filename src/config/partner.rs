@@ -130,14 +130,8 @@ impl Default for Breaker {
 /// `[upstream.expect]`: what `check` reckons with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expect {
-    /// Clients of the partner.
-    pub clients: u64,
-}
-
-impl Default for Expect {
-    fn default() -> Self {
-        Self { clients: 500 }
-    }
+    /// Clients of the partner; `None`: nobody says, and a number that is made up would be wrong for most.
+    pub clients: Option<u64>,
 }
 
 impl Upstream {
@@ -201,7 +195,9 @@ impl Upstream {
         page.time("cool_down", self.breaker.cool_down);
         page.time("cool_down_max", self.breaker.cool_down_max);
         page.head("[upstream.expect]");
-        page.line("clients", i64::try_from(self.expect.clients).unwrap_or(i64::MAX));
+        if let Some(clients) = self.expect.clients {
+            page.line("clients", i64::try_from(clients).unwrap_or(i64::MAX));
+        }
     }
 }
 
@@ -246,7 +242,7 @@ impl Breaker {
 
 impl Expect {
     fn read(mut t: Table<'_>) -> Self {
-        let clients = t.get("clients", words::whole(0..=1_000_000_000)).unwrap_or(Self::default().clients);
+        let clients = t.get("clients", words::whole(0..=1_000_000_000));
         t.finish();
         Self { clients }
     }

@@ -2,6 +2,7 @@
 //! Given a connector and an age, hands back the client to use now: another one, with connections of its own, each time the age is over.
 //! Never cuts a request off: the connection of one that is under way lasts until its answer is read.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper_util::client::legacy::Client;
@@ -21,13 +22,15 @@ pub struct Turnover<C> {
     /// `None`: for ever.
     age: Option<Duration>,
     current: Mutex<(Client<C, OutBody>, Tick)>,
+    /// Whether a connection may wait for another request.
+    answered: AtomicBool,
 }
 
 impl<C: Connect + Clone> Turnover<C> {
     /// No connections yet.
     pub fn new(connector: C, age: Option<Duration>) -> Self {
         let current = (client(connector.clone()), Tick::default());
-        Self { connector, age, current: Mutex::new(current) }
+        Self { connector, age, current: Mutex::new(current), answered: AtomicBool::new(false) }
     }
 
     /// The client to use at `now`.
@@ -41,8 +44,20 @@ impl<C: Connect + Clone> Turnover<C> {
         current.0.clone()
     }
 
-    /// Gives up the connections that wait for a request: the next one opens its own.
-    pub fn reconnect(&self) {
-        self.current.lock().0 = client(self.connector.clone());
+    /// A request was answered: its connection may wait for another one.
+    pub fn answered(&self) {
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives up the connections that wait for a request, so that the next one opens its own. Hands back whether there can have
+    /// been any.
+    pub fn reconnect(&self) -> bool {
+        let any = self.answered.swap(false, Ordering::Relaxed);
+        if any {
+            self.current.lock().0 = client(self.connector.clone());
+        }
+        any
     }
 }

@@ -216,7 +216,7 @@ impl<C: Dials> Gateway<C> {
         let mut confirming: Confirming<'_> = None;
         loop {
             if confirming.is_none() {
-                confirming = self.wait_for_the_confirming(call, &permit).await?;
+                (permit, confirming) = self.wait_for_the_confirming(call, permit).await?;
             }
             let presented = match other.take() {
                 Some(other) => other,
@@ -326,10 +326,10 @@ impl<C: Dials> Gateway<C> {
     /// Whether a call is repeated because the upstream had closed the connection, or gave up waiting on it, before it was
     /// asked: that says nothing of its health, and counts as an attempt only where those are left.
     fn reconnects<A>(&self, answer: &Result<A, Failed>, repeatable: bool, tried: &mut Tried) -> bool {
-        let reconnects = repeatable && !tried.reconnected && matches!(answer, Err(Failed::Broken));
+        let broken = repeatable && !tried.reconnected && matches!(answer, Err(Failed::Broken));
+        let reconnects = broken && self.upstream.reconnect();
         if reconnects {
             self.ledger.counts.heard(Err(Fault::Failed(Failed::Broken).word()));
-            self.upstream.reconnect();
             (tried.reconnected, tried.attempts) = (true, tried.attempts + 1);
         }
         reconnects
@@ -372,18 +372,21 @@ impl<C: Dials> Gateway<C> {
 
     /// Where a key was refused a moment ago, the next call waits until it is known whether that was meant; it finds out itself
     /// where nobody did.
-    async fn wait_for_the_confirming(&self, call: &Call, permit: &Permit) -> Result<Confirming<'_>, Refusal> {
+    async fn wait_for_the_confirming(&self, call: &Call, permit: Permit) -> Result<(Permit, Confirming<'_>), Refusal> {
         let credential = self.upstream.credential();
         let began = self.clock.tick();
         let concerned = call.asker.scope == Scope::Documented && !self.upstream.is_hub() && !permit.is_probe();
         if !concerned || !credential.is_in_doubt() || credential.alternates(began) {
-            return Ok(None);
+            return Ok((permit, None));
         }
+        // Whoever confirms needs a permit: it is not held while it is waited for.
+        drop(permit);
         let mine = self.clock.until(call.deadline, credential.confirm()).await.map_err(|_| Refusal::Deadline)?;
         if credential.is_refused() {
             return Err(self.key_fault().into());
         }
-        Ok(Some(mine).filter(|_| credential.is_in_doubt()))
+        let mine = Some(mine).filter(|_| credential.is_in_doubt());
+        Ok((self.permit(call.asker, call.deadline, NO_FLIGHT).await?, mine))
     }
 
     /// A documented route refused a key: the files are read again, and one call at a time finds out whether it was meant.
@@ -408,19 +411,18 @@ impl<C: Dials> Gateway<C> {
             self.budget.key_changed(now);
         }
         let slot = presented.slot();
-        if !credential.refused(presented, asked, now) {
+        let (left, alternates) = (credential.refused(presented, asked, now), credential.alternates(now));
+        // Where both keys were accepted within a minute, nodes differ over them: either may be accepted by the next one.
+        if if alternates { keys > MAX_KEYS } else { !left } {
             let recent = credential.accepted_lately(now);
             permit.settle(Verdict::KeyRefused { recent }, now, dice());
             tracing::error!(slot, "the partner refused every key; put a good one where upstream.api_key_file points");
             return Err(self.key_fault().into());
         }
-        if keys > MAX_KEYS {
-            return Err(self.key_fault().into());
-        }
         tracing::warn!(slot, "the partner refused a key; it is asked again");
         drop(permit);
         let mut confirming = None;
-        if !credential.alternates(now) {
+        if !alternates {
             let mine = self.clock.until(call.deadline, credential.confirm()).await.map_err(|_| Refusal::Deadline)?;
             confirming = Some(mine).filter(|_| credential.is_in_doubt());
         }

@@ -71,7 +71,7 @@ impl<C: Dials> Gateway<C> {
         }
         let (mut head, incoming) = answer.into_parts();
         strip_for_caller(&mut head.headers);
-        through::localise(&mut head.headers, &self.origin);
+        through::localise(status, &mut head.headers, &self.origin, (&outgoing.method, &outgoing.target))?;
         trail.outcome = Outcome::Pass;
         let body = self.streamed(Bytes::new(), incoming, permit)?;
         Ok(self.signature.passed(Response::from_parts(head, body), status, &trail.request_id))

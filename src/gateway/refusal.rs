@@ -9,18 +9,20 @@ use http::StatusCode;
 use crate::access::Denied;
 use crate::budget::breaker::Reason;
 use crate::clock::Tick;
+use crate::listen::BadHead;
 use crate::quota::{ComeBack, Limit};
 use crate::route::{Malformed, Miss, NoSuchRoute};
 use crate::token::Unidentified;
 use crate::upstream::Failed;
+use crate::upstream::through::ToItself;
 
 /// Every way to say no.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The target or query cannot be read.
     Malformed(Malformed),
-    /// The head is too large.
-    HeadTooLarge,
+    /// The head is too large, or is none.
+    Head(BadHead),
     /// Two different tokens.
     Ambiguous,
     /// No caller.
@@ -128,6 +130,12 @@ pub enum Fault {
     NotJson,
     /// A 206 or 304 that nobody asked for.
     Unasked,
+    /// JSON, but no document of the route.
+    NotADocument,
+    /// A 404 or 410 that is no word of the API, over something good that is held.
+    DoubtfulAbsence,
+    /// A redirect from the target to itself, as callers would follow it.
+    ToItself,
 }
 
 impl Fault {
@@ -139,6 +147,7 @@ impl Fault {
             Self::Failed(Failed::ProxyAuth) => "proxy-auth",
             Self::Failed(Failed::ProxyRefuses) => "proxy-refuses",
             Self::Failed(Failed::Broken) => "connection-broke",
+            Self::Failed(Failed::Interim) => "interim-status",
             Self::Failed(Failed::Timeout) => "timeout",
             Self::Failed(Failed::TooLarge) => "response-too-large",
             Self::Key => "key-refused",
@@ -148,6 +157,9 @@ impl Fault {
             Self::Redirect => "redirect",
             Self::NotJson => "not-json",
             Self::Unasked => "unasked",
+            Self::NotADocument => "not-a-document",
+            Self::DoubtfulAbsence => "doubtful-absence",
+            Self::ToItself => "redirect-to-itself",
         }
     }
 }
@@ -180,6 +192,12 @@ impl From<Miss> for Refusal {
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         Self::Denied(denied)
+    }
+}
+
+impl From<ToItself> for Refusal {
+    fn from(_: ToItself) -> Self {
+        Self::Partner(Fault::ToItself)
     }
 }
 

@@ -481,15 +481,20 @@ pub fn accepts_json(asked: &HeaderMap) -> bool {
     if ranges.peek().is_none() {
         return true;
     }
-    // The most specific range that fits decides.
+    // The most specific range that fits decides. What is no range says nothing, and where none is one all is welcome.
     let mut best: Option<(u8, bool)> = None;
+    let mut is_readable = false;
     for range in ranges {
         let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
         let rank = match parts.next().unwrap_or_default().to_ascii_lowercase().as_slice() {
             b"application/json" => 3,
             b"application/*" => 2,
-            b"*/*" | b"" => 1,
-            _ => continue,
+            // Some libraries write all types as one star.
+            b"*/*" | b"*" | b"" => 1,
+            other => {
+                is_readable |= is_media_type(other);
+                continue;
+            }
         };
         let refused = parts.any(|part| {
             matches!(part.to_ascii_lowercase().as_slice(), b"q=0" | b"q=0." | b"q=0.0" | b"q=0.00" | b"q=0.000")
@@ -498,7 +503,18 @@ pub fn accepts_json(asked: &HeaderMap) -> bool {
             best = Some((rank, !refused));
         }
     }
-    best.is_some_and(|(_, taken)| taken)
+    best.map_or(!is_readable, |(_, taken)| taken)
+}
+
+/// Whether a range names types that are not JSON: `text/html` or `text/*`, but no `*/json` or `application/*+json`.
+fn is_media_type(range: &[u8]) -> bool {
+    let mut parts = range.split(|&byte| byte == b'/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(kind), Some(subtype), None) => {
+            !kind.is_empty() && !kind.contains(&b'*') && (subtype == b"*" || !subtype.contains(&b'*'))
+        }
+        _ => false,
+    }
 }
 
 fn cache_control(entry: &Entry) -> HeaderValue {
@@ -538,7 +554,7 @@ fn challenge(why: Unidentified) -> HeaderValue {
 }
 
 /// A response with a whole body in the bytes of HTTP/1.1, for a connection that hyper cannot answer on.
-pub(super) fn on_the_wire(response: Response<Body>) -> Bytes {
+pub fn on_the_wire(response: Response<Body>) -> Bytes {
     let (head, body) = response.into_parts();
     let body = body.into_bytes();
     let mut wire =

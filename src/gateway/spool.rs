@@ -139,7 +139,8 @@ pub(super) fn spool(
         let whole = pieces.pop_front().and_then(|(piece, _)| piece.into_data().ok());
         return Spooled::Whole(whole.unwrap_or_default());
     }
-    let shared = Arc::new(Shared { state: Mutex::new(State { pieces, end, ..State::default() }), taken: Notify::new() });
+    let shared =
+        Arc::new(Shared { state: Mutex::new(State { pieces, end, ..State::default() }), taken: Notify::new() });
     let filler = Filler { incoming, _permit: permit, lease, shared: Arc::clone(&shared), clock, limits, read };
     Spooled::Comes(Spool { shared, left: (least, most) }, filler)
 }

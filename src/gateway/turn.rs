@@ -4,17 +4,17 @@
 
 use std::hash::Hash;
 
+use super::refusal::Refusal;
+use super::{Dials, Gateway};
 use crate::access::Grant;
-use crate::budget::lanes::{Lane, Who};
 use crate::budget::breaker::Reason;
+use crate::budget::lanes::{Lane, Who};
 use crate::budget::{Asked, Asker, Later, Permit, Scope};
 use crate::cache::Key;
 use crate::clock::Tick;
 use crate::flight::Obligation;
 use crate::route::{OTHER, RouteIndex};
 use crate::token::{Caller, Priority};
-use super::refusal::Refusal;
-use super::{Dials, Gateway};
 
 /// For a call that nobody else can join.
 pub(super) const NO_FLIGHT: Option<&Obligation<Key, ()>> = None;

@@ -12,8 +12,9 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Door;
 use super::pace::{Pace, Wish};
+use super::paced::poll_leave;
+use super::{BadHead, Door};
 
 /// A head and a small body, ready to be sent.
 pub type Wire = Vec<u8>;
@@ -40,7 +41,17 @@ pub(super) struct Ahead<I, D: Door> {
     idle: bool,
     /// What the socket did not take yet of an answer.
     rest: Option<Box<Rest<D::Owed>>>,
+    /// How many requests hyper had handed over when all were answered and nothing was left to write. What it writes before
+    /// it hands over another is no answer of the door's: it is hyper's own to a head that it cannot read.
+    settled: u64,
+    /// Whether that was so: then it is said in the door's words, and is the last that is said.
+    refused: bool,
+    /// Bytes read after the last words.
+    lingered: usize,
 }
+
+/// Where there are requests that are not answered.
+const UNSETTLED: u64 = u64::MAX;
 
 struct Rest<O> {
     parts: [Bytes; 2],
@@ -49,7 +60,34 @@ struct Rest<O> {
 
 impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> Ahead<I, D> {
     pub(super) fn new(io: I, door: D, peer: SocketAddr, pace: Arc<Pace>) -> Self {
-        Self { io, door, peer, pace, seam: Seam::default(), idle: true, rest: None }
+        let (seam, idle, rest) = (Seam::default(), true, None);
+        Self { io, door, peer, pace, seam, idle, rest, settled: 0, refused: false, lingered: 0 }
+    }
+
+    /// Whether hyper speaks for itself.
+    #[inline]
+    fn is_own_answer(&self) -> bool {
+        self.settled == self.pace.begun()
+    }
+
+    /// Takes what hyper says of a head that it cannot read, and says it in the door's words.
+    #[cold]
+    fn refuse(&mut self, said: &[u8]) {
+        if !self.refused {
+            let fault = match said.get(b"HTTP/1.1 ".len()..).and_then(<[u8]>::first_chunk::<3>) {
+                Some(b"431" | b"414") => BadHead::TooLarge,
+                _ => BadHead::Malformed,
+            };
+            let words = self.door.refuse_on_the_wire(fault, self.peer);
+            self.rest = Some(Box::new(Rest { parts: [words, Bytes::new()], owed: None }));
+            self.refused = true;
+        }
+    }
+
+    /// After the last words: closing over what still comes would reset them away.
+    fn leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pace.leaving();
+        poll_leave(Pin::new(&mut self.io), cx, &mut self.lingered).map(Ok)
     }
 
     /// Sends an answer as far as the socket takes it.
@@ -143,6 +181,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> AsyncRead for Ahead<I, D> {
 impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> AsyncWrite for Ahead<I, D> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.send_rest(cx))?;
+        if self.is_own_answer() {
+            self.refuse(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -152,6 +194,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> AsyncWrite for Ahead<I, D> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.send_rest(cx))?;
+        if self.is_own_answer() {
+            self.refuse(bufs.first().map_or(&[], |buf| buf));
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -161,14 +207,21 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> AsyncWrite for Ahead<I, D> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.send_rest(cx))?;
+        if self.refused {
+            return self.leave(cx);
+        }
         ready!(Pin::new(&mut self.io).poll_flush(cx))?;
         // hyper flushes when it has written all there is. With every head answered, it waits for the next.
         self.idle = self.seam.is_between(self.pace.answered());
+        self.settled = if self.pace.all_ended() { self.pace.begun() } else { UNSETTLED };
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.send_rest(cx))?;
+        if self.pace.is_parting() {
+            return self.leave(cx);
+        }
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

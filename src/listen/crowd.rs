@@ -1,9 +1,9 @@
 //! Is there room for one more connection?
 //! Given a peer, hands back its place until the connection ends, or why there is none; and turns for TLS handshakes.
-//! Never lets one address take what is meant for all, and never counts programs of this machine against each other.
+//! Never refuses a connection while an idle one can give way, and never counts programs of this machine against each other.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
+use super::Limits;
+use super::eviction::Connections;
+use super::pace::Pace;
 use crate::clock::Tick;
+use crate::throttle::network;
 
 /// Handshakes at once on all workers; some 20 kB each.
 const HANDSHAKES: usize = 1024;
@@ -48,20 +52,19 @@ impl Failed {
     }
 }
 
-/// Why a connection is closed as soon as it came.
+/// A connection is closed as soon as it came: there are as many as may be, and each of them is answered a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoRoom {
-    Full,
-    Peer,
-}
+pub(super) struct Full;
 
 /// The connections of all workers.
 #[derive(Debug)]
 pub struct Crowd {
     open: AtomicUsize,
-    peers: Mutex<HashMap<IpAddr, usize, ahash::RandomState>>,
-    refused_full: AtomicU64,
-    refused_peer: AtomicU64,
+    connections: Mutex<Connections>,
+    refused: AtomicU64,
+    evicted_full: AtomicU64,
+    evicted_peer: AtomicU64,
+    floods: AtomicU64,
     turns: Semaphore,
     handshakes: Mutex<BTreeMap<u64, (Tick, CancellationToken)>>,
     next: AtomicU64,
@@ -73,10 +76,14 @@ pub struct Crowd {
 pub struct Figures {
     /// Connections open.
     pub open: usize,
-    /// Closed at once: too many, all together.
-    pub refused_full: u64,
-    /// Closed at once: too many of their peer.
-    pub refused_peer: u64,
+    /// Closed at once: too many, and none of them idle.
+    pub refused: u64,
+    /// Idle ones that gave way to others: there were too many, all together.
+    pub evicted_full: u64,
+    /// Idle ones that gave way to others of their peer.
+    pub evicted_peer: u64,
+    /// Those of HTTP/2 that were ended for a flood of frames that ask for nothing.
+    pub floods: u64,
     /// Handshakes that came to nothing, in the order of [`Failed::ALL`].
     pub failed: [u64; Failed::ALL.len()],
 }
@@ -85,9 +92,11 @@ impl Default for Crowd {
     fn default() -> Self {
         Self {
             open: AtomicUsize::default(),
-            peers: Mutex::default(),
-            refused_full: AtomicU64::default(),
-            refused_peer: AtomicU64::default(),
+            connections: Mutex::default(),
+            refused: AtomicU64::default(),
+            evicted_full: AtomicU64::default(),
+            evicted_peer: AtomicU64::default(),
+            floods: AtomicU64::default(),
             turns: Semaphore::new(HANDSHAKES),
             handshakes: Mutex::default(),
             next: AtomicU64::default(),
@@ -97,35 +106,41 @@ impl Default for Crowd {
 }
 
 impl Crowd {
-    /// A place for a connection of this peer among `most`, of which one peer may have `most_per_peer`; 0 is any number.
+    /// A place for a connection of this peer. Where its share, or the whole, is taken, the connection that has been idle for
+    /// longest gives way: one of the same peer if there is one. A share that is busy is exceeded as long as there is room.
     pub(super) fn enter(
         self: &Arc<Self>,
         peer: SocketAddr,
-        most: usize,
-        most_per_peer: usize,
-    ) -> Result<Place, NoRoom> {
-        // Counted first: the place gives it back, whatever is decided.
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let mut place = Place { crowd: Arc::clone(self), peer: None };
-        if before >= most {
-            self.refused_full.fetch_add(1, Ordering::Relaxed);
-            return Err(NoRoom::Full);
-        }
-        let ip = network(peer.ip());
+        pace: &Arc<Pace>,
+        limits: &Limits,
+        now: Tick,
+    ) -> Result<Place, Full> {
+        let peer = network(peer.ip());
         // What runs on this machine may come through one local proxy, or be a whole pod.
-        if most_per_peer == 0 || ip.is_loopback() {
-            return Ok(place);
+        let most_of_peer = match limits.per_peer {
+            0 => usize::MAX,
+            _ if peer.is_loopback() => usize::MAX,
+            most => most,
+        };
+        // Who gives way is there until its worker comes to it.
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        let mut place = Place { crowd: Arc::clone(self), id: None };
+        let mut connections = self.connections.lock();
+        if connections.len() >= limits.connections || open / 2 >= limits.connections {
+            let has_room =
+                open / 2 < limits.connections && (connections.evict(Some(peer), now) || connections.evict(None, now));
+            let counter = if has_room { &self.evicted_full } else { &self.refused };
+            counter.fetch_add(1, Ordering::Relaxed);
+            if !has_room {
+                // The place gives back what it took of the count.
+                drop(connections);
+                return Err(Full);
+            }
+        } else if connections.of_peer(peer) >= most_of_peer && connections.evict(Some(peer), now) {
+            self.evicted_peer.fetch_add(1, Ordering::Relaxed);
         }
-        let mut peers = self.peers.lock();
-        let count = peers.get(&ip).copied().unwrap_or_default();
-        if count >= most_per_peer {
-            drop(peers);
-            self.refused_peer.fetch_add(1, Ordering::Relaxed);
-            return Err(NoRoom::Peer);
-        }
-        peers.insert(ip, count + 1);
-        drop(peers);
-        place.peer = Some(ip);
+        place.id = Some(connections.insert(peer, pace, now));
+        drop(connections);
         Ok(place)
     }
 
@@ -153,6 +168,11 @@ impl Crowd {
         }
     }
 
+    /// Counts a connection that was ended for a flood of frames.
+    pub(super) fn flooded(&self) {
+        self.floods.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a handshake that came to nothing.
     pub(super) fn failed(&self, why: Failed) {
         if let Some(counter) = self.failed.get(why as usize) {
@@ -164,8 +184,10 @@ impl Crowd {
     pub fn figures(&self) -> Figures {
         Figures {
             open: self.open.load(Ordering::Relaxed),
-            refused_full: self.refused_full.load(Ordering::Relaxed),
-            refused_peer: self.refused_peer.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            evicted_full: self.evicted_full.load(Ordering::Relaxed),
+            evicted_peer: self.evicted_peer.load(Ordering::Relaxed),
+            floods: self.floods.load(Ordering::Relaxed),
             failed: std::array::from_fn(|at| self.failed.get(at).map_or(0, |count| count.load(Ordering::Relaxed))),
         }
     }
@@ -175,17 +197,14 @@ impl Crowd {
 #[derive(Debug)]
 pub(super) struct Place {
     crowd: Arc<Crowd>,
-    peer: Option<IpAddr>,
+    id: Option<u64>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.crowd.open.fetch_sub(1, Ordering::Relaxed);
-        let Some(peer) = self.peer else { return };
-        let mut peers = self.crowd.peers.lock();
-        match peers.get_mut(&peer) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(peers.remove(&peer)),
+        if let Some(id) = self.id {
+            self.crowd.connections.lock().remove(id);
         }
     }
 }
@@ -206,55 +225,121 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// The network that one customer has at least: an address of IPv4, 64 bits of IPv6 (RFC 6177 §2).
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into())
-        }
-        address => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::pace::{Paces, Wish};
     use super::*;
 
-    fn peer(ip: &str) -> SocketAddr {
-        SocketAddr::new(ip.parse().unwrap(), 4711)
+    /// A listener's connections, which only grow.
+    struct Scene {
+        crowd: Arc<Crowd>,
+        paces: Arc<Paces>,
+        limits: Limits,
+    }
+
+    type Entered = Result<(Place, Arc<Pace>), Full>;
+
+    impl Scene {
+        fn new(connections: usize, per_peer: usize) -> Self {
+            let time = Duration::from_secs(75);
+            let (head_time, idle_time, silent_time) = (time, time, time);
+            let limits = Limits { connections, per_peer, head_bytes: 1, head_time, idle_time, silent_time };
+            Self { crowd: Arc::default(), paces: Arc::default(), limits }
+        }
+
+        fn enter(&self, ip: &str, seconds: u64) -> Entered {
+            let pace = self.paces.enter(at(seconds));
+            let peer = SocketAddr::new(ip.parse().unwrap(), 4711);
+            Ok((self.crowd.enter(peer, &pace, &self.limits, at(seconds))?, pace))
+        }
+    }
+
+    fn at(seconds: u64) -> Tick {
+        Tick::default().plus(Duration::from_secs(seconds))
+    }
+
+    fn gives_way(entered: &Entered) -> bool {
+        entered.as_ref().is_ok_and(|(_, pace)| pace.wish() == Wish::GiveWay)
+    }
+
+    /// Idle connections of one peer without a token kept everybody else out, for as long as they liked.
+    #[test]
+    fn where_all_places_are_taken_the_longest_idle_gives_way() {
+        for idle in ["10.0.0.1", "127.0.0.1", "2001:db8::1"] {
+            let scene = Scene::new(3, 0);
+            let held: Vec<Entered> = (0..3).map(|second| scene.enter(idle, second)).collect();
+            let other = scene.enter("10.0.0.2", 5);
+            assert!(other.is_ok());
+            assert_eq!(held.iter().map(gives_way).collect::<Vec<_>>(), [true, false, false], "{idle}");
+            let figures = scene.crowd.figures();
+            assert_eq!((figures.evicted_full, figures.evicted_peer, figures.refused), (1, 0, 0));
+        }
     }
 
     #[test]
-    fn one_peer_has_its_share_and_others_have_theirs() {
-        let crowd = Arc::new(Crowd::default());
-        let enter = |ip| crowd.enter(peer(ip), 100, 2);
-        let first = enter("10.0.0.1").unwrap();
-        let _second = enter("::ffff:10.0.0.1").unwrap();
-        assert_eq!(enter("10.0.0.1").unwrap_err(), NoRoom::Peer);
-        let _other = enter("10.0.0.2").unwrap();
-        drop(first);
-        let _third = enter("10.0.0.1").unwrap();
-        let figures = crowd.figures();
-        assert_eq!((figures.open, figures.refused_peer, figures.refused_full), (3, 1, 0));
+    fn a_peer_that_comes_again_gives_way_to_itself_first() {
+        let scene = Scene::new(3, 0);
+        let [first, second, own] = ["10.0.0.1", "10.0.0.1", "10.0.0.2"].map(|ip| scene.enter(ip, 1));
+        let again = scene.enter("10.0.0.2", 5);
+        assert!(again.is_ok() && gives_way(&own));
+        assert!(!gives_way(&first) && !gives_way(&second));
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_peer() {
-        let crowd = Arc::new(Crowd::default());
-        let _first = crowd.enter(peer("2001:db8::1"), 100, 1).unwrap();
-        assert_eq!(crowd.enter(peer("2001:db8::2"), 100, 1).unwrap_err(), NoRoom::Peer);
-        let _other = crowd.enter(peer("2001:db8:0:1::1"), 100, 1).unwrap();
+    fn whose_share_is_taken_gives_way_to_itself_and_others_have_theirs() {
+        let scene = Scene::new(100, 2);
+        let [first, second, other] = ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"].map(|ip| scene.enter(ip, 1));
+        let third = scene.enter("10.0.0.1", 2);
+        assert!(third.is_ok() && gives_way(&first) && !gives_way(&second) && !gives_way(&other));
+        assert_eq!(scene.crowd.figures().evicted_peer, 1);
+        // An address of IPv6 is its network.
+        let [one, two, three] = ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(|ip| scene.enter(ip, 1));
+        assert!(three.is_ok() && gives_way(&one) && !gives_way(&two));
+        // This machine has no share: it has them all.
+        let own: Vec<Entered> = (0..10).map(|_| scene.enter("127.0.0.1", 1)).collect();
+        assert!(own.iter().all(|own| own.is_ok() && !gives_way(own)));
     }
 
     #[test]
-    fn this_machine_counts_only_towards_all() {
-        let crowd = Arc::new(Crowd::default());
-        let places: Vec<_> = (0..3).map(|_| crowd.enter(peer("127.0.0.1"), 4, 1).unwrap()).collect();
-        let _other = crowd.enter(peer("::1"), 4, 1).unwrap();
-        assert_eq!(crowd.enter(peer("::1"), 4, 1).unwrap_err(), NoRoom::Full);
-        drop(places);
-        assert_eq!(crowd.figures().open, 1);
-        assert_eq!(crowd.figures().refused_full, 1);
+    fn who_is_answered_keeps_its_place_and_a_share_alone_refuses_nobody() {
+        let scene = Scene::new(4, 2);
+        let busy: Vec<Entered> = (0..2).map(|_| scene.enter("10.0.0.1", 0)).collect();
+        busy.iter().for_each(|entered| entered.as_ref().unwrap().1.serving());
+        let beyond = scene.enter("10.0.0.1", 1);
+        beyond.as_ref().unwrap().1.serving();
+        let idle = scene.enter("10.0.0.2", 2);
+        let last = scene.enter("10.0.0.3", 3);
+        assert!(last.is_ok() && gives_way(&idle), "the only one that is idle");
+        drop(idle);
+        last.as_ref().unwrap().1.serving();
+        assert_eq!(scene.enter("10.0.0.4", 4).map(drop).unwrap_err(), Full);
+        assert!(!busy.iter().chain([&beyond, &last]).any(gives_way));
+        let figures = scene.crowd.figures();
+        assert_eq!((figures.open, figures.refused, figures.evicted_full), (4, 1, 1));
+        // An answer that ends makes its connection idle.
+        let (_, pace) = busy[1].as_ref().unwrap();
+        pace.quiet();
+        assert!(scene.enter("10.0.0.4", 5).is_err(), "hyper has not all of it");
+        pace.answer_ended();
+        let entered = scene.enter("10.0.0.4", 6);
+        assert!(entered.is_ok() && gives_way(&busy[1]));
+    }
+
+    #[test]
+    fn bytes_of_a_head_that_never_ends_keep_no_place() {
+        let scene = Scene::new(3, 0);
+        let dripping = scene.enter("10.0.0.1", 0);
+        let asked = scene.enter("10.0.0.2", 0);
+        let silent = scene.enter("10.0.0.3", 4);
+        let (_, pace) = dripping.as_ref().unwrap();
+        pace.reads_head();
+        pace.moved();
+        let (_, pace) = asked.as_ref().unwrap();
+        pace.quiet();
+        let entered = scene.enter("10.0.0.4", 5);
+        assert!(entered.is_ok() && gives_way(&dripping) && !gives_way(&asked));
+        let entered = scene.enter("10.0.0.5", 6);
+        assert!(entered.is_ok() && gives_way(&silent), "the other was answered since the last look");
     }
 
     #[tokio::test]

@@ -4,7 +4,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use http::header::HOST;
 use http::uri::Authority;
+use http::{HeaderMap, Version};
 
 /// A host as a request names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,51 @@ impl<'a> Host<'a> {
     }
 }
 
+/// Whether a request names its host as RFC 9112 §3.2 wants it: once, as a host may be written, and from HTTP/1.1 on at all.
+pub fn is_named_well(version: Version, headers: &HeaderMap) -> bool {
+    let mut named = headers.get_all(HOST).iter();
+    match (named.next(), named.next()) {
+        (Some(host), None) => is_authority(host.as_bytes()),
+        (None, _) => version < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 3986 §3.2.2): an address in brackets, or a name, which may be empty; no user, no path.
+fn is_authority(host: &[u8]) -> bool {
+    if let Some(inside) = host.strip_prefix(b"[") {
+        let Some(end) = memchr::memchr(b']', inside) else { return false };
+        let (address, rest) = inside.split_at(end);
+        let is_address = std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+        return is_address && is_port(rest.get(1..).unwrap_or_default());
+    }
+    // Most names have nothing in them that has to be looked at twice.
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let mut rest = host;
+    while let [byte, after @ ..] = rest {
+        rest = match (byte, after) {
+            (byte, _) if plain(byte) => after,
+            (b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=', _) => after,
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
+            (b':', _) => return is_port(rest),
+            _ => return false,
+        };
+    }
+    true
+}
+
+/// Nothing, or a colon and a port; a port without digits is the scheme's own.
+fn is_port(text: &[u8]) -> bool {
+    match text.split_first() {
+        None => true,
+        Some((b':', digits)) => {
+            digits.iter().all(u8::is_ascii_digit)
+                && std::str::from_utf8(digits).is_ok_and(|text| text.is_empty() || text.parse::<u16>().is_ok())
+        }
+        Some(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +117,61 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(of(text), found, "{text:?}");
+        }
+    }
+
+    /// Two hosts, none and a malformed one were answered as if the first of them had been all there was.
+    #[test]
+    fn a_request_names_one_host_and_names_it_well() {
+        let well = |version, hosts: &[&str]| {
+            let hosts = hosts.iter().map(|host| (HOST, http::HeaderValue::from_bytes(host.as_bytes()).unwrap()));
+            is_named_well(version, &hosts.collect())
+        };
+        for host in [
+            "a",
+            "a.example:8080",
+            "127.0.0.1",
+            "[::1]",
+            "[2001:db8::1]:443",
+            "my_service",
+            "xn--bcher-kva.example.",
+            "a%20b",
+            "localhost:",
+            "a:080",
+            "",
+        ] {
+            assert!(well(Version::HTTP_11, &[host]), "{host:?}");
+        }
+        for host in [
+            "a b",
+            "a/b",
+            "http://a",
+            "me@a",
+            "a:b",
+            "a:1:2",
+            "a:99999",
+            "a:-1",
+            "[::1",
+            "[::1]x",
+            "[a]",
+            "::1",
+            "a, b",
+            "a%2",
+            "a%zz",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "\"a\"",
+            "<a>",
+            "b\u{fc}cher",
+        ] {
+            assert!(!well(Version::HTTP_11, &[host]), "{host:?}");
+            assert!(!well(Version::HTTP_10, &[host]), "{host:?}");
+        }
+        assert!(!well(Version::HTTP_11, &[]) && !well(Version::HTTP_2, &[]));
+        assert!(well(Version::HTTP_10, &[]), "HTTP/1.0 has no Host");
+        for hosts in [["a", "b"], ["a", "a"]] {
+            assert!(!well(Version::HTTP_11, &hosts) && !well(Version::HTTP_10, &hosts));
         }
     }
 }

@@ -11,8 +11,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST};
-use http::{HeaderValue, Request, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
@@ -22,9 +22,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
-use super::pace::{MOST_LINES, Pace, Wish};
-use super::tls::{Admission, Entered};
-use super::{Door, Listener};
+use super::frames::Counted;
+use super::pace::{Pace, Wish};
+use super::paced::MOST_LINES;
+use super::{BadHead, Door, Listener, is_named_well};
 use crate::clock::HyperTimer;
 
 /// Requests at once on one connection.
@@ -38,9 +39,13 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(15);
 
-/// Streams reset by the peer before we looked at them, and by us for its errors, until the connection is ended
-/// (CVE-2023-44487, CVE-2025-8671).
+/// Streams reset by the peer before we looked at them, until the connection is ended (CVE-2023-44487).
 const RESETS: usize = 32;
+
+/// Frames for which we reset a stream, until the connection is ended (CVE-2025-8671). A refused upload ends in a reset of
+/// ours, and what of it is under way by then may come after h2 has forgotten the stream: more than fifty in a second, each of
+/// some frames, have to be borne.
+const OWN_RESETS: usize = 1024;
 
 /// The largest piece of a body that is handed over at once: as much as one frame holds.
 const PIECE: usize = 16 << 10;
@@ -54,19 +59,18 @@ impl<D: Door> Listener<D> {
         &self,
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
-        admission: Option<Admission>,
+        pace: Arc<Pace>,
     ) {
-        let pace = self.paces.enter(self.clock.tick());
-        let entered = admission.map(|admission| admission.enter(&pace));
         let under_way = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request: Request<Incoming>| {
             let (this, pace) = (self.clone(), Arc::clone(&pace));
-            let busy = Busy::begin(&under_way, &pace);
-            async move {
+            let (busy, answering) = Busy::begin(&under_way, &pace);
+            // In a box: hyper and h2 move this future about several times before they run it.
+            Box::pin(async move {
                 let response = this.answered(request, peer, &pace).await;
                 drop(busy);
-                Ok::<_, Infallible>(response.map(|body| Pieces { body: Box::pin(body), rest: Bytes::new(), pace }))
-            }
+                Ok::<_, Infallible>(response.map(|body| Pieces { body: Box::pin(body), rest: Bytes::new(), answering }))
+            })
         });
         let head_bytes = u32::try_from(self.limits.head_bytes).unwrap_or(u32::MAX);
         let connection = http2::Builder::new(Tracked(self.tasks.clone()))
@@ -76,42 +80,55 @@ impl<D: Door> Listener<D> {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_pending_accept_reset_streams(RESETS)
-            .max_local_error_reset_streams(RESETS)
+            .max_local_error_reset_streams(OWN_RESETS)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
-            .serve_connection(TokioIo::new(io), service);
+            .serve_connection(TokioIo::new(Counted::new(io, self.clock, Arc::clone(&self.crowd))), service);
         let mut connection = pin!(connection);
-        let mut finishing = false;
+        let (mut finishing, mut is_evicted) = (false, false);
         let ended = std::future::poll_fn(|cx| {
             let wish = pace.wish();
             if wish != Wish::Nothing && !finishing {
-                finishing = true;
+                // Asked once: whose requests are being answered then is heard to the end.
+                (finishing, is_evicted) = (true, wish == Wish::GiveWay && pace.is_idle());
                 connection.as_mut().graceful_shutdown();
             }
             match connection.as_mut().poll(cx) {
                 // It was told to go away, if it still reads.
-                Poll::Pending if wish == Wish::Cut => Poll::Ready(Ok(())),
+                Poll::Pending if wish == Wish::Cut || is_evicted => Poll::Ready(Ok(())),
                 polled => polled,
             }
         });
         if let Err(error) = pace.woken(ended).await {
             tracing::debug!(%peer, %error, "connection ended early");
         }
-        drop::<Option<Entered>>(entered);
         self.paces.leave(&pace);
     }
 
     async fn answered(&self, mut request: Request<Incoming>, peer: SocketAddr, pace: &Pace) -> Response<D::Body> {
-        if is_too_large(&request, self.limits.head_bytes) {
-            return without_connection(self.door.refuse_head(peer), pace);
+        if let Err(fault) = self.admit(&mut request) {
+            return without_connection(self.door.refuse_head(fault, peer), pace);
         }
-        name_host(&mut request);
         without_connection(self.door.answer(request, peer).await, pace)
     }
 }
 
+impl<D: Door> Listener<D> {
+    /// Makes a head what it would be over HTTP/1.1, where it may be one.
+    fn admit(&self, request: &mut Request<Incoming>) -> Result<(), BadHead> {
+        if is_too_large(request, self.limits.head_bytes) {
+            return Err(BadHead::TooLarge);
+        }
+        name_host(request);
+        match is_named_well(request.version(), request.headers()) {
+            true => one_length(request.headers_mut()),
+            false => Err(BadHead::Host),
+        }
+    }
+}
+
 /// As HTTP/1.1 would count this head.
-fn is_too_large(request: &Request<Incoming>, most: usize) -> bool {
+pub(super) fn is_too_large(request: &Request<Incoming>, most: usize) -> bool {
     let (uri, headers) = (request.uri(), request.headers());
     let target = uri.path_and_query().map_or(1, |target| target.as_str().len());
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
@@ -128,6 +145,23 @@ fn name_host(request: &mut Request<Incoming>) {
     if let Some(named) = named {
         request.headers_mut().insert(HOST, named);
     }
+}
+
+/// Lengths that say the same become one, as they do over HTTP/1.1; others are an error (RFC 9110 §8.6).
+fn one_length(headers: &mut HeaderMap) -> Result<(), BadHead> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return Ok(()) };
+    if first.as_bytes().iter().all(u8::is_ascii_digit) && lengths.next().is_none() {
+        return Ok(());
+    }
+    let all = headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    let mut all = all.map(|length| std::str::from_utf8(length).ok().and_then(|text| text.trim().parse::<u64>().ok()));
+    let first = all.next().flatten().ok_or(BadHead::Malformed)?;
+    if all.any(|length| length != Some(first)) {
+        return Err(BadHead::Malformed);
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(first));
+    Ok(())
 }
 
 /// `Connection: close` is said by GOAWAY here (RFC 9113 §8.2.2).
@@ -155,10 +189,10 @@ struct Busy {
 }
 
 impl Busy {
-    fn begin(under_way: &Arc<AtomicUsize>, pace: &Arc<Pace>) -> Self {
+    fn begin(under_way: &Arc<AtomicUsize>, pace: &Arc<Pace>) -> (Self, Answering) {
         under_way.fetch_add(1, Ordering::AcqRel);
         pace.serving();
-        Self { under_way: Arc::clone(under_way), pace: Arc::clone(pace) }
+        (Self { under_way: Arc::clone(under_way), pace: Arc::clone(pace) }, Answering(Arc::clone(pace)))
     }
 }
 
@@ -170,12 +204,21 @@ impl Drop for Busy {
     }
 }
 
+/// Until h2 has the last of an answer, or gave it up.
+struct Answering(Arc<Pace>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answer_ended();
+    }
+}
+
 /// A body that goes out piece by piece, as the peer takes it: so what it does not take is not copied and stands still
 /// here, where it is seen.
 struct Pieces<B> {
     body: Pin<Box<B>>,
     rest: Bytes,
-    pace: Arc<Pace>,
+    answering: Answering,
 }
 
 impl<B: Body<Data = Bytes>> Body for Pieces<B> {
@@ -191,7 +234,7 @@ impl<B: Body<Data = Bytes>> Body for Pieces<B> {
                 None => return Poll::Ready(None),
             }
         }
-        self.pace.moved();
+        self.answering.0.moved();
         let piece = self.rest.len().min(PIECE);
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
     }

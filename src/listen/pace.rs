@@ -1,29 +1,29 @@
-//! Is this connection moving, and is its head of a decent size?
-//! Given the bytes that pass and the clock's ticks, says when a connection must finish or be cut.
+//! Is this connection moving?
+//! Given what is noted of its bytes and requests and the clock's ticks, says when a connection must finish or be cut.
 //! Never costs a timer per connection: one sweep looks at all of them twice a second.
 
 use std::collections::HashMap;
-use std::io;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Limits;
 use crate::clock::{Clock, Tick};
 
 const SWEEP: Duration = Duration::from_millis(500);
 
-/// The request line and 100 headers: so many hyper parses without an allocation, and it refuses more by itself; we refuse first.
-pub(super) const MOST_LINES: usize = 101;
-
 const QUIET: u8 = 0;
 const HEAD: u8 = 1;
 const SERVING: u8 = 2;
+/// The last words are said; what still comes is read and forgotten.
+const LEAVING: u8 = 3;
+
+/// What one answered request adds to [`Pace::moved`]; a movement of bytes adds one.
+const REQUEST: u64 = 1 << 40;
 
 /// Answers on one connection of which nobody knows how many they are.
 const NEVER: u64 = 1 << 63;
@@ -33,6 +33,8 @@ const NEVER: u64 = 1 << 63;
 pub(super) enum Wish {
     Nothing,
     Finish,
+    /// Another needs its place: it goes if it is idle, and else when its requests are answered.
+    GiveWay,
     Cut,
 }
 
@@ -41,22 +43,53 @@ pub(super) enum Wish {
 pub(super) struct Pace {
     id: u64,
     phase: AtomicU8,
-    /// Bytes moved; compared by the sweep, so that nobody reads a clock per byte.
+    /// Bytes moved, and requests answered in its upper bits; compared by the sweep, so that nobody reads a clock per byte.
     moved: AtomicU64,
+    /// Requests that hyper handed over, and those of them whose answer it has to the end, or gave up.
+    begun: AtomicU64,
+    ended: AtomicU64,
+    /// Since when it is idle, in nanoseconds, and how many requests were answered by then, as the sweep saw it last.
+    idle_since: AtomicU64,
+    idle_after: AtomicU64,
     /// Answers of hyper's that are over.
     answered: AtomicU64,
+    /// Whether the last answer refused a body that still comes.
+    parting: AtomicBool,
     wish: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
 
 impl Pace {
+    /// hyper hands over a request.
     pub(super) fn serving(&self) {
         self.phase.store(SERVING, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A request is answered, whoever answered it.
     pub(super) fn quiet(&self) {
         self.phase.store(QUIET, Ordering::Relaxed);
-        self.moved.fetch_add(1, Ordering::Relaxed);
+        self.moved.fetch_add(REQUEST, Ordering::Relaxed);
+    }
+
+    /// Bytes between requests were read: they are, or begin, a head. Whether they begin it.
+    pub(super) fn reads_head(&self) -> bool {
+        self.phase.swap(HEAD, Ordering::Relaxed) != HEAD
+    }
+
+    /// Whether a head has begun and is not whole.
+    pub(super) fn is_within_head(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == HEAD
+    }
+
+    /// Whether what is read next is of a head.
+    pub(super) fn awaits_head(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) < SERVING
+    }
+
+    /// The last words are said, and the peer has as long to hear them as it has for a head.
+    pub(super) fn leaving(&self) {
+        self.phase.store(LEAVING, Ordering::Relaxed);
     }
 
     /// Something went on, other than bytes of the connection's own.
@@ -66,6 +99,7 @@ impl Pace {
 
     /// hyper has the last of an answer's body, or gave it up.
     pub(super) fn answer_ended(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
         self.answered.store(self.answered().wrapping_add(1), Ordering::Relaxed);
     }
 
@@ -74,9 +108,56 @@ impl Pace {
         self.answered.store(NEVER, Ordering::Relaxed);
     }
 
-    /// How often that was so, or more than there can be requests.
+    /// Whether one of the requests had a body: what is read between two requests may be what is left of it.
+    pub(super) fn had_body(&self) -> bool {
+        self.answered() >= NEVER
+    }
+
+    /// The connection ends with this answer, and what is left of the request's body may still come.
+    pub(super) fn part(&self) {
+        self.parting.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that is so.
+    pub(super) fn is_parting(&self) -> bool {
+        self.parting.load(Ordering::Relaxed)
+    }
+
+    /// How often hyper had the last of an answer, or more than there can be requests.
     pub(super) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Requests that hyper handed over.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Whether hyper has every answer to the end.
+    pub(super) fn all_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) == self.begun()
+    }
+
+    /// Whether no request is being answered. A head that is not whole is none: its first bytes keep no place.
+    pub(super) fn is_idle(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) != SERVING && self.all_ended()
+    }
+
+    /// Since when it is idle; `None` where it is not. What happened since the last sweep happened `now`.
+    pub(super) fn idle_since(&self, now: Tick) -> Option<Tick> {
+        let seen = self.idle_after.load(Ordering::Relaxed);
+        match self.is_idle() {
+            true if seen == self.moved.load(Ordering::Relaxed) / REQUEST => {
+                Some(Tick::from_nanos(self.idle_since.load(Ordering::Relaxed)))
+            }
+            true => Some(now),
+            false => None,
+        }
+    }
+
+    /// The connection leaves its place to another.
+    pub(super) fn give_way(&self) {
+        self.ask(Wish::GiveWay);
     }
 
     /// The connection finishes what it is at, and closes.
@@ -89,6 +170,7 @@ impl Pace {
         match self.wish.load(Ordering::Acquire) {
             0 => Wish::Nothing,
             1 => Wish::Finish,
+            2 => Wish::GiveWay,
             _ => Wish::Cut,
         }
     }
@@ -101,6 +183,16 @@ impl Pace {
         })
         .await;
         connection.await
+    }
+
+    /// Does what goes before any request, unless the place is needed or its time is over first.
+    pub(super) async fn unless_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let done = std::future::poll_fn(|cx| match self.wish() {
+            Wish::GiveWay | Wish::Cut => Poll::Ready(None),
+            Wish::Nothing | Wish::Finish => work.as_mut().poll(cx).map(Some),
+        });
+        self.woken(done).await
     }
 
     fn ask(&self, wish: Wish) {
@@ -133,7 +225,12 @@ impl Paces {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             phase: AtomicU8::new(QUIET),
             moved: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            idle_since: AtomicU64::new(now.as_nanos()),
+            idle_after: AtomicU64::new(0),
             answered: AtomicU64::new(0),
+            parting: AtomicBool::new(false),
             wish: AtomicU8::new(u8::from(self.finishing.load(Ordering::Acquire))),
             waker: Mutex::new(None),
         });
@@ -155,179 +252,43 @@ impl Paces {
     }
 
     /// Looks at all connections for ever, and cuts those that take too long over a head or stand still.
-    pub(super) async fn sweep(self: Arc<Self>, clock: Clock, head_time: Duration, idle_time: Duration) {
+    pub(super) async fn sweep(self: Arc<Self>, clock: Clock, limits: Limits) {
         loop {
             clock.sleep_until(clock.tick().plus(SWEEP)).await;
             let now = clock.tick();
             for watched in self.all.lock().values_mut() {
-                watched.look(now, head_time, idle_time);
+                watched.look(now, &limits);
             }
         }
     }
 }
 
 impl Watched {
-    fn look(&mut self, now: Tick, head_time: Duration, idle_time: Duration) {
+    fn look(&mut self, now: Tick, limits: &Limits) {
         let phase = self.pace.phase.load(Ordering::Relaxed);
         let moved = self.pace.moved.load(Ordering::Relaxed);
         // A head has its time from the first byte: dripping more of it does not win any. All else counts from the last byte.
-        let changed = phase != self.phase || (phase != HEAD && moved != self.moved);
+        let drips = matches!(phase, HEAD | LEAVING);
+        let answered = moved / REQUEST;
+        let has_answered = answered != self.moved / REQUEST;
+        let changed = phase != self.phase || has_answered || (!drips && moved != self.moved);
+        if has_answered || !self.pace.is_idle() || (phase == QUIET && moved != self.moved) {
+            self.pace.idle_since.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        self.pace.idle_after.store(answered, Ordering::Relaxed);
         if changed {
             (self.phase, self.moved, self.since) = (phase, moved, now);
             return;
         }
         let most = match phase {
-            HEAD => head_time,
-            QUIET => idle_time,
+            HEAD | LEAVING => limits.head_time,
+            // As long as nothing was asked, it may be that nothing ever will.
+            QUIET if answered == 0 && self.pace.is_idle() => limits.silent_time,
+            QUIET => limits.idle_time,
             _ => return,
         };
         if now.since(self.since) >= most {
             self.pace.ask(Wish::Cut);
         }
-    }
-}
-
-/// Bytes read after a farewell, so that closing over unread ones does not reset it away.
-const LINGER: usize = 256 << 10;
-
-/// A connection whose movement is noted. A head too large is answered here, because hyper would do it without a word.
-pub(super) struct Paced<I, F> {
-    io: I,
-    pace: Arc<Pace>,
-    most_head: usize,
-    head: usize,
-    lines: usize,
-    /// The last bytes of the read before: a head's end may stand across two.
-    tail: [u8; 3],
-    too_large: F,
-    farewell: Option<Bytes>,
-    lingered: usize,
-}
-
-impl<I, F> Paced<I, F> {
-    pub(super) fn new(io: I, pace: Arc<Pace>, most_head: usize, too_large: F) -> Self {
-        Self { io, pace, most_head, head: 0, lines: 0, tail: [0; 3], too_large, farewell: None, lingered: 0 }
-    }
-
-    /// Notes what was read between requests: it is, or begins, a head. `false`: one beyond the limits.
-    fn note_head(&mut self, read: &[u8]) -> bool {
-        if self.pace.phase.swap(HEAD, Ordering::Relaxed) != HEAD {
-            (self.head, self.lines, self.tail) = (0, 0, [0; 3]);
-        }
-        let (mut head, mut lines) = (self.head.saturating_add(read.len()), self.lines + count_lines(read));
-        if head > self.most_head || lines > MOST_LINES {
-            // A body or a second head may stand in the same read: only what is the head's own counts.
-            let end = end_of_head(self.tail, read);
-            let own = end.and_then(|end| read.get(..end)).unwrap_or(read);
-            head = self.head.saturating_add(own.len());
-            // The empty line is none of them.
-            lines = self.lines + count_lines(own) - usize::from(end.is_some());
-        }
-        (self.head, self.lines) = (head, lines);
-        for &byte in read.get(read.len().saturating_sub(3)..).unwrap_or_default() {
-            self.tail = [self.tail[1], self.tail[2], byte];
-        }
-        head <= self.most_head && lines <= MOST_LINES
-    }
-}
-
-/// Where in this read the head ends, its empty line included.
-fn end_of_head(tail: [u8; 3], read: &[u8]) -> Option<usize> {
-    let mut last = [0, tail[0], tail[1], tail[2]];
-    for (at, &byte) in read.iter().enumerate() {
-        last = [last[1], last[2], last[3], byte];
-        if last == *b"\r\n\r\n" {
-            return Some(at + 1);
-        }
-    }
-    None
-}
-
-fn count_lines(bytes: &[u8]) -> usize {
-    memchr::memchr_iter(b'\n', bytes).count()
-}
-
-impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> Paced<I, F> {
-    /// Says the answer, closes our side, and reads what still comes; ends in an error, as the connection is over.
-    fn part(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let words = match &mut self.farewell {
-            Some(words) => words,
-            None => self.farewell.insert((self.too_large)()),
-        };
-        while !words.is_empty() {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, words)) {
-                Ok(written) if written > 0 => words.advance(written),
-                _ => return Poll::Ready(io::Error::other("peer left")),
-            }
-        }
-        if ready!(Pin::new(&mut self.io).poll_shutdown(cx)).is_err() {
-            return Poll::Ready(io::Error::other("peer left"));
-        }
-        let mut rest = [0; 4096];
-        while self.lingered < LINGER {
-            let mut rest = ReadBuf::new(&mut rest);
-            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut rest)).map(|()| rest.filled().len());
-            match read {
-                Ok(read) if read > 0 => self.lingered += read,
-                _ => break,
-            }
-        }
-        Poll::Ready(io::Error::other("head too large"))
-    }
-}
-
-impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> AsyncRead for Paced<I, F> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        // Asked for more while the head is already at its limit: it is larger than that.
-        if this.pace.phase.load(Ordering::Relaxed) == HEAD && this.head >= this.most_head {
-            return this.part(cx).map(Err);
-        }
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.io).poll_read(cx, buf);
-        let read = buf.filled().get(before..).unwrap_or_default();
-        if read.is_empty() {
-            return polled;
-        }
-        this.pace.moved.fetch_add(1, Ordering::Relaxed);
-        if this.pace.phase.load(Ordering::Relaxed) != SERVING && !this.note_head(read) {
-            this.head = usize::MAX;
-            return this.part(cx).map(Err);
-        }
-        polled
-    }
-}
-
-impl<I: AsyncWrite + Unpin, F: Unpin> AsyncWrite for Paced<I, F> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        if written.is_ready() {
-            self.pace.moved.fetch_add(1, Ordering::Relaxed);
-        }
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        if written.is_ready() {
-            self.pace.moved.fetch_add(1, Ordering::Relaxed);
-        }
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -18,7 +18,7 @@ use rustls::ServerConfig;
 use crate::clock::{Now, Tick};
 
 use admitted::Admitted;
-pub(super) use admitted::{Admission, Entered};
+pub(super) use admitted::Admission;
 use files::{Bytes, Resumption};
 pub use files::{Faulty, Files, Validity};
 

@@ -2,33 +2,27 @@
 //! Given the address it came from and `now`, hands back yes, or when to come back; remembers whose tokens turned out bad.
 //! Never keeps anybody out whose token is remembered, and never grows beyond its bound.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::clock::Tick;
-use crate::gcra::{Arrivals, ComeBack, Quota, Rate};
+use crate::gcra::{ComeBack, Quota, Rate};
+use crate::throttle::Throttle;
 
 /// A signature costs some 50 µs: ten a second are a two-thousandth of a core for each peer, and fifty at once are a caller
 /// whose whole fleet was given the wrong token.
 const PATIENCE: Quota = Quota { rate: Rate::Every(Duration::from_millis(100)), burst: 50 };
 
-/// Peers that fail at one time and are told apart; all others share one bucket.
+/// Peers that fail at one time and are told apart.
 const PEERS: usize = 4096;
 
 /// Who sent bad tokens lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Strangers {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    peers: HashMap<IpAddr, Arrivals, ahash::RandomState>,
-    crowd: Arrivals,
-    figures: Figures,
+    throttle: Throttle,
+    bad: AtomicU64,
+    unexamined: AtomicU64,
 }
 
 /// For the metrics.
@@ -40,46 +34,33 @@ pub struct Figures {
     pub unexamined: u64,
 }
 
+impl Default for Strangers {
+    fn default() -> Self {
+        Self { throttle: Throttle::new(PATIENCE, PEERS), bad: AtomicU64::default(), unexamined: AtomicU64::default() }
+    }
+}
+
 impl Strangers {
     /// May a token of this peer be examined?
     ///
     /// # Errors
     /// [`ComeBack`] while too many were bad.
     pub fn may_try(&self, peer: IpAddr, now: Tick) -> Result<(), ComeBack> {
-        let mut state = self.state.lock();
-        let known = state.peers.get(&network(peer)).copied();
-        let full = state.peers.len() >= PEERS;
-        let arrivals = known.unwrap_or(if full { state.crowd } else { Arrivals::default() });
-        arrivals.admit(PATIENCE, now).map(drop).inspect_err(|_| state.figures.unexamined += 1)
+        self.throttle.may_try(peer, now).inspect_err(|_| {
+            self.unexamined.fetch_add(1, Ordering::Relaxed);
+        })
     }
 
     /// A token of this peer was examined and found bad.
     pub fn failed(&self, peer: IpAddr, now: Tick) {
-        let mut state = self.state.lock();
-        state.figures.bad += 1;
-        let peer = network(peer);
-        if state.peers.len() >= PEERS && !state.peers.contains_key(&peer) {
-            // Who has all its patience back need not be remembered.
-            state.peers.retain(|_, arrivals| arrivals.left(PATIENCE, now) < PATIENCE.burst);
-        }
-        let full = state.peers.len() >= PEERS && !state.peers.contains_key(&peer);
-        let State { peers, crowd, .. } = &mut *state;
-        let arrivals = if full { crowd } else { peers.entry(peer).or_default() };
-        // Several may have been let through at once; what is spent already stays spent.
-        *arrivals = arrivals.admit(PATIENCE, now).unwrap_or(*arrivals);
+        self.bad.fetch_add(1, Ordering::Relaxed);
+        // Several may have been let through at once; that one had to wait already changes nothing for them.
+        let _ = self.throttle.failed(peer, now);
     }
 
     /// For the metrics.
     pub fn figures(&self) -> Figures {
-        self.state.lock().figures
-    }
-}
-
-/// The network that one customer has at least: an address of IPv4, 64 bits of IPv6 (RFC 6177 §2).
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
-        address => address,
+        Figures { bad: self.bad.load(Ordering::Relaxed), unexamined: self.unexamined.load(Ordering::Relaxed) }
     }
 }
 
@@ -138,21 +119,6 @@ mod tests {
         exhaust(&strangers, v6("::ffff:10.0.0.1"), at(0));
         assert!(strangers.may_try("10.0.0.1".parse().unwrap(), at(0)).is_err());
         assert!(strangers.may_try("10.0.0.2".parse().unwrap(), at(0)).is_ok());
-    }
-
-    #[test]
-    fn more_peers_than_are_told_apart_share_one_bucket_and_the_rested_make_room() {
-        let strangers = Strangers::default();
-        let many = PEERS as u32;
-        for peer in 0..many {
-            strangers.failed(v4(peer), at(0));
-        }
-        let examined: u32 = (0..200).map(|peer| exhaust(&strangers, v4(many + peer), at(0))).sum();
-        assert_eq!(examined, PATIENCE.burst, "the crowd's");
-        assert_eq!(strangers.state.lock().peers.len(), PEERS);
-        assert!(strangers.may_try(v4(7), at(0)).is_ok(), "one that is told apart");
-        strangers.failed(v4(many), at(100));
-        assert_eq!(strangers.state.lock().peers.len(), 1, "all others have rested");
     }
 
     proptest! {

@@ -1,17 +1,16 @@
 //! How is the simulator reached over a socket?
 //! Given a request as it comes in, hands back the simulator's answer.
-//! Never answers by itself, but where a head is too large to be one.
+//! Never answers by itself, but where a head is none.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::Simulator;
 use super::body::Body;
-use crate::listen::Door;
+use crate::listen::{BadHead, Door};
 
 impl Door for Arc<Simulator> {
     type Body = Body;
@@ -21,15 +20,7 @@ impl Door for Arc<Simulator> {
         Simulator::answer(self, request).await
     }
 
-    fn head_too_large(&self, _peer: SocketAddr) -> Bytes {
-        Bytes::from_static(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-        )
-    }
-
-    fn refuse_head(&self, _peer: SocketAddr) -> Response<Body> {
-        let mut response = Response::new(Body::whole(Bytes::new()));
-        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        response
+    fn refuse_head(&self, fault: BadHead, _peer: SocketAddr) -> Response<Body> {
+        fault.response().map(Body::whole)
     }
 }

@@ -16,6 +16,19 @@ struct Known {
     tokens: HashMap<Box<str>, u64>,
     /// Caller to the last second of which no token counts.
     callers: HashMap<Box<str>, u64>,
+    /// The same of everybody.
+    floor: Option<u64>,
+    /// The latest expiry of a token that was taken back and is not remembered any more.
+    forgotten: u64,
+}
+
+/// The time of a token, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// When it was issued.
+    pub issued: u64,
+    /// When it ends.
+    pub expires: u64,
 }
 
 /// What was taken back. Whoever remembers a verified token compares the epoch and asks again when it moved.
@@ -37,10 +50,19 @@ impl Revoked {
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// Whether the token with this id, issued to `caller` at `issued` seconds, was taken back.
-    pub fn refuses(&self, caller: &str, jti: &str, issued: u64) -> bool {
+    /// Whether the token with this id, issued to `caller`, was taken back. One that expires no later than a revoked token
+    /// that is forgotten is refused too: its time was over, and a wall clock that is set back brings none back.
+    pub fn refuses(&self, caller: &str, jti: &str, life: Life) -> bool {
         let known = self.known.read();
-        known.tokens.contains_key(jti) || known.callers.get(caller).is_some_and(|&last| issued <= last)
+        known.tokens.contains_key(jti)
+            || known.callers.get(caller).is_some_and(|&last| life.issued <= last)
+            || known.floor.is_some_and(|last| life.issued <= last)
+            || life.expires <= known.forgotten
+    }
+
+    /// Whether it was taken back by its id.
+    pub fn has(&self, jti: &str) -> bool {
+        self.known.read().tokens.contains_key(jti)
     }
 
     /// Takes tokens back, each until its expiry.
@@ -58,19 +80,51 @@ impl Revoked {
         self.advance();
     }
 
+    /// Takes back whatever anybody was given up to and including second `last`.
+    pub fn revoke_all(&self, last: u64) {
+        let mut known = self.known.write();
+        known.floor = known.floor.max(Some(last));
+        drop(known);
+        self.advance();
+    }
+
     /// The first second of which a new token of this caller counts.
     pub fn earliest(&self, caller: &str) -> u64 {
-        self.known.read().callers.get(caller).map_or(0, |last| last.saturating_add(1))
+        let known = self.known.read();
+        let last = known.callers.get(caller).copied().max(known.floor);
+        last.map_or(0, |last| last.saturating_add(1))
     }
 
     /// Forgets tokens that expired before `unix` seconds.
     pub fn forget_expired(&self, unix: u64) {
-        self.known.write().tokens.retain(|_, expires| *expires >= unix);
+        let mut known = self.known.write();
+        let Known { tokens, forgotten, .. } = &mut *known;
+        tokens.retain(|_, expires| {
+            let stays = *expires >= unix;
+            if !stays {
+                *forgotten = (*forgotten).max(*expires);
+            }
+            stays
+        });
     }
 
-    /// How many tokens are refused by their id.
-    pub fn count(&self) -> usize {
-        self.known.read().tokens.len()
+    /// Forgets these, which are refused for another reason.
+    pub fn forget<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
+        let mut known = self.known.write();
+        for jti in ids {
+            known.tokens.remove(jti);
+        }
+    }
+
+    /// Tokens that expire by `unix` seconds may be ones that were taken back and forgotten.
+    pub fn has_forgotten(&self, unix: u64) {
+        let mut known = self.known.write();
+        known.forgotten = known.forgotten.max(unix);
+    }
+
+    /// How many tokens are refused by their id that expire after `unix` seconds.
+    pub fn count(&self, unix: u64) -> usize {
+        self.known.read().tokens.values().filter(|expires| **expires > unix).count()
     }
 
     /// Notes that a token was used at `unix` seconds; once per epoch is enough for a coarse "last used".

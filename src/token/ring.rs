@@ -36,6 +36,8 @@ pub struct Ring {
     folder: Option<PathBuf>,
     notice: Duration,
     held: RwLock<Arc<[Arc<Held>]>>,
+    /// Files with nothing in them, as they were found last.
+    empty: RwLock<Vec<PathBuf>>,
 }
 
 /// Why there are no keys, or none that can sign.
@@ -47,6 +49,14 @@ pub enum RingError {
     /// A file holds no Ed25519 key in PKCS#8.
     #[error("{0}: not an Ed25519 private key in PEM (PKCS#8); move it out of the folder")]
     NotAKey(PathBuf),
+    /// A file in another encoding.
+    #[error("{0}: written in UTF-16; a PEM file is ASCII, so save it as such")]
+    Wide(PathBuf),
+    /// A file lost what was in it, and with it a key that is in use.
+    #[error(
+        "{0}: nothing is in it, and a key that signs or verifies is gone; those of before are used on: restore the file"
+    )]
+    Lost(PathBuf),
     /// Others on the machine can read a key.
     #[error("{0}: readable by everybody; run `chmod 600` on it")]
     Open(PathBuf),
@@ -71,7 +81,7 @@ impl Ring {
     /// [`RingError::Random`].
     pub fn in_memory() -> Result<Self, RingError> {
         let key = Ed25519KeyPair::generate().map_err(|_| RingError::Random)?;
-        Ok(Self { folder: None, notice: Duration::ZERO, held: RwLock::new([held(0, &key)?].into()) })
+        Ok(Self::with(None, Duration::ZERO, [held(0, &key)?].into(), Vec::new()))
     }
 
     /// The keys of a folder, one `<kid>.pem` each; the first is made if there is none. A further one signs once it has
@@ -80,12 +90,19 @@ impl Ring {
     /// # Errors
     /// [`RingError`] names the file at fault.
     pub fn open(folder: &Path, notice: Duration) -> Result<Self, RingError> {
-        let mut keys = folder::read(folder)?;
-        if keys.is_empty() {
-            folder::make(folder)?;
-            keys = folder::read(folder)?;
+        let mut found = folder::read(folder)?;
+        for path in &found.empty {
+            told(path);
         }
-        Ok(Self { folder: Some(folder.to_owned()), notice, held: RwLock::new(all_held(keys)?) })
+        if found.keys.is_empty() {
+            folder::make(folder)?;
+            found = folder::read(folder)?;
+        }
+        Ok(Self::with(Some(folder.to_owned()), notice, all_held(found.keys)?, found.empty))
+    }
+
+    fn with(folder: Option<PathBuf>, notice: Duration, held: Arc<[Arc<Held>]>, empty: Vec<PathBuf>) -> Self {
+        Self { folder, notice, held: RwLock::new(held), empty: RwLock::new(empty) }
     }
 
     /// The keys of a folder as a running gateway made them; nothing is made or written.
@@ -93,17 +110,22 @@ impl Ring {
     /// # Errors
     /// [`RingError`] names the file at fault, or says that there is no key yet.
     pub fn read(folder: &Path, notice: Duration) -> Result<Self, RingError> {
-        let keys = folder::read(folder)?;
-        if keys.is_empty() {
+        let found = folder::read(folder)?;
+        if found.keys.is_empty() {
             return Err(RingError::Empty(folder.to_owned()));
         }
-        Ok(Self { folder: Some(folder.to_owned()), notice, held: RwLock::new(all_held(keys)?) })
+        Ok(Self::with(Some(folder.to_owned()), notice, all_held(found.keys)?, found.empty))
     }
 
     #[cfg(test)]
     pub(super) fn of(keys: Vec<Ed25519KeyPair>) -> Self {
         let keys = keys.into_iter().map(|key| (0, key)).collect();
-        Self { folder: None, notice: Duration::ZERO, held: RwLock::new(all_held(keys).unwrap()) }
+        Self::with(None, Duration::ZERO, all_held(keys).unwrap(), Vec::new())
+    }
+
+    /// Files of the folder with nothing in them: a crash left them, or a key was in them.
+    pub fn empty_files(&self) -> Vec<PathBuf> {
+        self.empty.read().clone()
     }
 
     /// All keys, oldest first.
@@ -141,11 +163,21 @@ impl Ring {
     /// [`RingError`]; the keys of before are kept.
     pub fn refresh(&self) -> Result<bool, RingError> {
         let Some(folder) = &self.folder else { return Ok(false) };
-        let keys = all_held(folder::read(folder)?)?;
+        let found = folder::read(folder)?;
+        let keys = all_held(found.keys)?;
+        let mut held = self.held.write();
+        // One that was emptied may be written again in a moment; nothing that it signed ends meanwhile.
+        let gone = || held.iter().any(|key| keys.iter().all(|other| other.kid != key.kid));
+        let emptied = found.empty.iter().find(|path| !self.empty.read().contains(path));
+        if let Some(path) = emptied.filter(|_| gone()) {
+            return Err(RingError::Lost(path.clone()));
+        }
         if keys.is_empty() {
             return Err(RingError::Emptied(folder.clone()));
         }
-        let mut held = self.held.write();
+        let mut empty = self.empty.write();
+        found.empty.iter().filter(|path| !empty.contains(path)).for_each(|path| told(path));
+        *empty = found.empty;
         let same = held.iter().map(|key| (&key.kid, key.made)).eq(keys.iter().map(|key| (&key.kid, key.made)));
         if !same {
             *held = keys;
@@ -193,6 +225,12 @@ impl Ring {
     fn signs_from(&self, key: &Held) -> u64 {
         key.made.saturating_add(self.notice.as_secs())
     }
+}
+
+/// Of a file beside the keys that stops nothing.
+fn told(path: &Path) {
+    let file = path.display();
+    tracing::warn!(%file, "nothing is in this file beside the signing keys; a crash may have left it: remove it, or restore it if a key was in it");
 }
 
 fn all_held(keys: Vec<(u64, Ed25519KeyPair)>) -> Result<Arc<[Arc<Held>]>, RingError> {

@@ -508,8 +508,21 @@ fn a_tombstone_stays_until_the_token_would_have_expired() {
     door.revoked().revoke([(caller.jti(), caller.expires())]);
     door.revoked().forget_expired(caller.expires());
     assert_eq!(identified(&door, &token).unwrap_err(), Unidentified::Revoked);
+    assert_eq!((door.revoked().count(caller.expires() - 1), door.revoked().count(caller.expires())), (1, 0));
     door.revoked().forget_expired(caller.expires() + 1);
-    assert_eq!(door.revoked().count(), 0);
+    assert_eq!(door.revoked().count(0), 0);
+    // Nor does it come back with a wall clock that is set back.
+    assert_eq!(identified(&door, &token).unwrap_err(), Unidentified::Revoked);
+    assert_eq!(door.weigh(token.as_bytes(), at(NOON)).unwrap_err(), Unidentified::Revoked);
+    assert_eq!(door.revoked().count(0), 0);
+}
+
+#[test]
+fn what_nobody_was_to_have_until_a_second_ends_everybodys_tokens_until_then_and_none_after() {
+    let (door, token) = revoking(&ring());
+    door.revoked().revoke_all(NOON);
+    assert_eq!(identified(&door, &token).unwrap_err(), Unidentified::Revoked);
+    assert!(identified(&door, &issued(&door, &[])).is_ok());
 }
 
 #[test]

@@ -14,13 +14,14 @@ use super::{LONGEST, Unidentified};
 const SKEW: u64 = 60;
 
 /// Checks form, type, key, signature, issuer, audience and times (RFC 9068 §4); hands back the claims and the key's id.
+/// Without `issuer` it is left to whoever asks.
 ///
 /// # Errors
 /// [`Unidentified`] with the first fault.
 pub fn verify(
     token: &str,
     ring: &Ring,
-    issuer: &str,
+    issuer: Option<&str>,
     audience: &str,
     now: Now,
 ) -> Result<(Claims, String), Unidentified> {
@@ -42,7 +43,7 @@ pub fn verify(
     let claims = jsonwebtoken::decode::<Claims>(token, &key.verifying, &rules())
         .map_err(|_| Unidentified::Bad("signature"))?
         .claims;
-    if claims.iss != issuer {
+    if issuer.is_some_and(|issuer| claims.iss != issuer) {
         return Err(Unidentified::Bad("issuer"));
     }
     if claims.aud != audience {

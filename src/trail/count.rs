@@ -25,12 +25,12 @@ use super::{Outcome, Trail};
 pub use exposition::{Most, Process};
 
 /// The statuses that are counted by themselves.
-const STATUSES: [u16; 25] = [
-    200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 500, 502, 503, 504,
+const STATUSES: [u16; 26] = [
+    200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 499, 500, 502, 503, 504,
     508, 0,
 ];
 /// What a call to the partner may come to.
-const HEARD: [&str; 14] = [
+const HEARD: [&str; 15] = [
     "2xx",
     "3xx",
     "401",
@@ -42,11 +42,28 @@ const HEARD: [&str; 14] = [
     "proxy-auth",
     "proxy-refuses",
     "connection-broke",
+    "interim-status",
     "timeout",
     "response-too-large",
     "request-too-large",
 ];
 const OUTCOMES: usize = Outcome::ALL.len();
+/// What every route's requests may come to: there from the start with zero, since Prometheus sees no increase in the sample
+/// with which a series begins, and so would miss the first error of all.
+const EXPECTED: [(Outcome, u16); 12] = [
+    (Outcome::Hit, 200),
+    (Outcome::Stale, 200),
+    (Outcome::Miss, 200),
+    (Outcome::Collapsed, 200),
+    (Outcome::Revalidated, 200),
+    (Outcome::Pass, 200),
+    (Outcome::Refused, 401),
+    (Outcome::Refused, 403),
+    (Outcome::Refused, 429),
+    (Outcome::Refused, 502),
+    (Outcome::Refused, 503),
+    (Outcome::Refused, 504),
+];
 
 /// Upper bounds of the latency buckets, in microseconds.
 const BUCKETS: [u64; 14] =
@@ -90,7 +107,6 @@ struct OfAll {
     heard: [AtomicU64; HEARD.len()],
     details: [AtomicU64; Detail::ALL.len()],
     unknown_fields: AtomicU64,
-    lines_dropped: AtomicU64,
 }
 
 /// All counters.
@@ -146,6 +162,8 @@ pub struct Gauges {
     pub most: Most,
     /// The process itself.
     pub process: Process,
+    /// Lines of the access log and the process log that were lost.
+    pub lines_lost: u64,
 }
 
 /// What became of reloads since the start.
@@ -181,7 +199,7 @@ pub struct TokenFigures {
     pub refused: u64,
     /// Revocations, of one token or of all of a caller's.
     pub revoked: u64,
-    /// Ids that are refused until they expire.
+    /// Tokens revoked by their ids that have not expired yet.
     pub tombstones: usize,
     /// The age of the key that signs, in seconds; `None` of one that lives in memory.
     pub key_age: Option<u64>,
@@ -210,7 +228,6 @@ impl Counts {
             heard: std::array::from_fn(|_| AtomicU64::new(0)),
             details: std::array::from_fn(|_| AtomicU64::new(0)),
             unknown_fields: AtomicU64::new(0),
-            lines_dropped: AtomicU64::new(0),
         };
         let none = Self { routes: Vec::new(), gone: Vec::new(), spend: Spend::new(&[], &[]), all: Arc::new(all) };
         none.renewed(routes, callers)
@@ -309,11 +326,6 @@ impl Counts {
         self.all.unknown_fields.fetch_add(u64::from(many), Ordering::Relaxed);
     }
 
-    /// Counts a line of the access log that found no room.
-    pub(super) fn line_dropped(&self) {
-        self.all.lines_dropped.fetch_add(1, Ordering::Relaxed);
-    }
-
     fn of(&self, route: Option<usize>) -> Option<&OfRoute> {
         self.routes.get(self.at(route)).map(Arc::as_ref)
     }
@@ -372,7 +384,9 @@ impl Counts {
 
     fn write(&self, out: &mut String, gauges: &Gauges) -> std::fmt::Result {
         head(out, "requests_total", "counter", "Requests answered, by route, outcome and status.")?;
-        for (route, outcome, status, many) in self.requests().filter(|(.., many)| *many > 0) {
+        let known = |outcome: &Outcome, status: &u16| EXPECTED.contains(&(*outcome, *status));
+        let counted = self.requests().filter(|(_, outcome, status, many)| *many > 0 || known(outcome, status));
+        for (route, outcome, status, many) in counted {
             let (route, outcome) = (&route.name, outcome.word());
             writeln!(out, r#"{NAME}requests_total{{route="{route}",outcome="{outcome}",status="{status}"}} {many}"#)?;
         }
@@ -382,16 +396,16 @@ impl Counts {
         let at_once = self.all.rows.iter().map(|row| row.at_once.load(Ordering::Relaxed)).sum::<u64>();
         counter(out, "hits_at_once_total", "Hits answered from the bytes of a head that was read before.", at_once)?;
         head(out, "partner_calls_total", "counter", "Calls to the partner, by route and cause.")?;
-        let account = self.account();
+        let account = self.spend.with_zeroes();
         for (route, sums) in &account.routes {
-            for (cause, calls) in Cause::ALL.iter().zip(sums.calls).filter(|(_, calls)| *calls > 0) {
+            for (cause, calls) in Cause::ALL.iter().zip(sums.calls) {
                 let cause = cause.word();
                 writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
             }
         }
         head(out, "calls_saved_total", "counter", "Requests answered without a call of their own, by route and kind.")?;
         for (route, sums) in &account.routes {
-            for (kind, saved) in Saved::ALL.iter().zip(sums.saved).filter(|(_, saved)| *saved > 0) {
+            for (kind, saved) in Saved::ALL.iter().zip(sums.saved) {
                 let kind = kind.word();
                 writeln!(out, r#"{NAME}calls_saved_total{{route="{route}",kind="{kind}"}} {saved}"#)?;
             }
@@ -402,9 +416,7 @@ impl Counts {
         head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
         for (detail, many) in Detail::ALL.iter().zip(&self.all.details) {
             let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));
-            if many > 0 {
-                writeln!(out, r#"{NAME}cache_details_total{{detail="{detail}"}} {many}"#)?;
-            }
+            writeln!(out, r#"{NAME}cache_details_total{{detail="{detail}"}} {many}"#)?;
         }
         head(out, "limited_total", "counter", "Requests that their caller's own limit refused, by caller and limit.")?;
         for Refused { caller, times } in &gauges.refused {
@@ -418,11 +430,15 @@ impl Counts {
         counter(out, "unexamined_tokens_total", "Tokens refused unseen: too many of their peer were bad.", unexamined)?;
         let (entries, bytes, evicted) = gauges.store;
         let budget = &gauges.budget;
-        let dropped = self.all.lines_dropped.load(Ordering::Relaxed);
         let drift = self.all.unknown_fields.load(Ordering::Relaxed);
         counter(out, "cache_evictions_total", "Entries that left for want of room.", evicted)?;
         counter(out, "schema_drift_total", "Fields withheld because the documented shape lacks them.", drift)?;
-        counter(out, "log_lines_dropped_total", "Access log lines that found no room.", dropped)?;
+        counter(
+            out,
+            "log_lines_dropped_total",
+            "Log lines that found no room, or that were refused where they should go.",
+            gauges.lines_lost,
+        )?;
         counter(out, "traces_sent_total", "Traces of requests and flights that the collector took.", gauges.traces.0)?;
         counter(
             out,
@@ -436,7 +452,12 @@ impl Counts {
         counter(out, "tokens_issued_total", "Tokens issued.", tokens.issued)?;
         counter(out, "tokens_refused_total", "Requests for a token that were refused.", tokens.refused)?;
         counter(out, "tokens_revoked_total", "Revocations, of one token or of all of a caller's.", tokens.revoked)?;
-        gauge(out, "tokens_revoked_alive", "Revoked tokens that have not expired yet.", tokens.tombstones)?;
+        gauge(
+            out,
+            "tokens_revoked_alive",
+            "Tokens revoked by their ids that have not expired yet.",
+            tokens.tombstones,
+        )?;
         if let Some(age) = tokens.key_age {
             gauge(out, "signing_key_age_seconds", "Age of the key that signs tokens.", age)?;
         }
@@ -470,7 +491,8 @@ impl Counts {
         if let Some(left) = budget.left {
             gauge(out, "budget_left", "Calls that would be let through at once.", left)?;
         }
-        exposition::write(out, gauges)
+        let callers: Vec<&String> = account.callers.iter().filter_map(|(caller, _)| caller.as_ref()).collect();
+        exposition::write(out, gauges, &callers)
     }
 
     fn histogram(&self, out: &mut String, from: &str, of: impl Fn(&Row) -> &Histogram) -> std::fmt::Result {
@@ -493,9 +515,14 @@ const NAME: &str = "reseller_gateway_";
 fn connections(out: &mut String, crowd: &listen::Figures, certificates: &[CertificateFigures]) -> std::fmt::Result {
     gauge(out, "connections", "Connections of callers.", crowd.open)?;
     head(out, "connections_refused_total", "counter", "Connections closed as soon as they came, by why.")?;
-    for (why, many) in [("full", crowd.refused_full), ("peer", crowd.refused_peer)] {
-        writeln!(out, r#"{NAME}connections_refused_total{{why="{why}"}} {many}"#)?;
+    writeln!(out, r#"{NAME}connections_refused_total{{why="full"}} {}"#, crowd.refused)?;
+    head(out, "connections_evicted_total", "counter", "Idle connections that gave way to new ones, by why.")?;
+    for (why, many) in [("full", crowd.evicted_full), ("peer", crowd.evicted_peer)] {
+        writeln!(out, r#"{NAME}connections_evicted_total{{why="{why}"}} {many}"#)?;
     }
+    let floods = "Connections of HTTP/2 that were ended for a flood of frames that ask for nothing.";
+    head(out, "http2_floods_total", "counter", floods)?;
+    writeln!(out, "{NAME}http2_floods_total {}", crowd.floods)?;
     if certificates.is_empty() {
         return Ok(());
     }
@@ -539,9 +566,7 @@ fn by_caller(
     head(out, name, "counter", help)?;
     for (caller, sums) in &account.callers {
         let (caller, many) = (caller.as_deref().unwrap_or_default(), of(sums));
-        if many > 0 {
-            writeln!(out, r#"{NAME}{name}{{caller="{caller}"}} {many}"#)?;
-        }
+        writeln!(out, r#"{NAME}{name}{{caller="{caller}"}} {many}"#)?;
     }
     Ok(())
 }

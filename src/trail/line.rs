@@ -4,18 +4,17 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::listen::Peer;
 
 use super::count::Counts;
+use super::sink::Sink;
 use super::{Outcome, Trail};
-
-const ROOM: usize = 4 << 20;
 
 /// For so long lines are gathered before they are written.
 const GATHERED: Duration = Duration::from_millis(10);
@@ -42,41 +41,35 @@ pub enum Look {
     Text,
 }
 
-#[derive(Default)]
-struct Buffer {
-    lines: Mutex<(Vec<u8>, bool)>,
-    filled: Condvar,
-}
-
 /// The access log on standard output.
 pub struct Lines {
     which: Which,
     json: bool,
-    buffer: Arc<Buffer>,
-    writer: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+    sink: Sink,
+    /// Whether there is a thread that writes.
+    started: Arc<Mutex<bool>>,
 }
 
 impl Lines {
     /// A log to standard output, or one that keeps nothing if `which` is off.
     pub fn new(which: Which, look: Look) -> Self {
-        Self { which, json: is_json(look), buffer: Arc::default(), writer: Arc::default() }.with_writer()
+        Self { which, json: is_json(look), sink: Sink::default(), started: Arc::default() }.with_writer()
     }
 
     /// The same log kept in another way, in the same order: for a house that takes another's place.
     #[must_use]
     pub fn renewed(&self, which: Which, look: Look) -> Self {
-        let (buffer, writer) = (Arc::clone(&self.buffer), Arc::clone(&self.writer));
-        Self { which, json: is_json(look), buffer, writer }.with_writer()
+        let (sink, started) = (self.sink.clone(), Arc::clone(&self.started));
+        Self { which, json: is_json(look), sink, started }.with_writer()
     }
 
     /// Whoever keeps nothing needs no thread that writes.
     fn with_writer(self) -> Self {
-        let mut writer = self.writer.lock();
-        if self.which != Which::Off && writer.is_none() {
-            let buffer = Arc::clone(&self.buffer);
-            *writer = std::thread::Builder::new().name("log".to_owned()).spawn(move || buffer.drain()).ok();
+        let mut started = self.started.lock();
+        if self.which != Which::Off && !*started {
+            *started = self.sink.start("log", std::io::stdout(), GATHERED).is_ok();
         }
-        drop(writer);
+        drop(started);
         self
     }
 
@@ -92,24 +85,17 @@ impl Lines {
         }
         let mut line = String::with_capacity(384);
         let _ = if self.json { json(&mut line, trail, took, counts) } else { text(&mut line, trail, took, counts) };
-        let mut lines = self.buffer.lines.lock();
-        if lines.0.len() + line.len() > ROOM {
-            counts.line_dropped();
-            return;
-        }
-        if lines.0.is_empty() {
-            self.buffer.filled.notify_one();
-        }
-        lines.0.extend_from_slice(line.as_bytes());
+        self.sink.put(line.as_bytes());
     }
 
-    /// Writes out what is left and ends the writing thread.
-    pub fn flush(&self) {
-        self.buffer.lines.lock().1 = true;
-        self.buffer.filled.notify_one();
-        if let Some(writer) = self.writer.lock().take() {
-            let _ = writer.join();
-        }
+    /// Lines that found no room, or that were refused where they should go.
+    pub fn lost(&self) -> u64 {
+        self.sink.lost()
+    }
+
+    /// Writes out what is left and ends the writing thread, within this time; whether it was enough.
+    pub fn flush(&self, within: Duration) -> bool {
+        !*self.started.lock() || self.sink.close(within)
     }
 }
 
@@ -117,31 +103,6 @@ fn is_json(look: Look) -> bool {
     match look {
         Look::Auto => !std::io::stdout().is_terminal(),
         other => other == Look::Json,
-    }
-}
-
-impl Buffer {
-    fn drain(&self) {
-        let mut full = Vec::new();
-        loop {
-            let mut lines = self.lines.lock();
-            while lines.0.is_empty() && !lines.1 {
-                self.filled.wait(&mut lines);
-            }
-            // Woken once for many lines: for each of them it would cost a busy worker its core.
-            if !lines.1 {
-                self.filled.wait_for(&mut lines, GATHERED);
-            }
-            let over = lines.1;
-            std::mem::swap(&mut full, &mut lines.0);
-            drop(lines);
-            let mut out = std::io::stdout().lock();
-            let _ = out.write_all(&full).and_then(|()| out.flush());
-            full.clear();
-            if over {
-                return;
-            }
-        }
     }
 }
 

@@ -165,9 +165,22 @@ impl Spend {
         }
     }
 
+    /// The same with a line for every route and every caller there is, though it be of nothing.
+    pub(super) fn with_zeroes(&self) -> Account {
+        let mut account = Account::default();
+        let routes = self.lines.iter().take(self.routes);
+        account.routes = routes.map(|line| (line.route.clone(), Sums::default())).collect();
+        let callers = self.lines.iter().step_by(self.routes.max(1));
+        account.callers = callers.map(|line| (line.caller.clone(), Sums::default())).collect();
+        self.add_to(account)
+    }
+
     /// All that there is to tell.
     pub(super) fn account(&self) -> Account {
-        let mut account = Account::default();
+        self.add_to(Account::default())
+    }
+
+    fn add_to(&self, mut account: Account) -> Account {
         for line in self.lines.iter().chain(&self.gone) {
             let sums = line.sums();
             if sums != Sums::default() {

@@ -62,6 +62,8 @@ struct Slot {
     refusals: u32,
     /// When it was refused last.
     refused_at: Tick,
+    /// Whether it was refused when it was presented last, for an operator to see.
+    rejected: bool,
     /// When it was accepted last.
     accepted_at: Option<Tick>,
 }
@@ -131,7 +133,15 @@ impl Credential {
                 read => read.and_then(Result::ok),
             };
             let changed = changed(&source);
-            slots.push(Slot { source, value, changed, refusals: 0, refused_at: Tick::default(), accepted_at: None });
+            slots.push(Slot {
+                source,
+                value,
+                changed,
+                refusals: 0,
+                refused_at: Tick::default(),
+                rejected: false,
+                accepted_at: None,
+            });
         }
         Ok(Self {
             slots: Mutex::new(slots),
@@ -163,6 +173,7 @@ impl Credential {
     pub fn refused(&self, shown: &Shown, asked: Tick, now: Tick) -> bool {
         let mut slots = self.slots.lock();
         if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
+            slot.rejected = true;
             // Of many calls that were under way together the first says it all.
             if slot.refusals == 0 || asked >= slot.refused_at {
                 (slot.refusals, slot.refused_at) = (slot.refusals.saturating_add(1), now);
@@ -177,8 +188,10 @@ impl Credential {
     pub fn taken(&self, shown: &Shown, now: Tick) {
         let mut slots = self.slots.lock();
         let was_refused = slots.iter().any(|slot| slot.refusals > 0);
-        let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) else { return };
-        slot.accepted_at = Some(now);
+        let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) else {
+            return;
+        };
+        (slot.accepted_at, slot.rejected) = (Some(now), false);
         if was_refused {
             slots.iter_mut().for_each(|slot| slot.refusals = 0);
             self.preferred.store(shown.slot, Ordering::Relaxed);
@@ -250,7 +263,7 @@ impl Credential {
         {
             let mut slots = self.slots.lock();
             if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
-                (slot.refusals, was_current) = (REFUSALS, true);
+                (slot.refusals, slot.rejected, was_current) = (REFUSALS, true, true);
             }
         }
         self.reread();
@@ -261,7 +274,7 @@ impl Credential {
     pub(super) fn put(&self, value: HeaderValue) {
         let mut slots = self.slots.lock();
         for slot in slots.iter_mut().filter(|slot| matches!(slot.source, Source::Exchanged)) {
-            (slot.value, slot.refusals) = (Some(value.clone()), 0);
+            (slot.value, slot.refusals, slot.rejected) = (Some(value.clone()), 0, false);
         }
     }
 
@@ -276,7 +289,8 @@ impl Credential {
             let Some(read) = read else { continue };
             match read {
                 Ok(value) if slot.value.as_ref() != Some(&value) => {
-                    (slot.value, slot.refusals, slot.accepted_at, found.changed) = (Some(value), 0, None, true);
+                    (slot.value, slot.refusals, slot.rejected) = (Some(value), 0, false);
+                    (slot.accepted_at, found.changed) = (None, true);
                     slot.changed = changed(&slot.source);
                     if nth == 0 {
                         // What was just put there is meant to be used; a next key may be put there before its time.
@@ -302,7 +316,7 @@ impl Credential {
     pub fn figures(&self) -> (usize, usize) {
         let slots = self.slots.lock();
         let there = slots.iter().filter(|slot| slot.value.is_some()).count();
-        (there, slots.iter().filter(|slot| slot.refusals >= REFUSALS).count())
+        (there, slots.iter().filter(|slot| slot.rejected).count())
     }
 }
 
@@ -327,9 +341,10 @@ fn read(source: &Source) -> Option<Result<HeaderValue, BadKey>> {
 
 /// The text as a header's value, if it can be one.
 pub(super) fn fit(text: &Secret) -> Option<HeaderValue> {
-    // Editors and `echo` end a file with a newline.
-    let text = text.reveal().trim_end_matches(['\r', '\n']);
-    let printable = !text.trim().is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    // Editors and `echo` end a file with a newline, and some begin it with a byte order mark. White space around a header's
+    // value is not part of it (RFC 9110 §5.5).
+    let text = text.reveal().trim_start_matches('\u{feff}').trim_matches(|c: char| c.is_ascii_whitespace());
+    let printable = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     let mut value = HeaderValue::from_str(text).ok().filter(|_| printable)?;
     value.set_sensitive(true);
     Some(value)
@@ -367,7 +382,10 @@ mod tests {
     fn a_newline_at_the_end_is_not_the_keys_and_what_cannot_be_a_header_is_refused() {
         let files = Files::new("key-1\r\n");
         assert_eq!(shown(&files.credential()), (0, "key-1".to_owned()));
-        for bad in ["", "\n", "  ", "two\nlines", "\u{e9}"] {
+        for text in ["\u{feff}key-1\r\n", "\n  key-1  \n\n", "\tkey-1"] {
+            assert_eq!(shown(&Files::new(text).credential()), (0, "key-1".to_owned()), "{text:?}");
+        }
+        for bad in ["", "\n", "  ", "\u{feff}", "two\nlines", "\u{e9}"] {
             assert!(Credential::new(vec![Source::Fixed(Secret::new(bad.to_owned()))]).is_err(), "{bad:?}");
         }
         let gone = Credential::new(vec![Source::File(files.0.path().join("gone"))]);
@@ -393,7 +411,8 @@ mod tests {
         assert_eq!(credential.figures(), (2, 2));
         let first = credential.show().unwrap();
         credential.taken(&first, at(9));
-        assert_eq!(credential.figures(), (2, 0), "none was meant");
+        assert!(!credential.is_in_doubt() && !credential.is_refused());
+        assert_eq!(credential.figures(), (2, 1), "what was said of the other one still stands");
     }
 
     /// Of thirty calls under way, the second to be refused made the refusal final.
@@ -450,7 +469,8 @@ mod tests {
     #[test]
     fn three_targets_that_want_another_login_within_a_minute_are_one_alarm() {
         let credential = Files::new("one").credential();
-        let rows = [(1, 0, false), (1, 1, false), (1, 2, false), (2, 3, false), (3, 64, false), (4, 65, false), (5, 66, true)];
+        let rows =
+            [(1, 0, false), (1, 1, false), (1, 2, false), (2, 3, false), (3, 64, false), (4, 65, false), (5, 66, true)];
         for (target, second, alarm) in rows {
             assert_eq!(credential.opaque_refusal(target, at(second)), alarm, "{target} at {second}");
         }

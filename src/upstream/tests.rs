@@ -34,6 +34,7 @@ fn nothing_of_a_connection_or_a_callers_identity_reaches_the_partner() {
         ("trailer", "x"),
         ("transfer-encoding", "chunked"),
         ("upgrade", "websocket"),
+        ("http2-settings", "AAMAAABkAAQBAAAAAAIAAAAA"),
         ("proxy-authorization", "Basic YTpi"),
         ("authorization", "Bearer token"),
         ("authorization", "Basic YTpi"),

@@ -202,6 +202,9 @@ fn no_head_gets_another_answer_for_having_been_met_before() {
         get(&full, CLIENTS).replace("HTTP/1.1", "HTTP/1.0"),
         get(&full, CLIENTS).replace("GET ", "GET  "),
         get(&full, CLIENTS).replace("Host: gateway", "Host : gateway"),
+        get(&full, CLIENTS).replace("Host: gateway\r\n", ""),
+        get(&full, CLIENTS).replace("Host: gateway", "Host: a b"),
+        with("Host: gateway"),
         get(&full, CLIENTS).replace("Accept: */*", "Accept: */*\r\n , text/html"),
         get(&full, CLIENTS).replace("\r\n", "\n"),
     ];

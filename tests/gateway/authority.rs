@@ -120,6 +120,67 @@ fn a_form_is_sent_as_a_form_within_bounds_and_never_in_the_query() {
     }
 }
 
+/// `token issue > file` ends the file in a newline. Sent as it was, the token was none: its revocation was answered 200, and
+/// it lived on.
+#[test]
+fn a_token_from_a_file_is_the_token_without_the_newline() {
+    const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+    let partner = partner();
+    let (gateway, billing, _) = two_callers(&partner);
+    for around in ["\n", "\r\n", " \t", ""] {
+        let (file, name) = (format!("{billing}{around}"), format!("{around}billing{around}"));
+        let form = [CC, ("client_id", &*name), ("client_secret", &*file), ("scope", "clients:read\n")];
+        let granted = gateway.post(TOKEN, &[], &form);
+        assert_eq!(granted.status, 200, "{around:?}: {granted:?}");
+        let token = granted.json()["access_token"].as_str().unwrap().to_owned();
+        let auth = [("authorization", &*basic("billing", &file))];
+        let sent = format!("{around}{token}{around}");
+        let seen = gateway.post("/oauth/introspect", &auth, &[("token", &sent)]);
+        assert_eq!(seen.json()["active"], true, "{around:?}");
+        let kind = "urn:ietf:params:oauth:token-type:access_token";
+        let form = [("grant_type", EXCHANGE), ("subject_token_type", kind), ("subject_token", &*sent)];
+        assert_eq!(gateway.post(TOKEN, &[], &form).status, 200, "{around:?}");
+        assert_eq!(gateway.post("/oauth/revoke", &auth, &[("token", &sent)]).status, 200);
+        assert_eq!(gateway.read(&token, CLIENTS).status, 401, "{around:?}");
+    }
+}
+
+#[test]
+fn a_form_that_was_written_by_hand_is_read() {
+    let partner = partner();
+    let (gateway, billing, _) = two_callers(&partner);
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    for end in ["", "\n", "\r\n", "&scope=clients:read resources:read\n"] {
+        let body = format!("grant_type=client_credentials&client_id=billing&client_secret={billing}{end}");
+        let answer = ask(gateway.address, "POST", TOKEN, &[form], body.as_bytes());
+        assert_eq!(answer.status, 200, "{end:?}: {answer:?}");
+    }
+}
+
+/// What was left of the body was taken for a head, and refused with a second answer that nobody had asked for.
+#[test]
+fn a_body_too_large_is_refused_once_and_ends_the_connection() {
+    let partner = partner();
+    let (gateway, ..) = two_callers(&partner);
+    let large = vec![b'a'; 250 << 10];
+    let chunk = [format!("{:x}\r\n", large.len()).as_bytes(), &large, b"\r\n0\r\n\r\n"].concat();
+    let length = format!("content-length: {}", large.len());
+    for path in [TOKEN, "/oauth/introspect", "/oauth/revoke"] {
+        for (framing, body) in [(&*length, &large), ("transfer-encoding: chunked", &chunk)] {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: gw\r\ncontent-type: application/x-www-form-urlencoded\r\n{framing}\r\n\r\n"
+            );
+            let mut socket = std::net::TcpStream::connect(gateway.address).unwrap();
+            std::io::Write::write_all(&mut socket, &[head.as_bytes(), body].concat()).unwrap();
+            let mut heard = Vec::new();
+            std::io::Read::read_to_end(&mut socket, &mut heard).unwrap();
+            let heard = String::from_utf8(heard).unwrap();
+            assert!(heard.starts_with("HTTP/1.1 413 ") && heard.contains("\r\nconnection: close\r\n"), "{heard}");
+            assert_eq!(heard.matches("HTTP/1.1 ").count(), 1, "{path} {framing}: {heard}");
+        }
+    }
+}
+
 #[test]
 fn nobody_learns_which_callers_there_are_and_the_right_secret_passes_among_any_failures() {
     let partner = partner();

@@ -89,7 +89,7 @@ fn a_foreign_token_bent_in_one_place_is_worth_nothing() {
         ("an HMAC's name", bent(|header, _| header["alg"] = json!("HS256"))),
         ("another algorithm of RSA", bent(|header, _| header["alg"] = json!("PS256"))),
         ("an algorithm of another key", bent(|header, _| header["alg"] = json!("ES256"))),
-        ("another type", bent(|header, _| header["typ"] = json!("at+jwt"))),
+        ("another type", bent(|header, _| header["typ"] = json!("logout+jwt"))),
         (
             "a critical extension",
             bent(|header, _| {

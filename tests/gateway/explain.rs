@@ -252,7 +252,10 @@ fn a_partner_that_wants_to_be_left_alone_is_foreseen() {
     assert_eq!(gateway.read(&token, &at("c2/")).status, 503);
     let explained = Asked::read(&token, at("c3/")).foretold(&gateway, "refused");
     assert_eq!(explained["verdict"]["cause"], "partner-limit");
-    assert_eq!((&explained["partner"]["now"], &explained["partner"]["why"]), (&json!("closed"), &json!("told")));
+    assert_eq!(
+        (&explained["partner"]["now"], &explained["partner"]["why"]),
+        (&json!("closed"), &json!("paused-by-partner"))
+    );
     let seconds = explained["partner"]["for_seconds"].as_u64().unwrap();
     assert!((28..=30).contains(&seconds), "{explained:#}");
     let says = explained["verdict"]["says"].as_str().unwrap();

@@ -152,7 +152,10 @@ faults! {
     the_partner_says_500: |scene| scene.when(Reply::status(500).body("secret internals")) => 502 "partner-failed" "partner-5xx", calls 1;
     the_partner_says_503: |scene| scene.when(Reply::status(503)) => 502 "partner-failed" "partner-5xx", calls 1;
     the_partner_says_503_and_for_how_long: |scene| scene.when(Reply::status(503).header("retry-after", "5")) => 503 "partner-limit" "partner-limit", calls 1;
-    the_partner_says_401: |scene| scene.when(Reply::status(401)) => 502 "partner-key" "key-refused", calls 1;
+    the_partner_says_401_twice: |scene| {
+        scene.partner.answers(CLIENTS, [Reply::status(401), Reply::status(401)]);
+        scene.read(CLIENTS)
+    } => 502 "partner-key" "key-refused", calls 2;
     the_partner_redirects: |scene| scene.when(Reply::status(302).header("location", "/login")) => 502 "partner-broke" "redirect", calls 1;
     the_partner_says_206: |scene| scene.when(Reply::json(NO_CLIENTS).with_status(206)) => 502 "partner-broke" "unasked", calls 1;
     the_partner_says_304_unasked: |scene| scene.when(Reply::status(304)) => 502 "partner-broke" "unasked", calls 1;
@@ -245,10 +248,11 @@ fn a_body_too_large_is_refused_by_its_length_and_by_its_bytes() {
 #[test]
 fn a_hundred_headers_and_a_head_just_below_the_limit_are_read() {
     let scene = Scene::with(&[]);
-    let most = scene.raw(format!("GET /nowhere HTTP/1.1\r\nconnection: close\r\n{}\r\n", "a: b\r\n".repeat(99)));
+    let most =
+        scene.raw(format!("GET /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{}\r\n", "a: b\r\n".repeat(98)));
     assert_eq!(most.json()["type"], "urn:reseller-gateway:problem:token-missing");
     let head = format!(
-        "POST /nowhere HTTP/1.1\r\nconnection: close\r\ncontent-length: 40000\r\nx-long: {}\r\n\r\n",
+        "POST /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 40000\r\nx-long: {}\r\n\r\n",
         "a".repeat(16 * 1024 - 200)
     );
     let long = scene.raw(head + &"\r\n".repeat(20_000));

@@ -113,17 +113,19 @@ fn no_request_sent_after_a_revocations_answer_is_served_under_load() {
 }
 
 #[test]
-fn a_caller_that_was_deleted_and_added_again_does_not_revive_its_tokens() {
+fn a_caller_that_was_deleted_and_is_back_too_late_does_not_revive_its_tokens() {
     let partner = partner();
     let (mut gateway, _, support) = two_callers(&partner);
+    let grace: toml::Table = "removed_grace = \"0s\"".parse().unwrap();
+    gateway.table.insert("tokens".to_owned(), grace.into());
+    gateway.start_again();
     let token = gateway.granted("support", &support, "");
     gateway.gives(&token, CLIENTS);
     let removed = gateway.table["callers"].as_array_mut().unwrap().pop().unwrap();
     assert_eq!(removed["name"].as_str(), Some("support"));
     gateway.start_again();
     assert_eq!(gateway.read(&token, CLIENTS).status, 401);
-    let told = gateway.program.err();
-    assert!(told.contains("audit: a caller is configured no more"), "{told}");
+    gateway.has_said("audit: the tokens of a caller that is, or was, configured no more are revoked");
     gateway.table["callers"].as_array_mut().unwrap().push(removed);
     gateway.start_again();
     let refused = gateway.read(&token, CLIENTS);
@@ -157,7 +159,7 @@ fn a_ledger_that_cannot_be_read_stops_the_start_and_says_what_to_do() {
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{told}");
     assert!(told.contains("ledger.redb: damaged") && told.contains("restore it from a backup"), "{told}");
-    assert!(told.contains("keys rotate --drop-old"), "{told}");
+    assert!(told.contains("token salvage"), "{told}");
     std::fs::write(&path, &good).unwrap();
     gateway.start_again();
     gateway.gives(&token, CLIENTS);
@@ -172,6 +174,62 @@ fn a_ledger_that_cannot_be_read_stops_the_start_and_says_what_to_do() {
     let second = program().args(["serve", "--config"]).arg(&copy).output().unwrap();
     let told = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(told.contains("a gateway is running on this state.dir"), "{told}");
+    let salvage = gateway.command(&["token", "salvage"]);
+    assert!(String::from_utf8_lossy(&salvage.stderr).contains("a gateway is running on this state.dir"), "{salvage:?}");
+}
+
+#[test]
+fn a_damaged_ledger_is_salvaged_by_the_command_that_the_refusal_names() {
+    let partner = partner();
+    let (mut gateway, billing, _) = two_callers(&partner);
+    let tokens: Vec<String> = (0..5).map(|_| gateway.granted("billing", &billing, "")).collect();
+    assert!(revoke(&gateway, &tokens[0]));
+    gateway.kill();
+    let sound = gateway.command(&["token", "salvage"]);
+    assert!(
+        !sound.status.success() && String::from_utf8_lossy(&sound.stderr).contains("nothing was done"),
+        "{sound:?}"
+    );
+    let path = gateway.file("state/ledger.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(9).rposition(|window| window == b"\"billing\"").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let refused = gateway.command(&["serve"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("token salvage"), "{refused:?}");
+    let salvaged = gateway.command(&["token", "salvage"]);
+    let told = String::from_utf8_lossy(&salvaged.stderr).into_owned();
+    assert!(salvaged.status.success() && told.contains("audit: a damaged ledger was replaced"), "{told}");
+    gateway.start_again();
+    for token in &tokens {
+        assert_eq!(gateway.read(token, CLIENTS).status, 401, "{told}");
+    }
+    gateway.gives(&gateway.granted("billing", &billing, ""), CLIENTS);
+}
+
+/// One stopped the start with "not an Ed25519 private key", and nothing said that it was empty.
+#[test]
+fn an_empty_file_beside_the_signing_keys_stops_nothing_and_is_named() {
+    let partner = partner();
+    let (mut gateway, billing, _) = two_callers(&partner);
+    let token = gateway.granted("billing", &billing, "");
+    gateway.write("state/keys/zz.pem", "");
+    let path = gateway.file("state/keys/zz.pem");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    gateway.has_said("nothing is in this file beside the signing keys");
+    gateway.start_again();
+    gateway.gives(&token, CLIENTS);
+    gateway.has_said("zz.pem");
+    let listed = gateway.command(&["keys", "list"]);
+    assert!(String::from_utf8_lossy(&listed.stderr).contains("zz.pem: nothing is in it"), "{listed:?}");
+    // A key that is emptied while it is used stays in use.
+    let kid = String::from_utf8_lossy(&listed.stdout).split_whitespace().next().unwrap().to_owned();
+    let key = gateway.file(&format!("state/keys/{kid}.pem"));
+    let good = std::fs::read(&key).unwrap();
+    std::fs::write(&key, "").unwrap();
+    gateway.has_said("a key that signs or verifies is gone");
+    gateway.gives(&gateway.granted("billing", &billing, ""), CLIENTS);
+    std::fs::write(&key, good).unwrap();
 }
 
 #[test]
@@ -268,7 +326,13 @@ fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
     let own = [("client_id", "billing"), ("client_secret", &*billing), ("token", &*stolen)];
     assert_eq!(gateway.post("/oauth/revoke", &[], &own).status, 503);
     assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
+    // Nor is the very token turned away that was told to come back.
+    assert_eq!(gateway.post("/oauth/revoke", &[("authorization", &bearer)], &[("token", &stolen)]).status, 503);
     gateway.has_said("the ledger cannot be written");
+    gateway.has_said("audit: token revoked in this process; the disk refused it");
+    let ready = crate::support::ask(gateway.health, "GET", "/readyz", &[], b"");
+    assert_eq!(ready.json()["status"], "degraded");
+    assert!(ready.text().contains("the ledger of tokens cannot be written"), "{ready:?}");
     gateway.gives(&kept, CLIENTS);
     // With room again it goes on by itself.
     let process = gateway.program.id().to_string();
@@ -276,6 +340,9 @@ fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
     assert!(limit.unwrap().success());
     wait_for("tokens again", || (gateway.post("/oauth/token", &[], &form).status == 200).then_some(()));
     assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
+    gateway.has_said("audit: a revocation that the disk had refused is written");
+    assert_eq!(crate::support::ask(gateway.health, "GET", "/readyz", &[], b"").json()["status"], "ready");
+    assert_eq!(gateway.post("/oauth/revoke", &[("authorization", &bearer)], &[("token", &stolen)]).status, 200);
     assert_eq!(gateway.post("/oauth/revoke", &[], &own).status, 200);
     gateway.start_again();
     gateway.gives(&kept, CLIENTS);

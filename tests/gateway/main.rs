@@ -23,6 +23,8 @@ mod traps;
 
 mod shield;
 
+mod hostile;
+
 mod pause;
 
 mod moved;
@@ -59,6 +61,8 @@ mod details;
 
 mod ledger;
 
+mod log;
+
 mod oauth;
 
 mod views;
@@ -86,6 +90,8 @@ mod ambient;
 mod explain;
 
 mod deploy;
+
+mod tools;
 
 mod house;
 

@@ -156,7 +156,7 @@ fn the_exposition_is_strict_and_says_all_that_is_promised() {
     assert_eq!(ours("partner_answers_total", &[("result", "2xx")]), 1.0);
     assert_eq!(ours("partner_answers_total", &[("result", "5xx")]), 1.0);
     assert_eq!(ours("limited_total", &[("caller", "limited"), ("limit", "requests")]), 1.0);
-    assert_eq!(ours("partner_gate_closed", &[("why", "failing")]), 0.0);
+    assert_eq!(ours("partner_gate_closed", &[("why", "failing"), ("routes", "documented")]), 0.0);
     assert_eq!(ours("bad_tokens_total", &[]), 1.0);
     assert!(ours("budget_left", &[]) <= ours("budget_max", &[]) && ours("budget_max", &[]) == 50.0);
     assert!(ours("cache_bytes", &[]) <= ours("cache_max_bytes", &[]));
@@ -224,13 +224,67 @@ fn each_alert_says_what_to_do_first_and_is_tested_both_ways() {
     assert_eq!(alerts.iter().collect::<BTreeSet<_>>().len(), alerts.len());
     let texts = RULES.split("- alert: ").skip(1);
     for (alert, text) in alerts.iter().zip(texts) {
-        for part in ["expr: ", "severity: ", "summary: \"", "description: \"", "First: "] {
+        for part in ["expr: ", "severity: ", "summary: \"", "description: \"", "First: ", "runbook_url: "] {
             assert_eq!(text.matches(part).count(), 1, "{alert}: {part}");
         }
+        assert!(text.contains("$value"), "{alert}: how much");
+        let page = format!("runbook_url: \"../OPERATING.md#{}\"", alert.to_lowercase());
+        assert!(text.contains(&page), "{alert}: {page}");
         for test in [format!("{alert} fires"), format!("{alert} stays quiet")] {
             assert!(RULE_TESTS.lines().any(|line| line.trim() == format!("- name: {test}")), "{test}");
         }
     }
+}
+
+/// An alert fired for every program whose job was called something with "gateway", and a lost instance of two for none.
+#[test]
+fn no_alert_looks_at_other_programs_or_at_the_names_of_jobs() {
+    let exprs: Vec<&str> = RULES.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
+    for expr in &exprs {
+        assert!(!expr.contains("job=") && !expr.contains("instance="), "{expr}");
+        let foreign = ["process_", "up "].iter().any(|name| expr.split('(').any(|part| part.starts_with(name)));
+        assert!(!foreign || expr.contains("reseller_gateway_"), "{expr}");
+    }
+    for test in ["foreign processes wake nobody", "an instance that nobody looks for any more is noticed too"] {
+        assert!(RULE_TESTS.contains(&format!("- name: {test}\n")), "{test}");
+    }
+    assert!(DASHBOARD.contains("partner_calls_by_caller_total"), "who spends is on the dashboard");
+}
+
+/// `increase()` sees nothing in the sample with which a series begins: the first failure of a kind woke nobody.
+#[test]
+fn what_is_known_to_be_countable_is_there_with_zero_from_the_start() {
+    let partner = Partner::listen();
+    let limits = "[limits]\nrequests = \"5/s\"\n";
+    let gateway = Setup::before(&partner).caller("limited", &["clients:read"], limits).start();
+    let families = families(&gateway.metrics());
+    let zero = |name: &str, labels: &[(&str, &str)]| {
+        let wanted: Labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let samples = &families[&format!("reseller_gateway_{name}")].samples;
+        let found = samples.iter().find(|(_, labels, _)| *labels == wanted);
+        assert_eq!(found.map(|(.., value)| *value), Some(0.0), "{name} {labels:?}");
+    };
+    for route in ["clients", "client", "project_resources", "other", "none"] {
+        for (outcome, status) in
+            [("hit", "200"), ("miss", "200"), ("refused", "502"), ("refused", "503"), ("refused", "401")]
+        {
+            zero("requests_total", &[("route", route), ("outcome", outcome), ("status", status)]);
+        }
+    }
+    for cause in ["miss", "revalidate", "refresh", "retry", "pass"] {
+        zero("partner_calls_total", &[("route", "clients"), ("cause", cause)]);
+    }
+    zero("calls_saved_total", &[("route", "client"), ("kind", "hit")]);
+    for result in ["2xx", "429", "5xx", "connect", "timeout"] {
+        zero("partner_answers_total", &[("result", result)]);
+    }
+    zero("cache_details_total", &[("detail", "stale-if-error")]);
+    for caller in ["app", "limited"] {
+        zero("partner_calls_by_caller_total", &[("caller", caller)]);
+        zero("calls_saved_by_caller_total", &[("caller", caller)]);
+        zero("tokens_expiring_in_use", &[("caller", caller)]);
+    }
+    zero("limited_total", &[("caller", "limited"), ("limit", "requests")]);
 }
 
 #[test]

@@ -256,19 +256,20 @@ fn what_is_none_of_the_seven_passes_with_credentials_exchanged_and_is_not_stored
 }
 
 #[test]
-fn a_body_streams_to_the_partner_as_it_comes() {
+fn a_body_is_read_whole_before_the_partner_is_asked() {
     let (partner, gateway, _) = scripted();
-    partner.answers(OTHER, [Reply::json("{}").with_status(201)]);
-    let token = gateway.token(&["write", "pii:read"]);
+    partner.answers(OTHER, [Reply::json("{}").with_status(201), Reply::json("{}").with_status(201)]);
+    let token = gateway.token(&["write", "pii:read", "other:read"]);
     let mut caller = Caller::connect(gateway.address);
     caller.say(format!(
         "POST {OTHER} HTTP/1.1\r\nhost: gw\r\nconnection: close\r\nauthorization: Bearer {token}\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n"
     ));
-    partner.has_got_heads(1);
-    assert_eq!(partner.count(), 0, "the body is not whole yet");
+    let other = gateway.read(&token, OTHER);
+    assert_eq!(other.status, 201, "it waits for nobody's body");
+    assert_eq!(partner.count(), 1, "the body is not whole yet");
     caller.say("6\r\nsecond\r\n0\r\n\r\n");
     assert_eq!(gateway.seen(caller.hear(false)).status, 201);
-    let call = &partner.calls()[0];
+    let call = &partner.calls()[1];
     assert_eq!((call.method.as_str(), call.body.as_slice()), ("POST", b"firstsecond".as_slice()));
 }
 

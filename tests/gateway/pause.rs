@@ -27,7 +27,11 @@ fn a_killed_gateway_still_leaves_the_partner_alone_and_says_for_how_long() {
     assert_eq!(answer.status, 503);
     let left: u64 = answer.told("retry-after").parse().unwrap();
     assert!((15..=30).contains(&left), "{left}");
-    assert!(gateway.metrics().contains(r#"reseller_gateway_partner_gate_closed{why="told"} 1"#));
+    assert!(
+        gateway
+            .metrics()
+            .contains(r#"reseller_gateway_partner_gate_closed{why="paused-by-partner",routes="documented"} 1"#)
+    );
     assert_eq!(partner.count(), 1);
 }
 

@@ -159,7 +159,7 @@ fn a_partner_that_breaks_off_for_seconds_costs_no_request_and_is_tried_again_in_
     load(&gateway, &token, 40, || partner.count() >= 80);
     everywhere(&partner, 40, &Reply::json(GOOD).reset_at(0));
     load(&gateway, &token, 40, lasts(Duration::from_secs(4)));
-    assert!(gateway.metrics().contains(r#"reseller_gateway_partner_gate_closed{why="failing"} 1"#));
+    assert!(gateway.metrics().contains(r#"reseller_gateway_partner_gate_closed{why="failing",routes="documented"} 1"#));
     everywhere(&partner, 40, &Reply::json(GOOD));
     let (before, back) = (partner.count(), Instant::now());
     load(&gateway, &token, 40, || partner.count() >= before + 40);

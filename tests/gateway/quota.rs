@@ -83,7 +83,7 @@ fn a_caller_that_hangs_up_gives_its_place_back() {
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     partner.answers(CLIENT, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
     // More than the sockets between them take in.
-    partner.answers(OTHER, [Reply::json(vec![b' '; 48 << 20])]);
+    partner.answers(OTHER, [Reply::json(vec![b' '; 30 << 20])]);
     let gateway = Setup::before(&partner).set("callers", limited("concurrent = 1")).start();
     let app = token_of(&gateway, "app");
     let first = gateway.gives(&app, CLIENTS);

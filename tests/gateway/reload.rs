@@ -101,20 +101,32 @@ fn a_narrowing_reload_acts_on_every_request_sent_after_its_answer() {
     }
 }
 
+/// A save that left half of a file for a moment ended the tokens of every caller in the other half, for good.
 #[test]
-fn a_caller_that_was_removed_and_added_again_by_reloads_does_not_revive_its_tokens() {
+fn a_caller_that_is_back_after_a_moment_has_its_tokens_again_and_somebody_else_of_its_name_has_not() {
     let partner = partner();
     let (mut gateway, _, support) = two_callers(&partner);
     let token = gateway.granted("support", &support, "");
     gateway.gives(&token, CLIENTS);
-    let removed = gateway.table["callers"].as_array_mut().unwrap().pop().unwrap();
+    let mut removed = gateway.table["callers"].as_array_mut().unwrap().pop().unwrap();
     reload(&gateway);
     let refused = gateway.read(&token, CLIENTS);
     assert_eq!((refused.status, refused.told("cache-status").as_str()), (401, "gw; detail=token-bad"));
-    let told = gateway.program.err();
-    assert!(told.contains("audit: a caller is configured no more"), "{told}");
+    gateway.has_said("audit: a caller is configured no more");
     let form = [("grant_type", "client_credentials"), ("client_id", "support"), ("client_secret", &*support)];
     assert_eq!(gateway.post("/oauth/token", &[], &form).status, 401);
+    // Also after a restart it waits.
+    gateway.start_again();
+    assert_eq!(gateway.read(&token, CLIENTS).status, 401);
+    gateway.table["callers"].as_array_mut().unwrap().push(removed.clone());
+    reload(&gateway);
+    gateway.gives(&token, CLIENTS);
+    gateway.has_said("audit: a caller is configured again");
+    // The next of its name proves itself otherwise.
+    gateway.table["callers"].as_array_mut().unwrap().pop();
+    reload(&gateway);
+    let (other, stored) = crate::authority::secret();
+    removed["secrets"] = Value::from(vec![stored]);
     gateway.table["callers"].as_array_mut().unwrap().push(removed);
     reload(&gateway);
     let revoked = |gateway: &Gateway| {
@@ -122,9 +134,116 @@ fn a_caller_that_was_removed_and_added_again_by_reloads_does_not_revive_its_toke
         assert_eq!((refused.status, refused.json()["title"].as_str()), (401, Some("The token was revoked")));
     };
     revoked(&gateway);
-    gateway.gives(&gateway.granted("support", &support, ""), CLIENTS);
+    gateway.gives(&gateway.granted("support", &other, ""), CLIENTS);
     gateway.start_again();
     revoked(&gateway);
+}
+
+#[test]
+fn the_tokens_of_a_caller_that_left_end_when_its_time_is_over_or_an_operator_says_so() {
+    let partner = partner();
+    let (mut gateway, _, support) = two_callers(&partner);
+    for by_word in [true, false] {
+        let token = gateway.granted("support", &support, "");
+        let removed = gateway.table["callers"].as_array_mut().unwrap().pop().unwrap();
+        if !by_word {
+            set(&mut gateway, "tokens", "removed_grace", "1s");
+        }
+        reload(&gateway);
+        if by_word {
+            let revoked = gateway.command(&["token", "revoke", "--caller", "support"]);
+            assert!(revoked.status.success(), "{revoked:?}");
+        } else {
+            gateway.has_said("audit: the tokens of a caller that is, or was, configured no more are revoked");
+        }
+        gateway.table["callers"].as_array_mut().unwrap().push(removed);
+        reload(&gateway);
+        let refused = gateway.read(&token, CLIENTS);
+        assert_eq!((refused.status, refused.json()["title"].as_str()), (401, Some("The token was revoked")));
+    }
+    let nobody = gateway.command(&["token", "revoke", "--caller", "nobody"]);
+    assert_eq!(nobody.status.code(), Some(1), "{nobody:?}");
+}
+
+#[test]
+fn a_reload_says_what_it_changes_and_a_rehearsal_changes_nothing() {
+    let partner = partner();
+    let (mut gateway, billing, support) = two_callers(&partner);
+    let token = gateway.granted("support", &support, "");
+    gateway.gives(&token, CLIENTS);
+    let (_, stored) = crate::authority::secret();
+    gateway.table["callers"].as_array_mut().unwrap().pop();
+    gateway.table["callers"][1]["secrets"] = Value::from(vec![stored.clone()]);
+    set(&mut gateway, "server", "request_timeout", "7s");
+    set(&mut gateway, "server", "workers", 1);
+    let routes: Table = "query = [\"provider_id\", \"page\"]".parse().unwrap();
+    set(&mut gateway, "routes", "clients", routes);
+    // The rehearsal comes before the file is looked at for the second time.
+    write(&gateway);
+    let said = gateway.command(&["reload", "--dry-run"]);
+    let lines = String::from_utf8(said.stdout).unwrap();
+    assert!(said.status.success(), "{lines}");
+    for wanted in [
+        "server.request_timeout: \"20s\" -> \"7s\"\n",
+        "server.workers: 2 -> 1 (waits for a restart)\n",
+        "callers[support]: a table -> (not set)\n",
+        "callers[billing].secrets: 1 (hidden), 1 of them gone -> 1 (hidden), 1 of them new\n",
+        "route clients: its answers mean something else; 1 stored ones are given up\n",
+        "caller support leaves: its 1 tokens are refused at once, and end at ",
+    ] {
+        assert!(lines.contains(wanted), "{wanted:?} is not in\n{lines}");
+    }
+    assert!(!lines.contains(&stored[7..]) && !lines.contains("sha256"), "{lines}");
+    assert!(!gateway.program.err().contains("audit: configuration refused"));
+    let answer = gateway.administer("POST", "/admin/v1/reload", "").json();
+    if answer["changes"]["settings"].as_array().unwrap().is_empty() {
+        // The file was looked at in between, which logs the same.
+        gateway.has_said("reload: caller support leaves: its 1 tokens are refused at once");
+    } else {
+        let support = &answer["changes"]["tokens"][0];
+        assert_eq!((support["caller"].as_str(), support["becomes"].as_str()), (Some("support"), Some("refused")));
+    }
+    gateway.has_said("reload: server.request_timeout: \\\"20s\\\" -> \\\"7s\\\"");
+    assert_eq!(gateway.read(&token, CLIENTS).status, 401);
+    assert_eq!(gateway.administer("POST", "/admin/v1/reload?dry_run=maybe", "").status, 400);
+    let _ = billing;
+}
+
+/// The command refused a faulty file by itself, and the gateway never heard of it.
+#[test]
+fn a_faulty_file_is_refused_by_the_gateway_itself() {
+    let (_partner, mut gateway, token) = clients();
+    let good = gateway.table.to_string();
+    for bad in [
+        format!("{good}\n[[callers]\n"),
+        format!("nonsense = 1\n{good}"),
+        format!("{good}\n[callers"),
+        good.replace("[upstream]", "[upstreams]"),
+    ] {
+        let before = metric(&gateway, r#"reloads_total{result="bad"}"#);
+        gateway.write("gateway.toml", &bad);
+        for dry in [&["reload", "--dry-run"][..], &["reload"]] {
+            let said = gateway.command(dry);
+            let told = String::from_utf8_lossy(&said.stderr).into_owned();
+            assert_eq!(said.status.code(), Some(2), "{told}");
+            assert!(told.contains("gateway.toml:") && !told.contains("no gateway could be asked"), "{told}");
+        }
+        assert!(metric(&gateway, r#"reloads_total{result="bad"}"#) > before);
+        gateway.has_said(r#""actor":"local:uid-"#);
+        gateway.gives(&token, CLIENTS);
+    }
+    // Another name in the file is no reason not to be let in: the commands prove themselves by the keys.
+    gateway.write("gateway.toml", &good);
+    set(&mut gateway, "server", "public_url", "http://127.0.0.1:9");
+    write(&gateway);
+    let said = gateway.command(&["reload"]);
+    assert!(said.status.success(), "{said:?}");
+    // Without a gateway the faults are still told.
+    gateway.write("gateway.toml", "nonsense = 1\n");
+    gateway.kill();
+    let said = gateway.command(&["reload"]);
+    assert_eq!(said.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("no gateway could be asked"));
 }
 
 /// A grant that was asked for before its caller was taken out, and answered after, would be good once the name is back.
@@ -132,6 +251,8 @@ fn a_caller_that_was_removed_and_added_again_by_reloads_does_not_revive_its_toke
 fn no_token_that_was_handed_out_around_a_removal_lives_when_the_name_is_back() {
     let partner = partner();
     let (mut gateway, _, support) = two_callers(&partner);
+    set(&mut gateway, "tokens", "removed_grace", "0s");
+    reload(&gateway);
     let mut old: Vec<String> = Vec::new();
     for _ in 0..6 {
         let (given, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));

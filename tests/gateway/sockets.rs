@@ -8,7 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use crate::support::{CLIENTS, Caller, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, ask_at, wait_for};
+use crate::support::{
+    CLIENTS, Caller, Gateway, Kept, NO_CLIENTS, Partner, READING, Reply, Setup, ask_as, ask_at, wait_for,
+};
 
 const OTHER: &str = "/reseller/account/v1/something/else";
 
@@ -155,13 +157,60 @@ fn one_address_has_its_share_of_connections_where_it_is_not_this_machine() {
         let answered = stream.read(&mut [0; 16]).unwrap_or(0) > 0;
         answered.then_some(stream)
     };
-    let held: Vec<TcpStream> = (0..3).map(|_| answers(outside).unwrap()).collect();
-    assert!(answers(outside).is_none());
+    let mut held: Vec<TcpStream> = (0..3).map(|_| answers(outside).unwrap()).collect();
+    // One more is answered, and the one that was idle for longest has given way to it.
+    held.push(answers(outside).unwrap());
+    let is_over = |stream: &mut TcpStream| {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).map_or(true, |_| true)
+    };
+    assert!(is_over(&mut held[0]));
     let local: Vec<TcpStream> = (0..10).map(|_| answers(gateway.address).unwrap()).collect();
-    assert!(gateway.metrics().contains("reseller_gateway_connections_refused_total{why=\"peer\"} 1\n"));
-    drop(held);
-    wait_for("a place", || answers(outside));
+    assert!(gateway.metrics().contains("reseller_gateway_connections_evicted_total{why=\"peer\"} 1\n"));
     drop(local);
+}
+
+/// Idle connections of one peer without any token kept the kubelet's probe waiting for more than a minute, and an operator
+/// out of the admin listener.
+#[test]
+fn idle_connections_keep_neither_a_probe_nor_an_operator_out() {
+    let (_partner, gateway, _) = scene(|setup| setup);
+    for (to, target, many, status) in [(gateway.health, "/livez", 300, 200), (gateway.admin, "/admin/v1/", 80, 401)] {
+        // Silent, within a head, and after an answer that was not read.
+        let begun = ["", "GET /livez HTTP/1.1\r\nx-drip: ", "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"];
+        let mut held: Vec<Caller> = Vec::new();
+        for nth in 0..many {
+            let mut caller = Caller::connect(to);
+            caller.say(begun[nth % begun.len()]);
+            held.push(caller);
+        }
+        for _ in 0..3 {
+            // A byte now and then keeps no place.
+            held.iter_mut().skip(1).step_by(begun.len()).for_each(|caller| caller.say("x"));
+            let began = Instant::now();
+            let answer = ask_as("localhost", to, "GET", target, &[], b"");
+            assert_eq!(answer.status, status, "{answer:?}");
+            assert!(began.elapsed() < Duration::from_secs(1), "{target} took {:?}", began.elapsed());
+        }
+    }
+}
+
+#[test]
+fn who_says_nothing_to_the_health_listener_leaves_before_who_asked() {
+    let (_partner, gateway, _) = scene(|setup| setup.set("server.header_timeout", "500ms"));
+    for to in [gateway.health, gateway.admin] {
+        let mut asked = Kept::connect(to);
+        assert_ne!(asked.ask("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").status, 0);
+        let (mut silent, began) = (Caller::connect(to), Instant::now());
+        assert_eq!(silent.sip(1), 0);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_ne!(asked.ask("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").status, 0, "who asked stays");
+    }
+    // A public listener has room for callers that open connections before they need them.
+    let mut public = Caller::connect(gateway.address);
+    let mut silent = Caller::connect(gateway.health);
+    assert_eq!(silent.sip(1), 0);
+    assert!(!public.is_closed());
 }
 
 /// Where this machine would send from to somewhere else. No packet is sent.

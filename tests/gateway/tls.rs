@@ -423,6 +423,49 @@ fn streams_that_are_reset_as_fast_as_they_are_made_end_their_connection_and_no_o
     });
 }
 
+/// `Connection: close` for the unread body became GOAWAY: all else on the connection failed with it.
+#[test]
+fn a_refused_upload_ends_its_own_stream_and_no_other_of_its_connection() {
+    let signer = Signer::new();
+    let partner = Partner::listen();
+    let gate = Gate::default();
+    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    let setup = Setup::before(&partner).private(&signer.signs(), "").set("server.max_request_body", "1KiB");
+    let gateway = setup.start();
+    let [reads, writes] = [&READING[..], &["other:read", "pii:read", "write"]].map(|scopes| gateway.token(scopes));
+    let [reads, writes] = [reads, writes].map(|token| format!("Bearer {token}"));
+    in_runtime(async {
+        let connection = Client::of(&signer).http2(gateway.address).await;
+        let begun = tokio::spawn(connection.asks(CLIENTS, &[("authorization", &reads)]));
+        assert_eq!(connection.asks("/-/nothing", &[]).await.unwrap().status, 404);
+        wait_for("the call", || (partner.count() == 1).then_some(()));
+        let rows = [(OTHER, "Bearer x", 401), (OTHER, &reads, 403), (CLIENTS, &reads, 405), (OTHER, &writes, 413)];
+        let upload = |nth: usize, size: usize| {
+            let (target, token, status) = rows[nth % rows.len()];
+            let headers = [("authorization", token), ("content-type", "text/plain")];
+            let sent = connection.sends("POST", target, &headers, vec![b'x'; size].into());
+            async move {
+                let answer = sent.await.unwrap();
+                // Too many bad tokens are not even looked at.
+                assert!(answer.status == status || (status, answer.status) == (401, 429), "{answer:?}");
+                assert_eq!(answer.header("connection"), None);
+            }
+        };
+        for nth in 0..100 {
+            upload(nth, [2_000, 60_000, 300_000][nth % 3]).await;
+        }
+        // And all of them at once: what was under way comes after the streams are reset.
+        let all: Vec<_> = (0..100).map(|nth| tokio::spawn(upload(nth, 60_000))).collect();
+        for one in all {
+            one.await.unwrap();
+        }
+        assert!(!connection.ended.is_finished() && !begun.is_finished());
+        gate.open();
+        assert_eq!(begun.await.unwrap().unwrap().status, 200);
+        assert_eq!(connection.asks(CLIENTS, &[("authorization", &reads)]).await.unwrap().status, 200);
+    });
+}
+
 #[test]
 fn the_commands_know_the_admin_door_by_its_certificate() {
     let signer = Signer::new();
@@ -464,17 +507,17 @@ fn a_start_without_a_usable_certificate_says_which_file_and_why() {
         (Setup::before(&partner).private(&good, "").start(), good)
     };
     gateway.kill();
-    for (file, text, wanted) in
-        [("key.pem", signer.signs().key, "listeners[0].tls: "), ("cert.pem", String::new(), "no certificate in it")]
-    {
+    for (file, text, wanted) in [
+        ("key.pem", signer.signs().key, "listeners[0].tls.key_file: "),
+        ("cert.pem", String::new(), "no certificate in it"),
+    ] {
         put(&gateway, &good);
         gateway.write(file, &text);
         let ended = gateway.command(&["serve"]);
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert!(!ended.status.success() && said.contains(wanted) && said.contains(file), "{said}");
         assert!(!said.contains("MII"), "{said}");
-        let checked = gateway.command(&["check"]);
-        assert!(checked.status.success(), "`check` opens no file");
+        assert_eq!(gateway.command(&["check"]).status.code(), ended.status.code(), "`check` opens it too");
     }
     // An expired one is served, with a warning: clients decide.
     put(&gateway, &signer.signs_with(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)));
@@ -491,12 +534,12 @@ fn the_program_says_what_a_private_door_lacks() {
     let file = folder.path().join("gateway.toml");
     let text = "[upstream]\nurl = \"https://partner.example\"\napi_key_file = \"key\"\n[[listeners]]\naddress = \"0.0.0.0:8443\"\n[listeners.tls]\ncert_file = \"cert.pem\"\n";
     std::fs::write(&file, text).unwrap();
-    let ended = program().args(["check", "--config"]).arg(&file).output().unwrap();
+    let ended = program().args(["check", "--static", "--config"]).arg(&file).output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(2));
     assert!(said.contains("key_file") && said.contains("the certificate's key"), "{said}");
     std::fs::write(&file, text.to_owned() + "key_file = \"key.pem\"\n").unwrap();
-    let ended = program().args(["check", "--config"]).arg(&file).output().unwrap();
+    let ended = program().args(["check", "--static", "--config"]).arg(&file).output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(ended.status.success(), "{said}");
     assert!(said.contains("server.public_url"), "{said}");

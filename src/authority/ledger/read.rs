@@ -2,13 +2,32 @@
 //! Given an id, a caller or nothing, hands back rows as of the last change.
 //! Never waits for a writer; each call blocks on the disk, so none is for the threads that serve.
 
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
-use super::rows::{self, CALLERS, Listed, REVOKED, Row, Seen, TOKENS};
+use super::rows::{self, ABOUT, CALLERS, CHILDREN, FLOOR, FORGOTTEN, Listed, REVOKED, Row, Seen, TOKENS};
 use super::{Broken, Ledger, Standing};
 
+/// What was taken back, as an open file has it.
+pub(super) fn standing(database: &Database) -> Result<Standing, Broken> {
+    let reading = database.begin_read()?;
+    let about = reading.open_table(ABOUT)?;
+    let named = |name| Ok::<_, Broken>(about.get(name)?.map(|value| value.value()));
+    let (floor, forgotten) = (named(FLOOR)?, named(FORGOTTEN)?.unwrap_or_default());
+    let mut standing = Standing { floor, forgotten, ..Standing::default() };
+    for row in reading.open_table(REVOKED)?.iter()? {
+        let (jti, expires) = row?;
+        standing.tokens.push((jti.value().to_owned(), expires.value()));
+    }
+    for row in reading.open_table(CALLERS)?.iter()? {
+        let (name, seen) = row?;
+        let seen: Seen = rows::read(seen.value())?;
+        standing.callers.extend(seen.nothing_until.map(|last| (name.value().to_owned(), last)));
+    }
+    Ok(standing)
+}
+
 impl Ledger {
-    fn reading(&self) -> Result<ReadTransaction, Broken> {
+    pub(super) fn reading(&self) -> Result<ReadTransaction, Broken> {
         let database = self.place.database.read();
         Ok(database.as_ref().ok_or_else(Broken::closed)?.begin_read()?)
     }
@@ -18,18 +37,16 @@ impl Ledger {
     /// # Errors
     /// [`Broken`].
     pub fn standing(&self) -> Result<Standing, Broken> {
-        let reading = self.reading()?;
-        let mut standing = Standing::default();
-        for row in reading.open_table(REVOKED)?.iter()? {
-            let (jti, expires) = row?;
-            standing.tokens.push((jti.value().to_owned(), expires.value()));
-        }
-        for row in reading.open_table(CALLERS)?.iter()? {
-            let (name, seen) = row?;
-            let seen: Seen = rows::read(seen.value())?;
-            standing.callers.extend(seen.nothing_until.map(|last| (name.value().to_owned(), last)));
-        }
-        Ok(standing)
+        let database = self.place.database.read();
+        standing(database.as_ref().ok_or_else(Broken::closed)?)
+    }
+
+    /// A token and those that were exchanged from it, with their expiries. Blocks.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn family(&self, jti: &str, expires: u64) -> Result<Vec<(String, u64)>, Broken> {
+        super::write::family(&self.reading()?.open_table(CHILDREN)?, jti.to_owned(), expires)
     }
 
     /// One token's row. Blocks.

@@ -2,14 +2,16 @@
 //! Given changes, writes them in batches and answers each once it is on disk.
 //! Never answers before the flush, and never holds up the threads that serve.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redb::{Durability, ReadableTable, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
-use super::rows::{self, CALLERS, CHILDREN, EXPIRIES, How, REVOKED, Row, Seen, TOKENS};
+use super::rows::{
+    self, ABOUT, CALLERS, CHILDREN, EXPIRIES, Ended, FORGOTTEN, How, REVOKED, Row, Seen, TOKENS, covered, seen,
+};
 use super::{Broken, Ledger, Place};
 
 /// Changes that share one flush, at most.
@@ -25,8 +27,11 @@ const MOST_OF_A_CALLER: u64 = 100_000;
 #[cfg(test)]
 const MOST_OF_A_CALLER: u64 = 300;
 
-/// How long a tombstone outlives its token, in seconds: a wall clock that is set back must not revive one.
-const AFTERLIFE: u64 = 86_400;
+/// More tokens than this of one caller are not remembered as revoked by their ids: all that it had are revoked instead.
+#[cfg(not(test))]
+const MOST_REVOKED: u64 = 65_536;
+#[cfg(test)]
+const MOST_REVOKED: u64 = 100;
 
 /// Behind every id.
 const LAST: &str = "\u{10ffff}";
@@ -47,9 +52,23 @@ pub enum Changed {
     Left,
 }
 
-/// What a revocation took back: the token and those that were exchanged from it, with their expiries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revocation(pub Vec<(String, u64)>);
+/// What a revocation took back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Revocation {
+    /// The token and those that were exchanged from it, with their expiries.
+    pub tokens: Vec<(String, u64)>,
+    /// Where its caller had too many revoked ones: all that it was given until then.
+    pub caller: Option<Ended>,
+}
+
+/// What a sweep removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// How many rows; there may be more if [`SWEEP`].
+    pub rows: usize,
+    /// The latest expiry of a revoked token that is remembered no more, ever.
+    pub forgotten: u64,
+}
 
 pub(super) fn open_tables(writing: &WriteTransaction) -> Result<(), redb::Error> {
     writing.open_table(TOKENS)?;
@@ -65,10 +84,15 @@ pub(super) fn work(place: &Place, mut todo: mpsc::Receiver<Job>) {
     let mut batch = Vec::with_capacity(BATCH);
     while todo.blocking_recv_many(&mut batch, BATCH) > 0 {
         match write(place, batch.drain(..)) {
-            Ok(answers) => answers.into_iter().for_each(|answer| answer()),
+            Ok(answers) => {
+                place.failing.store(false, Ordering::Relaxed);
+                answers.into_iter().for_each(|answer| answer());
+            }
             // Whoever waits learns it by the dropped answer.
             Err(error) => {
-                tracing::error!(%error, "the ledger cannot be written");
+                if !place.failing.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "the ledger cannot be written");
+                }
                 place.failures.fetch_add(1, Ordering::Relaxed);
                 place.reopen();
             }
@@ -80,13 +104,15 @@ fn write(place: &Place, batch: impl Iterator<Item = Job>) -> Result<Vec<Answer>,
     let database = place.database.read();
     let mut writing = database.as_ref().ok_or_else(Broken::closed)?.begin_write()?;
     writing.set_durability(Durability::Immediate)?;
+    // With one phase a damaged page looks like a commit that was cut off: the file goes back by one commit, and says nothing.
+    writing.set_two_phase_commit(true);
     let answers = batch.map(|job| job(&writing)).collect::<Result<Vec<_>, _>>()?;
     writing.commit()?;
     Ok(answers)
 }
 
 impl Ledger {
-    async fn change<T: Send + 'static>(
+    pub(super) async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, Broken> + Send + 'static,
     ) -> Result<T, Broken> {
@@ -137,84 +163,39 @@ impl Ledger {
         .await
     }
 
-    /// Takes a token back until `expires`, and with it what was exchanged from it.
+    /// Takes a token of this caller's back until `expires`, and with it what was exchanged from it; `unix` is now.
     ///
     /// # Errors
     /// [`Broken`]: the revocation may not be answered as done then.
-    pub async fn revoke(&self, jti: String, expires: u64) -> Result<Revocation, Broken> {
+    pub async fn revoke(&self, jti: String, expires: u64, caller: String, unix: u64) -> Result<Revocation, Broken> {
         self.change(move |writing| {
-            let mut taken = vec![(jti, expires)];
-            let children = writing.open_table(CHILDREN)?;
-            let mut next = 0;
-            while let Some((parent, _)) = taken.get(next).cloned() {
-                for row in children.range((parent.as_str(), "")..=(parent.as_str(), LAST))? {
-                    let (key, expires) = row?;
-                    taken.push((key.value().1.to_owned(), expires.value()));
-                }
-                next += 1;
-            }
+            let family = family(&writing.open_table(CHILDREN)?, jti, expires)?;
+            let tokens = writing.open_table(TOKENS)?;
             let mut revoked = writing.open_table(REVOKED)?;
+            let mut callers = writing.open_table(CALLERS)?;
+            let mut its = seen(&callers, &caller)?;
+            let mut ended = None;
+            if its.revoked.saturating_add(family.len() as u64) > MOST_REVOKED {
+                let last = its.next_end(unix);
+                let covered = covered(&revoked, &tokens, &caller, last)?;
+                for jti in &covered {
+                    revoked.remove(jti.as_str())?;
+                }
+                its.revoked = its.revoked.saturating_sub(covered.len() as u64);
+                its.nothing_until = Some(last);
+                ended = Some(Ended { caller: caller.clone(), last, covered });
+            }
             let mut expiries = writing.open_table(EXPIRIES)?;
-            for (jti, expires) in &taken {
-                revoked.insert(jti.as_str(), *expires)?;
-                expiries.insert((expires.saturating_add(AFTERLIFE), jti.as_str()), ())?;
-            }
-            Ok(Revocation(taken))
-        })
-        .await
-    }
-
-    /// Takes back all that a caller was given up to and including second `last`.
-    ///
-    /// # Errors
-    /// [`Broken`].
-    pub async fn revoke_caller(&self, caller: String, last: u64) -> Result<(), Broken> {
-        self.change(move |writing| {
-            let mut callers = writing.open_table(CALLERS)?;
-            let mut seen = seen(&callers, &caller)?;
-            seen.nothing_until = Some(last.max(seen.nothing_until.unwrap_or_default()));
-            callers.insert(caller.as_str(), rows::bytes(&seen)?.as_slice())?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Notes which callers the configuration has at `unix` seconds; hands back those that it has no more, each with the last
-    /// second of which none of its tokens counts: they are thereby taken back for good.
-    ///
-    /// # Errors
-    /// [`Broken`].
-    pub async fn reconcile(&self, configured: Vec<String>, unix: u64) -> Result<Vec<(String, u64)>, Broken> {
-        let place = Arc::clone(&self.place);
-        self.change(move |writing| {
-            let configured: BTreeSet<String> = configured.into_iter().collect();
-            let mut callers = writing.open_table(CALLERS)?;
-            let mut gone = Vec::new();
-            for row in callers.iter()? {
-                let (name, seen) = row?;
-                let seen: Seen = rows::read(seen.value())?;
-                if seen.configured && !configured.contains(name.value()) {
-                    gone.push(name.value().to_owned());
+            for (jti, expires) in &family {
+                let known = revoked.insert(jti.as_str(), *expires)?.is_some();
+                // One that was never noted is not of the rows that a sweep takes off the count.
+                if !known && tokens.get(jti.as_str())?.is_some() {
+                    its.revoked += 1;
                 }
+                expiries.insert((*expires, jti.as_str()), ())?;
             }
-            let mut left = Vec::with_capacity(gone.len());
-            for name in gone {
-                let before = seen(&callers, &name)?;
-                // After all of its tokens were taken back, those that followed in the same second are of the next.
-                let last = unix.max(before.nothing_until.map_or(0, |last| last.saturating_add(1)));
-                let seen = Seen { configured: false, nothing_until: Some(last), ..before };
-                callers.insert(name.as_str(), rows::bytes(&seen)?.as_slice())?;
-                *place.departures.lock().entry(name.clone()).or_default() += 1;
-                left.push((name, last));
-            }
-            for name in &configured {
-                let before = seen(&callers, name)?;
-                if !before.configured {
-                    let seen = Seen { configured: true, ..before };
-                    callers.insert(name.as_str(), rows::bytes(&seen)?.as_slice())?;
-                }
-            }
-            Ok(left)
+            callers.insert(caller.as_str(), rows::bytes(&its)?.as_slice())?;
+            Ok(Revocation { tokens: family, caller: ended })
         })
         .await
     }
@@ -238,16 +219,42 @@ impl Ledger {
         .await
     }
 
-    /// Removes rows of tokens that expired before `unix` seconds, and tombstones a day after that; how many.
+    /// Does nothing but write, to see whether that goes again.
     ///
     /// # Errors
     /// [`Broken`].
-    pub async fn sweep(&self, unix: u64) -> Result<usize, Broken> {
+    pub async fn probe(&self) -> Result<(), Broken> {
+        self.change(|_| Ok(())).await
+    }
+
+    /// Removes what is known of tokens that expired before `unix` seconds.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub async fn sweep(&self, unix: u64) -> Result<Swept, Broken> {
         self.change(move |writing| sweep(writing, unix)).await
     }
 }
 
-fn sweep(writing: &WriteTransaction, unix: u64) -> Result<usize, Broken> {
+/// A token and those that were exchanged from it, with their expiries.
+pub(super) fn family(
+    children: &impl ReadableTable<(&'static str, &'static str), u64>,
+    jti: String,
+    expires: u64,
+) -> Result<Vec<(String, u64)>, Broken> {
+    let mut family = vec![(jti, expires)];
+    let mut next = 0;
+    while let Some((parent, _)) = family.get(next).cloned() {
+        for row in children.range((parent.as_str(), "")..=(parent.as_str(), LAST))? {
+            let (key, expires) = row?;
+            family.push((key.value().1.to_owned(), expires.value()));
+        }
+        next += 1;
+    }
+    Ok(family)
+}
+
+fn sweep(writing: &WriteTransaction, unix: u64) -> Result<Swept, Broken> {
     let mut expiries = writing.open_table(EXPIRIES)?;
     let mut over = Vec::new();
     for row in expiries.range((0, "")..(unix, ""))?.take(SWEEP) {
@@ -259,24 +266,31 @@ fn sweep(writing: &WriteTransaction, unix: u64) -> Result<usize, Broken> {
     let mut revoked = writing.open_table(REVOKED)?;
     let mut children = writing.open_table(CHILDREN)?;
     let mut callers = writing.open_table(CALLERS)?;
+    let mut about = writing.open_table(ABOUT)?;
+    let before = about.get(FORGOTTEN)?.map_or(0, |forgotten| forgotten.value());
+    let mut forgotten = before;
     for (at, jti) in &over {
         expiries.remove((*at, jti.as_str()))?;
-        let stone = revoked.get(jti.as_str())?.map(|expires| expires.value());
-        if stone.is_some_and(|expires| expires.saturating_add(AFTERLIFE) < unix) {
+        let stone = revoked.get(jti.as_str())?.map(|expires| expires.value()).filter(|expires| *expires < unix);
+        if let Some(expires) = stone {
             revoked.remove(jti.as_str())?;
+            forgotten = forgotten.max(expires);
         }
         let row = tokens.remove(jti.as_str())?.map(|row| rows::read::<Row>(row.value())).transpose()?;
         let Some(row) = row else { continue };
-        let mut seen = seen(&callers, &row.caller)?;
-        seen.tokens = seen.tokens.saturating_sub(1);
-        callers.insert(row.caller.as_str(), rows::bytes(&seen)?.as_slice())?;
+        let its = seen(&callers, &row.caller)?;
+        let left = Seen {
+            tokens: its.tokens.saturating_sub(1),
+            revoked: its.revoked.saturating_sub(u64::from(stone.is_some())),
+            ..its
+        };
+        callers.insert(row.caller.as_str(), rows::bytes(&left)?.as_slice())?;
         if let How::Exchange { from } = &row.how {
             children.remove((from.as_str(), jti.as_str()))?;
         }
     }
-    Ok(over.len())
-}
-
-fn seen(callers: &impl ReadableTable<&'static str, &'static [u8]>, name: &str) -> Result<Seen, Broken> {
-    callers.get(name)?.map_or_else(|| Ok(Seen::default()), |seen| rows::read(seen.value()))
+    if forgotten > before {
+        about.insert(FORGOTTEN, forgotten)?;
+    }
+    Ok(Swept { rows: over.len(), forgotten })
 }

@@ -52,12 +52,35 @@ fn of_a_set_only_keys_that_verify_our_algorithms_are_taken() {
     assert!(!with("use", json!("enc")) && !with("alg", json!("RS512")) && !with("kty", json!("oct")));
     assert!(!with("n", json!(BASE64URL_NOPAD.encode(&[0xff; 255]))), "too short");
     assert!(!with("n", json!(BASE64URL_NOPAD.encode(&[[0; 128], [0xff; 128]].concat()))), "short behind zeroes");
-    assert!(!with("kid", json!("")) && !with("kid", Value::Null));
+    assert!(with("kid", json!("")) && with("kid", Value::Null), "an id is optional");
+    assert!(with("n", json!(format!("{n}=="))), "padded");
     assert!(Keys::parse(b"{}").is_err() && Keys::parse(br#"{"keys":[]}"#).is_err());
     let many = vec![good.clone(); 101];
     assert!(Keys::parse(json!({ "keys": many }).to_string().as_bytes()).is_err());
     let mixed = json!({"keys": [{"kty": "oct", "kid": "b", "k": "AAAA"}, good]}).to_string();
     let keys = Keys::parse(mixed.as_bytes()).unwrap();
-    assert!(keys.has("a") && !keys.has("b"));
-    assert!(keys.find("a", Algorithm::RS256).is_some() && keys.find("a", Algorithm::ES256).is_none());
+    assert!(keys.has(Some("a")) && !keys.has(Some("b")) && keys.has(None));
+    let count = |keys: &Keys, kid, algorithm| keys.candidates(kid, algorithm).count();
+    assert_eq!((count(&keys, Some("a"), Algorithm::RS256), count(&keys, Some("a"), Algorithm::ES256)), (1, 0));
+    // Of two keys with one id the second hid the first; a byte order mark hid them all.
+    let x = BASE64URL_NOPAD.encode(&[1; 32]);
+    let curve = json!({"kty": "EC", "crv": "P-256", "kid": "a", "x": x, "y": x});
+    for both in [[&good, &curve], [&curve, &good]] {
+        let keys = Keys::parse(format!("\u{feff}{}", json!({ "keys": both })).as_bytes()).unwrap();
+        for kid in [Some("a"), None] {
+            assert_eq!((count(&keys, kid, Algorithm::RS256), count(&keys, kid, Algorithm::ES256)), (1, 1));
+        }
+    }
+    let alike = Keys::parse(json!({"keys": vec![good; 20]}).to_string().as_bytes()).unwrap();
+    assert_eq!(count(&alike, None, Algorithm::RS256), 8, "no token costs more signatures");
+}
+
+#[test]
+fn an_access_token_is_a_token_and_nothing_else_is() {
+    for typ in ["JWT", "jwt", "at+jwt", "application/at+jwt", "application/JWT"] {
+        assert!(is_a_token(typ), "{typ}");
+    }
+    for typ in ["", "JWE", "dpop+jwt", "logout+jwt", "secevent+jwt", "application/", "id"] {
+        assert!(!is_a_token(typ), "{typ}");
+    }
 }

@@ -93,6 +93,11 @@ impl Key {
         Some(Named { route, edition, resource, headers })
     }
 
+    /// The position of its route.
+    pub(in crate::cache) fn route(&self) -> Option<RouteIndex> {
+        Reader(&self.0).number()
+    }
+
     /// Its bytes, to put keys in an order that stays.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

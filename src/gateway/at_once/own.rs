@@ -30,13 +30,17 @@ impl<'h> Own<'h> {
         Self { rest: Cow::Borrowed(fields), id: None, parent: None }
     }
 
-    /// Takes out the lines of one request; `None` where one of them is there twice, or has a value that is not plain.
+    /// Takes out the lines of one request; `None` where one of them is there twice, or has a value that is not plain, and
+    /// where anything stands behind the empty line: that is no part of this head, whatever it looks like.
     pub(super) fn of(fields: &'h [u8]) -> Option<Self> {
         let mut own = Self::nothing_in(fields);
         let (mut from, mut copied) = (0, 0);
         let mut state = None;
         for end in memchr::memchr_iter(b'\n', fields) {
             let line = fields.get(from..=end)?;
+            if matches!(line.first(), Some(b'\r' | b'\n')) && end + 1 < fields.len() {
+                return None;
+            }
             if matches!(line.first(), Some(b'x' | b'X' | b't' | b'T'))
                 && let Some((name, value)) = parted(line)
                 && let Some(place) = Place::of(name)
@@ -154,6 +158,11 @@ mod tests {
             "tracestate: a\tb\r\n\r\n",
             "tracestate: a\u{e9}\r\n\r\n",
             "tracestate: a\r\ntracestate: b\r\n\r\n",
+            // What came behind a head in the same read was swallowed as if it were of it.
+            "host: a\r\n\r\nx-request-id: a\r\ntracestate: b\r\n",
+            "host: a\r\nx-request-id: a\r\n\r\ntracestate: any bytes HTTP/1.1\r\n",
+            "x-request-id: a\r\n\r\nG",
+            "host: a\n\nx-request-id: a\r\n\r\n",
         ] {
             assert_eq!(Own::of(fields.as_bytes()), None, "{fields:?}");
         }

@@ -8,9 +8,10 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderName, ORIGIN,
     REFERER, USER_AGENT,
 };
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::cache::Key;
+use crate::listen::is_named_well;
 use crate::route::{Mode, Resource, Target};
 use crate::token::Recalled;
 use crate::token::ambient::shows_nothing;
@@ -72,7 +73,7 @@ impl<C: Dials> Gateway<C> {
             }
             headers.append(name, value);
         }
-        if !accepts_json(&headers) {
+        if !accepts_json(&headers) || !is_named_well(Version::HTTP_11, &headers) {
             return None;
         }
         let who = match listener.ambient {

@@ -12,7 +12,13 @@ use super::May;
 
 impl<C: Dials> Gateway<C> {
     /// In the order in which a flight is paid for, finds a place, and gets its permit.
-    pub(in crate::gateway) fn may_call(&self, may: May, full: bool, asker: Asker, now: Tick) -> Result<Prospect, Refusal> {
+    pub(in crate::gateway) fn may_call(
+        &self,
+        may: May,
+        full: bool,
+        asker: Asker,
+        now: Tick,
+    ) -> Result<Prospect, Refusal> {
         may.map_err(|back| Refusal::limited(back, now))?;
         if full {
             return Err(FULL);

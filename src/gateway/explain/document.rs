@@ -46,7 +46,8 @@ impl<C: Dials> Gateway<C> {
                 let (call, behind) = self.foresee_refresh((grant, &key), &entry, now.tick);
                 Ok(shown.and(call, &behind))
             }
-            Course::Confirm { entry, on_error } => match self.foresee_fetch((grant, &key), Some(&entry), may, now.tick) {
+            Course::Confirm { entry, on_error } => match self.foresee_fetch((grant, &key), Some(&entry), may, now.tick)
+            {
                 Err(refusal) if on_error && refusal.allows_stale() => {
                     let shown = self.foresee_shown(grant, &entry, STALE_IF_ERROR, now.tick)?;
                     Ok(shown
@@ -85,7 +86,13 @@ impl<C: Dials> Gateway<C> {
         Ok(Verdict::shown(came.words(), entry.status(), ages))
     }
 
-    fn foresee_fetch(&self, (grant, key): (&Grant, &Key), held: Option<&Entry>, may: May, now: Tick) -> Result<Verdict, Refusal> {
+    fn foresee_fetch(
+        &self,
+        (grant, key): (&Grant, &Key),
+        held: Option<&Entry>,
+        may: May,
+        now: Tick,
+    ) -> Result<Verdict, Refusal> {
         if self.flights.has(key) {
             return Ok(Verdict::joins());
         }

@@ -7,12 +7,12 @@ use crate::cache::{Held, Key};
 use crate::clock::Now;
 use crate::view::NotUnderstood;
 
-use super::document::asker_of;
 use super::super::refusal::Refusal;
 use super::super::respond::asks::Asks;
 use super::super::settle::said;
 use super::super::wishes::wishes_of;
 use super::super::{Dials, Gateway};
+use super::document::asker_of;
 use super::{May, Verdict, Wanted};
 
 impl<C: Dials> Gateway<C> {
@@ -35,7 +35,11 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::OnlyIfCached);
         }
         let joins = !matches!(held, Some(Held::Uncacheable)) && key.is_some_and(|key| self.flights.has(&key));
-        let ahead = if joins { None } else { Some(self.may_call(may, self.flights.is_full(), asker_of(question.list()), now.tick)?) };
+        let ahead = if joins {
+            None
+        } else {
+            Some(self.may_call(may, self.flights.is_full(), asker_of(question.list()), now.tick)?)
+        };
         Ok(Err(Verdict::asks_for_the_list(ahead)))
     }
 }

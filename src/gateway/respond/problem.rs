@@ -25,12 +25,7 @@ pub(super) struct Problem {
 pub(super) fn problem_of(refusal: &Refusal) -> Problem {
     let (status, slug, title, detail): (_, _, _, Cow<'static, str>) = match refusal {
         Refusal::Malformed(why) => (StatusCode::BAD_REQUEST, "malformed", "The target cannot be read", why.to_string().into()),
-        Refusal::HeadTooLarge => (
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "head-too-large",
-            "The request's head is too large",
-            "Send at most 100 headers and server.max_header_bytes of them; a long target counts too.".into(),
-        ),
+        Refusal::Head(bad) => (bad.status(), bad.slug(), bad.title(), bad.detail().into()),
         Refusal::Ambiguous => (
             StatusCode::BAD_REQUEST,
             "two-tokens",
@@ -263,7 +258,11 @@ fn broke(fault: Fault) -> Problem {
             ("partner-too-large", "The partner's answer is larger than upstream.max_response.")
         }
         Fault::Failed(_) | Fault::Status => ("partner-failed", "The partner failed; try again later."),
-        Fault::Redirect | Fault::NotJson | Fault::Unasked => {
+        Fault::ToItself => (
+            "partner-broke",
+            "The partner redirects to another of its own addresses, which through the gateway is the same place again; its operator has to set upstream.url to the address that the partner redirects to.",
+        ),
+        Fault::Redirect | Fault::NotJson | Fault::Unasked | Fault::NotADocument | Fault::DoubtfulAbsence => {
             ("partner-broke", "The partner answered with something that is not a document of its API.")
         }
     };

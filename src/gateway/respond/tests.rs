@@ -27,7 +27,7 @@ fn head(lines: &[(HeaderName, &str)]) -> HeaderMap {
 
 #[test]
 fn an_accept_that_takes_json_is_told_from_one_that_does_not() {
-    let rows: [(&[&str], bool); 22] = [
+    let rows: [(&[&str], bool); 31] = [
         (&[], true),
         (&[""], true),
         (&["application/json"], true),
@@ -50,6 +50,17 @@ fn an_accept_that_takes_json_is_told_from_one_that_does_not() {
         (&["*/*, application/*;q=0"], false),
         (&["*/*;q=0, application/json"], true),
         (&["application/*;q=0, application/json;q=0.5"], true),
+        // As some libraries write it; a client of theirs got 406 for all that it asked.
+        (&["*"], true),
+        (&["text/html, image/gif, *; q=.2"], true),
+        (&["*;q=0"], false),
+        (&["*, application/json;q=0"], false),
+        // What is no range is as if it were not there.
+        (&["abc"], true),
+        (&["*/json"], true),
+        (&["application/*+json"], true),
+        (&["abc, text/html"], false),
+        (&["text/x; a=\",\", application/json"], true),
     ];
     for (lines, taken) in rows {
         let lines: Vec<_> = lines.iter().map(|&line| (ACCEPT, line)).collect();

@@ -128,7 +128,7 @@ impl<C: Dials> Gateway<C> {
         let Called { answer, permit, asked: sent, .. } = self.call(&call, &outgoing, permit, trace).await?;
         self.withheld(answer.status(), answer.headers(), Some(&asked.key))?;
         let exchange = Exchange { asked: sent, came: self.clock.now() };
-        self.arrived(answer, permit, exchange, asked.forwards_authorization)
+        self.arrived(answer, permit, exchange, asked)
     }
 
     /// Takes out of a head what is for us.
@@ -137,19 +137,19 @@ impl<C: Dials> Gateway<C> {
         answer: Response<Incoming>,
         permit: Permit,
         exchange: Exchange,
-        forwards_authorization: bool,
+        asked: &Asked,
     ) -> Result<Arrived, Refusal> {
         let (parts, incoming) = answer.into_parts();
         let (status, mut head) = (parts.status, parts.headers);
-        let login = status == StatusCode::UNAUTHORIZED && !forwards_authorization;
+        let login = status == StatusCode::UNAUTHORIZED && !asked.forwards_authorization;
         if login || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return Err(self.login_fault().into());
         }
-        match forwards_authorization {
+        match asked.forwards_authorization {
             true => through::strip_connection(&mut head),
             false => through::strip_household(&mut head),
         }
-        through::localise(&mut head, &self.origin);
+        through::localise(status, &mut head, &self.origin, (&asked.method, &asked.target))?;
         Ok(Arrived { status, head, incoming, permit, exchange, known: exchange.asked })
     }
 }

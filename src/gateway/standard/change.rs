@@ -53,7 +53,7 @@ impl<C: Dials> Gateway<C> {
             let places = invalidation::also_changed(&self.origin, &asked.target, head);
             places.iter().for_each(|place| self.forget(place, now));
         }
-        let mut arrived = self.arrived(answer, permit, exchange, asked.forwards_authorization)?;
+        let mut arrived = self.arrived(answer, permit, exchange, &asked)?;
         if !stored {
             arrived.head.append(VARY, VARY_BY_TOKEN);
         }

@@ -65,7 +65,12 @@ impl<C: Dials> Gateway<C> {
         if self.standard_flights.count() >= REFRESHES || reply.is_resting(now) {
             return (Call::None, ", and no refresh starts: one is under way or failed just now".to_owned());
         }
-        match self.may_call(Ok(()), self.standard_flights.is_full(), crate::budget::Asker { who: 0, ..asked.asker }, now) {
+        match self.may_call(
+            Ok(()),
+            self.standard_flights.is_full(),
+            crate::budget::Asker { who: 0, ..asked.asker },
+            now,
+        ) {
             Ok(_) => (Call::Behind, " while a refresh starts".to_owned()),
             Err(refusal) => (Call::None, format!(", and its refresh cannot start: {}", worded(&refusal).title)),
         }

@@ -22,6 +22,7 @@ const LIMITS: Limits = Limits {
     head_bytes: 16 << 10,
     head_time: Duration::from_secs(10),
     idle_time: Duration::from_secs(75),
+    silent_time: Duration::from_secs(75),
 };
 
 /// Knows heads whose path begins with `/known`, as they stand here: another byte, and it knows nothing.
@@ -79,11 +80,7 @@ impl Door for Desk {
         Response::new(Full::from(body_of(&path)))
     }
 
-    fn head_too_large(&self, _: SocketAddr) -> Bytes {
-        Bytes::new()
-    }
-
-    fn refuse_head(&self, _: SocketAddr) -> Response<Full<Bytes>> {
+    fn refuse_head(&self, _: BadHead, _: SocketAddr) -> Response<Full<Bytes>> {
         Response::default()
     }
 }
@@ -99,7 +96,7 @@ fn scene(capacity: usize) -> Scene {
     let desk = Desk { clock, at_once: Arc::default(), over: Arc::default() };
     let (ours, theirs) = tokio::io::duplex(capacity);
     let listener = Listener::new(desk.clone(), LIMITS, clock, Arc::default());
-    tokio::spawn(async move { listener.connection(ours, ON_THIS_MACHINE, None).await });
+    listener.spawn(ours, ON_THIS_MACHINE);
     Scene { desk, theirs, read: Vec::new() }
 }
 
@@ -278,7 +275,10 @@ async fn a_connection_that_is_to_end_leaves_every_head_to_hyper() {
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     let listener = Listener::new(desk.clone(), LIMITS, clock, Arc::default());
     let paces = Arc::clone(&listener.paces);
-    let served = tokio::spawn(async move { listener.connection(ours, ON_THIS_MACHINE, None).await });
+    let served = tokio::spawn(async move {
+        let pace = listener.paces.enter(clock.tick());
+        listener.connection(ours, ON_THIS_MACHINE, &pace).await;
+    });
     let mut scene = Scene { desk, theirs, read: Vec::new() };
     scene.send(&get("/known/1")).await;
     assert_eq!(scene.answer().await.unwrap().1, "/known/1");

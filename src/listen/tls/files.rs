@@ -46,16 +46,25 @@ pub enum Faulty {
     /// No key in it.
     #[error("{0}: no private key in it; PEM is wanted, -----BEGIN PRIVATE KEY-----")]
     NoKey(PathBuf),
+    /// A key where the certificate should be: the two settings name each other's file.
+    #[error("{0}: a private key is in it and no certificate; are cert_file and key_file swapped?")]
+    KeyForCertificate(PathBuf),
+    /// The other way round.
+    #[error("{0}: a certificate is in it and no private key; are cert_file and key_file swapped?")]
+    CertificateForKey(PathBuf),
+    /// The key's password would have to be typed in.
+    #[error(
+        "{0}: this key has a password, and nobody is there to type it; take it off with `openssl pkey -in KEY -out NEW`"
+    )]
+    Locked(PathBuf),
     /// The PEM is broken.
     #[error("{0}: its PEM is broken; was it cut off?")]
     BadPem(PathBuf),
     /// A certificate cannot be understood.
     #[error("{0}: a certificate in it cannot be understood")]
     BadCertificate(PathBuf),
-    /// A key of an unknown kind, or one that is locked.
-    #[error(
-        "{0}: this kind of key is not known; RSA of at least 2048 bits, ECDSA (P-256, P-384, P-521) or Ed25519, without a password"
-    )]
+    /// A key of an unknown kind.
+    #[error("{0}: this kind of key is not known; RSA of at least 2048 bits, ECDSA (P-256, P-384, P-521) or Ed25519")]
     BadKey(PathBuf),
     /// The two do not belong together.
     #[error("{key}: this key is not that of the first certificate in {cert}")]
@@ -102,6 +111,26 @@ impl Resumption {
     }
 }
 
+impl Faulty {
+    /// The file at fault; none where it is not about one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Unreadable(path, _)
+            | Self::TooLarge(path)
+            | Self::NoCertificate(path)
+            | Self::NoKey(path)
+            | Self::KeyForCertificate(path)
+            | Self::CertificateForKey(path)
+            | Self::Locked(path)
+            | Self::BadPem(path)
+            | Self::BadCertificate(path)
+            | Self::BadKey(path)
+            | Self::Mismatch { key: path, .. } => Some(path),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
 impl Bytes {
     pub(super) fn read(files: &Files) -> Result<Self, Faulty> {
         Ok(Self {
@@ -134,9 +163,19 @@ impl Bytes {
         files: &Files,
         resumption: &Resumption,
     ) -> Result<(ServerConfig, Validity), Faulty> {
-        let chain = certificates(&self.cert, &files.cert)?;
+        let chain = certificates(&self.cert, &files.cert).map_err(|fault| match fault {
+            Faulty::NoCertificate(path) if holds(&self.cert, "PRIVATE KEY-----") => Faulty::KeyForCertificate(path),
+            other => other,
+        })?;
         let validity = validity(&chain).ok_or_else(|| Faulty::BadCertificate(files.cert.clone()))?;
+        // PKCS#8 says it in the first line (RFC 7468 §11), the older formats in a header (RFC 1421 §4.6.1.1).
+        if holds(&self.key, "-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(&self.key, "Proc-Type: 4,ENCRYPTED") {
+            return Err(Faulty::Locked(files.key.clone()));
+        }
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| match error {
+            pem::Error::NoItemsFound if holds(&self.key, "-----BEGIN CERTIFICATE-----") => {
+                Faulty::CertificateForKey(files.key.clone())
+            }
             pem::Error::NoItemsFound => Faulty::NoKey(files.key.clone()),
             _ => Faulty::BadPem(files.key.clone()),
         })?;
@@ -167,6 +206,10 @@ fn whole(path: &Path) -> Result<Vec<u8>, Faulty> {
     let mut bytes = Vec::new();
     File::open(path).map_err(unreadable)?.take(MOST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MOST { Err(Faulty::TooLarge(path.to_owned())) } else { Ok(bytes) }
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    memchr::memmem::find(bytes, text.as_bytes()).is_some()
 }
 
 fn certificates(bytes: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, Faulty> {

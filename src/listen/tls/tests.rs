@@ -72,7 +72,11 @@ fn each_fault_names_its_file_and_what_is_wrong_with_it() {
     Tls::open(place.files(true), at(0)).unwrap();
     for (file, text, wanted) in [
         ("cert.pem", "", "cert.pem: no certificate in it"),
-        ("cert.pem", &good.key, "cert.pem: no certificate in it"),
+        (
+            "cert.pem",
+            &good.key,
+            "cert.pem: a private key is in it and no certificate; are cert_file and key_file swapped?",
+        ),
         ("cert.pem", &good.cert[..200], "cert.pem: its PEM is broken"),
         (
             "cert.pem",
@@ -80,7 +84,21 @@ fn each_fault_names_its_file_and_what_is_wrong_with_it() {
             "cert.pem: a certificate in it cannot",
         ),
         ("key.pem", "", "key.pem: no private key in it"),
-        ("key.pem", &good.cert, "key.pem: no private key in it"),
+        (
+            "key.pem",
+            &good.cert,
+            "key.pem: a certificate is in it and no private key; are cert_file and key_file swapped?",
+        ),
+        (
+            "key.pem",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "key.pem: this key has a password",
+        ),
+        (
+            "key.pem",
+            "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n",
+            "key.pem: this key has a password",
+        ),
         ("key.pem", &good.key[..60], "key.pem: its PEM is broken"),
         ("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "key.pem: this kind of key"),
         ("key.pem", &made(|_| ()).key, "key.pem: this key is not that of the first certificate in"),

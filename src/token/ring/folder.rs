@@ -23,25 +23,44 @@ fn fault(path: &Path) -> impl FnOnce(std::io::Error) -> RingError {
     move |error| RingError::File(path, error)
 }
 
-/// The folder's keys and when each was made (seconds since 1970); a folder that is not there has none.
-pub(super) fn read(folder: &Path) -> Result<Vec<(u64, Ed25519KeyPair)>, RingError> {
+/// What lies in a folder.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The keys, oldest first, and when each was made (seconds since 1970).
+    pub(super) keys: Vec<(u64, Ed25519KeyPair)>,
+    /// Files of keys with nothing in them, as a crash leaves them.
+    pub(super) empty: Vec<PathBuf>,
+}
+
+/// The folder's keys; a folder that is not there has none.
+pub(super) fn read(folder: &Path) -> Result<Found, RingError> {
     let listing = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::default()),
         other => other.map_err(fault(folder))?,
     };
-    let mut found = Vec::new();
+    let (mut found, mut empty) = (Vec::new(), Vec::new());
     for file in listing {
         let path = file.map_err(fault(folder))?.path();
         if path.extension().is_none_or(|ending| ending != "pem") {
             continue;
         }
         let about = std::fs::metadata(&path).map_err(fault(&path))?;
+        if about.is_dir() {
+            continue;
+        }
         if about.permissions().mode() & 0o007 != 0 {
             return Err(RingError::Open(path));
         }
         let text = Zeroizing::new(std::fs::read(&path).map_err(fault(&path))?);
-        let der = PrivatePkcs8KeyDer::from_pem_slice(&text).map_err(|_| RingError::NotAKey(path.clone()))?;
-        let key = Ed25519KeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| RingError::NotAKey(path.clone()))?;
+        // A file system that lost its end fills it with zeroes.
+        if text.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
+            empty.push(path);
+            continue;
+        }
+        if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+            return Err(RingError::Wide(path));
+        }
+        let key = key_in(&text).ok_or_else(|| RingError::NotAKey(path.clone()))?;
         let made = match said(&text) {
             Some(made) => made,
             None => since_1970(about.modified().map_err(fault(&path))?),
@@ -49,7 +68,20 @@ pub(super) fn read(folder: &Path) -> Result<Vec<(u64, Ed25519KeyPair)>, RingErro
         found.push((made, path, key));
     }
     found.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    Ok(found.into_iter().map(|(made, _, key)| (made.as_secs(), key)).collect())
+    empty.sort();
+    Ok(Found { keys: found.into_iter().map(|(made, _, key)| (made.as_secs(), key)).collect(), empty })
+}
+
+/// The key in a PEM file, as editors leave it: behind a byte order mark, with blank lines and spaces at the ends of lines.
+fn key_in(text: &[u8]) -> Option<Ed25519KeyPair> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut lines = Zeroizing::new(Vec::with_capacity(text.len()));
+    for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
+        lines.extend_from_slice(line);
+        lines.push(b'\n');
+    }
+    let der = PrivatePkcs8KeyDer::from_pem_slice(&lines).ok()?;
+    Ed25519KeyPair::from_pkcs8(der.secret_pkcs8_der()).ok()
 }
 
 /// Writes a new key beside its final name and moves it there, so that a reader never sees half of one.
@@ -97,8 +129,7 @@ pub(super) fn remove(folder: &Path, kid: &str) -> Result<(), RingError> {
 
 fn kid_in(path: &Path) -> Option<String> {
     let text = Zeroizing::new(std::fs::read(path).ok()?);
-    let der = PrivatePkcs8KeyDer::from_pem_slice(&text).ok()?;
-    Ed25519KeyPair::from_pkcs8(der.secret_pkcs8_der()).ok().map(|key| key_id(&key))
+    key_in(&text).map(|key| key_id(&key))
 }
 
 fn path_of(folder: &Path, kid: &str) -> PathBuf {
@@ -106,7 +137,9 @@ fn path_of(folder: &Path, kid: &str) -> PathBuf {
 }
 
 fn said(text: &[u8]) -> Option<Duration> {
-    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(MADE.as_bytes()))?;
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_start);
+    let line = lines.find_map(|line| line.strip_prefix(MADE.as_bytes()))?;
     let stamp: jiff::Timestamp = std::str::from_utf8(line).ok()?.trim().parse().ok()?;
     Duration::try_from(stamp.as_duration()).ok()
 }
@@ -117,4 +150,53 @@ fn since_1970(at: SystemTime) -> Duration {
 
 fn stamp(at: SystemTime) -> jiff::Timestamp {
     jiff::Timestamp::try_from(at).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(bend: impl Fn(&str) -> Vec<u8>) -> Result<Found, RingError> {
+        let folder = tempfile::tempdir().unwrap();
+        let kid = make(folder.path()).unwrap();
+        let path = path_of(folder.path(), &kid);
+        let good = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, bend(&good)).unwrap();
+        read(folder.path()).inspect(|found| assert!(found.keys.iter().all(|(_, key)| key_id(key) == kid)))
+    }
+
+    /// A byte order mark or a blank line made a good key "not an Ed25519 private key".
+    #[test]
+    fn a_key_is_read_however_its_file_was_edited() {
+        let made = written(|good| good.into()).unwrap().keys[0].0;
+        let bends: [fn(&str) -> String; 6] = [
+            |good| format!("\u{feff}{good}"),
+            |good| format!("\n\n{good}\n\n"),
+            |good| good.replace('\n', "\r\n"),
+            |good| good.replace('\n', " \n\n"),
+            |good| good.lines().map(|line| format!("  {line}\n")).collect(),
+            |good| format!("\u{feff}\r\n{}", good.replace('\n', "\r\n\r\n")),
+        ];
+        for bend in bends {
+            let found = written(|good| bend(good).into_bytes()).unwrap();
+            assert_eq!(found.keys.len(), 1, "{:?}", bend("x\n"));
+            assert!(found.keys[0].0.abs_diff(made) < 5, "when it was made is said in the file");
+        }
+    }
+
+    #[test]
+    fn what_is_in_another_encoding_or_no_key_is_refused_with_that_reason() {
+        let wide = |good: &str| good.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+        let refused = written(|good| [b"\xff\xfe".to_vec(), wide(good)].concat()).err().unwrap();
+        assert!(refused.to_string().contains("UTF-16"), "{refused}");
+        assert!(matches!(written(|good| good.replace("PRIVATE", "PUBLIC").into()), Err(RingError::NotAKey(_))));
+    }
+
+    #[test]
+    fn a_file_with_nothing_in_it_is_no_key_and_no_fault() {
+        for nothing in ["", "\n", "\0\0\0\0", " \r\n"] {
+            let found = written(|_| nothing.into()).unwrap();
+            assert_eq!((found.keys.len(), found.empty.len()), (0, 1), "{nothing:?}");
+        }
+    }
 }

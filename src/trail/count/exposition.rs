@@ -43,15 +43,14 @@ impl Counts {
         head(out, "partner_answers_total", "counter", help)?;
         for (result, many) in HEARD.iter().zip(&self.all.heard) {
             let many = many.load(Ordering::Relaxed);
-            if many > 0 {
-                writeln!(out, r#"{NAME}partner_answers_total{{result="{result}"}} {many}"#)?;
-            }
+            writeln!(out, r#"{NAME}partner_answers_total{{result="{result}"}} {many}"#)?;
         }
         Ok(())
     }
 }
 
-pub(super) fn write(out: &mut String, gauges: &Gauges) -> std::fmt::Result {
+/// The gauges; `callers` are those of the configuration.
+pub(super) fn write(out: &mut String, gauges: &Gauges, callers: &[&String]) -> std::fmt::Result {
     let Most { connections, calls_in_flight, budget, cache_bytes } = gauges.most;
     gauge(out, "connections_max", "Connections of callers that there may be.", connections)?;
     gauge(out, "partner_calls_in_flight_max", "Calls to the partner that may be under way.", calls_in_flight)?;
@@ -64,8 +63,9 @@ pub(super) fn write(out: &mut String, gauges: &Gauges) -> std::fmt::Result {
     }
     let help = "Callers whose newest token in use has less than a tenth of its life left.";
     head(out, "tokens_expiring_in_use", "gauge", help)?;
-    for caller in &gauges.expiring {
-        writeln!(out, r#"{NAME}tokens_expiring_in_use{{caller="{caller}"}} 1"#)?;
+    for caller in callers {
+        let soon = u8::from(gauges.expiring.contains(caller));
+        writeln!(out, r#"{NAME}tokens_expiring_in_use{{caller="{caller}"}} {soon}"#)?;
     }
     let failures = gauges.tokens.ledger_failures;
     counter(out, "ledger_failures_total", "Times that the ledger of tokens could not be written.", failures)?;

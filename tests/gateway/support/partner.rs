@@ -134,7 +134,6 @@ impl Call {
 struct State {
     script: Mutex<HashMap<String, VecDeque<Reply>>>,
     calls: Mutex<Vec<Call>>,
-    heads: AtomicUsize,
     connections: AtomicUsize,
     unscripted: Mutex<Vec<String>>,
     closed: AtomicBool,
@@ -203,11 +202,6 @@ impl Partner {
     pub(crate) fn has_got(&self, calls: usize) {
         wait_for("a call of the partner", || (self.count() >= calls).then_some(()));
     }
-
-    /// Waits until so many heads have come, their bodies still under way.
-    pub(crate) fn has_got_heads(&self, heads: usize) {
-        wait_for("a head at the partner", || (self.state.heads.load(Ordering::Relaxed) >= heads).then_some(()));
-    }
 }
 
 impl Drop for Partner {
@@ -233,7 +227,7 @@ fn connection(tcp: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, state: &St
         Some(tls) => Box::new(rustls::StreamOwned::new(rustls::ServerConnection::new(tls).unwrap(), tcp)),
     };
     let mut read = Vec::new();
-    while let Some(call) = receive(&mut stream, &mut read, state) {
+    while let Some(call) = receive(&mut stream, &mut read) {
         let reply = next(state, &call.target);
         state.calls.lock().unwrap().push(call);
         if let Some(gate) = &reply.gate {
@@ -281,7 +275,7 @@ fn next(state: &State, target: &str) -> Reply {
 }
 
 /// Reads one request; `None` at the connection's end.
-fn receive(stream: &mut dyn Stream, read: &mut Vec<u8>, state: &State) -> Option<Call> {
+fn receive(stream: &mut dyn Stream, read: &mut Vec<u8>) -> Option<Call> {
     let end = loop {
         if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;
@@ -290,7 +284,6 @@ fn receive(stream: &mut dyn Stream, read: &mut Vec<u8>, state: &State) -> Option
     };
     let head = String::from_utf8_lossy(&read[..end]).into_owned();
     read.drain(..end);
-    state.heads.fetch_add(1, Ordering::Relaxed);
     let mut lines = head.split("\r\n");
     let mut first = lines.next()?.split(' ').map(str::to_owned);
     let headers: Vec<(String, String)> = lines

@@ -157,13 +157,24 @@ impl Http2 {
         target: &str,
         headers: &[(&str, &str)],
     ) -> impl Future<Output = hyper::Result<Answer>> + use<> {
-        let mut request = http::Request::builder().uri(format!("https://{}{target}", self.to));
+        self.sends("GET", target, headers, Bytes::new())
+    }
+
+    /// The same with a method and a body.
+    pub(crate) fn sends(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> impl Future<Output = hyper::Result<Answer>> + use<> {
+        let mut request = http::Request::builder().method(method).uri(format!("https://{}{target}", self.to));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let mut sender = self.sender.clone();
         async move {
-            let (head, body) = sender.send_request(request.body(Full::default()).unwrap()).await?.into_parts();
+            let (head, body) = sender.send_request(request.body(Full::new(body)).unwrap()).await?.into_parts();
             let headers =
                 head.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
             let (status, headers) = (head.status.as_u16(), headers.collect());
