@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::crowd::{Crowd, Failed};
-use super::tls::{Admission, Tls};
+use super::tls::Tls;
 use crate::clock::Clock;
 
 /// The first byte of a record that begins a handshake (RFC 8446 §5.1).
@@ -50,14 +50,14 @@ impl From<io::Error> for Ungreeted {
     }
 }
 
-/// Shakes hands within `patience`; hands back by which issuers the client was let in, where it has to show a certificate.
+/// Shakes hands within `patience`.
 pub(super) async fn greet(
     stream: TcpStream,
     tls: &Tls,
     crowd: &Crowd,
     clock: Clock,
     patience: Duration,
-) -> Result<(TlsStream<TcpStream>, Option<Admission>), Ungreeted> {
+) -> Result<TlsStream<TcpStream>, Ungreeted> {
     let work = async {
         // Nothing is kept ready for whoever says nothing.
         if first_byte(&stream).await? != HANDSHAKE {
@@ -67,9 +67,8 @@ pub(super) async fn greet(
         let late = || Ungreeted::of(Failed::Late);
         let turn = crowd.turn(clock.tick()).await.ok_or_else(late)?;
         // In a box: it is some kilobytes that a silent connection does not need.
-        let admission = tls.admission();
         let accept = Box::pin(TlsAcceptor::from(tls.current()).accept(stream));
-        Ok((turn.given_up.run_until_cancelled(accept).await.ok_or_else(late)??, admission))
+        Ok(turn.given_up.run_until_cancelled(accept).await.ok_or_else(late)??)
     };
     clock.until(clock.tick().plus(patience), work).await.unwrap_or(Err(Ungreeted::of(Failed::Late)))
 }

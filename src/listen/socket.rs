@@ -150,7 +150,7 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixL
 
 /// Whether somebody listens behind this socket. Asked without waiting: where the backlog is full, because its owner is
 /// stopped or busy, a connection would wait for as long as that lasts.
-fn is_in_use(path: &Path) -> io::Result<bool> {
+pub(super) fn is_in_use(path: &Path) -> io::Result<bool> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match rustix::net::connect(&probe, &SocketAddrUnix::new(path)?) {

@@ -17,8 +17,7 @@ use rustls::ServerConfig;
 
 use crate::clock::{Now, Tick};
 
-use admitted::Admitted;
-pub(super) use admitted::Admission;
+use admitted::{Admission, Admitted};
 use files::{Bytes, Resumption};
 pub use files::{Faulty, Files, Validity};
 
