@@ -8,6 +8,8 @@ mod demo;
 
 mod explain;
 
+mod help;
+
 mod keys;
 
 mod log;
@@ -51,6 +53,7 @@ use crate::trail::sink::process_log;
 /// A caching reverse proxy and token authority in front of a reseller Account API.
 #[derive(Debug, Parser)]
 #[command(name = "reseller-gateway", version, max_term_width = 100)]
+#[command(disable_help_subcommand = true, after_help = help::topics())]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -118,6 +121,8 @@ enum Command {
     },
     /// Print the manual page.
     Man,
+    /// Print the help of a command, or the page of a topic.
+    Help(help::Help),
 }
 
 #[derive(Debug, clap::Args)]
@@ -223,6 +228,7 @@ pub fn run() -> ExitCode {
         Command::Man => {
             clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()).context("standard output")
         }
+        Command::Help(wanted) => help::run(&wanted, Arguments::command()),
     };
     ended(outcome, None)
 }

@@ -28,6 +28,10 @@
 //!   Refused: a parser of our own, and answers kept as bytes, which would outlive what they were made of.
 //! - *Flights run in their own tasks.* A caller that hangs up changes nothing for those who wait with it.
 
+// the pages, in words: imports nothing
+
+pub mod guide;
+
 // ground: what every room may stand on
 
 pub mod clock;

@@ -112,7 +112,9 @@ impl Refused {
                  reseller-gateway make their own where they can read tokens.keys_dir."
                     .into(),
             ),
-            Self::Path => ("Nothing is there", "The README lists what is below /admin/v1/.".into()),
+            Self::Path => {
+                ("Nothing is there", "`reseller-gateway help operating` says what is below /admin/v1/.".into())
+            }
             Self::Unknown(why) => ("Nothing of this name is there", why.clone().into()),
             Self::Ledger => (
                 "The ledger failed",

@@ -10,9 +10,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
-use crate::support::{Gateway, Setup};
+use crate::support::{Gateway, Setup, outside};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http_cache");
 
@@ -23,11 +23,13 @@ type Results = BTreeMap<String, (String, String)>;
 type Reasons = BTreeMap<String, String>;
 
 #[test]
+#[ignore = "outside suite: needs node and npm"]
 fn the_public_suite_of_cache_tests_goes_as_the_kept_table_says() {
     let asked = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let (only, other) = (asked("HTTP_CACHE_ONLY").unwrap_or_default(), asked("HTTP_CACHE_SUITE"));
-    let suite = other.as_ref().map_or_else(|| installed().join("node_modules/http-cache-tests"), PathBuf::from);
-    let (results, reasons) = run(&suite, &only);
+    let packages = installed();
+    let suite = other.as_ref().map_or_else(|| packages.join("node_modules/http-cache-tests"), PathBuf::from);
+    let (mut results, mut reasons) = run(&packages, &suite, &only);
     if other.is_some() || !only.is_empty() {
         for (id, why) in &reasons {
             say(&format!("{} {id}: {why}", results[id].1));
@@ -39,7 +41,18 @@ fn the_public_suite_of_cache_tests_goes_as_the_kept_table_says() {
     if asked("HTTP_CACHE_REWRITE").is_some() {
         return fs::write(kept, table(&results)).unwrap();
     }
-    let differences = differences(&read(&fs::read_to_string(kept).unwrap_or_default()), &results, &reasons);
+    let kept = read(&fs::read_to_string(kept).unwrap_or_default());
+    // The suite measures ages in seconds, and on a busy machine a second is over before a request is: what differs is tried alone.
+    for _ in 0..3 {
+        let differing: Vec<&str> = differing(&kept, &results).filter(|id| results.contains_key(*id)).collect();
+        if differing.is_empty() {
+            break;
+        }
+        let (again, why) = run(&packages, &suite, &differing.join(" "));
+        results.extend(again);
+        reasons.extend(why);
+    }
+    let differences = differences(&kept, &results, &reasons);
     assert!(
         differences.is_empty(),
         "the results are not those of tests/http_cache/results.txt:\n{differences}\
@@ -60,9 +73,7 @@ fn installed() -> PathBuf {
     for file in ["package.json", "package-lock.json", ".npmrc"] {
         fs::copy(Path::new(HERE).join(file), folder.join(file)).unwrap();
     }
-    let npm = Command::new("npm").arg("ci").current_dir(&folder).output();
-    let npm = npm
-        .unwrap_or_else(|error| panic!("npm cannot be run ({error}); install it (Debian: apt-get install nodejs npm)"));
+    let npm = outside("npm", "npm").arg("ci").current_dir(&folder).output().unwrap();
     assert!(
         npm.status.success(),
         "`npm ci` failed; it needs npm's registry once:\n{}",
@@ -73,8 +84,8 @@ fn installed() -> PathBuf {
 }
 
 /// Runs the suite's origin and client around a gateway.
-fn run(suite: &Path, only: &str) -> (Results, Reasons) {
-    let mut driver = Driver::start(suite, only);
+fn run(packages: &Path, suite: &Path, only: &str) -> (Results, Reasons) {
+    let mut driver = Driver::start(packages, suite, only);
     let port = driver.line().strip_prefix("origin ").expect("the origin's port").to_owned();
     let gateway = as_a_plain_cache(&format!("http://127.0.0.1:{port}"));
     let token = gateway.token(&["other:read", "write", "pii:read"]);
@@ -91,7 +102,8 @@ fn run(suite: &Path, only: &str) -> (Results, Reasons) {
         results.insert(id, (kind, result));
     }
     assert!(driver.child.wait().unwrap().success(), "the suite's driver failed");
-    assert!(!results.is_empty(), "the suite ran no test");
+    let tested = results.values().any(|(_, result)| result != "untested");
+    assert!(tested, "the suite ran no test; is this a version that tests/http_cache/run.mjs knows how to drive?");
     (results, reasons)
 }
 
@@ -112,15 +124,13 @@ struct Driver {
 }
 
 impl Driver {
-    fn start(suite: &Path, only: &str) -> Self {
-        let mut node = Command::new("node");
+    fn start(packages: &Path, suite: &Path, only: &str) -> Self {
+        let mut node = outside("node", "nodejs");
         node.arg(Path::new(HERE).join("run.mjs")).arg(suite).args(only.split_whitespace());
+        node.env("PACKAGES", packages);
         // What the suite says to its users is no result.
         node.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let child = node.spawn();
-        let mut child = child.unwrap_or_else(|error| {
-            panic!("node cannot be run ({error}); install version 18 or newer (Debian: apt-get install nodejs npm)")
-        });
+        let mut child = node.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines }
     }
@@ -179,16 +189,20 @@ fn read(table: &str) -> Results {
     table.lines().filter(|line| !line.starts_with('#')).filter_map(row).collect()
 }
 
+/// The tests of the table, and those that were run, whose results are not the same.
+fn differing<'r>(kept: &'r Results, now: &'r Results) -> impl Iterator<Item = &'r str> {
+    let ids: std::collections::BTreeSet<_> = kept.keys().chain(now.keys()).collect();
+    let result = |results: &'r Results, id: &str| results.get(id).map(|(_, result)| result);
+    ids.into_iter().filter(move |id| result(kept, id) != result(now, id)).map(String::as_str)
+}
+
 fn differences(kept: &Results, now: &Results, reasons: &Reasons) -> String {
     let none = (String::new(), "absent".to_owned());
     let mut text = String::new();
-    let ids: std::collections::BTreeSet<_> = kept.keys().chain(now.keys()).collect();
-    for id in ids {
+    for id in differing(kept, now) {
         let ((_, was), (_, is)) = (kept.get(id).unwrap_or(&none), now.get(id).unwrap_or(&none));
-        if was != is {
-            let why = reasons.get(id).map_or("", String::as_str);
-            let _ = writeln!(text, "{id}: was {was}, is {is}; {why}");
-        }
+        let why = reasons.get(id).map_or("", String::as_str);
+        let _ = writeln!(text, "{id}: was {was}, is {is}; {why}");
     }
     text
 }

@@ -6,8 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit};
+
 use crate::authority::{partner, two_callers};
-use crate::support::{CLIENTS, Caller, Gateway, Setup, free_port, program, request, wait_for};
+use crate::support::{CLIENTS, Caller, Gateway, Setup, free_port, program, request, signal, wait_for};
 
 fn try_grant(gateway: &Gateway, secret: &str) -> Option<String> {
     let form = [("grant_type", "client_credentials"), ("client_id", "billing"), ("client_secret", secret)];
@@ -31,7 +33,6 @@ fn what_was_answered_survives_being_killed_at_any_instant() {
         let (issued, revoked) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let unsure = Mutex::new(Vec::new());
         let over = AtomicBool::new(false);
-        let id = gateway.program.id();
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
@@ -51,8 +52,7 @@ fn what_was_answered_survives_being_killed_at_any_instant() {
                 });
             }
             std::thread::sleep(Duration::from_millis(20 + 37 * round % 180));
-            let killed = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).status();
-            assert!(killed.unwrap().success());
+            signal(&gateway.program, "KILL");
             over.store(true, Ordering::Relaxed);
         });
         good.extend(issued.into_inner().unwrap());
@@ -335,9 +335,8 @@ fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
     assert!(ready.text().contains("the ledger of tokens cannot be written"), "{ready:?}");
     gateway.gives(&kept, CLIENTS);
     // With room again it goes on by itself.
-    let process = gateway.program.id().to_string();
-    let limit = std::process::Command::new("prlimit").args(["--pid", &process, "--fsize=unlimited"]).status();
-    assert!(limit.unwrap().success());
+    let unlimited = Rlimit { current: None, maximum: None };
+    rustix::process::prlimit(Some(gateway.program.pid()), Resource::Fsize, unlimited).unwrap();
     wait_for("tokens again", || (gateway.post("/oauth/token", &[], &form).status == 200).then_some(()));
     assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
     gateway.has_said("audit: a revocation that the disk had refused is written");

@@ -4,17 +4,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{CLIENTS, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, Signer};
+use crate::support::{CLIENTS, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, outside};
 
 const RULES: &str = include_str!("../../deploy/alerts/reseller-gateway.rules.yml");
 const RULE_TESTS: &str = include_str!("../../deploy/alerts/reseller-gateway.test.yml");
 const DASHBOARD: &str = include_str!("../../deploy/dashboards/reseller-gateway.json");
+
+#[path = "../pages/table.rs"]
+mod table;
 
 type Labels = BTreeMap<String, String>;
 
 #[derive(Debug, Default)]
 struct Family {
     kind: String,
+    help: String,
     /// Name, labels, value.
     samples: Vec<(String, Labels, f64)>,
 }
@@ -74,7 +78,7 @@ fn families(text: &str) -> BTreeMap<String, Family> {
         assert_eq!(typed, name);
         assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
         assert_eq!(kind == "counter", name.ends_with("_total"), "counters, and only they, end in _total: {name}");
-        let mut family = Family { kind: kind.to_owned(), samples: Vec::new() };
+        let mut family = Family { kind: kind.to_owned(), help: help.to_owned(), samples: Vec::new() };
         while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
             let sample = sample(line);
             let of = match kind {
@@ -215,6 +219,30 @@ fn every_metric_of_the_alerts_and_the_dashboard_is_there() {
     assert!(asked.len() > 30, "{asked:?}");
     let absent: Vec<_> = asked.iter().filter(|name| !there(name)).collect();
     assert!(absent.is_empty(), "{absent:?}");
+}
+
+#[test]
+fn the_pages_table_of_metrics_has_each_with_its_kind_and_help() {
+    let (_partner, gateway) = busy();
+    let families = families(&gateway.metrics());
+    table::holds("deploy/OPERATING.md", "metrics", &["metric", "kind", "what it says"], |_| {
+        let short = |name: &str| format!("`{}`", name.strip_prefix("reseller_gateway_").unwrap_or(name));
+        families.iter().map(|(name, family)| vec![short(name), family.kind.clone(), family.help.clone()]).collect()
+    });
+}
+
+#[test]
+#[ignore = "outside suite: needs promtool, bash and curl"]
+fn promtool_takes_the_rules_their_tests_and_what_is_scraped() {
+    // The script's own programs.
+    for (program, package) in [("bash", "bash"), ("promtool", "prometheus"), ("curl", "curl")] {
+        outside(program, package);
+    }
+    let (_partner, gateway) = busy();
+    let check = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/alerts/check");
+    let checked = std::process::Command::new(check).arg(format!("http://{}", gateway.health)).output().unwrap();
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{told}");
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn a_socket_of_systemds_that_is_not_there_or_too_wide_stops_the_start() {
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     let said = |words: &str, input: std::process::Stdio| {
         let line = format!("{words}; exec \"$@\"");
-        let mut command = std::process::Command::new("bash");
+        let mut command = std::process::Command::new("sh");
         command.args(["-c", &line, "given", env!("CARGO_BIN_EXE_reseller-gateway"), "serve", "--config"]);
         let ended = command.arg(gateway.file("gateway.toml")).stdin(input).output().unwrap();
         assert!(!ended.status.success());

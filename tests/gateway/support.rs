@@ -33,6 +33,13 @@ pub(crate) const READING: [&str; 6] =
 pub(crate) const CLIENTS: &str = "/reseller/account/v1/clients/";
 pub(crate) const NO_CLIENTS: &str = r#"{"clients":[]}"#;
 
+/// A program of an outside suite; it fails with the package's name where it is missing, and never skips.
+pub(crate) fn outside(program: &str, package: &str) -> std::process::Command {
+    let there = std::process::Command::new(program).arg("--version").output();
+    assert!(there.is_ok(), "{program} cannot be run; install it (Debian: apt-get install {package})");
+    std::process::Command::new(program)
+}
+
 /// Polls until `look` finds something; panics with `what` after ten seconds.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(10);

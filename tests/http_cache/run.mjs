@@ -6,7 +6,7 @@
 // What it asks for and never loads here (all of npm, a template engine) is replaced by a small package in package.json.
 import fs from 'node:fs'
 import http from 'node:http'
-import { createRequire } from 'node:module'
+import { createRequire, register } from 'node:module'
 import path from 'node:path'
 import readline from 'node:readline'
 import { pathToFileURL } from 'node:url'
@@ -23,6 +23,14 @@ const suite = path.resolve(process.argv[2])
 const only = new Set(process.argv.slice(3))
 const engine = fs.existsSync(path.join(suite, 'test-engine')) ? path.join(suite, 'test-engine') : suite
 const load = (folder, file) => import(pathToFileURL(path.join(folder, file)))
+
+// A checkout has no packages of its own; the few that are loaded come from those beside this file's lock.
+register(`data:text/javascript,${encodeURIComponent(`
+  export const resolve = (name, context, next) => next(name, context).catch(error => {
+    if (name !== 'undici') throw error
+    return next(name, { ...context, parentURL: ${JSON.stringify(pathToFileURL(path.join(process.env.PACKAGES, 'package.json')))} })
+  })
+`)}`)
 
 const suites = (await load(suite, 'tests/index.mjs')).default
 const handlers = {
@@ -59,7 +67,9 @@ const withToken = async (url, { cache, headers = [], ...init } = {}) => {
 globalThis.fetch = withToken
 
 const wanted = suites.map(group => ({ ...group, tests: group.tests.filter(test => only.size === 0 || only.has(test.id)) }))
-await runTests(wanted, withToken, false, base + PREFIX, CHUNK)
+// Earlier versions are handed the fetch, as their second of five parameters.
+const given = runTests.length > 3 ? [withToken] : []
+await runTests(wanted, ...given, false, base + PREFIX, CHUNK)
 const results = getResults()
 for (const test of wanted.flatMap(group => group.tests)) {
   if (test.browser_only !== true) {

@@ -268,3 +268,6 @@ fn broke(fault: Fault) -> Problem {
     };
     Problem { status: StatusCode::BAD_GATEWAY, slug, title: "The partner failed", detail: detail.into() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
@@ -44,8 +45,14 @@ pub(crate) fn free_port() -> u16 {
 
 /// Sends a signal to a process that this test started.
 pub(crate) fn signal(process: &Program, name: &str) {
-    let id = process.child.id().to_string();
-    assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    let signal = match name {
+        "HUP" => Signal::HUP,
+        "INT" => Signal::INT,
+        "KILL" => Signal::KILL,
+        "TERM" => Signal::TERM,
+        other => panic!("no test sends {other}"),
+    };
+    rustix::process::kill_process(process.pid(), signal).unwrap();
 }
 
 /// A running command and what it printed so far.
@@ -67,6 +74,10 @@ impl Program {
     /// The process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     pub(crate) fn out(&self) -> String {
@@ -341,7 +352,7 @@ impl Gateway {
 
     /// The same, where no file may grow beyond `most` bytes: a disk that is full.
     pub(crate) fn start_again_with_files_of(&mut self, most: u64) {
-        self.start_again_by(&format!("trap '' XFSZ; ulimit -S -f {}", most / 1024), Stdio::null());
+        self.start_again_by(&format!("trap '' XFSZ; ulimit -S -f {}", most / 512), Stdio::null());
     }
 
     /// The same after these words of a shell, which has this as its standard input.
@@ -349,7 +360,7 @@ impl Gateway {
         self.kill();
         std::fs::write(self.config(), self.table.to_string()).unwrap();
         let line = format!("{words}; exec \"$@\"");
-        let mut command = Command::new("bash");
+        let mut command = Command::new("sh");
         command.args(["-c", &line, "limited", env!("CARGO_BIN_EXE_reseller-gateway"), "serve", "--config"]);
         command.arg(self.config()).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.program = Program::start(&mut command);

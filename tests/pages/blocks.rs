@@ -1,8 +1,6 @@
-//! Does the README still do what it says?
-//! Given its shell blocks, runs each as the comment above it tells, in order, in a copy of the working folder.
-//! Never skips one silently: a block without such a comment is a failure.
-
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what broke by stopping there")]
+//! Do the shell blocks of the pages still do what they say?
+//! Given a page, runs each as the comment above it tells, in order, in a copy of the working folder.
+//! Never skips one silently: a block without such a comment is a failure, and so is a program that is not there.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -12,13 +10,26 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::{pages, text_of};
+
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 
-const PAGE: &str = include_str!("../README.md");
-const CI: &str = include_str!("../.ci/run");
+const CI: &str = include_str!("../../.ci/run");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_reseller-gateway");
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// The first page, whose gateway the others go on with.
+const FIRST: &str = "README.md";
+/// The pages that are tried, each by a test below.
+const TRIED: [&str; 6] = [
+    FIRST,
+    "src/guide/callers.md",
+    "src/guide/tokens.md",
+    "src/guide/simulator.md",
+    "config/README.md",
+    "deploy/OPERATING.md",
+];
 
 /// How a block is meant, by the comment above it.
 #[derive(Debug, PartialEq)]
@@ -27,7 +38,7 @@ enum Meant {
     Run(Option<String>),
     /// `<!-- run: background until "…" -->`: until the whole page is done, once it printed this.
     Background(String),
-    /// `<!-- ci -->`: what the CI script ends with.
+    /// `<!-- ci -->`: what the CI script ends with, but for the outside suites.
     Ci,
     /// `<!-- file: NAME -->`: a file of that name.
     File(String),
@@ -182,22 +193,84 @@ impl Drop for Place {
     }
 }
 
-#[test]
-fn every_shell_block_does_what_the_page_says() {
+/// Runs the first page, and then this one in the same folder.
+fn run(page: &str) {
+    for (program, package) in [("bash", "bash"), ("timeout", "coreutils"), ("curl", "curl"), ("openssl", "openssl")] {
+        let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(there.is_ok(), "{program} cannot be run; install it (Debian: apt-get install {package})");
+    }
     let mut place = Place::new();
     let traces = traces_at(place.collector.try_clone().unwrap());
-    let mut ran = 0;
-    for Block { meant, text } in blocks(PAGE) {
+    let mut pages = vec![FIRST];
+    pages.extend((page != FIRST).then_some(page));
+    let mut names_a_trace = false;
+    for Block { meant, text } in pages.into_iter().flat_map(|page| blocks(&text_of(page))) {
+        names_a_trace |= text.contains(TRACE);
         match meant {
             Meant::Run(shows) => place.run(&text, shows.as_deref()),
             Meant::Background(until) => place.start(&text, &until),
             Meant::File(name) => std::fs::write(place.path().join(name), place.moved(&text)).unwrap(),
-            Meant::Ci | Meant::NotRun => continue,
+            Meant::Ci | Meant::NotRun => {}
         }
-        ran += 1;
     }
-    assert!(ran > 10, "only {ran} blocks were run");
-    let trace = data_encoding::HEXLOWER.decode(b"4bf92f3577b34da6a3ce929d0e0e4736").unwrap();
+    if names_a_trace {
+        is_collected(&traces);
+    }
+}
+
+#[test]
+#[ignore = "outside suite: needs bash, curl and openssl"]
+fn every_block_of_the_first_page_does_what_it_says() {
+    run(FIRST);
+}
+
+#[test]
+#[ignore = "outside suite: needs bash, curl and openssl"]
+fn every_block_for_callers_does_what_it_says() {
+    run("src/guide/callers.md");
+}
+
+#[test]
+#[ignore = "outside suite: needs bash, curl and openssl"]
+fn every_block_about_tokens_does_what_it_says() {
+    run("src/guide/tokens.md");
+}
+
+#[test]
+#[ignore = "outside suite: needs bash, curl and openssl"]
+fn every_block_about_the_simulator_does_what_it_says() {
+    run("src/guide/simulator.md");
+}
+
+#[test]
+#[ignore = "outside suite: needs bash, curl and openssl"]
+fn every_block_about_the_configuration_does_what_it_says() {
+    run("config/README.md");
+}
+
+#[test]
+#[ignore = "outside suite: needs bash, curl and openssl"]
+fn every_block_for_operators_does_what_it_says() {
+    run("deploy/OPERATING.md");
+}
+
+#[test]
+fn each_block_of_each_page_says_how_it_is_run_and_each_page_with_such_blocks_is_tried() {
+    let mut ran = 0;
+    for page in pages() {
+        let runs = |block: &Block| !matches!(block.meant, Meant::Ci | Meant::NotRun);
+        let here = blocks(&text_of(&page)).iter().filter(|block| runs(block)).count();
+        assert_eq!(here > 0, TRIED.contains(&page.as_str()), "{page} has {here} blocks that are run");
+        ran += here;
+    }
+    assert!(ran > 30, "only {ran} blocks are run");
+}
+
+/// The trace that a page names.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+fn is_collected(traces: &mpsc::Receiver<ExportTraceServiceRequest>) {
+    let trace = data_encoding::HEXLOWER.decode(TRACE.as_bytes()).unwrap();
     let sent = traces.recv_timeout(LIMIT).expect("the collector gets the page's request");
     let spans = sent.resource_spans.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| &scope.spans);
     let names: Vec<&str> = spans.filter(|span| span.trace_id == trace).map(|span| span.name.as_str()).collect();
@@ -227,8 +300,41 @@ fn traces_at(listener: TcpListener) -> mpsc::Receiver<ExportTraceServiceRequest>
 }
 
 #[test]
-fn the_test_command_is_the_one_that_ci_runs() {
-    let told: Vec<Block> = blocks(PAGE).into_iter().filter(|block| block.meant == Meant::Ci).collect();
-    assert_eq!(told.len(), 1);
-    assert_eq!(CI.lines().last(), told.first().map(|block| block.text.as_str()));
+fn the_test_command_is_the_one_that_ci_runs_with_the_outside_suites() {
+    let ci = CI.lines().last().and_then(|line| line.strip_suffix(" -- --include-ignored"));
+    let told: Vec<Block> = pages().iter().flat_map(|page| blocks(&text_of(page))).collect();
+    let told: Vec<&str> =
+        told.iter().filter(|block| block.meant == Meant::Ci).map(|block| block.text.as_str()).collect();
+    assert_eq!((told.len(), told.first().copied()), (2, ci));
+    assert_eq!(told.first(), told.last());
+}
+
+/// What plain `cargo test` leaves out, by the reason above each such test in these sources.
+fn left_out(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_dir() {
+            found.extend(left_out(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lines = text.lines().filter_map(|line| line.trim().strip_prefix("#[ignore"));
+            found.extend(lines.map(|rest| format!("{}{rest}", path.display())));
+        }
+    }
+    found
+}
+
+#[test]
+fn only_outside_suites_are_left_out_and_ci_installs_what_they_need() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = ["src", "tests"].map(|folder| left_out(&root.join(folder))).concat();
+    assert!(found.len() > 5, "{found:?}");
+    for test in found {
+        let needs = test.split_once(" = \"outside suite: needs ").and_then(|(_, rest)| rest.strip_suffix("\"]"));
+        let needs = needs.unwrap_or_else(|| panic!("it is no outside suite that says what it needs: {test}"));
+        for program in needs.split([',', ' ']).filter(|word| !["", "and", "bash"].contains(word)) {
+            assert!(CI.contains(&format!("command -v {program} >/dev/null ||")), "CI does not install {program}");
+        }
+    }
 }

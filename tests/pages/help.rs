@@ -1,0 +1,54 @@
+//! Does `help` print commands as they are and pages as they stand?
+//! Given the real binary, holds what it prints to its own `--help` and to the files.
+//! Never looks at colours: standard output is no terminal here.
+
+use std::process::{Command, Output};
+
+fn program(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_reseller-gateway")).args(words).output().unwrap()
+}
+
+fn printed(words: &[&str]) -> String {
+    let ended = program(words);
+    assert!(ended.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+#[test]
+fn the_help_of_a_command_is_the_one_it_has_itself() {
+    for words in [&[][..], &["serve"], &["simulate"], &["token", "issue"], &["help"]] {
+        let itself: Vec<&str> = words.iter().copied().chain(["--help"]).collect();
+        let helped: Vec<&str> = ["help"].iter().chain(words).copied().collect();
+        assert_eq!(printed(&helped), printed(&itself), "{words:?}");
+    }
+}
+
+#[test]
+fn each_topic_is_listed_and_prints_its_page() {
+    let list = printed(&["help"]);
+    for topic in reseller_gateway::guide::TOPICS {
+        assert!(list.contains(topic.name) && list.contains(topic.about), "{list}");
+        let page = printed(&["help", topic.name]);
+        assert!(topic.page.starts_with(page.lines().next().unwrap()), "{page}");
+        assert!(page.len() > topic.page.len() / 2 && !page.contains("<!-- run") && !page.contains("](../"), "{page}");
+    }
+}
+
+#[test]
+fn what_is_neither_command_nor_topic_names_the_nearest_and_lists_the_topics() {
+    for (words, nearest) in [
+        (&["help", "tokenz"][..], "`token"),
+        (&["help", "cachin"], "`caching`"),
+        (&["help", "token", "isue"], "`issue`"),
+    ] {
+        let ended = program(words);
+        let text = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{text}");
+        assert!(
+            text.contains(nearest) && reseller_gateway::guide::TOPICS.iter().all(|topic| text.contains(topic.name)),
+            "{text}"
+        );
+    }
+    let far = String::from_utf8(program(&["help", "something-else"]).stderr).unwrap();
+    assert!(!far.contains("nearest") && far.contains("callers"), "{far}");
+}
