@@ -26,8 +26,8 @@ pub use exposition::{Most, Process};
 
 /// The statuses that are counted by themselves.
 const STATUSES: [u16; 26] = [
-    200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 499, 500, 502, 503, 504,
-    508, 0,
+    200, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 408, 410, 412, 413, 414, 416, 429, 431, 499, 500, 502, 503,
+    504, 508, 0,
 ];
 /// What a call to the partner may come to.
 const HEARD: [&str; 15] = [

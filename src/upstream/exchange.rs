@@ -107,12 +107,6 @@ struct Given {
     authorization_details: Option<Value>,
 }
 
-/// RFC 6749 §5.2.
-#[derive(Deserialize)]
-struct NotGranted {
-    error: String,
-}
-
 /// The errors that speak of what was asked for (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 9396 §5). Others have words of their own in
 /// this place: frameworks say `"error": "Not Found"`.
 const ERRORS: [&str; 8] = [
@@ -248,8 +242,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
 /// What an answer says that is no token: only an error of OAuth's speaks of the right.
 fn refusal(status: StatusCode, body: &[u8]) -> NotGiven {
     let speaks = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    match serde_json::from_slice::<NotGranted>(body) {
-        Ok(not) if speaks && ERRORS.contains(&not.error.as_str()) => NotGiven::Refused(status, 1),
+    let error =
+        serde_json::from_slice::<Value>(body).ok().and_then(|told| Some(told.get("error")?.as_str()?.to_owned()));
+    match error {
+        Some(error) if speaks && ERRORS.contains(&error.as_str()) => NotGiven::Refused(status, 1),
         _ => NotGiven::Unclear(status),
     }
 }
