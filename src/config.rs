@@ -37,7 +37,7 @@ pub use self::forecast::Forecast;
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};
 pub use self::partner::{Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
 pub use self::reach::{Reach, reach};
-pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
+pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode, RouteShape};
 pub use self::tls::Tls;
 pub use self::words::{listen_address, nearest, time};
 

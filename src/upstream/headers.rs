@@ -11,6 +11,8 @@ use smallvec::SmallVec;
 use crate::account_api::KEY_HEADER;
 use crate::budget::signal::is_a_limit;
 
+use super::hub;
+
 /// RFC 9110 §7.6.1, and the older ones that some still send, whether `Connection` names them or not.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
@@ -31,7 +33,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// A name as servers read it that make variables of headers (RFC 3875 §4.1.18 and its kin): whatever is no letter and no
 /// digit is the same to them.
-pub(super) fn folded(name: &str) -> Cow<'_, str> {
+pub fn folded(name: &str) -> Cow<'_, str> {
     let odd = |byte: u8| !byte.is_ascii_alphanumeric() && byte != b'-';
     match name.bytes().any(odd) {
         true => Cow::Owned(name.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect()),
@@ -66,7 +68,7 @@ pub(super) fn is_of_the_caller(name: &str) -> bool {
 }
 
 /// Whether it may pass for the header that the partner's key is in, as `Api-Key`, `X-ApiKey` and `X-Reseller-Api-Key-2` do.
-fn is_like_our_key(name: &str) -> bool {
+pub fn is_like_our_key(name: &str) -> bool {
     name.contains("key") && name.split('-').collect::<String>().contains("apikey")
 }
 
@@ -132,6 +134,7 @@ fn is_of_the_partner(name: &str) -> bool {
 /// Of an answer that is passed on.
 pub fn strip_for_caller(headers: &mut HeaderMap) {
     strip(headers, is_of_the_partner);
+    hub::strip_our_words(headers);
 }
 
 /// Of any head: what belongs to one connection.
