@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -370,8 +371,8 @@ fn bound_program(folder: &Path) -> Command {
     for path in [folder.to_owned(), folder.join("gateway.toml"), folder.join("cert.pem"), folder.join("key.pem")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_reseller-gateway")]);
+    let mut command = program();
+    command.uid(65534).gid(65534);
     command
 }
 

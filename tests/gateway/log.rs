@@ -57,7 +57,7 @@ fn a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end() {
         gateway.gives(&token, CLIENTS);
     }
     let began = Instant::now();
-    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
     let ended = wait_for("the end", || child.try_wait().unwrap());
     assert!(ended.success(), "{ended:?}");
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
