@@ -283,7 +283,7 @@ fn bounds_cannot_be_stepped_over_by_writing_things_differently() {
         ("provider_id=p1&provider%5Fid=p2", 400, "malformed"),
         ("provider_id=p1&PROVIDER_ID=p2", 400, "malformed"),
         ("provider_id[]=p1", 400, "malformed"),
-        ("provider_id=", 400, "malformed"),
+        ("provider_id=", 403, "bounds"),
         ("provider_id=p1,p2", 400, "malformed"),
         ("provider_id=p1%00", 400, "malformed"),
         ("provider_id=P1", 403, "bounds"),
