@@ -10,6 +10,10 @@ pub mod proxy;
 
 pub mod turnover;
 
+mod unconnected;
+
+pub use unconnected::{Unconnected, words};
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,10 +63,7 @@ pub fn dialer(ca_file: Option<&Path>, connect_timeout: Duration, proxy: Option<&
     let tls = trusting(ca_file)?;
     Ok(match proxy {
         None => timed(https(tls, tcp()), connect_timeout),
-        Some(proxy) => {
-            proxy.auth()?;
-            timed(https(tls, proxy.tunnel(tcp())), connect_timeout)
-        }
+        Some(proxy) => timed(https(tls, proxy.tunnel(tcp())?), connect_timeout),
     })
 }
 
@@ -86,7 +87,10 @@ fn trusting(ca_file: Option<&Path>) -> Result<ClientConfig, DialError> {
     match ca_file {
         Some(path) => {
             let unreadable = || DialError::Roots(path.to_owned());
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|_| unreadable())? {
+            let text = std::fs::read(path).map_err(|_| unreadable())?;
+            // Editors of Windows begin a text with a byte order mark, and PEM begins with its first line (RFC 7468 §2).
+            let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+            for certificate in CertificateDer::pem_slice_iter(text) {
                 roots.add(certificate.map_err(|_| unreadable())?).map_err(|_| unreadable())?;
             }
             if roots.is_empty() {

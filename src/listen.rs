@@ -233,8 +233,11 @@ impl<D: Door> Listener<D> {
         let Some((place, pace)) = self.place(peer) else { return };
         let this = self.clone();
         self.tasks.spawn(async move {
+            // By the issuers of now: an end of one of them while hands are shaken is noticed.
+            let admission = tls.admission();
             let greeted = greet::greet(stream, &tls, &this.crowd, this.clock, this.limits.head_time);
             let greeted = pace.unless_cut(this.ending.run_until_cancelled(greeted)).await;
+            let _entered = admission.map(|admission| admission.enter(&pace));
             match greeted.flatten() {
                 Some(Ok(stream)) if greet::is_http2(&stream) => {
                     Box::pin(this.http2(stream, peer, Arc::clone(&pace))).await;

@@ -173,6 +173,8 @@ pub struct Routes {
     extra: matchit::Router<RouteIndex>,
     /// Of the extra routes, in their order.
     templates: Vec<String>,
+    /// Those among them that may match something below the prefix.
+    near: Vec<String>,
     /// The last edition that was given to a route; none is given twice.
     edition: u32,
 }
@@ -200,7 +202,8 @@ impl Routes {
             templates.push(template);
             routes.push(route);
         }
-        Ok(Self { routes, extra: router, templates, edition: 0 })
+        let near = templates.iter().filter(|template| is_near(template)).cloned().collect();
+        Ok(Self { routes, extra: router, templates, near, edition: 0 })
     }
 
     /// The same table in the place of another: a route that is not what stood at its position, or whose stored answers
@@ -262,7 +265,8 @@ impl Routes {
         Ok(Match { route: index, resource, method: method.clone() })
     }
 
-    /// The seven first, then the extra ones, then `other` for what is left below the prefix.
+    /// The seven first, then the extra ones, then `other` for what is left below the prefix. What would be a narrower route's in
+    /// another letter case leads nowhere: a partner that does not tell cases apart would serve it by the wider one's right.
     fn lead(&self, target: &Target<'_>) -> Result<Lead, Miss> {
         let below = target.below(PREFIX);
         if let Some((endpoint, ids)) = below.as_deref().and_then(Endpoint::match_segments) {
@@ -274,9 +278,13 @@ impl Routes {
         if is_never_routed(target.path()) {
             return Err(NoSuchRoute::Path.into());
         }
-        match self.extra.at(target.path()) {
+        let path = target.path();
+        match self.extra.at(path) {
+            Ok(_) if is_one_of_the_seven(path) => Err(NoSuchRoute::Path.into()),
             Ok(found) => Ok((*found.value, None)),
-            Err(_) => below.map(|_| (OTHER, None)).ok_or(NoSuchRoute::Path.into()),
+            Err(_) if below.is_none() || is_one_of_the_seven(path) => Err(NoSuchRoute::Path.into()),
+            Err(_) if self.near.iter().any(|template| fills(template, path)) => Err(NoSuchRoute::Path.into()),
+            Err(_) => Ok((OTHER, None)),
         }
     }
 }
@@ -286,11 +294,49 @@ fn table_of(index: RouteIndex, route: &Route) -> String {
     if index > OTHER { format!("[[extra_routes]] {:?}", route.name) } else { format!("[routes.{}]", route.name) }
 }
 
+/// Whether a path fills a template, whatever the letter case of its literals.
+fn fills(template: &str, path: &str) -> bool {
+    let mut segments = path.split('/');
+    for wanted in template.split('/') {
+        let Some(segment) = segments.next() else { return false };
+        let matches = match wanted.strip_prefix('{') {
+            Some(name) if name.starts_with('*') => return !segment.is_empty(),
+            Some(_) => !segment.is_empty(),
+            None => segment.eq_ignore_ascii_case(wanted),
+        };
+        if !matches {
+            return false;
+        }
+    }
+    segments.next().is_none()
+}
+
+/// Whether a path is one of the seven's but for its letter case.
+fn is_one_of_the_seven(path: &str) -> bool {
+    let Some(rest) = path.get(PREFIX.len()..).filter(|rest| has_prefix(path, PREFIX) && has_prefix(rest, "/clients"))
+    else {
+        return false;
+    };
+    let rest = rest.trim_end_matches('/');
+    Endpoint::ALL.iter().any(|one| fills(one.template().trim_end_matches('/'), rest))
+}
+
+/// Whether a template may match something below the prefix in any letter case.
+fn is_near(template: &str) -> bool {
+    let mut both = template.split('/').zip(PREFIX.split('/'));
+    both.all(|(own, theirs)| own.starts_with('{') || own.eq_ignore_ascii_case(theirs))
+}
+
+/// Whether a path is this folder, or below it, in any letter case.
+fn has_prefix(path: &str, folder: &str) -> bool {
+    path.as_bytes()
+        .split_at_checked(folder.len())
+        .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(folder.as_bytes()) && matches!(rest, [] | [b'/', ..]))
+}
+
 /// Whole segments, in any letter case: whether the partner tells cases apart is not for us to bet on.
 fn is_never_routed(path: &str) -> bool {
-    path.as_bytes().split_at_checked(NEVER_ROUTED.len()).is_some_and(|(start, rest)| {
-        start.eq_ignore_ascii_case(NEVER_ROUTED.as_bytes()) && matches!(rest, [] | [b'/', ..])
-    })
+    has_prefix(path, NEVER_ROUTED)
 }
 
 type Lead = (RouteIndex, Option<(Endpoint, SmallVec<[Word; 2]>)>);

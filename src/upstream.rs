@@ -14,12 +14,17 @@ pub mod headers;
 
 pub mod hub;
 
+pub mod own;
+
 mod place;
+
+mod right;
 
 pub mod through;
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
@@ -30,17 +35,19 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, LengthLimitError};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connect;
+use parking_lot::Mutex;
 
 use crate::account_api::KEY_HEADER;
 use crate::budget::Permit;
 use crate::clock::{Clock, Now, Tick};
-use crate::dial::OutBody;
 use crate::dial::turnover::Turnover;
+use crate::dial::{self, OutBody, Unconnected};
 use crate::secret::Secret;
 
 use credential::{BadKey, Credential, Shown};
 use exchange::Exchange;
 use hub::Said;
+use own::Known;
 
 /// Where the partner wants its key.
 const KEY: HeaderName = HeaderName::from_static(KEY_HEADER);
@@ -81,11 +88,17 @@ pub struct Upstream<C> {
     settings: Settings,
     credential: Arc<Credential>,
     exchange: Option<Arc<Exchange>>,
+    known: Arc<Known>,
     via: HeaderValue,
     /// The same for a request that came over HTTP/2.
     via_http2: HeaderValue,
+    /// What was last said of why there is no connection, and when.
+    said: Mutex<Option<(String, Tick)>>,
     clock: Clock,
 }
+
+/// Between two lines of the log about the same thing.
+const SAID: Duration = Duration::from_secs(60);
 
 /// A whole answer.
 #[derive(Debug)]
@@ -106,6 +119,15 @@ pub enum Failed {
     /// No connection; nothing was sent.
     #[error("cannot connect")]
     Connect,
+    /// No connection, since the certificate there is not trusted; nothing was sent.
+    #[error("the certificate is not trusted")]
+    Certificate,
+    /// No connection, since the proxy does not take what it is shown.
+    #[error("the proxy does not take the credentials")]
+    ProxyAuth,
+    /// No connection, since the proxy will not open one.
+    #[error("the proxy refuses to open a tunnel")]
+    ProxyRefuses,
     /// The connection broke.
     #[error("connection broke")]
     Broken,
@@ -134,7 +156,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let exchange = settings.exchange.take().map(|settings| Arc::new(Exchange::new(settings)));
         let via = |version| HeaderValue::from_str(&format!("{version} {}", settings.name)).unwrap_or(USER_AGENT_OURS);
         let (via, via_http2) = (via("1.1"), via("2"));
-        Ok(Self { clients, settings, credential, exchange, via, via_http2, clock })
+        let known = Arc::default();
+        Ok(Self { clients, settings, credential, exchange, known, via, via_http2, said: Mutex::default(), clock })
     }
 
     /// The same partner asked in another way, for a house that takes another's place: connections and keys stay as they
@@ -147,7 +170,12 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let keeps = settings.keys.is_empty();
         let renewed = Self::over(clients, settings, self.clock)?;
         Ok(match keeps {
-            true => Self { credential: Arc::clone(&self.credential), exchange: self.exchange.clone(), ..renewed },
+            true => Self {
+                credential: Arc::clone(&self.credential),
+                exchange: self.exchange.clone(),
+                known: Arc::clone(&self.known),
+                ..renewed
+            },
             false => renewed,
         })
     }
@@ -221,7 +249,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     async fn send(&self, request: Request<OutBody>) -> Result<Response<Incoming>, Failed> {
         let answer = self.clients.at(self.clock.tick()).request(request).await;
         let mut answer = answer.map_err(|error| match error.is_connect() {
-            true => Failed::Connect,
+            true => self.unconnected(&error),
             false => cause_of(&error),
         })?;
         match answer.status().as_u16() {
@@ -231,6 +259,23 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             _ => {}
         }
         Ok(answer)
+    }
+
+    /// Why there is no connection; what an operator has to mend stands in the log, in the error's own words.
+    fn unconnected(&self, error: &(dyn Error + 'static)) -> Failed {
+        let failed = match Unconnected::of(error) {
+            Unconnected::Certificate => Failed::Certificate,
+            Unconnected::ProxyAuth => Failed::ProxyAuth,
+            Unconnected::ProxyRefuses => Failed::ProxyRefuses,
+            Unconnected::Other => return Failed::Connect,
+        };
+        let words = dial::words(error);
+        let (mut said, now) = (self.said.lock(), self.clock.tick());
+        if said.as_ref().is_none_or(|(last, at)| *last != words || now.since(*at) >= SAID) {
+            tracing::warn!("no connection to {}: {words}", self.settings.authority);
+            *said = Some((words, now));
+        }
+        failed
     }
 
     fn request(&self, wish: &Wish, shown: &Shown) -> Request<OutBody> {

@@ -98,7 +98,13 @@ async fn list(authority: &Authority, uri: &Uri) -> Result<Reply, Refused> {
         match pair.split_once('=').filter(|(_, value)| !value.contains(['%', '+'])) {
             Some(("caller", name)) => caller = Some(name.to_owned()),
             Some(("after", jti)) => after = Some(jti.to_owned()),
-            Some(("limit", many)) => limit = many.parse().map_err(|_| wrong("The limit is no number"))?,
+            Some(("limit", many)) => {
+                limit = many.parse().map_err(|_| wrong("The limit is no number"))?;
+                if limit == 0 {
+                    // Pages of nothing would always say that there is more.
+                    return Err(Refused::Malformed("`limit` is a number from 1; leave it out for 100.".to_owned()));
+                }
+            }
             _ => return Err(wrong("The query cannot be understood")),
         }
     }

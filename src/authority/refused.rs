@@ -112,6 +112,14 @@ impl Refused {
             Self::Bearer(Unidentified::Missing) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"reseller-gateway\""));
             }
+            Self::Bearer(why @ (Unidentified::Expired | Unidentified::Revoked)) => {
+                const EXPIRED: &str =
+                    "Bearer realm=\"reseller-gateway\", error=\"invalid_token\", error_description=\"expired\"";
+                const REVOKED: &str =
+                    "Bearer realm=\"reseller-gateway\", error=\"invalid_token\", error_description=\"revoked\"";
+                let challenge = if *why == Unidentified::Expired { EXPIRED } else { REVOKED };
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
             Self::Bearer(_) => {
                 const INVALID: &str = "Bearer realm=\"reseller-gateway\", error=\"invalid_token\"";
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(INVALID));

@@ -26,6 +26,7 @@ use crate::account_api::Endpoint;
 use crate::boot::{self, House};
 use crate::clock::Clock;
 use crate::config::{ApiKey, Config, Credential};
+use crate::dial;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::gateway::trial::{Fate, Trial};
 use crate::token::ring::Ring;
@@ -102,7 +103,7 @@ fn failed(refusal: &Refusal, ended: Option<&String>) -> Came {
 /// Why nothing else is asked after this.
 async fn ends_it(config: &Config, refusal: &Refusal) -> Option<String> {
     match refusal {
-        Refusal::Partner(Fault::Key | Fault::Token) => Some(match &config.upstream.credential {
+        Refusal::Partner(Fault::Key | Fault::Token | Fault::TokenExpired) => Some(match &config.upstream.credential {
             Credential::Key { first: ApiKey::File(path), .. } => {
                 format!("it refuses the key with 401; put the right one into {}", path.display())
             }
@@ -115,7 +116,9 @@ async fn ends_it(config: &Config, refusal: &Refusal) -> Option<String> {
                 exchange.subject_token_file.display()
             ),
         }),
-        Refusal::Partner(Fault::Failed(Failed::Connect)) => Some(format!(
+        Refusal::Partner(Fault::Failed(
+            Failed::Connect | Failed::Certificate | Failed::ProxyAuth | Failed::ProxyRefuses,
+        )) => Some(format!(
             "no connection to {}: {}",
             config.upstream.url.authority().map_or("", |authority| authority.as_str()),
             why_no_connection(config).await
@@ -132,15 +135,7 @@ async fn why_no_connection(config: &Config) -> String {
     let Err(error) = dialer.oneshot(upstream.url.clone()).await else {
         return "it was closed at once; now it can be opened".to_owned();
     };
-    let mut words: Vec<String> = vec![error.to_string()];
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if !words.iter().any(|said| said.contains(&error.to_string())) {
-            words.push(error.to_string());
-        }
-        cause = error.source();
-    }
-    words.join(": ").replace(char::is_control, " ")
+    dial::words(&*error)
 }
 
 fn answered(house: &House, endpoint: Endpoint, trial: &Trial, known: &mut Known) -> Answered {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use super::Config;
 use super::callers::LONGEST_WITHOUT_STATE;
 use super::notes::Notes;
-use super::routes::{Projection, ROUTE_NAMES, Route, RouteMode};
+use super::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
+use super::template;
 use super::words::{is_loopback, nearest};
 use crate::access::PROVIDER_QUERY;
 use crate::account_api::Endpoint;
@@ -219,6 +220,25 @@ fn routes(config: &Config, notes: &Notes) {
         }
         if !extra.path.is_empty() && paths.insert(extra.path.as_str(), ()).is_err() {
             notes.fault(&format!("extra_routes[{index}].path"), "another extra route has the same path");
+        }
+    }
+    letter_cases(config, notes);
+}
+
+/// Whether the partner tells letter cases apart is not known: where it does not, another scope must not open the same.
+fn letter_cases(config: &Config, notes: &Notes) {
+    for (index, extra) in config.extra_routes.iter().enumerate() {
+        let opens = |other: &ExtraRoute| {
+            let unbound = |extra: &ExtraRoute| extra.route.projection == Projection::NoneNeeded;
+            let another = extra.route.scope != other.route.scope || (unbound(other) && !unbound(extra));
+            another && template::is_passed_by(&extra.path, &other.path)
+        };
+        if let Some((nth, other)) = config.extra_routes.iter().enumerate().find(|(_, other)| opens(other)) {
+            let reason = format!(
+                "in other letter case this leads to extra_routes[{nth}], {}, whose scope `{}` would open it at a partner that does not tell cases apart; give both the same scope and projection, or write paths that do not cover each other",
+                other.path, other.route.scope
+            );
+            notes.fault(&format!("extra_routes[{index}].path"), reason);
         }
     }
 }

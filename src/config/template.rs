@@ -1,5 +1,5 @@
 //! May this path be an extra route?
-//! Given a template, hands it back, or the reason against it.
+//! Given a template, hands it back, or the reason against it; given two, whether one is a way round the other.
 //! Never lets a route reach the partner's administration or cover the gateway's own doors.
 
 /// Folders no extra route may be in or cover.
@@ -74,6 +74,31 @@ fn reaches(template: &[&str], folder: &[&str]) -> bool {
     })
 }
 
+/// Whether some path of `template`, with other letter case in its literals, is one of `other`. Whoever does not tell letter
+/// cases apart serves the same there, and the scope of `other` opens it.
+pub(super) fn is_passed_by(template: &str, other: &str) -> bool {
+    let cased = |segment: &str| {
+        matches!(part(segment), Part::Literal) && segment.bytes().any(|letter| letter.is_ascii_alphabetic())
+    };
+    let (mut ours, mut theirs) = (template.split('/'), other.split('/'));
+    let mut differs = false;
+    loop {
+        let (segment, their) = match (ours.next(), theirs.next()) {
+            (Some(segment), Some(their)) => (segment, their),
+            (None, None) => return differs,
+            _ => return false,
+        };
+        match (part(segment), part(their)) {
+            (_, Part::Rest) => return differs || cased(segment) || ours.any(cased),
+            (Part::Rest, _) => return differs,
+            (Part::Literal, Part::Any) => differs |= cased(segment),
+            (Part::Literal, _) if !segment.eq_ignore_ascii_case(their) => return false,
+            (Part::Literal, _) => differs |= segment != their,
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +135,33 @@ mod tests {
         ] {
             let reason = read(path).unwrap_err();
             assert!(reason.contains("would reach it"), "{path}: {reason}");
+        }
+    }
+
+    /// `/v2/LIT/x` led to `/v2/{a}/x`, whose scope is another, while the partner served what `/v2/lit/x` is.
+    #[test]
+    fn a_literal_is_passed_by_where_its_other_letter_case_fills_another_template() {
+        for (template, other, expected) in [
+            ("/v2/lit/x", "/v2/{a}/x", true),
+            ("/v2/lit/x", "/v2/{*rest}", true),
+            ("/v2/lit/{b}", "/v2/{*rest}", true),
+            ("/v2/{a}/x", "/v2/{*rest}", true),
+            ("/v2/lit", "/v2/LIT", true),
+            ("/v2/lit/{*rest}", "/v2/{a}/x", true),
+            ("/v2/lit/{*rest}", "/v2/{a}/{*b}", true),
+            ("/v2/lit/", "/v2/{a}/", true),
+            ("/v2/{a}/x", "/v2/lit/x", false),
+            ("/v2/{*rest}", "/v2/lit/x", false),
+            ("/v2/1/x", "/v2/{a}/x", false),
+            ("/v2/1", "/v2/{*rest}", false),
+            ("/v2/lit/x", "/v2/{a}/y", false),
+            ("/v2/lit/x", "/v2/{a}", false),
+            ("/v2/lit/x", "/v3/{a}/x", false),
+            ("/v2/lit/x", "/v2/lit/x/y", false),
+            ("/v2/lit", "/v2/{a}/", false),
+            ("/v2/x/{a}", "/v2/x/{*rest}", false),
+        ] {
+            assert_eq!(is_passed_by(template, other), expected, "{template} by {other}");
         }
     }
 

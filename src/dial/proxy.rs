@@ -2,18 +2,22 @@
 //! Given the proxy's address and where its password lies, hands back a connector whose connections are tunnels (CONNECT).
 //! Never reads the environment, and never shows the proxy more than the partner's host and port.
 
-use std::path::PathBuf;
+mod tunnel;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tower::BoxError;
 use tower::util::{BoxCloneSyncService, ServiceExt};
 
 use crate::secret::Secret;
+
+pub use tunnel::NoTunnel;
 
 /// A proxy that opens tunnels (RFC 9110 §9.3.6).
 #[derive(Debug, Clone)]
@@ -36,40 +40,82 @@ pub enum NoAuth {
 }
 
 impl Proxy {
-    /// What is shown to it; read again for each connection, so that a changed password needs no restart.
+    /// What is shown to it.
     ///
     /// # Errors
     /// [`NoAuth`].
     pub fn auth(&self) -> Result<Option<HeaderValue>, NoAuth> {
-        let Some(path) = &self.auth_file else { return Ok(None) };
-        let text = std::fs::read_to_string(path).map_err(|error| NoAuth::Unreadable(path.clone(), error))?;
-        let text = Secret::new(text);
-        let pair = text.reveal().trim_end_matches(['\r', '\n']);
-        let fit = pair.contains(':') && !pair.starts_with(':') && pair.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        let value = Secret::new(format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes())));
-        match HeaderValue::from_str(value.reveal()) {
-            Ok(mut value) if fit => {
-                value.set_sensitive(true);
-                Ok(Some(value))
-            }
-            _ => Err(NoAuth::Unfit(path.clone())),
-        }
+        self.auth_file.as_deref().map(auth_in).transpose()
     }
 
-    /// Its tunnels, as connections to whatever is at their other end. The head of its answer may have 8 KiB.
-    pub(super) fn tunnel(&self, tcp: HttpConnector) -> BoxCloneSyncService<Uri, TokioIo<TcpStream>, BoxError> {
-        let this = Arc::new(self.clone());
-        BoxCloneSyncService::new(tower::service_fn(move |partner: Uri| {
-            let (this, tcp) = (Arc::clone(&this), tcp.clone());
+    /// Its tunnels, as connections to whatever is at their other end. The file is read again for each of them, so that a
+    /// changed password needs no restart.
+    ///
+    /// # Errors
+    /// [`NoAuth`].
+    pub(super) fn tunnel(
+        &self,
+        tcp: HttpConnector,
+    ) -> Result<BoxCloneSyncService<Uri, TokioIo<TcpStream>, BoxError>, NoAuth> {
+        let address = self.address.clone();
+        let auth = self.auth_file.as_ref().map(|file| LastGood::new(file.clone())).transpose()?.map(Arc::new);
+        Ok(BoxCloneSyncService::new(tower::service_fn(move |partner: Uri| {
+            let (address, tcp, auth) = (address.clone(), tcp.clone(), auth.clone());
             async move {
-                let mut tunnel = Tunnel::new(this.address.clone(), tcp);
-                if this.auth_file.is_some() {
-                    let auth = tokio::task::spawn_blocking(move || this.auth()).await??;
-                    tunnel = auth.into_iter().fold(tunnel, Tunnel::with_auth);
-                }
-                Ok(tunnel.oneshot(partner).await?)
+                let auth = match auth {
+                    Some(auth) => Some(tokio::task::spawn_blocking(move || auth.now()).await?),
+                    None => None,
+                };
+                let proxy = tcp.oneshot(address).await?.into_inner();
+                Ok(TokioIo::new(tunnel::open(proxy, &partner, auth.as_ref()).await?))
             }
-        }))
+        })))
+    }
+}
+
+/// What a file held when it last held something good: a file that is being replaced, or was emptied by mistake, ends nothing.
+struct LastGood {
+    file: PathBuf,
+    state: Mutex<(HeaderValue, String)>,
+}
+
+impl LastGood {
+    fn new(file: PathBuf) -> Result<Self, NoAuth> {
+        let good = auth_in(&file)?;
+        Ok(Self { file, state: Mutex::new((good, String::new())) })
+    }
+
+    /// What to show now. Blocks for as long as the disk takes.
+    fn now(&self) -> HeaderValue {
+        let read = auth_in(&self.file);
+        let mut state = self.state.lock();
+        match read {
+            Ok(good) => *state = (good, String::new()),
+            Err(fault) => {
+                // Said once, not for every connection.
+                let fault = fault.to_string();
+                if state.1 != fault {
+                    tracing::warn!("upstream.proxy_auth_file: {fault}; the last good one is kept");
+                    state.1 = fault;
+                }
+            }
+        }
+        state.0.clone()
+    }
+}
+
+fn auth_in(path: &Path) -> Result<HeaderValue, NoAuth> {
+    let text = std::fs::read_to_string(path).map_err(|error| NoAuth::Unreadable(path.to_owned(), error))?;
+    let text = Secret::new(text);
+    let pair = text.reveal().trim_end_matches(['\r', '\n']);
+    let fit = pair.contains(':') && !pair.starts_with(':') && pair.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let value = Secret::new(format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes())));
+    match HeaderValue::from_str(value.reveal()) {
+        Ok(mut value) if fit => {
+            value.set_sensitive(true);
+            Ok(value)
+        }
+        _ => Err(NoAuth::Unfit(path.to_owned())),
     }
 }
 
@@ -94,5 +140,22 @@ mod tests {
         }
         let gone = Proxy { address: Uri::from_static("http://proxy"), auth_file: Some("/does/not/exist".into()) };
         assert!(matches!(gone.auth(), Err(NoAuth::Unreadable(..))));
+    }
+
+    /// A file that was emptied, or gone for a moment, ended every new connection, while keys and certificates keep their last good.
+    #[test]
+    fn what_was_good_is_shown_until_something_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auth");
+        std::fs::write(&path, "a:1").unwrap();
+        let auth = LastGood::new(path.clone()).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(auth.now(), "Basic YTox");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(auth.now(), "Basic YTox");
+        std::fs::write(&path, "a:2\n").unwrap();
+        assert_eq!(auth.now(), "Basic YToy");
+        assert!(auth.state.lock().1.is_empty());
+        assert!(LastGood::new(folder.path().join("gone")).is_err());
     }
 }

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::header::{CONNECTION, CONTENT_LENGTH, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::token::Caller;
 use crate::trail::{Outcome, RequestId};
+use crate::upstream::hub;
 
-use super::respond::{Body, End, REQUEST_ID};
+use super::respond::{Body, CACHE_STATUS, End, REQUEST_ID};
 use super::{CALLER_LEFT, Dials, Gateway, caller_left};
 
 /// What the other door answered, to whom, and why not if it refused.
@@ -40,6 +41,12 @@ impl<C: Dials> Gateway<C> {
         let trail = &mut end.trail;
         (trail.status, trail.caller, trail.cause) = (head.status, caller, cause);
         trail.outcome = if cause.is_empty() { Outcome::Own } else { Outcome::Refused };
+        // A gateway that asks in its own name knows by this that it is we who refuse its token.
+        if let Some(detail) = head.headers.get(WWW_AUTHENTICATE).and_then(hub::detail_beside)
+            && let Ok(status) = HeaderValue::from_str(&format!("{}; detail={detail}", self.name))
+        {
+            head.headers.insert(CACHE_STATUS, status);
+        }
         self.signature.sign(&mut head.headers, &trail.request_id);
         if self.draining.load(Ordering::Relaxed) {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -256,6 +256,7 @@ impl<C: Dials> Gateway<C> {
                     } else {
                         let paused = self.report(call, &mut permit, &presented, heard(&answer));
                         drop(confirming.take());
+                        self.ask_what_is_left(call, heard(&answer), &presented).await;
                         let Some(pause) = self.pause_before_retry(call, &answer, paused, sends.is_repeatable(), &tried)
                         else {
                             let answer = answer.map_err(|failed| Refusal::from(Fault::Failed(failed)))?;
@@ -269,6 +270,14 @@ impl<C: Dials> Gateway<C> {
             }
             self.traced_wait(trace, None);
             cause = Cause::Retry;
+        }
+    }
+
+    /// Where a hub refuses this to the gateway's own right, that may have become another: it is asked before anybody is answered.
+    async fn ask_what_is_left(&self, call: &Call, heard: Heard<'_>, presented: &Shown) {
+        let said = heard.ok().and_then(|(status, head)| self.upstream.said(status, head));
+        if said == Some(Said::Beyond) {
+            self.is_beyond(presented, call.deadline).await;
         }
     }
 
@@ -428,7 +437,9 @@ impl<C: Dials> Gateway<C> {
         self.ledger.counts.heard(answer.map(|(status, _)| status).map_err(|failed| Fault::Failed(failed).word()));
         let documented = call.asker.scope == Scope::Documented;
         // An upstream that fails, or is too busy to look, has said nothing about the key, and a path may not ask for any.
-        let accepted = |status: StatusCode| !is_server_error(status) && status != StatusCode::TOO_MANY_REQUESTS;
+        // Nor has a 401 in a hub's place that is no word of the hub's.
+        let astray = |status| self.upstream.is_hub() && status == StatusCode::UNAUTHORIZED;
+        let accepted = |status| !is_server_error(status) && status != StatusCode::TOO_MANY_REQUESTS && !astray(status);
         if (documented || self.upstream.is_hub()) && answer.is_ok_and(|(status, _)| accepted(status)) {
             self.upstream.credential().taken(presented, now.tick);
         }
@@ -447,6 +458,7 @@ impl<C: Dials> Gateway<C> {
                 Answers::Retried | Answers::Judged => Verdict::Failed,
                 Answers::Passed => Verdict::Answered,
             },
+            (None, Ok((status, _))) if documented && astray(status) => Verdict::Failed,
             (None, Ok(_) | Err(Failed::TooLarge)) => Verdict::Answered,
             (None, Err(_)) => Verdict::Failed,
         };

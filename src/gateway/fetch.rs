@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::VIA;
 use http::request::Parts;
 use http::{Response, StatusCode};
 
@@ -59,6 +60,8 @@ pub(super) type Landing = (Landed, Option<Context>);
 pub(super) enum Instead<T> {
     /// Another one has just landed.
     Show(T),
+    /// It starts one that nobody joins.
+    Alone,
     /// Its caller may not.
     Refuse(Refusal),
 }
@@ -82,6 +85,8 @@ struct Plan {
 enum Boarded {
     /// It landed just now.
     Held(Arc<Entry>),
+    /// It is to go alone.
+    Alone,
     /// By a flight; `true` if somebody else had started it. Its trace is known to who starts it before it lands.
     Waits(Pending<Landing>, bool, Option<Context>),
 }
@@ -100,6 +105,14 @@ fn is_a_loop(landed: Option<&Landed>) -> bool {
     matches!(landed, Some(Landed::Refused(Refusal::Loop)))
 }
 
+/// What comes of asking together with others.
+enum Shared {
+    /// It landed just now.
+    Held(Arc<Entry>),
+    /// A flight's end; `true` if somebody else had started it.
+    Landed(Option<Landed>, bool),
+}
+
 impl<C: Dials> Gateway<C> {
     /// Nothing usable is held: one flight for everybody who asks.
     pub(super) async fn fetch_once(
@@ -111,15 +124,10 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let why = why_asked(held.as_deref(), self.clock.tick());
-        let (pending, collapsed, flight) = match self.board(grant, key.clone(), held, parts, trail)? {
-            Boarded::Held(entry) => return self.show(grant, entry, Came::Hit, parts, trail).await,
-            Boarded::Waits(pending, collapsed, flight) => (pending, collapsed, flight),
-        };
-        let landed = self.await_landing(pending, (flight, collapsed), trail).await?;
-        if collapsed && is_a_loop(landed.as_ref()) {
-            return self.fetch_alone(grant, key, parts, trail).await;
+        match self.land_shared(grant, key, held, parts, trail).await? {
+            Shared::Held(entry) => self.show(grant, entry, Came::Hit, parts, trail).await,
+            Shared::Landed(landed, collapsed) => self.show_landed(grant, landed, (why, collapsed), parts, trail).await,
         }
-        self.show_landed(grant, landed, (why, collapsed), parts, trail).await
     }
 
     /// The same for the gateway's own eyes.
@@ -131,14 +139,37 @@ impl<C: Dials> Gateway<C> {
         parts: &Parts,
         trail: &mut Trail,
     ) -> Result<Arc<Entry>, Refusal> {
-        let (pending, collapsed, flight) = match self.board(grant, key.clone(), held, parts, trail)? {
-            Boarded::Held(entry) => return Ok(entry),
-            Boarded::Waits(pending, collapsed, flight) => (pending, collapsed, flight),
-        };
-        let landed = self.await_landing(pending, (flight, collapsed), trail).await?;
-        match collapsed && is_a_loop(landed.as_ref()) {
-            true => self.land_alone(grant, Some(key), parts, trail).await,
-            false => entry_of(landed),
+        match self.land_shared(grant, key, held, parts, trail).await? {
+            Shared::Held(entry) => Ok(entry),
+            Shared::Landed(landed, _) => entry_of(landed),
+        }
+    }
+
+    /// Takes part in a flight until it lands. Where it went in a circle, that was its starter's doing: the others take part in
+    /// one more, together.
+    async fn land_shared(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: Key,
+        held: Option<Arc<Entry>>,
+        parts: &Parts,
+        trail: &mut Trail,
+    ) -> Result<Shared, Refusal> {
+        let mut again = false;
+        loop {
+            let (pending, collapsed, flight) = match self.board(grant, key.clone(), held.clone(), parts, trail)? {
+                Boarded::Held(entry) => return Ok(Shared::Held(entry)),
+                Boarded::Alone => {
+                    let landed = self.fly_alone(grant, Some(key), held, parts, trail).await?;
+                    return Ok(Shared::Landed(landed, false));
+                }
+                Boarded::Waits(pending, collapsed, flight) => (pending, collapsed, flight),
+            };
+            let landed = self.await_landing(pending, (flight, collapsed), trail).await?;
+            if !collapsed || again || !is_a_loop(landed.as_ref()) {
+                return Ok(Shared::Landed(landed, collapsed));
+            }
+            again = true;
         }
     }
 
@@ -166,15 +197,19 @@ impl<C: Dials> Gateway<C> {
         trail: &Trail,
     ) -> Result<Boarded, Refusal> {
         let now = self.clock.now();
+        // Where a request has been goes on to a hub, which may refuse it for that: what a caller says there is its own alone.
+        let has_a_way = self.upstream.is_hub() && parts.headers.contains_key(VIA);
         // Between the look and the join a flight may have landed: its answer is as good as a new one.
         let may_start = || match self.store.look(&key, now) {
             Held::Fresh(entry) | Held::Due(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
                 Err(Instead::Show(entry))
             }
+            _ if has_a_way => Err(Instead::Alone),
             _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
         };
         match self.flights.join_or(&key, turn::urgency(turn::lane_of(grant)), may_start) {
             Err(Instead::Show(entry)) => Ok(Boarded::Held(entry)),
+            Err(Instead::Alone) => Ok(Boarded::Alone),
             Err(Instead::Refuse(refusal)) => Err(refusal),
             Ok(Joined::Full) => Err(FULL),
             Ok(Joined::Wait(pending)) => Ok(Boarded::Waits(pending, true, None)),
@@ -196,7 +231,7 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let landed = self.fly_alone(grant, Some(key), parts, trail).await?;
+        let landed = self.fly_alone(grant, Some(key), None, parts, trail).await?;
         self.show_landed(grant, landed, ("uri-miss", false), parts, trail).await
     }
 
@@ -210,7 +245,7 @@ impl<C: Dials> Gateway<C> {
         if !accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
-        let landed = self.fly_alone(grant, None, parts, trail).await?;
+        let landed = self.fly_alone(grant, None, None, parts, trail).await?;
         self.show_landed(grant, landed, ("bypass", false), parts, trail).await
     }
 
@@ -222,20 +257,22 @@ impl<C: Dials> Gateway<C> {
         parts: &Parts,
         trail: &mut Trail,
     ) -> Result<Arc<Entry>, Refusal> {
-        entry_of(self.fly_alone(grant, key, parts, trail).await?)
+        entry_of(self.fly_alone(grant, key, None, parts, trail).await?)
     }
 
     async fn fly_alone(
         self: &Arc<Self>,
         grant: &Grant,
         key: Option<Key>,
+        held: Option<Arc<Entry>>,
         parts: &Parts,
         trail: &mut Trail,
     ) -> Result<Option<Landed>, Refusal> {
         // A place first: what does not start is not paid for.
         let place = self.flights.alone().ok_or(FULL)?;
         self.pay(trail, self.clock.tick())?;
-        let plan = self.plan(grant, key, None, Cause::Miss, parts, trail);
+        let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
+        let plan = self.plan(grant, key, held, cause, parts, trail);
         let context = plan.trace.context();
         let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
         let flight = self.tasks.spawn(async move {
@@ -444,7 +481,7 @@ impl<C: Dials> Gateway<C> {
             None => Err(NotStored::Route),
         };
         let entry = match (status, &plan.held) {
-            (StatusCode::UNAUTHORIZED, _) => return Err(self.key_fault().into()),
+            (StatusCode::UNAUTHORIZED, _) => return Err(self.login_fault().into()),
             (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
                 Ok(life) => held.freshened(&head, life),
                 Err(why) => Entry::new(held.status(), &head, &held.body(), Err(why)),

@@ -63,7 +63,9 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::Closed { retry, reason: Reason::PausedByPartner });
         }
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => return Err(Fault::Key.into()),
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                return Err(self.login_fault().into());
+            }
             status if status.is_server_error() => return Err(Fault::Status.into()),
             _ => {}
         }

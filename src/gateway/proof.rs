@@ -4,6 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
@@ -15,10 +16,14 @@ use crate::clock::Tick;
 use crate::upstream::credential::{Refused, Shown};
 use crate::upstream::exchange::NotGiven;
 use crate::upstream::hub::Said;
+use crate::upstream::own::Heard;
 
 use super::refusal::{Fault, Refusal};
 use super::turn::dice;
 use super::{Dials, Gateway};
+
+/// A refusal waits no longer than this for what the hub says of the right.
+const AT_ONCE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl<C: Dials> Gateway<C> {
     /// What is shown in this call. A sidecar that has no token yet gets one first; later that is done in time, beside the calls.
@@ -30,7 +35,8 @@ impl<C: Dials> Gateway<C> {
         match self.clock.until(deadline, self.renewed(None)).await.map_err(|_| Refusal::Deadline)? {
             Ok(()) => credential.show().ok_or(self.key_fault().into()),
             Err(why) => {
-                let busy = unheard(why);
+                // Nothing is held yet that a first refusal could be waited with.
+                let busy = unheard(why).filter(|_| !matches!(why, NotGiven::Refused(..)));
                 let verdict = if busy.is_some() { Verdict::Failed } else { Verdict::KeyRefused { recent: false } };
                 permit.settle(verdict, self.clock.tick(), dice());
                 Err(busy.unwrap_or(self.key_fault()).into())
@@ -43,12 +49,45 @@ impl<C: Dials> Gateway<C> {
         &'a self,
         refused: Option<&'a Shown>,
     ) -> Pin<Box<dyn Future<Output = Result<(), NotGiven>> + Send + 'a>> {
-        Box::pin(self.upstream.renew(refused))
+        Box::pin(async move {
+            let renewed = self.upstream.renew(refused).await?;
+            // What a token of another right brought was meant for that.
+            if renewed.another_right {
+                tracing::info!("the hub gives a token of another right; what was held by the one before is dropped");
+                self.forget_the_hubs();
+            }
+            Ok(())
+        })
+    }
+
+    /// The same of the question what a token may do.
+    fn heard_of<'a>(&'a self, shown: &'a Shown) -> Pin<Box<dyn Future<Output = Heard> + Send + 'a>> {
+        let holds = self.store.figures().0 > 0 || self.flights.count() > 0;
+        Box::pin(async move {
+            let heard = self.upstream.ask_right(shown, holds).await;
+            if heard == Heard::Another {
+                tracing::info!(
+                    "the hub says that the token has another right; what was held by the one before is dropped"
+                );
+                self.forget_the_hubs();
+            }
+            heard
+        })
     }
 
     /// That nothing we have is taken.
     pub(super) fn key_fault(&self) -> Fault {
-        if self.upstream.is_hub() { Fault::Token } else { Fault::Key }
+        match self.upstream.is_hub() {
+            true if self.upstream.has_expired() => Fault::TokenExpired,
+            true => Fault::Token,
+            false => Fault::Key,
+        }
+    }
+
+    /// What a 401 means that is no word on what we present: a partner wants another login there, and behind a hub that is a
+    /// failure like others.
+    pub(super) fn login_fault(&self) -> Fault {
+        if self.upstream.is_hub() { Fault::Status } else { Fault::Key }
     }
 
     /// The hub refused the token: good if another is worth a call now.
@@ -56,34 +95,124 @@ impl<C: Dials> Gateway<C> {
     /// # Errors
     /// What is wrong instead: nothing we have is taken, or a hub has no time to give another token for one that has ended.
     pub(super) async fn key_refused(&self, permit: &mut Permit, shown: Shown, said: Said) -> Result<(), Fault> {
-        let (credential, old) = (Arc::clone(self.upstream.credential()), shown.clone());
-        // The files are read again: not on a worker.
-        let refused = tokio::task::spawn_blocking(move || credential.token_refused(&old)).await;
-        let Refused { another, was_current } = refused.unwrap_or(Refused { another: false, was_current: true });
-        // A token whose time is over was good until then, and an exchange brings one for the same right. Whatever a token brought
-        // that was taken back goes at once, and so it does where a file holds another now.
-        if was_current && (said != Said::Expired || another) {
+        // What the token brought goes with it, once the hub has said twice that it was taken back.
+        let heard = if said == Said::Revoked { Some(self.heard_of(&shown).await) } else { None };
+        if heard == Some(Heard::Revoked) {
             self.forget_the_hubs();
         }
-        let renewed = if another { Ok(()) } else { self.renewed(Some(&shown)).await };
-        if let (Said::Expired, Some(busy)) = (said, renewed.err().and_then(unheard)) {
-            permit.settle(Verdict::Failed, self.clock.tick(), dice());
-            tracing::warn!("the token has ended, and the hub gives no other now");
-            return Err(busy);
-        }
-        let another = renewed.is_ok();
-        if !another {
-            self.forget_the_hubs();
-        }
-        let verdict = if another { Verdict::Answered } else { Verdict::KeyRefused { recent: false } };
+        let fault = match self.another_token(&shown).await {
+            Ok(()) => {
+                permit.settle(Verdict::Answered, self.clock.tick(), dice());
+                tracing::warn!("the hub refused the token; another is tried");
+                return Ok(());
+            }
+            Err(why) if said == Said::Expired => self.without_another(&shown, Heard::Expired, why),
+            Err(why) => {
+                let heard = match heard {
+                    Some(heard) => heard,
+                    None => self.heard_of(&shown).await,
+                };
+                self.without_another(&shown, heard, why)
+            }
+        };
+        let verdict = match fault {
+            Fault::Token | Fault::TokenExpired => Verdict::KeyRefused { recent: false },
+            _ => Verdict::Failed,
+        };
         permit.settle(verdict, self.clock.tick(), dice());
-        match another {
-            true => tracing::warn!("the hub refused the token; another is tried"),
-            false => tracing::error!(
-                "the hub refused the token, and what it had brought is dropped; upstream.token_file or upstream.exchange has to bring a good one"
-            ),
+        Err(fault)
+    }
+
+    /// Another token than the one that was refused: out of its file, or by an exchange.
+    async fn another_token(&self, refused: &Shown) -> Result<(), NotGiven> {
+        let (credential, old) = (Arc::clone(self.upstream.credential()), refused.clone());
+        // The files are read again: not on a worker.
+        let read = tokio::task::spawn_blocking(move || credential.token_refused(&old)).await;
+        match read {
+            Ok(Refused { another: true, was_current }) => {
+                if was_current {
+                    self.another_file();
+                }
+                Ok(())
+            }
+            _ => self.renewed(Some(refused)).await,
         }
-        if another { Ok(()) } else { Err(self.key_fault()) }
+    }
+
+    /// There is no other token than one that was refused, or whose time is over. What it brought goes where the hub has said
+    /// twice that it is good for nothing: that a token's time is over takes nothing back.
+    fn without_another(&self, shown: &Shown, heard: Heard, why: NotGiven) -> Fault {
+        let endpoint_said = match why {
+            NotGiven::Refused(_, times) => times,
+            _ => 0,
+        };
+        match heard {
+            Heard::Revoked => self.taken_back(),
+            Heard::Expired if endpoint_said > 1 => self.taken_back(),
+            // A hub that came back with other keys gives another for the same right.
+            Heard::Refused if why == NotGiven::Later => Fault::Status,
+            Heard::Refused => self.taken_back(),
+            Heard::Expired => {
+                tracing::warn!(%why, "the token has ended, and there is no other now");
+                unheard(why).unwrap_or_else(|| {
+                    self.upstream.note_expired();
+                    Fault::TokenExpired
+                })
+            }
+            Heard::Nothing if endpoint_said > 0 => self.taken_back(),
+            Heard::Same | Heard::Another | Heard::Nothing => {
+                tracing::warn!(?heard, "a refusal of the token is not confirmed by the hub");
+                self.upstream.credential().taken(shown, self.clock.tick());
+                Fault::Status
+            }
+        }
+    }
+
+    /// The hub has taken back what it gave.
+    fn taken_back(&self) -> Fault {
+        self.forget_the_hubs();
+        tracing::error!(
+            "the hub refused the token, and what it had brought is dropped; upstream.token_file or upstream.exchange has to bring a good one"
+        );
+        Fault::Token
+    }
+
+    /// A file holds another token.
+    fn another_file(&self) {
+        self.upstream.forget_right();
+        self.forget_the_hubs();
+    }
+
+    /// The hub refused a request for want of a right: it is asked at once what is left of that.
+    pub(super) async fn is_beyond(&self, shown: &Shown, deadline: Tick) {
+        let now = self.clock.tick();
+        if self.upstream.is_to_ask_at_once(now) {
+            let until = deadline.min(now.plus(AT_ONCE_PATIENCE));
+            let _ = self.clock.until(until, self.heard_of(shown)).await;
+        }
+    }
+
+    /// Asks the hub what the token may do, when it is time.
+    async fn keep_right(&self) {
+        if !self.upstream.is_to_ask(self.clock.tick()) {
+            return;
+        }
+        let Some(shown) = self.upstream.credential().good() else { return };
+        let mut heard = self.heard_of(&shown).await;
+        if matches!(heard, Heard::Refused | Heard::Revoked) {
+            heard = self.heard_of(&shown).await;
+        }
+        let lost = match heard {
+            Heard::Revoked => {
+                self.forget_the_hubs();
+                self.another_token(&shown).await
+            }
+            Heard::Refused | Heard::Expired => self.another_token(&shown).await,
+            Heard::Same | Heard::Another | Heard::Nothing => return,
+        };
+        if let Err(why) = lost {
+            let _ = self.without_another(&shown, heard, why);
+        }
     }
 
     /// Drops all that a hub's token has brought: it may not have been meant for whoever holds the next one. What is on its
@@ -94,6 +223,16 @@ impl<C: Dials> Gateway<C> {
             self.flights.leave_behind(|_| true);
             self.standard_flights.leave_behind(|_| true);
         }
+    }
+
+    /// The next token, when it is time for it; whether there is one.
+    async fn renewed_in_time(&self) -> bool {
+        let Some(Ok(renewed)) = self.upstream.renew_in_time().await else { return false };
+        if renewed.another_right {
+            tracing::info!("the hub gives a token of another right; what was held by the one before is dropped");
+            self.forget_the_hubs();
+        }
+        true
     }
 
     /// Whether what was held before a call may be shown after it: what a hub's token brought may have gone with the token.
@@ -111,20 +250,29 @@ impl<C: Dials> Gateway<C> {
                 Err(Refusal::HubRights)
             }
             Some(Said::Loop) => Err(Refusal::Loop),
-            Some(Said::Expired | Said::Refused) | None => Ok(()),
+            Some(Said::Expired | Said::Revoked | Said::Refused) | None => Ok(()),
         }
     }
 
-    /// Looks whether there is something new to show, and gets it when it is time: for whoever calls this each second.
-    /// Hands back what is wrong with the files.
+    /// Looks whether there is something new to show, gets it when it is time, and asks a hub what it is good for: for whoever
+    /// calls this each second. Hands back what is wrong with the files.
     pub async fn keep_proven(&self) -> Vec<String> {
         let credential = Arc::clone(self.upstream.credential());
         let Ok(found) = tokio::task::spawn_blocking(move || credential.reread()).await else { return Vec::new() };
         if found.changed {
             tracing::info!("a new key or token is in use");
-            self.forget_the_hubs();
+            self.another_file();
         }
-        let renewed = self.upstream.renew_in_time().await == Some(Ok(()));
+        let renewed = match self.upstream.credential().good() {
+            // A first token's right is known before anything is held that it brought.
+            None => {
+                let renewed = self.renewed_in_time().await;
+                self.keep_right().await;
+                renewed
+            }
+            // A hub that is slow in the one keeps the other no longer than it takes itself.
+            Some(_) => tokio::join!(self.renewed_in_time(), self.keep_right()).0,
+        };
         if found.changed || renewed {
             self.budget.key_changed(self.clock.tick());
         }
@@ -132,13 +280,11 @@ impl<C: Dials> Gateway<C> {
     }
 }
 
-/// That a hub could not be asked for a token, or had no time: no word on what we may.
+/// That a hub could not be asked for a token, or had no time, or somebody else answered: no word on what we may.
 fn unheard(why: NotGiven) -> Option<Fault> {
     match why {
         NotGiven::Failed(failed) => Some(Fault::Failed(failed)),
-        NotGiven::Refused(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            Some(Fault::Status)
-        }
-        NotGiven::No | NotGiven::Subject | NotGiven::Refused(_) | NotGiven::Empty => None,
+        NotGiven::Unclear(_) | NotGiven::Later | NotGiven::Refused(_, 1) => Some(Fault::Status),
+        NotGiven::No | NotGiven::Subject | NotGiven::Refused(..) | NotGiven::Empty => None,
     }
 }

@@ -120,6 +120,8 @@ pub enum Fault {
     Key,
     /// It is a hub, and does not take our token.
     Token,
+    /// It is a hub, our token's time is over, and there is no other.
+    TokenExpired,
     /// 5xx.
     Status,
     /// A redirect where a document should be.
@@ -141,12 +143,16 @@ impl Fault {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Failed(Failed::Connect) => "connect",
+            Self::Failed(Failed::Certificate) => "certificate",
+            Self::Failed(Failed::ProxyAuth) => "proxy-auth",
+            Self::Failed(Failed::ProxyRefuses) => "proxy-refuses",
             Self::Failed(Failed::Broken) => "connection-broke",
             Self::Failed(Failed::Interim) => "interim-status",
             Self::Failed(Failed::Timeout) => "timeout",
             Self::Failed(Failed::TooLarge) => "response-too-large",
             Self::Key => "key-refused",
             Self::Token => "token-refused",
+            Self::TokenExpired => "token-expired",
             Self::Status => "partner-5xx",
             Self::Redirect => "redirect",
             Self::NotJson => "not-json",

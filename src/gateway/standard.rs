@@ -72,7 +72,10 @@ pub struct Failure {
 
 impl Failure {
     fn of(refusal: Refusal) -> Self {
-        let heard = matches!(refusal, Refusal::Partner(Fault::Status | Fault::Key | Fault::Token | Fault::Unasked));
+        let heard = matches!(
+            refusal,
+            Refusal::Partner(Fault::Status | Fault::Key | Fault::Token | Fault::TokenExpired | Fault::Unasked)
+        );
         Self { refusal, unreached: !heard }
     }
 
@@ -225,6 +228,7 @@ impl<C: Dials> Gateway<C> {
             };
             match self.standard_flights.join_or(&errand.name(), turn::urgency(asked.asker.lane), may_start) {
                 Err(Instead::Show(reply)) => return Ok(self.give(&asked, &reply, Told::default(), now.tick, trail)),
+                Err(Instead::Alone) => {}
                 Err(Instead::Refuse(refusal)) => brought = Some(Brought::failed(refusal)),
                 Ok(Joined::Full) => return Err(FULL),
                 Ok(Joined::Wait(pending)) => {

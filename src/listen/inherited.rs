@@ -29,6 +29,9 @@ pub enum NotInherited {
     /// It is no stream socket of TCP or Unix.
     #[error("not a listening TCP or Unix socket; ListenStream= in the .socket unit makes one")]
     Unfit,
+    /// Nobody can connect to it.
+    #[error("this socket does not listen; ListenStream= with Accept=no, as it is by default, makes one that does")]
+    Silent,
     /// What the operating system says.
     #[error(transparent)]
     Refused(#[from] io::Error),
@@ -64,6 +67,9 @@ impl Inherited {
             Some(socket) => socket,
             None => Socket::Unix(self.sockets.take_unix_listener(at).ok().flatten().ok_or(NotInherited::Unfit)?),
         };
+        if !socket.listens()? {
+            return Err(NotInherited::Silent);
+        }
         match &socket {
             Socket::Tcp(socket) => socket.set_nonblocking(true)?,
             Socket::Unix(socket) => socket.set_nonblocking(true)?,

@@ -5,11 +5,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::fs::Access;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::socket::is_in_use;
 
 /// Whether this address could be listened on. The address is tried by a socket that never listens: with `SO_REUSEADDR`, as
 /// [`super::bind`] sets it too, such a socket excludes nobody, and is excluded only by one that listens.
@@ -30,7 +31,7 @@ pub fn could_bind(address: SocketAddr) -> io::Result<()> {
 pub fn could_bind_unix(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(io::ErrorKind::AlreadyExists.into()),
-        Ok(_) if UnixStream::connect(path).is_ok() => return Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) if is_in_use(path)? => return Err(io::ErrorKind::AddrInUse.into()),
         _ => {}
     }
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));

@@ -6,8 +6,10 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// Who comes through a Unix socket: this machine, without a port.
 pub const ON_THIS_MACHINE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -86,6 +88,18 @@ impl Socket {
             Self::Unix(socket) => socket.local_addr().map(|_| true),
         }
     }
+
+    /// Whether connections can come to it. A socket that was made by somebody else may be one of a single connection
+    /// (`Accept=yes` of systemd), or bound and no more.
+    ///
+    /// # Errors
+    /// When it is no socket.
+    pub(super) fn listens(&self) -> io::Result<bool> {
+        Ok(match self {
+            Self::Tcp(socket) => rustix::net::sockopt::socket_acceptconn(socket),
+            Self::Unix(socket) => rustix::net::sockopt::socket_acceptconn(socket),
+        }?)
+    }
 }
 
 impl From<std::net::TcpListener> for Socket {
@@ -107,11 +121,11 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// Binds a Unix socket with these permissions. What a gateway left behind that runs no more is replaced.
 ///
 /// # Errors
-/// `AddrInUse` if somebody answers there, `AlreadyExists` if it is no socket, and what the operating system says.
+/// `AddrInUse` if somebody listens there, `AlreadyExists` if it is no socket, and what the operating system says.
 pub fn bind_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(io::ErrorKind::AlreadyExists.into()),
-        Ok(_) if UnixStream::connect(path).is_ok() => return Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) if is_in_use(path)? => return Err(io::ErrorKind::AddrInUse.into()),
         _ => {}
     }
     // The permissions of a new socket are the process's habit; inside a closed folder nobody can use them meanwhile.
@@ -134,6 +148,21 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixL
     bound
 }
 
+/// Whether somebody listens behind this socket. Asked without waiting: where the backlog is full, because its owner is
+/// stopped or busy, a connection would wait for as long as that lasts.
+pub(super) fn is_in_use(path: &Path) -> io::Result<bool> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&probe, &SocketAddrUnix::new(path)?) {
+        // The owner is there; or its queue is full; or it is one of datagrams.
+        Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS | Errno::PROTOTYPE) => Ok(true),
+        // Left behind by a process that is gone, or removed just now.
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        // Nobody knows, so it is not taken: another user's, most of all.
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A socket joined to a runtime.
 pub(super) enum Accepting {
     Tcp(tokio::net::TcpListener),
@@ -153,6 +182,8 @@ impl TryFrom<Socket> for Accepting {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
     use super::*;
 
     #[test]
@@ -173,6 +204,35 @@ mod tests {
         assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(bound);
         bind_unix(&path, 0o600).unwrap();
+    }
+
+    /// A start beside an owner that was stopped waited for it without a word, in the middle of binding its sockets.
+    #[test]
+    fn a_socket_whose_queue_is_full_is_in_use_and_nobody_waits_for_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door");
+        let _bound = bind_unix(&path, 0o600).unwrap();
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let mut waiting = Vec::new();
+        loop {
+            let caller = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+            match rustix::net::connect(&caller, &SocketAddrUnix::new(&path).unwrap()) {
+                Ok(()) => waiting.push(caller),
+                Err(full) => break assert_eq!(full, Errno::AGAIN),
+            }
+        }
+        let (said, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || said.send(bind_unix(&path, 0o600).map(drop).map_err(|error| error.kind())));
+        let bound = heard.recv_timeout(std::time::Duration::from_secs(5)).expect("an answer at once");
+        assert_eq!(bound, Err(io::ErrorKind::AddrInUse));
+    }
+
+    #[test]
+    fn a_socket_of_datagrams_is_somebodys_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door");
+        let _theirs = UnixDatagram::bind(&path).unwrap();
+        assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! Given files, hands back what is served now, and takes what is in them as it changes.
 //! Never drops a good certificate for a bad one.
 
+mod admitted;
+
 mod files;
 
 #[cfg(test)]
@@ -15,6 +17,7 @@ use rustls::ServerConfig;
 
 use crate::clock::{Now, Tick};
 
+use admitted::{Admission, Admitted};
 use files::{Bytes, Resumption};
 pub use files::{Faulty, Files, Validity};
 
@@ -25,6 +28,8 @@ const CLIENTS_GO_ON: Duration = Duration::from_secs(3600);
 pub struct Tls {
     files: Files,
     current: RwLock<Arc<ServerConfig>>,
+    /// Where clients need certificates: who is connected.
+    admitted: Arc<Admitted>,
     state: Mutex<State>,
 }
 
@@ -76,12 +81,17 @@ impl Tls {
         let resumption = Resumption::new()?;
         let (made, validity) = good.configuration(&files, &resumption)?;
         let state = State { good, bad: None, validity, resumption, since: now.tick, faulty: false };
-        Ok(Self { files, current: RwLock::new(Arc::new(made)), state: Mutex::new(state) })
+        Ok(Self { files, current: RwLock::new(Arc::new(made)), admitted: Arc::default(), state: Mutex::new(state) })
     }
 
     /// What the next connection is served with.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.read())
+    }
+
+    /// Where clients need certificates, by which issuers the next connection is let in; to be asked before [`Self::current`].
+    pub(super) fn admission(&self) -> Option<Admission> {
+        self.files.client_ca.as_ref().map(|_| self.admitted.admission())
     }
 
     /// Reads the files again; what is in them counts, not their times. Blocks for as long as the disk takes.
@@ -126,6 +136,13 @@ impl Tls {
         }
         (state.validity, state.resumption) = (validity, resumption);
         *self.current.write() = Arc::new(made);
+        if !read.trusts_all_of(&state.good) {
+            let connections = self.admitted.finish_all();
+            tracing::info!(
+                connections,
+                "an issuer of client certificates was taken out; who is connected is asked to finish"
+            );
+        }
         Ok(())
     }
 

@@ -255,6 +255,30 @@ fn a_path_like_one_of_the_seven_is_never_passed_as_another_route() {
     }
 }
 
+/// A partner that does not tell letter cases apart would have served it by the right of a wider route: `other:read` opened lists
+/// of clients, and whatever an extra route says of its own.
+#[test]
+fn what_is_a_narrower_route_in_another_letter_case_leads_nowhere() {
+    let wide = table(&["/reseller/account/{v}/{*rest}"]);
+    for path in ["/Clients/", "/CLIENTS", "/clients/c1/Providers/", "/clients/c1/projects/p1/RESOURCES/"] {
+        assert_eq!(led(&table(&[]), &Method::GET, &below(path)), "nowhere", "{path}");
+        assert_eq!(led(&wide, &Method::GET, &below(path)), "nowhere", "{path}");
+    }
+    assert_eq!(led(&wide, &Method::GET, "/reseller/account/V1/clients/"), "nowhere");
+    let extra = table(&[&below("/bills/{id}/pay"), &below("/files/{*rest}"), "/bills/{*rest}"]);
+    let rows = [
+        ("/bills/1/pay", "/reseller/account/v1/bills/{id}/pay: as sent /reseller/account/v1/bills/1/pay"),
+        ("/Bills/1/pay", "nowhere"),
+        ("/bills/1/PAY", "nowhere"),
+        ("/FILES/a/b", "nowhere"),
+        ("/FILES/", "other: as sent /reseller/account/v1/FILES/"),
+        ("/bills/1", "other: as sent /reseller/account/v1/bills/1"),
+    ];
+    for (path, expected) in rows {
+        assert_eq!(led(&extra, &Method::GET, &below(path)), expected, "{path}");
+    }
+}
+
 #[test]
 fn what_is_left_below_the_prefix_is_other_and_goes_as_it_came() {
     each(
@@ -262,7 +286,7 @@ fn what_is_left_below_the_prefix_is_other_and_goes_as_it_came() {
         &[
             ("/reseller/account/v1", "other: as sent /reseller/account/v1"),
             ("/reseller/account/v1/", "other: as sent /reseller/account/v1/"),
-            ("/reseller/account/v1/Clients/", "other: as sent /reseller/account/v1/Clients/"),
+            ("/reseller/account/v1/Clients/c1/x/", "other: as sent /reseller/account/v1/Clients/c1/x/"),
             ("/reseller/account/v1/clients/c1/x/", "other: as sent /reseller/account/v1/clients/c1/x/"),
             ("/reseller/account/v1/%66oo?b=%2F&a", "other: as sent /reseller/account/v1/%66oo?b=%2F&a"),
             ("/reseller/account/v1?x=1", "other: as sent /reseller/account/v1?x=1"),

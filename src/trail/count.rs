@@ -30,7 +30,7 @@ const STATUSES: [u16; 26] = [
     504, 508, 0,
 ];
 /// What a call to the partner may come to.
-const HEARD: [&str; 12] = [
+const HEARD: [&str; 15] = [
     "2xx",
     "3xx",
     "401",
@@ -38,6 +38,9 @@ const HEARD: [&str; 12] = [
     "4xx",
     "5xx",
     "connect",
+    "certificate",
+    "proxy-auth",
+    "proxy-refuses",
     "connection-broke",
     "interim-status",
     "timeout",

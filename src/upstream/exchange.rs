@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::connect::Connect;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::budget::signal;
 use crate::clock::Tick;
@@ -19,6 +20,7 @@ use crate::dial::chance;
 use crate::secret::Secret;
 
 use super::credential::{self, Shown};
+use super::right::Right;
 use super::{Failed, USER_AGENT_OURS, Upstream, whole};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,9 +56,15 @@ pub enum NotGiven {
     /// The hub was not heard.
     #[error("the hub's token endpoint: {0}")]
     Failed(#[from] Failed),
-    /// The hub said no.
-    #[error("the hub's token endpoint answers {0}")]
-    Refused(StatusCode),
+    /// The hub said no, in the words of OAuth, and how often in a row by now.
+    #[error("the hub's token endpoint refuses the subject token ({0})")]
+    Refused(StatusCode, u32),
+    /// Something else than a token and than a refusal of one: no word on what we may.
+    #[error("the hub's token endpoint answers {0}, and it is no refusal of OAuth's")]
+    Unclear(StatusCode),
+    /// One was given just now: another is asked for in a moment.
+    #[error("a token was given just now, and another is asked for in a moment")]
+    Later,
     /// It said yes, and gave nothing that can be shown.
     #[error("the hub's token endpoint answers without a token")]
     Empty,
@@ -75,15 +83,46 @@ struct State {
     /// Nobody asks before then.
     not_before: Tick,
     failures: u32,
+    /// Refusals in a row.
+    refusals: u32,
     last: Option<NotGiven>,
 }
 
+/// That there is another token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// Whether it is for another right than the one before.
+    pub another_right: bool,
+}
+
+/// RFC 6749 §5.1, with the bounds of RFC 9396 §7.
 #[derive(Deserialize)]
 struct Given {
     access_token: String,
     #[serde(default)]
-    expires_in: u64,
+    expires_in: Option<Value>,
+    #[serde(default)]
+    scope: Option<String>,
+    #[serde(default)]
+    authorization_details: Option<Value>,
 }
+
+/// The errors that speak of what was asked for (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 9396 §5). Others have words of their own in
+/// this place: frameworks say `"error": "Not Found"`.
+const ERRORS: [&str; 8] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+    "invalid_authorization_details",
+];
+
+/// A lifetime where nobody says one.
+const UNTOLD: Duration = Duration::from_secs(300);
+const LONGEST_LIFE: Duration = Duration::from_secs(30 * 86_400);
 
 impl Exchange {
     pub(super) fn new(settings: Settings) -> Self {
@@ -97,18 +136,19 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     ///
     /// # Errors
     /// [`NotGiven`]; inside the pause after a failure, that failure's.
-    pub async fn renew(&self, refused: Option<&Shown>) -> Result<(), NotGiven> {
+    pub async fn renew(&self, refused: Option<&Shown>) -> Result<Renewed, NotGiven> {
         let Some(exchange) = &self.exchange else { return Err(NotGiven::No) };
         let mut state = exchange.state.lock().await;
         let other = |shown: Shown| refused.is_none_or(|refused| refused.value() != shown.value());
         if self.credential.good().is_some_and(other) {
-            return Ok(());
+            // Whoever brought it knows for which right.
+            return Ok(Renewed { another_right: false });
         }
         self.ask_anew(exchange, &mut state).await
     }
 
     /// The next token when it is time for it, or when the last one was refused; `None` while nothing is to be done.
-    pub async fn renew_in_time(&self) -> Option<Result<(), NotGiven>> {
+    pub async fn renew_in_time(&self) -> Option<Result<Renewed, NotGiven>> {
         let exchange = self.exchange.as_ref()?;
         let mut state = exchange.state.lock().await;
         let now = self.clock.tick();
@@ -117,19 +157,24 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         Some(self.ask_anew(exchange, &mut state).await)
     }
 
-    async fn ask_anew(&self, exchange: &Exchange, state: &mut State) -> Result<(), NotGiven> {
+    async fn ask_anew(&self, exchange: &Exchange, state: &mut State) -> Result<Renewed, NotGiven> {
         let now = self.clock.tick();
         if now < state.not_before {
-            return Err(state.last.unwrap_or(NotGiven::Empty));
+            return Err(state.last.unwrap_or(NotGiven::Later));
         }
         // Put there first: whoever asks may be gone before there is an answer.
         state.not_before = now.plus(PAUSE);
         let mut told = None;
         let given = self.clock.until(now.plus(PATIENCE), self.exchange_once(&exchange.settings, &mut told)).await;
         let now = self.clock.tick();
-        let (given, lifetime) = match given.unwrap_or(Err(NotGiven::Failed(Failed::Timeout))) {
+        let (given, lifetime, right) = match given.unwrap_or(Err(NotGiven::Failed(Failed::Timeout))) {
             Ok(given) => given,
             Err(why) => {
+                let why = match why {
+                    NotGiven::Refused(status, _) => NotGiven::Refused(status, state.refusals + 1),
+                    other => other,
+                };
+                state.refusals = if let NotGiven::Refused(_, times) = why { times } else { 0 };
                 let doubled = PAUSE.saturating_mul(1 << state.failures.min(8)).min(LONGEST_PAUSE);
                 let pause = now.plus(doubled - (doubled / 2).mul_f64(chance()));
                 state.not_before = told.map_or(pause, |told: signal::Pause| told.until.max(pause));
@@ -139,6 +184,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
                 return Err(why);
             }
         };
+        let another_right = self.known.granted(right);
         self.credential.put(given);
         // Between a half and three quarters of its life: many gateways do not come together, and a hub may be away for a while.
         *state = State {
@@ -146,14 +192,14 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             not_before: now.plus(LEAST.min(lifetime / 4)),
             ..State::default()
         };
-        Ok(())
+        Ok(Renewed { another_right })
     }
 
     async fn exchange_once(
         &self,
         settings: &Settings,
         told: &mut Option<signal::Pause>,
-    ) -> Result<(HeaderValue, Duration), NotGiven> {
+    ) -> Result<(HeaderValue, Duration, Right), NotGiven> {
         let path = settings.subject_token_file.clone();
         let subject = tokio::task::spawn_blocking(move || subject_in(&path)).await.ok().flatten();
         let subject = subject.ok_or(NotGiven::Subject)?;
@@ -176,16 +222,58 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         headers.insert(USER_AGENT, USER_AGENT_OURS);
         headers.insert(VIA, self.via.clone());
         let (head, body) = self.send(request).await?.into_parts();
+        let most = usize::try_from(4 * LONGEST).unwrap_or(usize::MAX);
+        let body = whole(body, most).await;
         if head.status != StatusCode::OK {
             *told = signal::heard(head.status, &head.headers, self.clock.now(), LONGEST_PAUSE).pause;
-            return Err(NotGiven::Refused(head.status));
+            return Err(refusal(head.status, &body.unwrap_or_default()));
         }
-        let most = usize::try_from(4 * LONGEST).unwrap_or(usize::MAX);
-        let body = whole(body, most).await?;
+        let body = body?;
         let given: Given = serde_json::from_slice(&body).map_err(|_| NotGiven::Empty)?;
-        let value = credential::fit(&Secret::new(given.access_token)).ok_or(NotGiven::Empty)?;
-        Ok((value, Duration::from_secs(given.expires_in.clamp(1, 30 * 86_400))))
+        let token = Secret::new(given.access_token);
+        let value = credential::fit(&token).ok_or(NotGiven::Empty)?;
+        let told = given.expires_in.as_ref().and_then(seconds);
+        let lifetime = told.or_else(|| life_of(&token, self.clock.now().unix())).unwrap_or(UNTOLD);
+        let right = Right::granted(given.scope.as_deref(), given.authorization_details);
+        Ok((value, lifetime.clamp(Duration::from_secs(1), LONGEST_LIFE), right))
     }
+}
+
+/// What an answer says that is no token: only an error of OAuth's speaks of the right.
+fn refusal(status: StatusCode, body: &[u8]) -> NotGiven {
+    let speaks = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    let error =
+        serde_json::from_slice::<Value>(body).ok().and_then(|told| Some(told.get("error")?.as_str()?.to_owned()));
+    match error {
+        Some(error) if speaks && ERRORS.contains(&error.as_str()) => NotGiven::Refused(status, 1),
+        _ => NotGiven::Unclear(status),
+    }
+}
+
+/// A time in seconds, as a number or as the text of one; `None` of what is none, or none that is left.
+fn seconds(told: &Value) -> Option<Duration> {
+    let seconds = match told {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse::<f64>().ok()?,
+        _ => return None,
+    };
+    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_LIFE))
+}
+
+/// For how long a token is good by its own claims (RFC 7519 §4.1.4), if it is one that can be read. It was made just now, so
+/// that its own clock counts where it names the time.
+fn life_of(token: &Secret, now: u64) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: f64,
+        #[serde(default)]
+        iat: Option<f64>,
+    }
+    let payload = token.reveal().split('.').nth(1)?;
+    let payload = data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?;
+    let Claims { exp, iat } = serde_json::from_slice(&payload).ok()?;
+    let left = exp - iat.unwrap_or(now as f64);
+    (left > 0.0).then(|| Duration::try_from_secs_f64(left).unwrap_or(LONGEST_LIFE))
 }
 
 fn subject_in(path: &Path) -> Option<Secret> {
@@ -198,4 +286,70 @@ fn subject_in(path: &Path) -> Option<Secret> {
 
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Without `expires_in` a token counted as good for one second, and `"3600"` as no answer at all.
+    #[test]
+    fn a_lifetime_is_any_number_however_it_is_written() {
+        let rows = [
+            (json!(3600), Some(3600)),
+            (json!(3600.0), Some(3600)),
+            (json!("3600"), Some(3600)),
+            (json!(" 3600.5 "), Some(3600)),
+            (json!(1e300), Some(LONGEST_LIFE.as_secs())),
+            (json!(null), None),
+            (json!("soon"), None),
+            (json!("NaN"), None),
+            (json!(0), None),
+            (json!(-5), None),
+            (json!(["3600"]), None),
+        ];
+        for (told, expected) in rows {
+            assert_eq!(seconds(&told).map(|life| life.as_secs()), expected, "{told}");
+        }
+    }
+
+    #[test]
+    fn the_tokens_own_claims_count_where_nothing_is_told() {
+        let token =
+            |claims: &str| Secret::new(format!("e30.{}.sig", data_encoding::BASE64URL_NOPAD.encode(claims.as_bytes())));
+        let life = |claims| life_of(&token(claims), 1_000).map(|life| life.as_secs());
+        assert_eq!(life(r#"{"exp": 1600}"#), Some(600));
+        assert_eq!(life(r#"{"exp": 90600.0, "iat": 90000}"#), Some(600), "the issuer's clock may be another");
+        assert_eq!(life(r#"{"exp": 900}"#), None);
+        assert_eq!(life(r#"{"sub": "x"}"#), None);
+        for opaque in ["opaque", "a.b.c", "", "..", "a.%.c"] {
+            assert_eq!(life_of(&Secret::new(opaque.to_owned()), 1_000), None, "{opaque}");
+        }
+    }
+
+    /// A 404 of an ingress before the token endpoint dropped all that was held, as a refusal of the hub's does.
+    #[test]
+    fn only_an_error_of_oauths_speaks_of_the_right() {
+        for (status, body, speaks) in [
+            (400, r#"{"error": "invalid_grant"}"#, true),
+            (400, r#"{"error":"invalid_request","error_description":"the subject token cannot be exchanged"}"#, true),
+            (401, r#"{"error": "invalid_client"}"#, true),
+            (403, r#"{"error": "unauthorized_client"}"#, true),
+            (403, "<html>", false),
+            (404, r#"{"timestamp": 1, "status": 404, "error": "Not Found"}"#, false),
+            (400, r#"{"error": "Bad Request"}"#, false),
+            (400, "", false),
+            (400, r#"["invalid_grant"]"#, false),
+            (404, r#"{"error": "invalid_request"}"#, false),
+            (429, r#"{"error": "invalid_client"}"#, false),
+            (503, r#"{"error": "temporarily_unavailable"}"#, false),
+            (302, "", false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let expected = if speaks { NotGiven::Refused(status, 1) } else { NotGiven::Unclear(status) };
+            assert_eq!(refusal(status, body.as_bytes()), expected, "{status} {body}");
+        }
+    }
 }

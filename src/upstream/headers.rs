@@ -11,6 +11,8 @@ use smallvec::SmallVec;
 use crate::account_api::KEY_HEADER;
 use crate::budget::signal::is_a_limit;
 
+use super::hub;
+
 /// RFC 9110 §7.6.1, and the older ones that some still send, whether `Connection` names them or not.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
@@ -132,6 +134,7 @@ fn is_of_the_partner(name: &str) -> bool {
 /// Of an answer that is passed on.
 pub fn strip_for_caller(headers: &mut HeaderMap) {
     strip(headers, is_of_the_partner);
+    hub::strip_our_words(headers);
 }
 
 /// Of any head: what belongs to one connection.

@@ -1,8 +1,8 @@
 //! What does a hub say of the gateway that asks?
 //! Given an answer's status and head, hands back whether it refused the token, or this resource to it, or found a loop.
-//! Never reads a body: its challenge (RFC 6750 §3) is enough, and no partner's challenge passes through a hub.
+//! Never believes a bare status: a partner behind the hub, or an ingress before it, has statuses of its own.
 
-use http::header::{VIA, WWW_AUTHENTICATE};
+use http::header::{HeaderName, VIA, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 /// What a gateway calls its refusal where its own hub refused the resource to it.
@@ -19,7 +19,9 @@ const LONGEST_WAY: usize = 1 << 10;
 pub enum Said {
     /// The token's time is over.
     Expired,
-    /// The token is not good, or no longer.
+    /// The token was taken back.
+    Revoked,
+    /// The token is not good here, or no longer: signed by keys that are gone, or of a caller that is.
     Refused,
     /// The token is good, and does not reach this resource.
     Beyond,
@@ -30,32 +32,78 @@ pub enum Said {
 impl Said {
     /// Whether another token may be answered otherwise.
     pub fn is_of_the_token(self) -> bool {
-        matches!(self, Self::Expired | Self::Refused)
+        matches!(self, Self::Expired | Self::Revoked | Self::Refused)
     }
 }
 
-/// What a hub says; `None` where it is the partner that speaks.
+/// Details of `Cache-Status` (RFC 9211 §2.8) by which a gateway marks what it says of a token: that its time is over, that it
+/// was taken back, that it is not good, and that it does not reach this resource. What a gateway passes on is stripped of them.
+const EXPIRED: [&str; 1] = ["token-expired"];
+const REVOKED: [&str; 1] = ["token-revoked"];
+const REFUSED: [&str; 1] = ["token-bad"];
+const BEYOND: [&str; 2] = ["scope", "bounds"];
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// The detail that belongs beside a challenge of our own, where it is an answer of another door than the path.
+pub fn detail_beside(challenge: &HeaderValue) -> Option<&'static str> {
+    let challenge = challenge.to_str().ok().filter(|it| it.contains("error=\"invalid_token\""))?;
+    let says =
+        |why: &str| challenge.split("error_description=").nth(1).is_some_and(|told| told.trim_matches('"') == why);
+    Some(match challenge {
+        _ if says("expired") => EXPIRED[0],
+        _ if says("revoked") => REVOKED[0],
+        _ => REFUSED[0],
+    })
+}
+
+/// What a hub says; `None` where it is somebody else that speaks. Its word has its own challenge (RFC 6750 §3) and its own
+/// detail beside it; a gateway that refuses in the name of its own hub has the detail alone.
 pub fn said(status: StatusCode, head: &HeaderMap) -> Option<Said> {
-    let challenge = head.get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let challenges =
-        |error: &str| challenge.starts_with("Bearer realm=\"reseller-gateway\"") && challenge.contains(error);
+    let challenges = |error: &str| {
+        let mut lines = head.get_all(WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok());
+        lines.any(|line| line.starts_with("Bearer realm=\"reseller-gateway\"") && line.contains(error))
+    };
     match status {
-        StatusCode::UNAUTHORIZED if challenges("error_description=\"expired\"") => Some(Said::Expired),
-        StatusCode::UNAUTHORIZED => Some(Said::Refused),
-        StatusCode::FORBIDDEN if hands_on(head) => Some(Said::Beyond),
-        // A partner's own 403 is about the resource alone, and comes without a challenge.
-        StatusCode::FORBIDDEN if challenges("error=\"insufficient_scope\"") => Some(Said::Beyond),
+        StatusCode::UNAUTHORIZED if !challenges("error=\"invalid_token\"") => None,
+        StatusCode::UNAUTHORIZED if has_detail(head, &EXPIRED) => Some(Said::Expired),
+        StatusCode::UNAUTHORIZED if has_detail(head, &REVOKED) => Some(Said::Revoked),
+        StatusCode::UNAUTHORIZED if has_detail(head, &REFUSED) => Some(Said::Refused),
+        StatusCode::FORBIDDEN if has_detail(head, &[RIGHTS]) => Some(Said::Beyond),
+        // A partner's own 403 is about the resource alone.
+        StatusCode::FORBIDDEN if challenges("error=\"insufficient_scope\"") && has_detail(head, &BEYOND) => {
+            Some(Said::Beyond)
+        }
         StatusCode::LOOP_DETECTED => Some(Said::Loop),
         _ => None,
     }
 }
 
-/// Whether the hub has a hub of its own, which refused this.
-fn hands_on(head: &HeaderMap) -> bool {
-    let lines = head.get_all("cache-status").iter().filter_map(|line| line.to_str().ok());
-    lines
-        .into_iter()
-        .any(|line| line.rsplit(';').next().is_some_and(|last| last.trim().strip_prefix("detail=") == Some(RIGHTS)))
+fn has_detail(head: &HeaderMap, wanted: &[&str]) -> bool {
+    let lines = head.get_all(CACHE_STATUS).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|member| detail(member).is_some_and(|told| wanted.contains(&told)))
+}
+
+/// The detail of one member.
+fn detail(member: &str) -> Option<&str> {
+    member.split(';').skip(1).find_map(|parameter| parameter.trim().strip_prefix("detail=")).map(str::trim)
+}
+
+/// Takes out of an answer that is passed on what would be the gateway's own word of a token if the gateway said it.
+pub(super) fn strip_our_words(head: &mut HeaderMap) {
+    let all = || EXPIRED.iter().chain(&REVOKED).chain(&REFUSED).chain(&BEYOND).chain(&[RIGHTS]);
+    let is_ours = |member: &str| detail(member).is_some_and(|told| all().any(|ours| *ours == told));
+    let is_meant = |line: &HeaderValue| line.to_str().is_ok_and(|line| line.split(',').any(is_ours));
+    if !head.get_all(CACHE_STATUS).iter().any(is_meant) {
+        return;
+    }
+    let lines: Vec<HeaderValue> = head.get_all(CACHE_STATUS).iter().cloned().collect();
+    head.remove(CACHE_STATUS);
+    for line in lines {
+        let kept: Vec<&str> = line.to_str().unwrap_or_default().split(',').filter(|member| !is_ours(member)).collect();
+        let kept = HeaderValue::from_str(kept.join(",").trim()).ok().filter(|kept| !kept.is_empty());
+        head.extend(kept.map(|kept| (CACHE_STATUS, kept)));
+    }
 }
 
 /// Whether a request has been at the gateway of this name, or at too many (RFC 9110 §7.6.3).
@@ -80,42 +128,63 @@ pub fn via(head: &HeaderMap, ours: &HeaderValue) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
 
     fn head(name: HeaderName, values: &[&'static str]) -> HeaderMap {
         values.iter().map(|value| (name.clone(), HeaderValue::from_static(value))).collect()
     }
 
+    /// Any 401 was the hub's word on the token: one of a partner's behind it, or of an ingress before it, dropped all that was held.
     #[test]
-    fn a_hub_is_told_from_the_partner_behind_it() {
+    fn a_hub_is_told_from_whoever_else_has_its_statuses() {
+        const INVALID: &str = "Bearer realm=\"reseller-gateway\", error=\"invalid_token\"";
+        const NARROW: &str = "Bearer realm=\"reseller-gateway\", error=\"insufficient_scope\", scope=\"clients:read\"";
         let rows = [
-            (
-                401,
-                "Bearer realm=\"reseller-gateway\", error=\"invalid_token\", error_description=\"expired\"",
-                Some(Said::Expired),
-            ),
-            (401, "Bearer realm=\"reseller-gateway\", error=\"invalid_token\"", Some(Said::Refused)),
-            (401, "", Some(Said::Refused)),
-            (
-                403,
-                "Bearer realm=\"reseller-gateway\", error=\"insufficient_scope\", scope=\"clients:read\"",
-                Some(Said::Beyond),
-            ),
-            (403, "", None),
-            (403, "Basic realm=\"partner\"", None),
-            (508, "", Some(Said::Loop)),
-            (200, "", None),
-            (404, "", None),
+            (401, INVALID, "hub; detail=token-expired", Some(Said::Expired)),
+            (401, INVALID, "hub; detail=token-revoked", Some(Said::Revoked)),
+            (401, INVALID, "hub; detail=token-bad", Some(Said::Refused)),
+            (401, INVALID, "hub; detail=token-bad, ingress; fwd=miss", Some(Said::Refused)),
+            // The token never reached it, or somebody else speaks.
+            (401, "Bearer realm=\"reseller-gateway\"", "hub; detail=token-missing", None),
+            (401, INVALID, "hub; fwd=bypass; fwd-status=401", None),
+            (401, INVALID, "", None),
+            (401, "", "hub; detail=token-bad", None),
+            (401, "Bearer error=\"invalid_token\"", "hub; detail=token-bad", None),
+            (401, "Basic realm=\"reseller-gateway\"", "", None),
+            (401, "", "", None),
+            (403, NARROW, "hub; detail=scope", Some(Said::Beyond)),
+            (403, NARROW, "hub; detail=bounds", Some(Said::Beyond)),
+            (403, NARROW, "hub; fwd=bypass; fwd-status=403", None),
+            (403, "", "far; hit, near; detail=hub-rights", Some(Said::Beyond)),
+            (403, "", "", None),
+            (403, "Basic realm=\"partner\"", "", None),
+            (404, "", "near; detail=hub-rights", None),
+            (508, "", "", Some(Said::Loop)),
+            (200, "", "", None),
         ];
-        for (status, challenge, expected) in rows {
-            let head = head(WWW_AUTHENTICATE, &[challenge]);
-            assert_eq!(said(StatusCode::from_u16(status).unwrap(), &head), expected, "{status} {challenge}");
+        for (status, challenge, cache_status, expected) in rows {
+            let mut head = head(WWW_AUTHENTICATE, &["Negotiate", challenge]);
+            head.insert(CACHE_STATUS, HeaderValue::from_static(cache_status));
+            let said = said(StatusCode::from_u16(status).unwrap(), &head);
+            assert_eq!(said, expected, "{status} {challenge} {cache_status}");
         }
-        let of_its_hub = head(HeaderName::from_static("cache-status"), &["far; hit", "near; detail=hub-rights"]);
-        assert_eq!(said(StatusCode::FORBIDDEN, &of_its_hub), Some(Said::Beyond));
-        assert_eq!(said(StatusCode::NOT_FOUND, &of_its_hub), None);
+    }
+
+    #[test]
+    fn what_is_passed_on_says_nothing_in_the_gateways_name() {
+        for (came, left) in [
+            (&["cdn; hit"][..], &["cdn; hit"][..]),
+            (&["cdn; detail=\"odd, one\""], &["cdn; detail=\"odd, one\""]),
+            (&["x; detail=token-bad"], &[]),
+            (
+                &["cdn; hit, x; ttl=1; detail=token-expired ; fwd=miss, y; hit", "z; detail=hub-rights"],
+                &["cdn; hit, y; hit"],
+            ),
+        ] {
+            let mut all = head(CACHE_STATUS, came);
+            strip_our_words(&mut all);
+            assert_eq!(all, head(CACHE_STATUS, left), "{came:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::dial::OutBody;
 
 use super::credential::Shown;
 use super::place::Origin;
-use super::{Failed, KEY, Upstream, headers};
+use super::{Failed, KEY, Upstream, headers, hub};
 
 impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     /// Sends a caller's request on, with our key; its head must have been made ready. The body of the answer is still to be read.
@@ -84,9 +84,10 @@ pub fn make_ready(head: &mut HeaderMap, forward_authorization: bool) {
     }
 }
 
-/// Takes out of an answer what belongs to the connection.
+/// Takes out of an answer what belongs to the connection, and what only the gateway itself may say.
 pub fn strip_connection(head: &mut HeaderMap) {
     headers::strip_connection(head);
+    hub::strip_our_words(head);
 }
 
 /// The same, and what the partner gave to the gateway's own key and not to any caller: a session that would open
@@ -95,6 +96,7 @@ pub fn strip_connection(head: &mut HeaderMap) {
 pub fn strip_household(head: &mut HeaderMap) {
     let of_our_key = |name: &str| matches!(name, "set-cookie" | "set-cookie2" | "www-authenticate");
     headers::strip(head, |name| of_our_key(name) || is_a_limit(name));
+    hub::strip_our_words(head);
 }
 
 /// A redirect that, followed through us, leads to where it came from: the partner means another scheme or port of its own.

@@ -256,6 +256,18 @@ fn a_caller_sees_and_revokes_its_own_tokens_alone() {
     assert_eq!(ask("/oauth/revoke", &own, &token).status, 200, "twice is as good");
 }
 
+/// A page of nothing said that there was more, so that whoever asked for it page by page never came to an end.
+#[test]
+fn a_page_of_no_tokens_is_refused_with_what_to_do() {
+    let (gateway, ..) = two_callers(&partner());
+    gateway.token(&READING);
+    let refused = gateway.administer("GET", "/admin/v1/tokens?limit=0", "");
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("`limit` is a number from 1"), "{refused:?}");
+    let page = gateway.administer("GET", "/admin/v1/tokens?limit=1", "").json();
+    assert_eq!((page["tokens"].as_array().unwrap().len(), page["more"].as_bool()), (1, Some(true)), "{page}");
+}
+
 #[test]
 fn an_admin_token_is_of_another_door() {
     let partner = partner();

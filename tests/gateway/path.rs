@@ -330,12 +330,13 @@ fn a_partner_of_an_unknown_authority_never_sees_the_key() {
     for setup in
         [Setup::before(&partner), Setup::before(&partner).set("upstream.ca_file", file.path().to_str().unwrap())]
     {
-        let gateway = setup.start();
+        let gateway = setup.set("upstream.retry.attempts", 2).start();
         let answer = gateway.read(&gateway.token(&READING), CLIENTS);
         assert_eq!(
             (answer.status, &answer.json()["type"]),
-            (502, &"urn:reseller-gateway:problem:partner-unreachable".into())
+            (502, &"urn:reseller-gateway:problem:partner-certificate".into())
         );
+        assert!(gateway.metrics().contains("reseller_gateway_partner_answers_total{result=\"certificate\"} 1\n"));
     }
     assert_eq!(partner.count(), 0);
 }

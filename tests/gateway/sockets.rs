@@ -106,6 +106,15 @@ fn a_socket_of_systemds_that_is_not_there_or_too_wide_stops_the_start() {
     assert!(other.contains("no socket of this name, but api"), "{other}");
     let clear = said(&passed("web"), wide());
     assert!(clear.contains("off loopback and would speak clear text"), "{clear}");
+    // One that does not listen counted as served: ready, and nothing was ever answered there. systemd passes such a one, of a
+    // single connection, with Accept=yes.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    for silent in [OwnedFd::from(connection), OwnedFd::from(unix)] {
+        let silent = said(&passed("web"), silent.into());
+        assert!(silent.contains("listeners[0].address: systemd:web") && silent.contains("does not listen"), "{silent}");
+    }
     let file = std::process::Stdio::from(std::fs::File::open("/dev/zero").unwrap());
     let unfit = said(&passed("web"), file);
     assert!(unfit.contains("not a listening TCP or Unix socket"), "{unfit}");

@@ -200,6 +200,43 @@ fn a_client_without_a_certificate_of_the_right_issuer_is_refused_where_one_is_wa
     assert_eq!(other.ask(gateway.address, CLIENTS, &headers).unwrap().status, 200);
 }
 
+/// A connection that an issuer had opened which is trusted no more was served for as long as it asked.
+#[test]
+fn who_was_let_in_by_an_issuer_that_is_taken_out_is_asked_to_finish_and_loses_nothing() {
+    let (signer, clients, others) = (Signer::new(), Signer::new(), Signer::new());
+    let partner = Partner::listen();
+    let gate = Gate::default();
+    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    let setup = Setup::before(&partner).private(&signer.signs(), "").file("clients.pem", &clients.pem);
+    let door = "[tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\nclient_ca_file = \"clients.pem\"";
+    let gateway = setup.door(door).start();
+    let bearer = format!("Bearer {}", gateway.token(&READING));
+    let client = Client::with(&signer, Some(&clients.signs()), &[&TLS13]);
+    let mut idle = client.connect(gateway.address).unwrap();
+    // Another issuer beside the first takes nothing from anybody.
+    gateway.write("clients.pem", &format!("{}{}", clients.pem, others.pem));
+    gateway.has_said("a new certificate is served");
+    in_runtime(async {
+        let connection = client.http2(gateway.address).await;
+        let begun = tokio::spawn(connection.asks(CLIENTS, &[("authorization", &bearer)]));
+        let quiet = client.http2(gateway.address).await;
+        assert_eq!(quiet.asks("/-/nothing", &[]).await.unwrap().status, 404);
+        wait_for("the call", || (partner.count() == 1).then_some(()));
+        idle.0.write_all(b"GET /-/nothing HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        assert!(idle.0.read(&mut [0; 4096]).unwrap() > 0, "it is as good as before");
+        gateway.write("clients.pem", &others.pem);
+        tokio::time::timeout(Duration::from_secs(5), quiet.ended).await.expect("it is told to go").unwrap().unwrap();
+        assert!(!begun.is_finished());
+        gate.open();
+        assert_eq!(begun.await.unwrap().unwrap().status, 200);
+        tokio::time::timeout(Duration::from_secs(5), connection.ended).await.expect("it ends").unwrap().unwrap();
+    });
+    let mut rest = Vec::new();
+    idle.0.read_to_end(&mut rest).unwrap();
+    let other = Client::with(&signer, Some(&others.signs()), &[&TLS13]);
+    assert_eq!(other.ask(gateway.address, CLIENTS, &[("authorization", &bearer)]).unwrap().status, 200);
+}
+
 #[test]
 fn clear_text_at_a_private_door_is_told_so_and_tls_at_a_clear_one_ends_at_once() {
     let signer = Signer::new();

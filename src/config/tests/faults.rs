@@ -90,6 +90,8 @@ const TABLE: &[Row] = &[
     ("[[extra_routes]]\nname = \"x\"\npath = \"/reseller/admin/x\"", 6, 8, "extra_routes[0].path", "can never be routed"),
     ("[[extra_routes]]\nname = \"x\"\npath = \"x\"", 6, 8, "extra_routes[0].path", "starts with `/`"),
     ("[[extra_routes]]\nname = \"x\"", 4, 1, "extra_routes[0].path", "a route has a path"),
+    ("[[extra_routes]]\nname = \"v\"\npath = \"/v2/{a}/x\"\nscope = \"a:read\"\n[[extra_routes]]\nname = \"l\"\npath = \"/v2/lit/x\"\nscope = \"b:read\"", 10, 8, "extra_routes[1].path", "in other letter case this leads to extra_routes[0]"),
+    ("[[extra_routes]]\nname = \"l\"\npath = \"/v2/lit\"\n[[extra_routes]]\nname = \"r\"\npath = \"/v2/{*r}\"\nprojection = \"none-needed\"", 6, 8, "extra_routes[0].path", "in other letter case this leads to extra_routes[1]"),
     ("[[extra_routes]]\nname = \"clients\"\npath = \"/x\"", 5, 8, "extra_routes[0].name", "the same name"),
     ("[[extra_routes]]\nname = \"X\"\npath = \"/x\"", 5, 8, "extra_routes[0].name", "a route's name has"),
     ("[views]\nallow = [\"clients.x\"]", 5, 10, "views.allow[0]", "no document has `clients`"),

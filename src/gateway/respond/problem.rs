@@ -245,9 +245,25 @@ fn broke(fault: Fault) -> Problem {
             "hub-token",
             "The hub refused the gateway's own token; its operator has to look at upstream.token_file or upstream.exchange.",
         ),
+        Fault::TokenExpired => (
+            "hub-token",
+            "The gateway's own token has expired and it has no other; its operator has to look at upstream.token_file or upstream.exchange.",
+        ),
         Fault::Failed(Failed::Connect) => {
             ("partner-unreachable", "No connection to the partner could be made; try again later.")
         }
+        Fault::Failed(Failed::Certificate) => (
+            "partner-certificate",
+            "The partner's certificate is not one that the gateway trusts; its operator has to look at upstream.ca_file, or at that certificate.",
+        ),
+        Fault::Failed(Failed::ProxyAuth) => (
+            "proxy-auth",
+            "The proxy on the way to the partner does not take the gateway's credentials; its operator has to look at upstream.proxy_auth_file.",
+        ),
+        Fault::Failed(Failed::ProxyRefuses) => (
+            "proxy-refuses",
+            "The proxy on the way to the partner opens no tunnel to it; its operator has to look at the proxy's rules and at upstream.url.",
+        ),
         Fault::Failed(Failed::TooLarge) => {
             ("partner-too-large", "The partner's answer is larger than upstream.max_response.")
         }

@@ -143,7 +143,7 @@ impl<C: Dials> Gateway<C> {
         let (status, mut head) = (parts.status, parts.headers);
         let login = status == StatusCode::UNAUTHORIZED && !asked.forwards_authorization;
         if login || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            return Err(Fault::Key.into());
+            return Err(self.login_fault().into());
         }
         match asked.forwards_authorization {
             true => through::strip_connection(&mut head),

@@ -145,6 +145,18 @@ impl Bytes {
         self.client_ca == other.client_ca
     }
 
+    /// Whether every issuer of `other` is among these: another one beside them takes nobody's trust away.
+    pub(super) fn trusts_all_of(&self, other: &Self) -> bool {
+        let issuers = |bytes: &Self| {
+            let all = bytes.client_ca.as_deref().map(|pem| CertificateDer::pem_slice_iter(pem).collect());
+            all.transpose().map(Option::<Vec<_>>::unwrap_or_default)
+        };
+        match (issuers(self), issuers(other)) {
+            (Ok(ours), Ok(theirs)) => theirs.iter().all(|issuer| ours.contains(issuer)),
+            _ => false,
+        }
+    }
+
     /// What is served with these.
     pub(super) fn configuration(
         &self,
