@@ -27,6 +27,7 @@ mod tokens;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -35,6 +36,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::budget::breaker::Reason;
+use crate::clock::time_text;
 use crate::estate::InForce;
 use crate::gateway::Dials;
 use crate::listen::{BadHead, Crowd, Door, Tls};
@@ -97,19 +99,30 @@ impl<C: Dials> Health<C> {
             (None, Some(standing)) => (standing, ", for paths that are no documents"),
             (None, None) => return None,
         };
+        // Rounded up, as Retry-After is.
         let seconds = standing.until.since(now).as_secs_f64().ceil();
+        let wait = time_text(Duration::try_from_secs_f64(seconds).unwrap_or_default());
         let word = match &standing.word {
             Some((word, true)) => format!(" ({word}, cut to upstream.max_pause)"),
             Some((word, false)) => format!(" ({word})"),
             None => String::new(),
         };
         Some(match standing.reason {
-            Reason::PausedByPartner => {
-                format!("the partner asked to be left alone{word}{which}; the next call may try in {seconds} s")
+            Reason::PausedByPartner if gateway.upstream.is_hub() => {
+                format!("the hub asked to be left alone{word}{which}; the next call may try in {wait}")
             }
-            Reason::PausedByOperator => format!("calls are paused by an operator{word}; they go on in {seconds} s"),
-            Reason::Failing => format!("the partner fails{which}; the next call may try in {seconds} s"),
-            Reason::KeyRefused => format!("the partner refuses our key; the next call may try in {seconds} s"),
+            Reason::PausedByPartner => {
+                format!("the partner asked to be left alone{word}{which}; the next call may try in {wait}")
+            }
+            Reason::PausedByOperator => format!("calls are paused by an operator{word}; they go on in {wait}"),
+            Reason::Failing if gateway.upstream.is_hub() => {
+                format!("the hub fails{which}; the next call may try in {wait}")
+            }
+            Reason::Failing => format!("the partner fails{which}; the next call may try in {wait}"),
+            Reason::KeyRefused if gateway.upstream.is_hub() => format!(
+                "the hub refuses our token (upstream.token_file or upstream.exchange); the next call may try in {wait}"
+            ),
+            Reason::KeyRefused => format!("the partner refuses our key; the next call may try in {wait}"),
         })
     }
 

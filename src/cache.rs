@@ -14,6 +14,8 @@ pub mod entry;
 
 pub mod standard;
 
+mod absence;
+
 pub mod purge;
 
 pub mod list;
@@ -29,6 +31,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::access::Right;
+use crate::account_api::Endpoint;
 use crate::clock::{Now, Tick};
 
 use policy::NotStored;
@@ -120,6 +123,9 @@ pub struct Store {
     max_variants: usize,
     evicted: Arc<AtomicU64>,
     purges: Arc<purge::Purges>,
+    absences: Arc<absence::Absences>,
+    /// What the last good document of each of the seven had at its top.
+    tops: Arc<[AtomicU64; Endpoint::ALL.len()]>,
 }
 
 impl Store {
@@ -151,6 +157,8 @@ impl Store {
             max_variants: settings.max_variants,
             evicted,
             purges: Arc::default(),
+            absences: Arc::default(),
+            tops: Arc::default(),
         }
     }
 
@@ -164,6 +172,8 @@ impl Store {
             max_variants: settings.max_variants,
             evicted: Arc::clone(&self.evicted),
             purges: Arc::clone(&self.purges),
+            absences: Arc::clone(&self.absences),
+            tops: Arc::clone(&self.tops),
         }
     }
 
@@ -217,6 +227,28 @@ impl Store {
         match self.slots.get(key) {
             Some(Slot::Entry(entry)) => Some(entry),
             _ => None,
+        }
+    }
+
+    /// A 404 came that is no word of the API, while something good is held: whether that was heard often enough to be believed.
+    pub fn believes_absence(&self, key: &Key, now: Tick) -> bool {
+        self.absences.is_believed(key, now)
+    }
+
+    /// Something good came.
+    pub fn is_there(&self, key: &Key) {
+        self.absences.forget(key);
+    }
+
+    /// What the last good document of this endpoint had at its top, as a number; 0 where none came yet.
+    pub fn top_of(&self, endpoint: Endpoint) -> u64 {
+        self.tops.get(endpoint as usize).map_or(0, |top| top.load(Ordering::Relaxed))
+    }
+
+    /// A good document of this endpoint had that at its top.
+    pub fn had_top(&self, endpoint: Endpoint, top: u64) {
+        if let Some(last) = self.tops.get(endpoint as usize) {
+            last.store(top, Ordering::Relaxed);
         }
     }
 

@@ -8,11 +8,15 @@ mod demo;
 
 mod explain;
 
+mod healthcheck;
+
 mod help;
 
 mod keys;
 
 mod log;
+
+mod man;
 
 mod pause;
 
@@ -62,11 +66,15 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway.
+    #[command(after_help = SERVE)]
     Serve(Served),
-    /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in memory.
+    /// Try it: the gateway, a simulated partner and tokens for four callers, on loopback and in a temporary folder.
     Demo,
     /// Put the changed file of a running gateway in force, and wait for it; prints what changes, and names what needs a
     /// restart.
+    #[command(
+        after_help = "Example:\n  reseller-gateway check --config gateway.toml && reseller-gateway reload --config gateway.toml"
+    )]
     Reload {
         #[command(flatten)]
         configured: Configured,
@@ -74,7 +82,9 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Check the configuration, print the settings that result and the partner calls they can cost; asks nobody without --probe.
+    /// Check the configuration and open what it refers to, so that `serve` refuses nothing that this passed; print the settings
+    /// that result and the partner calls they can cost. Makes and changes nothing, and asks the partner only with --probe.
+    #[command(after_help = CHECK)]
     Check {
         #[command(flatten)]
         served: Served,
@@ -108,19 +118,18 @@ enum Command {
     Pause(pause::Pause),
     /// End a pause, by hand or the partner's: the next call that is needed is the probe.
     Resume(Configured),
-    /// Ask a running gateway whether it is ready; for containers without curl.
-    Healthcheck {
-        /// Its health listener.
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9536")]
-        address: SocketAddr,
-    },
+    /// Ask a running gateway whether it is ready, and say what is not as it should be; for containers without curl.
+    Healthcheck(healthcheck::Healthcheck),
     /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  reseller-gateway completions bash >/etc/bash_completion.d/reseller-gateway")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page.
-    Man,
+    /// Print the manual page of a command, or write all pages into a folder.
+    Man(man::Man),
+    /// Print the version.
+    Version,
     /// Print the help of a command, or the page of a topic.
     Help(help::Help),
 }
@@ -155,7 +164,7 @@ struct Served {
 #[command(after_help = ORDERS)]
 struct Simulate {
     /// Where to listen.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9534")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9534", value_parser = listen_address)]
     listen: SocketAddr,
     /// The key that it wants in X-Reseller-Api-Key.
     #[arg(long, value_name = "KEY", default_value = "simulator-key", env = "RESELLER_API_KEY", hide_env_values = true)]
@@ -183,9 +192,33 @@ struct Simulate {
     etag: bool,
 }
 
-const ORDERS: &str = r#"Orders while it runs (GET shows, DELETE restores): PUT /_simulator/keys '{"old": "…", "new": "…"}'
+const ORDERS: &str = r#"Examples:
+  reseller-gateway simulate --listen localhost:9534 --clients 100 --latency 200ms
+  RESELLER_API_KEY=secret reseller-gateway simulate --rate 10/s --etag
+
+Orders while it runs (GET shows, DELETE restores): PUT /_simulator/keys '{"old": "…", "new": "…"}'
 POST /_simulator/behaviour '{"latency": "1s", "faults": [{"route": "clients", "status": 503}]}'
 What was called, by route, status and key: GET /_simulator/stats; from zero: POST /_simulator/reset"#;
+
+const SERVE: &str = "Exit code: 0 ended in order; 1 the machine lacked something (a file, a port, a ledger that another process holds), so that
+trying again can help; 2 the text of the configuration is wrong, and trying again cannot.
+
+Examples:
+  reseller-gateway serve --config gateway.toml
+  RESELLER_GATEWAY__TELEMETRY__LOG=debug reseller-gateway serve --config gateway.toml --access-log errors";
+
+const CHECK: &str =
+    "Exit code: as `serve` would end: 0 fine; 1 something is missing on this machine; 2 the text is wrong.
+
+Examples:
+  reseller-gateway check --config gateway.toml
+  reseller-gateway check --static --config gateway.toml     in CI, where no key and no certificate is
+  reseller-gateway check --probe --config gateway.toml      asks the partner seven times";
+
+/// An address to listen on, as the configuration has them.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    config::listen_address(text)
+}
 
 fn duration(text: &str) -> Result<Duration, String> {
     config::time(text)
@@ -220,13 +253,14 @@ pub fn run() -> ExitCode {
         Command::Spend(command) => in_runtime(spend::run(command)),
         Command::Pause(command) => in_runtime(pause::pause(command)),
         Command::Resume(configured) => in_runtime(pause::resume(&configured)),
-        Command::Healthcheck { address } => in_runtime(healthcheck(address)),
+        Command::Healthcheck(command) => in_runtime(healthcheck::run(command)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "reseller-gateway", &mut std::io::stdout());
             Ok(())
         }
-        Command::Man => {
-            clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()).context("standard output")
+        Command::Man(wanted) => man::run(wanted, Arguments::command()),
+        Command::Version => {
+            writeln!(std::io::stdout(), "reseller-gateway {}", env!("CARGO_PKG_VERSION")).context("standard output")
         }
         Command::Help(wanted) => help::run(&wanted, Arguments::command()),
     };
@@ -242,6 +276,7 @@ fn ended(outcome: anyhow::Result<()>, within: Option<Duration>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let (text, code) = failure(&error);
+            let text = format!("{}{}", text.trim_end(), as_whom(&text));
             let (said, done) = std::sync::mpsc::channel();
             let say = move || {
                 let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
@@ -273,6 +308,16 @@ fn failure(error: &anyhow::Error) -> (String, u8) {
         Some(faults) if error.chain().count() > 1 => (format!("error: {error}\n{faults}"), 2),
         Some(faults) => (faults, 2),
         None => (format!("error: {error:#}"), 1),
+    }
+}
+
+/// What to do about it, where the system does not let this user.
+fn as_whom(text: &str) -> &'static str {
+    let denied = text.contains("Permission denied") && !text.contains("gateway's user");
+    if denied {
+        "\nrun this as the gateway's user (`sudo -u USER reseller-gateway …`), or give this one the right"
+    } else {
+        ""
     }
 }
 
@@ -449,19 +494,4 @@ fn partner(
         let _ = listener.serve(socket, until).await;
     });
     (served, closed)
-}
-
-async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let ask = async {
-        let mut stream = tokio::net::TcpStream::connect(address).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-        let mut answer = Vec::new();
-        stream.take(4096).read_to_end(&mut answer).await?;
-        anyhow::Ok(answer)
-    };
-    let clock = Clock::real();
-    let answer = clock.until(clock.tick().plus(Duration::from_secs(3)), ask).await;
-    let answer = answer.ok().context("no answer within 3 s")?.with_context(|| format!("cannot ask {address}"))?;
-    if answer.starts_with(b"HTTP/1.1 200") { Ok(()) } else { bail!("not ready") }
 }

@@ -6,7 +6,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use tokio::time::{Instant, Sleep};
+
+/// A time as people and the configuration write it: `1h30m`.
+pub fn time_text(time: Duration) -> String {
+    let days = time.as_secs() / 86_400;
+    if days > 1 && time == Duration::from_secs(days * 86_400) {
+        return format!("{days}d");
+    }
+    SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&time)
+}
 
 /// A monotonic moment, in nanoseconds since the clock was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

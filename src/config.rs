@@ -37,9 +37,9 @@ pub use self::forecast::Forecast;
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};
 pub use self::partner::{Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
 pub use self::reach::{Reach, reach};
-pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
+pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode, RouteShape};
 pub use self::tls::Tls;
-pub use self::words::time;
+pub use self::words::{listen_address, nearest, time};
 
 use self::notes::Notes;
 use self::origins::Origins;
@@ -51,6 +51,9 @@ use crate::secret::Secret;
 
 /// What every variable of ours starts with.
 const PREFIX: &str = "RESELLER_GATEWAY__";
+
+/// What one starts with that was meant to be ours. Kubernetes makes others that start like this, for its services.
+const NEAR_PREFIX: &str = "RESELLER_GATEWAY_";
 
 /// The effective settings: the file, over it the environment, over it the flags. Paths are resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,7 +115,8 @@ pub struct Given {
     pub file: Option<PathBuf>,
     /// Its text where it is already read, for tests and the demo.
     pub text: Option<String>,
-    /// Variables by name; those that do not start with `RESELLER_GATEWAY__` are left alone.
+    /// Variables by name. Those that start with `RESELLER_GATEWAY__` are settings; of others, one that was probably meant as a
+    /// setting is warned about.
     pub environment: Vec<(String, String)>,
     /// Dotted key, value, and the flag's name for messages.
     pub flags: Vec<(String, String, String)>,
@@ -134,7 +138,7 @@ pub fn environment() -> Vec<(String, String)> {
         // What is not Unicode cannot be a setting; it reads as a faulty value instead of ending the process.
         (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
     });
-    variables.filter(|(name, _)| is_ours(name)).collect()
+    variables.filter(|(name, _)| starts_with(name, NEAR_PREFIX)).collect()
 }
 
 /// The secret in the variable that `upstream.api_key_env` names.
@@ -220,6 +224,16 @@ fn read(given: Given) -> Result<(Config, Vec<Fault>, BTreeSet<String>), Faults> 
     if notes.is_whole() {
         check::all(&config, &notes);
     }
+    for (name, _) in given.environment.iter().filter(|(name, _)| !is_ours(name)) {
+        let rest = name.get(NEAR_PREFIX.len()..).unwrap_or_default();
+        if let Some(key) = notes.known_as(rest).filter(|_| starts_with(name, NEAR_PREFIX)) {
+            let right = format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "__"));
+            notes.ignored_variable(
+                name,
+                format!("this variable sets nothing; {key} is set by {right}, with two underscores each"),
+            );
+        }
+    }
     let (faults, warnings, known, origins) = notes.close();
     (config.warnings, config.sources) = (warnings, Sources(Some(Arc::new(origins))));
     Ok((config, faults, known))
@@ -259,5 +273,9 @@ pub fn names_of_sockets() -> Option<String> {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+    starts_with(name, PREFIX)
+}
+
+fn starts_with(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

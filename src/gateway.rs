@@ -16,6 +16,8 @@ mod call;
 
 mod door;
 
+mod document;
+
 pub mod explain;
 
 mod fetch;

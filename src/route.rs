@@ -42,6 +42,8 @@ pub struct Route {
     pub stored: bool,
     /// Lifetimes and windows.
     pub terms: Terms,
+    /// Whether an answer that is no document of the API, as its top shows, is a fault (the seven in `api` mode).
+    pub documents_only: bool,
     /// Query parameters that are part of the resource.
     pub query: Vec<String>,
     /// Query parameters that are dropped.
@@ -253,9 +255,11 @@ impl Routes {
             return Err(NoSuchRoute::Method(index).into());
         }
         let resource = match seven {
-            Some((endpoint, ids)) if route.mode == Mode::Api => {
-                Resource::Seven { endpoint, ids, query: target.query_of(&route.query, &route.ignore_query)? }
-            }
+            Some((endpoint, ids)) if route.mode == Mode::Api => Resource::Seven {
+                endpoint,
+                ids,
+                query: target.query_of(&route.query, &route.ignore_query, || table_of(index, route))?,
+            },
             _ => Resource::Raw(target.as_sent().to_owned()),
         };
         Ok(Match { route: index, resource, method: method.clone() })
@@ -263,23 +267,23 @@ impl Routes {
 
     /// The seven first, then the extra ones, then `other` for what is left below the prefix. What would be a narrower route's in
     /// another letter case leads nowhere: a partner that does not tell cases apart would serve it by the wider one's right.
-    fn lead(&self, target: &Target<'_>) -> Result<Lead, NoSuchRoute> {
+    fn lead(&self, target: &Target<'_>) -> Result<Lead, Miss> {
         let below = target.below(PREFIX);
         if let Some((endpoint, ids)) = below.as_deref().and_then(Endpoint::match_segments) {
-            let ids = [ids.client, ids.inner].into_iter().flatten().map(target::identifier);
             // A path shaped like one of the seven whose identifier cannot be one is nobody's resource.
-            let ids: Option<SmallVec<[Word; 2]>> = ids.collect();
-            return Ok((endpoint as usize, Some((endpoint, ids.ok_or(NoSuchRoute::Path)?))));
+            let word = |id| target::identifier(id).ok_or_else(|| Malformed::Identifier(target::shortened(id)));
+            let ids = [ids.client, ids.inner].into_iter().flatten().map(word);
+            return Ok((endpoint as usize, Some((endpoint, ids.collect::<Result<_, _>>()?))));
         }
         if is_never_routed(target.path()) {
-            return Err(NoSuchRoute::Path);
+            return Err(NoSuchRoute::Path.into());
         }
         let path = target.path();
         match self.extra.at(path) {
-            Ok(_) if is_one_of_the_seven(path) => Err(NoSuchRoute::Path),
+            Ok(_) if is_one_of_the_seven(path) => Err(NoSuchRoute::Path.into()),
             Ok(found) => Ok((*found.value, None)),
-            Err(_) if below.is_none() || is_one_of_the_seven(path) => Err(NoSuchRoute::Path),
-            Err(_) if self.near.iter().any(|template| fills(template, path)) => Err(NoSuchRoute::Path),
+            Err(_) if below.is_none() || is_one_of_the_seven(path) => Err(NoSuchRoute::Path.into()),
+            Err(_) if self.near.iter().any(|template| fills(template, path)) => Err(NoSuchRoute::Path.into()),
             Err(_) => Ok((OTHER, None)),
         }
     }
@@ -325,6 +329,11 @@ fn has_prefix(path: &str, folder: &str) -> bool {
         .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(folder.as_bytes()) && matches!(rest, [] | [b'/', ..]))
 }
 
+/// How the configuration calls a route's table.
+fn table_of(index: RouteIndex, route: &Route) -> String {
+    if index > OTHER { format!("[[extra_routes]] {:?}", route.name) } else { format!("[routes.{}]", route.name) }
+}
+
 /// Whole segments, in any letter case: whether the partner tells cases apart is not for us to bet on.
 fn is_never_routed(path: &str) -> bool {
     has_prefix(path, NEVER_ROUTED)
@@ -337,8 +346,8 @@ type Lead = (RouteIndex, Option<(Endpoint, SmallVec<[Word; 2]>)>);
 pub enum Miss {
     /// No such route.
     Route(NoSuchRoute),
-    /// The query is not one the route takes.
-    Query(Malformed),
+    /// An identifier cannot be one, or the query is not one the route takes.
+    Target(Malformed),
 }
 
 impl From<NoSuchRoute> for Miss {
@@ -349,7 +358,7 @@ impl From<NoSuchRoute> for Miss {
 
 impl From<Malformed> for Miss {
     fn from(malformed: Malformed) -> Self {
-        Self::Query(malformed)
+        Self::Target(malformed)
     }
 }
 

@@ -6,6 +6,8 @@ pub mod body;
 
 pub mod credential;
 
+pub mod document;
+
 pub mod exchange;
 
 pub mod headers;

@@ -41,6 +41,7 @@ fn rooms() -> Rooms {
         query: if name == "clients" { vec!["page".to_owned(), "provider_id".to_owned()] } else { Vec::new() },
         ignore_query: Vec::new(),
         forward_headers: Vec::new(),
+        documents_only: true,
         open_to_narrowed,
         edition: 0,
     };

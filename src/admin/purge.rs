@@ -102,7 +102,7 @@ fn of_path(routes: &Routes, path: &str, how: How) -> Result<Wish, Refused> {
     let target = Target::parse(&uri).map_err(|why| unread(&why))?;
     let wanted = routes.find(&Method::GET, &target).map_err(|miss| match miss {
         Miss::Route(_) => refuse(NO_ROUTE.to_owned()),
-        Miss::Query(why) => unread(&why),
+        Miss::Target(why) => unread(&why),
     })?;
     let route = routes.at(wanted.route()).ok_or_else(|| refuse(NO_ROUTE.to_owned()))?;
     let which = Which::resource(wanted.route(), route.edition, wanted.resource());

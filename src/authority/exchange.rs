@@ -75,11 +75,14 @@ impl Authority {
         let scopes = match scopes_in(&asked.form) {
             none if none.is_empty() => has.into_iter().filter(|scope| is_given_unasked(scope)).collect(),
             named if named.iter().all(|scope| has.contains(scope)) => named,
-            _ => return Err(Refused::Scope("a scope is not among those of the subject token")),
+            named => {
+                let beyond = named.iter().find(|scope| !has.contains(scope)).map_or("", String::as_str);
+                return Err(Refused::scope_beyond(beyond, "the subject token"));
+            }
         };
         // An empty wish would mean all that the caller may read.
         if scopes.is_empty() {
-            return Err(Refused::Scope("the subject token has no scope that is given without being named"));
+            return Err(Refused::Scope("the subject token has no scope that is given without being named".into()));
         }
         let left = Duration::from_secs(caller.expires().saturating_sub(asked.now.unix()));
         let wish = Wish {

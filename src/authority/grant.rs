@@ -142,15 +142,15 @@ impl From<Unreadable> for Refused {
 impl From<Failed> for Refused {
     fn from(failed: Failed) -> Self {
         match failed {
-            Failed::NotIssued(NotIssued::Wider(..)) => Self::Scope("a scope is not among those of the caller"),
+            Failed::NotIssued(NotIssued::Wider(scope, ..)) => Self::scope_beyond(&scope, "the caller"),
             Failed::NotIssued(NotIssued::Nothing(..)) => {
-                Self::Scope("the caller has no scope that is given without being named; name one")
+                Self::Scope("the caller has no scope that is given without being named; name one".into())
             }
             Failed::NotIssued(NotIssued::Beyond(..)) => {
                 Self::Details("a client or provider is not among those of the caller")
             }
             Failed::NotIssued(NotIssued::AdminAlone) => {
-                Self::Scope("gateway:admin is asked for alone: its token is of another audience")
+                Self::Scope("gateway:admin is asked for alone: its token is of another audience".into())
             }
             Failed::NotIssued(NotIssued::TooLong) => Self::Request("the token would be longer than 4 KiB"),
             Failed::NotIssued(NotIssued::UnknownCaller(..)) => Self::Client,

@@ -1,7 +1,8 @@
 //! In which ways does the authority say no?
 //! Given a reason, hands back the error that RFC 6749 §5.2 and its relatives name, as an HTTP response.
-//! Never says which part of a credential was wrong, and never repeats what was sent.
+//! Never says which part of a credential was wrong, and repeats of what was sent a scope's name alone.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +26,7 @@ pub(super) enum Refused {
     /// No such grant.
     GrantType,
     /// A scope that the caller, or the token it came with, does not have.
-    Scope(&'static str),
+    Scope(Cow<'static, str>),
     /// Not for this audience.
     Target,
     /// Bounds that cannot be granted.
@@ -41,6 +42,14 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// This scope is asked for, and is not among those of `whose`. What stands in it is the asker's own, and is shown as far as
+    /// RFC 6749 §5.2 lets it be in a description, and no scope of ours is longer.
+    pub(super) fn scope_beyond(scope: &str, whose: &str) -> Self {
+        let may_stand = |c: &char| matches!(c, '!' | '#'..='[' | ']'..='~');
+        let shown: String = scope.chars().filter(may_stand).take(64).collect();
+        Self::Scope(format!("the scope '{shown}' is not among those of {whose}").into())
+    }
+
     /// The fixed word for logs.
     pub(super) const fn word(&self) -> &'static str {
         match self {
@@ -72,9 +81,10 @@ impl Refused {
         }
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         match self {
-            Self::Request(why) | Self::Scope(why) | Self::Unavailable(why) | Self::Details(why) => why,
+            Self::Scope(why) => why,
+            Self::Request(why) | Self::Unavailable(why) | Self::Details(why) => why,
             Self::TooLarge => "the body has more than 16 KiB",
             Self::Client => "the caller is unknown or its secret is wrong; `token secret` makes secrets",
             Self::TooOften(_) => "too many failures from this address; come back after Retry-After",

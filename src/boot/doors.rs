@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::clock::{Clock, Now};
+use crate::clock::{Clock, Now, time_text};
 use crate::config::{self, Config};
 use crate::listen::inherited::Inherited;
 use crate::listen::{self, Address, Bound, Look, Socket, Tls};
@@ -108,7 +108,8 @@ fn warn_of_its_end(listener: &str, tls: &Tls, now: Now) {
     } else if validity.from > now {
         tracing::warn!(listener, "the certificate is not valid yet; clients refuse it until it is");
     } else if left < SOON {
-        tracing::warn!(listener, seconds = left, "the certificate expires soon");
+        let left = time_text(Duration::from_secs(left.unsigned_abs()));
+        tracing::warn!(listener, left, "the certificate expires soon");
     }
 }
 

@@ -309,6 +309,7 @@ fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Resul
             negative_ttl: route.negative_ttl,
             overrides: route.r#override,
         },
+        documents_only: route.shape == config::RouteShape::Document,
         query: route.query.clone(),
         ignore_query: route.ignore_query.clone(),
         forward_headers: forward.collect::<Result<_, _>>().context("forward_headers")?,

@@ -497,6 +497,7 @@ fn route(name: &str, stored: bool, names: &ScopeNames) -> Route {
         query: vec!["provider_id".to_owned(), "page".to_owned()],
         ignore_query: Vec::new(),
         forward_headers: vec![HeaderName::from_static("x-a"), HeaderName::from_static("x-b")],
+        documents_only: true,
         open_to_narrowed: false,
         edition: 0,
     }
@@ -520,7 +521,7 @@ impl Asker {
     }
 }
 
-fn key_of(path: &str) -> Key {
+pub(super) fn key_of(path: &str) -> Key {
     asker().key(path, &HeaderMap::new())
 }
 

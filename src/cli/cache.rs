@@ -14,6 +14,8 @@ use super::table::{cell, print, table};
 #[derive(Debug, Subcommand)]
 pub(super) enum CacheCommand {
     /// Give up what is held: what is meant is fetched anew when it is next asked for.
+    #[command(after_help = "Examples:\n  reseller-gateway cache purge --client c-42\n  \
+        reseller-gateway cache purge --path /reseller/account/v1/clients/ --soft")]
     #[command(group = clap::ArgGroup::new("which").required(true))]
     Purge {
         #[command(flatten)]

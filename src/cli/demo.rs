@@ -1,10 +1,13 @@
 //! How is it tried out?
 //! Given nothing, runs simulator, gateway and four callers in one process, and prints what to paste.
-//! Never writes a file: keys and state are in memory.
+//! Never leaves anything behind: file, keys, tokens and state lie in a folder of their own, which goes when it ends.
 
 use std::fmt::Write as _;
+use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +22,6 @@ use crate::listen;
 use crate::secret::Secret;
 use crate::simulator::{self, Sample, Simulator};
 use crate::token::bounds::Bounds;
-use crate::upstream::credential::Source;
 
 const CALLERS: [(&str, &str, &str); 4] = [
     ("BILLING", "billing", "everything, personal data included"),
@@ -28,11 +30,14 @@ const CALLERS: [(&str, &str, &str); 4] = [
     ("REGION", "region", "everything, but of one provider alone"),
 ];
 
+/// The configuration's name in the demo's folder.
+const FILE: &str = "gateway.toml";
+
 const SETTINGS: &str = r#"
 [upstream]
-api_key_env = "RESELLER_API_KEY"
+api_key_file = "partner-key"
 [state]
-dir = ""
+dir = "state"
 [telemetry]
 access_log = "off"
 [[callers]]
@@ -80,13 +85,16 @@ pub(super) async fn demo() -> anyhow::Result<()> {
             1
         ),
     );
-    let config = config::load(Given { file: None, text: Some(text), environment: Vec::new(), flags: Vec::new() })?;
-    let dialer = crate::dial::dialer(None, config.upstream.connect_timeout, None)?;
-    let house = boot::join(&config, boot::ring(&config.tokens)?, vec![Source::Fixed(key)], dialer, clock)?;
+    let folder = Folder::make()?;
+    folder.write("partner-key", key.reveal())?;
+    let given = Given { file: Some(folder.write(FILE, &text)?), text: Some(text), ..Given::default() };
+    let config = config::load(given.clone())?;
+    let house = boot::build(&config, boot::ring(&config.tokens)?, clock)?;
     let authority = boot::authority(&config, Arc::clone(&house.tokens), clock).await?;
     let doors = Doors { public: vec![public.into()], health, admin: admin.into() };
-    let page = page(&authority, &config, &sample).await?;
-    let serving = boot::serve(Arc::clone(&house), authority, &config, doors, Given::default())?;
+    let sourced = folder.write("env", &exports(&authority, &config, &folder).await?)?;
+    let page = page(&sourced, &config, &sample)?;
+    let serving = boot::serve(Arc::clone(&house), authority, &config, doors, given)?;
     write!(anstream::stdout(), "{page}")?;
     tokio::select! {
         ended = boot::until_signal() => drop(ended?),
@@ -113,20 +121,58 @@ fn demo_key() -> anyhow::Result<Secret> {
     Ok(Secret::new(data_encoding::HEXLOWER.encode(&bits)))
 }
 
-async fn page(authority: &Authority, config: &config::Config, sample: &Sample) -> anyhow::Result<String> {
+/// A folder that nobody else may look into, and that is gone with this value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> anyhow::Result<Self> {
+        let mut bits = [0; 4];
+        getrandom::fill(&mut bits).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
+        let path =
+            std::env::temp_dir().join(format!("reseller-gateway-demo-{}", data_encoding::HEXLOWER.encode(&bits)));
+        std::fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| path.display().to_string())?;
+        Ok(Self(path))
+    }
+
+    fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let path = self.0.join(name);
+        let open =
+            || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(text.as_bytes());
+        open().with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a shell reads: a token for each caller, and where the commands find this gateway.
+async fn exports(authority: &Authority, config: &config::Config, folder: &Folder) -> anyhow::Result<String> {
+    let mut text = format!("export RESELLER_GATEWAY_CONFIG={}\n", folder.0.join(FILE).display());
+    for (variable, caller, may) in CALLERS {
+        let ttl = config.tokens.max_ttl.min(Duration::from_secs(3600));
+        let token = authority.issue_for(caller, Vec::new(), Bounds::default(), Some(ttl), How::Command).await?.token;
+        writeln!(text, "# {caller}: {may}\nexport {variable}={token}")?;
+    }
+    Ok(text)
+}
+
+fn page(sourced: &Path, config: &config::Config, sample: &Sample) -> anyhow::Result<String> {
     let (bold, dim, off) = (anstyle::Style::new().bold(), anstyle::Style::new().dimmed(), anstyle::Reset);
     let mut page = String::new();
     let gateway = &config.server.public_url;
     let base = format!("{gateway}/reseller/account/v1");
-    writeln!(page, "\n{bold}reseller-gateway demo{off}  {dim}everything is in memory; Ctrl-C ends it{off}\n")?;
+    writeln!(page, "\n{bold}reseller-gateway demo{off}  {dim}Ctrl-C ends it, and its folder goes with it{off}\n")?;
     writeln!(page, "  gateway   {gateway}")?;
     writeln!(page, "  partner   {}  {dim}(simulated; its key stays inside){off}", config.upstream.url)?;
     writeln!(page, "  health    http://{}  {dim}/livez /readyz /metrics{off}\n", config.health.listen)?;
-    writeln!(page, "{bold}Four callers{off}  {dim}paste these first{off}\n")?;
+    writeln!(page, "{bold}Four callers{off}  {dim}paste this first, in another terminal{off}\n")?;
+    writeln!(page, ". {}\n", sourced.display())?;
     for (variable, caller, may) in CALLERS {
-        let ttl = config.tokens.max_ttl.min(Duration::from_secs(3600));
-        let token = authority.issue_for(caller, Vec::new(), Bounds::default(), Some(ttl), How::Command).await?.token;
-        writeln!(page, "{dim}# {caller}: {may}{off}\nexport {variable}={token}")?;
+        writeln!(page, "{dim}# ${variable:<10} {caller}: {may}{off}")?;
     }
     let client = &sample.client;
     let lines = [
@@ -157,6 +203,10 @@ async fn page(authority: &Authority, config: &config::Config, sample: &Sample) -
     writeln!(page, "\n{bold}Try{off}\n")?;
     for (what, line) in lines {
         writeln!(page, "{dim}# {what}{off}\n{line}")?;
+    }
+    writeln!(page, "\n{bold}Every command works on it{off}  {dim}the file named the gateway to them{off}\n")?;
+    for line in ["token list", "explain clients/ --caller support", "cache list", "spend", "check"] {
+        writeln!(page, "reseller-gateway {line}")?;
     }
     writeln!(page)?;
     Ok(page)

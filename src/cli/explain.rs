@@ -4,23 +4,29 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use http::Method;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use crate::account_api::PREFIX;
+use crate::clock::time_text;
 use crate::token::LONGEST;
 
 use super::Configured;
-use super::running::Running;
+use super::running::{Running, unlike};
 
 /// `explain …`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  reseller-gateway explain clients/ --caller billing\n  \
+    reseller-gateway explain /reseller/account/v1/clients/c-42/ --token token.txt --header 'Cache-Control: no-cache'")]
 pub(super) struct Explain {
     #[command(flatten)]
     configured: Configured,
-    /// The path, as callers write it, as in /reseller/account/v1/clients/.
+    /// The path, as callers write it, as in /reseller/account/v1/clients/. Without a slash in front it is below
+    /// /reseller/account/v1/, as in clients/.
     path: String,
     /// The method.
     #[arg(long, value_name = "METHOD", default_value = "GET")]
@@ -51,7 +57,7 @@ pub(super) async fn run(command: Explain) -> anyhow::Result<()> {
         let (name, value) = header.split_once(':').context("--header: `name: value` is wanted")?;
         headers.insert(name.trim().to_owned(), Value::from(value.trim()));
     }
-    let mut asked = json!({"path": command.path, "method": command.method, "headers": headers});
+    let mut asked = json!({"path": full(&command.path), "method": command.method, "headers": headers});
     let who = match (&command.token, &command.caller) {
         (Some(token), _) => Some(("token", Value::from(read(token)?.trim()))),
         (None, Some(caller)) => Some(("caller", Value::from(caller.as_str()))),
@@ -60,7 +66,11 @@ pub(super) async fn run(command: Explain) -> anyhow::Result<()> {
     if let (Some((name, value)), Some(asked)) = (who, asked.as_object_mut()) {
         asked.insert(name.to_owned(), value);
     }
-    let said = Running::expect(&reach).await?.ask(Method::POST, "explain", Some(&asked)).await?;
+    let said = Running::expect(&reach).await?.ask(Method::POST, "explain", Some(&asked)).await;
+    let said = said.map_err(|error| match command.caller.as_deref().and_then(|caller| unlike(&reach, caller)) {
+        Some(hint) => anyhow::anyhow!("{error:#} {hint}"),
+        None => error,
+    })?;
     let mut out = std::io::stdout();
     if command.json || !out.is_terminal() {
         writeln!(out, "{said:#}")?;
@@ -68,6 +78,11 @@ pub(super) async fn run(command: Explain) -> anyhow::Result<()> {
         write!(out, "{}", page(&said))?;
     }
     Ok(())
+}
+
+/// A path below the API's prefix where it begins without a slash.
+fn full(path: &str) -> String {
+    if path.starts_with('/') || path.contains("://") { path.to_owned() } else { format!("{PREFIX}/{path}") }
 }
 
 /// A token from where the command line says.
@@ -123,11 +138,11 @@ fn entry(text: &impl Fn(&str) -> String) -> String {
     match text("/entry/status").as_str() {
         "-" => state,
         status => format!(
-            "{state}: {status}, age {} s, ttl {} s, then {} s while revalidating, {} s on errors; {} bytes, {} hits, {} variants",
-            text("/entry/age"),
-            text("/entry/ttl"),
-            text("/entry/while_revalidate_left"),
-            text("/entry/if_error_left"),
+            "{state}: {status}, age {}, ttl {}, then {} while revalidating, {} on errors; {} bytes, {} hits, {} variants",
+            seconds(&text("/entry/age")),
+            seconds(&text("/entry/ttl")),
+            seconds(&text("/entry/while_revalidate_left")),
+            seconds(&text("/entry/if_error_left")),
             text("/entry/size"),
             text("/entry/hits"),
             text("/entry/variants"),
@@ -135,10 +150,18 @@ fn entry(text: &impl Fn(&str) -> String) -> String {
     }
 }
 
+/// So many seconds in words; what is no number as it is.
+fn seconds(text: &str) -> String {
+    text.parse()
+        .ok()
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .map_or_else(|| text.to_owned(), time_text)
+}
+
 fn partner(text: &impl Fn(&str) -> String) -> String {
     let wait = match text("/partner/for_seconds").as_str() {
         "-" => String::new(),
-        seconds => format!(" for {seconds} s ({})", text("/partner/why")),
+        wait => format!(" for {} ({})", seconds(wait), text("/partner/why")),
     };
     format!(
         "{}{wait}; {} calls left at once, {} under way, {} waiting",
@@ -166,10 +189,16 @@ mod tests {
         assert!(page.contains("scopes    clients:read, pii:read\nbounds    clients -; providers -\n"), "{page}");
         assert!(
             page.ends_with(
-                "partner   closed for 12 s (paused-by-partner); 3 calls left at once, 0 under way, 0 waiting\n"
+                "partner   closed for 12s (paused-by-partner); 3 calls left at once, 0 under way, 0 waiting\n"
             ),
             "{page}"
         );
+    }
+
+    #[test]
+    fn a_path_without_a_slash_in_front_is_below_the_api() {
+        assert_eq!(full("clients/c1/"), "/reseller/account/v1/clients/c1/");
+        assert_eq!(full("/other/"), "/other/");
     }
 
     #[test]

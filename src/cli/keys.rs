@@ -7,9 +7,10 @@ use std::io::Write;
 use anyhow::Context;
 use clap::Subcommand;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, time_text};
 use crate::token::ring::Ring;
 
+use super::table::texts;
 use super::{Configured, running};
 
 /// `keys …`.
@@ -22,6 +23,9 @@ pub(super) enum KeysCommand {
     },
     /// Make a new key. It is published at once, signs after `tokens.key_notice`, and the old one verifies until its last
     /// token has expired.
+    #[command(
+        after_help = "Examples:\n  reseller-gateway keys rotate\n  reseller-gateway keys rotate --drop-old     a key got out: every token ends"
+    )]
     Rotate {
         #[command(flatten)]
         configured: Configured,
@@ -57,15 +61,17 @@ pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
         KeysCommand::List { .. } => {
             let signer = ring.signer(now).map(|key| key.kid.clone());
             let over = ring.superseded(now);
-            for key in ring.keys().iter() {
+            let keys = ring.keys();
+            let rows = keys.iter().map(|key| {
                 let made = i64::try_from(key.made).ok().and_then(|made| jiff::Timestamp::from_second(made).ok());
                 let state = match () {
                     () if signer.as_ref() == Some(&key.kid) => "signs",
                     () if over.iter().any(|(kid, _)| *kid == key.kid) => "verifies",
                     () => "is published",
                 };
-                writeln!(out, "{}  {}  {state}", key.kid, made.unwrap_or_default())?;
-            }
+                [key.kid.clone(), made.unwrap_or_default().to_string(), state.to_owned()]
+            });
+            write!(out, "{}", texts(&["id", "made", "use"], rows))?;
         }
         KeysCommand::Rotate { drop_old, .. } => {
             super::log::audit();
@@ -80,7 +86,7 @@ pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
             writeln!(out, "{kid}")?;
             let told = match drop_old {
                 true => "it signs at once; tokens of other keys are invalid within seconds".to_owned(),
-                false => format!("it signs in {} s", notice.as_secs()),
+                false => format!("it signs in {}", time_text(notice)),
             };
             writeln!(anstream::stderr(), "{told}")?;
         }

@@ -2,9 +2,12 @@
 //! Given the configuration, starts the log of a gateway on standard error, or that of a command.
 //! Never lets the gateway wait for whoever reads it.
 
+mod json;
+
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::trail::sink::process_log;
 
@@ -31,7 +34,7 @@ pub(super) fn start(config: &Config) {
         LogFormat::Auto => !terminal,
         other => other == LogFormat::Json,
     };
-    let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
+    let _ = if json { log.event_format(json::Json(Clock::real())).try_init() } else { log.try_init() };
 }
 
 /// Lets a command that works on the ledger itself say on standard error what it did.

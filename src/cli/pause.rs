@@ -13,6 +13,7 @@ use super::{Configured, duration};
 
 /// `pause`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  reseller-gateway pause --for 10m --reason 'the partner is being repaired'")]
 pub(super) struct Pause {
     #[command(flatten)]
     configured: Configured,

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::clock::Clock;
-use crate::config::Reach;
+use crate::config::{Reach, nearest};
 use crate::dial::once;
 use crate::dial::pinned::pinned;
 use crate::listen::Address;
@@ -67,7 +67,7 @@ impl<'c> Running<'c> {
             Ok(stream) => Ok(Some(Self { reach, stream })),
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(None),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                bail!("admin.listen: {listen} is not open to this user; run this as the user of the gateway")
+                bail!("admin.listen: {listen} is not open to this user; run this as the gateway's user")
             }
             Err(error) => Err(error).with_context(|| format!("admin.listen: {listen}")),
         }
@@ -151,6 +151,18 @@ fn mint(reach: &Reach, clock: Clock) -> anyhow::Result<String> {
     let folder = reach.keys_dir.as_deref().context(IN_MEMORY)?;
     let ring = Ring::read(folder, reach.key_notice).context("tokens.keys_dir")?;
     Ok(operator::mint(&ring, &reach.public_url, &user(), clock.now())?)
+}
+
+/// What is said besides where this is no caller of the file: the name that was most likely meant.
+pub(super) fn unlike(reach: &Reach, caller: &str) -> Option<String> {
+    if reach.callers.iter().any(|known| known == caller) {
+        return None;
+    }
+    let near = nearest(caller, reach.callers.iter().map(String::as_str));
+    Some(near.map_or_else(
+        || format!("the file has no caller {caller:?}, but {}", reach.callers.join(", ")),
+        |near| format!("the file has no caller {caller:?}; did you mean `{near}`?"),
+    ))
 }
 
 /// How the audit log calls whoever runs the command: the number of the machine's user.

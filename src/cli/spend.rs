@@ -15,6 +15,7 @@ use super::table::{cell, print, table};
 
 /// `spend`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  reseller-gateway spend\n  reseller-gateway spend --json | jq '.callers'")]
 pub(super) struct Spend {
     #[command(flatten)]
     configured: Configured,
@@ -45,7 +46,8 @@ fn text(said: &Value) -> String {
         text += &format!("; the budget has {left} left");
     }
     if let Some(why) = said.pointer("/budget/closed/why").and_then(Value::as_str) {
-        text += &format!("; calls pause for {} s ({why})", number("/budget/closed/seconds"));
+        text +=
+            &format!("; calls pause for {} ({why})", time_text(Duration::from_secs(number("/budget/closed/seconds"))));
     }
     text.push('\n');
     for (list, name) in [("routes", "route"), ("callers", "caller")] {
@@ -82,7 +84,8 @@ mod tests {
             "budget": {"left": 8, "closed": {"why": "paused-by-partner", "seconds": 30}},
         });
         let text = text(&said);
-        let first = "12 partner calls in 1m30s, 3400 saved; the budget has 8 left; calls pause for 30 s (paused-by-partner)\n\n";
+        let first =
+            "12 partner calls in 1m30s, 3400 saved; the budget has 8 left; calls pause for 30s (paused-by-partner)\n\n";
         assert!(text.starts_with(first), "{text}");
         assert!(text.contains("clients     12     2                   10                3400  3400"), "{text}");
         assert!(text.contains("\n(nobody)     10"), "{text}");

@@ -31,6 +31,19 @@ pub(super) fn cell(row: &Value, column: &str) -> String {
 
 /// Columns as wide as their widest cell; the first is text, the rest are numbers.
 pub(super) fn table<const N: usize>(heads: &[&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    aligned(heads, rows, |nth| nth > 0)
+}
+
+/// The same where all are text.
+pub(super) fn texts<const N: usize>(heads: &[&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    aligned(heads, rows, |_| false)
+}
+
+fn aligned<const N: usize>(
+    heads: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    is_number: fn(usize) -> bool,
+) -> String {
     let rows: Vec<[String; N]> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
     let mut widths = [0; N];
     for row in &rows {
@@ -41,8 +54,8 @@ pub(super) fn table<const N: usize>(heads: &[&str; N], rows: impl Iterator<Item 
     let mut text = String::new();
     for row in &rows {
         for (nth, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let cell = if nth == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
-            text += &cell;
+            text += if nth == 0 { "" } else { "  " };
+            text += &if is_number(nth) { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
@@ -57,6 +70,10 @@ mod tests {
     #[test]
     fn a_table_is_as_wide_as_its_cells() {
         let rows = [["clients".to_owned(), "7".to_owned()], ["x".to_owned(), "12345".to_owned()]];
-        assert_eq!(table(&["route", "hit"], rows.into_iter()), "route      hit\nclients      7\nx        12345\n");
+        assert_eq!(
+            table(&["route", "hit"], rows.clone().into_iter()),
+            "route      hit\nclients      7\nx        12345\n"
+        );
+        assert_eq!(texts(&["route", "hit"], rows.into_iter()), "route    hit\nclients  7\nx        12345\n");
     }
 }

@@ -17,17 +17,19 @@ use crate::authority::ledger::{self, How, Listed, Salvaged};
 use crate::authority::{Authority, secret};
 use crate::boot;
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::config::Reach;
+use crate::config::{Config, Faults, Reach};
 use crate::token::bounds::{Bound, Bounds};
 
 use super::running::{self, Running};
+use super::table::texts;
 use super::{Configured, duration};
 
 /// `token …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
     /// Make a token for a caller and print it alone on standard output.
+    #[command(after_help = "Examples:\n  reseller-gateway token issue --caller billing\n  \
+        reseller-gateway token issue --caller billing --scope clients:read --client c-42 --ttl 30m")]
     Issue {
         #[command(flatten)]
         configured: Configured,
@@ -48,6 +50,9 @@ pub(super) enum TokenCommand {
         ttl: Option<Duration>,
     },
     /// List the tokens that were issued: ids, never the tokens themselves.
+    #[command(
+        after_help = "Examples:\n  reseller-gateway token list --caller billing\n  reseller-gateway token list --json | jq '.[].jti'"
+    )]
     List {
         #[command(flatten)]
         configured: Configured,
@@ -59,6 +64,7 @@ pub(super) enum TokenCommand {
         json: bool,
     },
     /// Explain a token, without asking a running gateway: signature, times, scopes, and the routes that it opens.
+    #[command(after_help = "Example:\n  reseller-gateway token inspect <token.txt")]
     Inspect {
         #[command(flatten)]
         configured: Configured,
@@ -69,6 +75,10 @@ pub(super) enum TokenCommand {
         json: bool,
     },
     /// Take back one token and what was exchanged from it, or all that a caller was given until now.
+    #[command(
+        after_help = "Acts on every request that is sent after the answer, also while the configuration file is faulty.\n\n\
+        Examples:\n  reseller-gateway token revoke 9f2c…\n  reseller-gateway token revoke --caller billing"
+    )]
     Revoke {
         #[command(flatten)]
         configured: Configured,
@@ -86,6 +96,9 @@ pub(super) enum TokenCommand {
         configured: Configured,
     },
     /// Make a secret for a caller: the secret itself, and the form in which the configuration holds it.
+    #[command(
+        after_help = "Example: the second line goes into the file as it is printed:\n  [[callers]]\n  name = \"billing\"\n  secrets = [\"sha256:…\"]"
+    )]
     Secret,
 }
 
@@ -122,11 +135,15 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
     match command {
         TokenCommand::Issue { configured, caller, scopes, clients, providers, ttl } => {
             let bounds = Bounds { clients: narrowed_to(&clients)?, providers: narrowed_to(&providers)? };
-            issue(&configured, &caller, scopes, bounds, ttl).await
+            let issued = issue(&configured, &caller, scopes, bounds, ttl).await;
+            with_near_name(issued, &configured, Some(&caller))
         }
         TokenCommand::List { configured, caller, json } => list(&configured, caller, json).await,
         TokenCommand::Inspect { configured, token, json } => inspect::run(&configured.load()?, token, json).await,
-        TokenCommand::Revoke { configured, jti, caller } => revoke(&configured, jti, caller).await,
+        TokenCommand::Revoke { configured, jti, caller } => {
+            let revoked = revoke(&configured, jti, caller.clone()).await;
+            with_near_name(revoked, &configured, caller.as_deref())
+        }
         TokenCommand::Salvage { configured } => salvage(&configured.load()?),
         TokenCommand::Secret => {
             let fresh = secret::fresh()?;
@@ -139,6 +156,18 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// A refusal, with the caller that was most likely meant where this is none.
+fn with_near_name(ended: anyhow::Result<()>, configured: &Configured, caller: Option<&str>) -> anyhow::Result<()> {
+    ended.map_err(|error| {
+        let is_of_the_file = error.downcast_ref::<Faults>().is_some();
+        let reach = crate::config::reach(configured.given()).ok().filter(|_| !is_of_the_file);
+        match reach.zip(caller).and_then(|(reach, caller)| running::unlike(&reach, caller)) {
+            Some(hint) => anyhow::anyhow!("{error:#}; {hint}"),
+            None => error,
+        }
+    })
 }
 
 /// The set that flags name; none is all.
@@ -187,18 +216,43 @@ async fn list(configured: &Configured, caller: Option<String>, json: bool) -> an
         }
         desk = next;
     }
+    if rows.is_empty()
+        && let Some(hint) = caller.as_deref().and_then(|caller| running::unlike(&reach, caller))
+    {
+        writeln!(anstream::stderr(), "note: {hint}")?;
+    }
     rows.sort_by(|a, b| (a.row.issued, &a.jti).cmp(&(b.row.issued, &b.jti)));
     let mut out = std::io::stdout();
     if json || !out.is_terminal() {
         writeln!(out, "{:#}", json!(rows))?;
         return Ok(());
     }
-    for Listed { jti, revoked, row } in &rows {
-        let state = if *revoked { "revoked" } else { "" };
-        let used = row.last_used.map_or_else(|| "never used".to_owned(), |at| format!("used {}", stamp(at)));
-        writeln!(out, "{jti}  {}  until {}  {used}  {}  {state}", row.caller, stamp(row.expires), row.scope)?;
-    }
+    write!(out, "{}", as_table(&rows, Clock::real().now().unix()))?;
     Ok(())
+}
+
+fn as_table(rows: &[Listed], now: u64) -> String {
+    if rows.is_empty() {
+        return "no tokens were issued, or those that were have expired\n".to_owned();
+    }
+    let cells = rows.iter().map(|Listed { jti, revoked, row }| {
+        let state = match () {
+            () if *revoked => "revoked",
+            () if row.expires <= now => "expired",
+            () => "good",
+        };
+        let used = row.last_used.map_or_else(|| "never".to_owned(), stamp);
+        [
+            jti.clone(),
+            row.caller.clone(),
+            state.to_owned(),
+            stamp(row.issued),
+            stamp(row.expires),
+            used,
+            row.scope.clone(),
+        ]
+    });
+    texts(&["id", "caller", "state", "issued", "expires", "last used", "scope"], cells)
 }
 
 const PAGE: usize = 1000;

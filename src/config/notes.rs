@@ -91,6 +91,22 @@ impl Notes {
         self.known.borrow_mut().insert(plain);
     }
 
+    /// The known key that a variable's name means, if dots and underscores are taken for the same. Those of lists of tables
+    /// cannot be set by variables.
+    pub(super) fn known_as(&self, name: &str) -> Option<String> {
+        let flat = |text: &str| text.to_ascii_lowercase().replace("__", "_").replace('.', "_");
+        let wanted = flat(name);
+        let known = self.known.borrow();
+        let mut settable = known.iter().filter(|key| key.contains('.') && !key.contains('['));
+        settable.find(|key| flat(key) == wanted).cloned()
+    }
+
+    /// A variable that sets nothing.
+    pub(super) fn ignored_variable(&self, name: &str, reason: String) {
+        let fault = self.origins.fault("", reason, Some(&Place::Variable(name.to_owned())), false);
+        self.warnings.borrow_mut().push(fault);
+    }
+
     /// A path of the file, from the file's own folder.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.folder.join(path)

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use toml::Value;
 
+pub(crate) use crate::clock::time_text;
 use crate::gcra::Rate;
 
 /// TOML as it is being written.
@@ -71,13 +71,4 @@ impl Page {
     pub(super) fn close(self) -> String {
         self.0
     }
-}
-
-/// A time as the configuration writes it.
-pub(crate) fn time_text(time: Duration) -> String {
-    let days = time.as_secs() / 86_400;
-    if days > 1 && time == Duration::from_secs(days * 86_400) {
-        return format!("{days}d");
-    }
-    SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&time)
 }

@@ -2,13 +2,14 @@
 //! Given what a configuration is made of, hands back its admin listener and its signing keys, though the rest be faulty.
 //! Never guesses these: a fault in one of their own settings is an error.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Admin, Faults, Given, read};
 
 /// The settings that everything here rests on.
-const NEEDED: [&str; 5] = ["admin", "state", "tokens.keys_dir", "tokens.key_notice", "server.public_url"];
+const NEEDED: [&str; 6] = ["admin", "health", "state", "tokens.keys_dir", "tokens.key_notice", "server.public_url"];
 
 /// What a command needs to speak to a running gateway. A running gateway goes by the last good text of its file, so it can be
 /// reached while there is a fault in the file, and that is when its operator needs it.
@@ -16,12 +17,16 @@ const NEEDED: [&str; 5] = ["admin", "state", "tokens.keys_dir", "tokens.key_noti
 pub struct Reach {
     /// Where it is administered.
     pub admin: Admin,
+    /// Where health is shown.
+    pub health: SocketAddr,
     /// Where its signing keys lie; `None`: in its memory.
     pub keys_dir: Option<PathBuf>,
     /// For how long a new key is published before it signs.
     pub key_notice: Duration,
     /// The issuer of its tokens.
     pub public_url: String,
+    /// The callers' names, for whoever mistypes one.
+    pub callers: Vec<String>,
     /// What is wrong with the rest of the file.
     pub faults: Option<Faults>,
 }
@@ -35,7 +40,7 @@ pub fn reach(given: Given) -> Result<Reach, Faults> {
     let is_needed = |key: &str| {
         let within =
             |start: &&str| key.strip_prefix(*start).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        NEEDED.iter().any(|start| within(&start))
+        NEEDED.iter().any(within)
     };
     let blocked = faults.iter().any(|fault| is_needed(&fault.key));
     let faults = (!faults.is_empty()).then(|| Faults::new(faults));
@@ -43,9 +48,11 @@ pub fn reach(given: Given) -> Result<Reach, Faults> {
         Some(faults) if blocked => Err(faults),
         faults => Ok(Reach {
             admin: config.admin,
+            health: config.health.listen,
             keys_dir: config.tokens.keys_dir,
             key_notice: config.tokens.key_notice,
             public_url: config.server.public_url,
+            callers: config.callers.into_iter().map(|caller| caller.name).collect(),
             faults,
         }),
     }

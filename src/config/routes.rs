@@ -10,6 +10,7 @@ use super::page::Page;
 use super::table::Table;
 use super::template;
 use super::words::{self, Word};
+use crate::upstream::headers;
 
 /// The built-in routes, in the order of [`super::Config::routes`].
 pub const ROUTE_NAMES: [&str; 8] = [
@@ -63,6 +64,8 @@ pub struct Route {
     pub negative_ttl: Duration,
     /// Whether the times above hold against what the partner says.
     pub r#override: bool,
+    /// Whether an answer of the seven has to be a document of the API.
+    pub shape: RouteShape,
     /// Query parameters that are passed on, and part of the key.
     pub query: Vec<String>,
     /// Query parameters that are dropped.
@@ -88,6 +91,19 @@ pub enum RouteMode {
 
 impl Word for RouteMode {
     const WORDS: &'static [(&'static str, Self)] = &[("api", Self::Api), ("standard", Self::Standard)];
+}
+
+/// What an answer of one of the seven has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteShape {
+    /// An object with the documented member, or with those of one that was good.
+    Document,
+    /// Any JSON.
+    Any,
+}
+
+impl Word for RouteShape {
+    const WORDS: &'static [(&'static str, Self)] = &[("document", Self::Document), ("any", Self::Any)];
 }
 
 /// Whether a narrowed right may have an answer as it is.
@@ -134,6 +150,7 @@ impl Route {
             stale_if_error: Duration::from_secs(if other { 0 } else { 86_400 }),
             negative_ttl: Duration::from_secs(if other { 0 } else { 10 }),
             r#override: false,
+            shape: RouteShape::Document,
             query: if name == "clients" { vec!["provider_id".to_owned()] } else { Vec::new() },
             ignore_query: Vec::new(),
             forward_headers: Vec::new(),
@@ -166,6 +183,7 @@ impl Route {
             stale_if_error: t.get("stale_if_error", words::duration).unwrap_or(d.stale_if_error),
             negative_ttl: t.get("negative_ttl", words::duration).unwrap_or(d.negative_ttl),
             r#override: t.get("override", words::truth).unwrap_or(d.r#override),
+            shape: t.get("shape", words::word).unwrap_or(d.shape),
             query: t.list("query", parameter).unwrap_or(d.query),
             ignore_query: t.list("ignore_query", parameter).unwrap_or(d.ignore_query),
             forward_headers: t.list("forward_headers", header).unwrap_or(d.forward_headers),
@@ -183,6 +201,7 @@ impl Route {
         page.time("stale_if_error", self.stale_if_error);
         page.time("negative_ttl", self.negative_ttl);
         page.line("override", self.r#override);
+        page.line("shape", self.shape.word());
         page.list("query", &self.query);
         page.list("ignore_query", &self.ignore_query);
         page.list("forward_headers", &self.forward_headers);
@@ -232,7 +251,9 @@ fn parameter(text: &str) -> Result<String, String> {
 
 fn header(text: &str) -> Result<String, String> {
     let name: HeaderName = text.parse().map_err(|_| "a header's name is wanted".to_owned())?;
-    if NEVER_FORWARDED.contains(&name.as_str()) {
+    // What differs by `_` alone is the same to many servers.
+    let folded = headers::folded(name.as_str());
+    if NEVER_FORWARDED.contains(&folded.as_ref()) || headers::is_like_our_key(&folded) {
         return Err(format!("`{name}` is never forwarded: it is a credential or belongs to one connection"));
     }
     Ok(name.as_str().to_owned())

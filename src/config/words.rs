@@ -158,10 +158,17 @@ pub(super) fn rate(value: &Value) -> Result<Rate, String> {
 
 /// An address of this machine to listen on.
 pub(super) fn address(value: &Value) -> Result<SocketAddr, String> {
-    let text = text(value)?;
+    listen_address(&text(value)?)
+}
+
+/// The same as files and flags write it.
+///
+/// # Errors
+/// How it is written.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let text = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
-        None => text,
+        None => text.to_owned(),
     };
     text.parse().map_err(|_| {
         "an address is written as \"127.0.0.1:8080\", \"[::1]:8080\", \"localhost:8080\" or \"0.0.0.0:8080\"".to_owned()
@@ -232,7 +239,7 @@ pub(super) fn scope(text: &str) -> Result<String, String> {
 }
 
 /// The known name that was most likely meant.
-pub(super) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let far = (name.chars().count() / 3).clamp(1, 3);
     let measured = known.into_iter().map(|other| (strsim::damerau_levenshtein(name, other), other));
     measured.filter(|(distance, _)| *distance <= far).min().map(|(_, other)| other)

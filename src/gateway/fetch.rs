@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, VIA};
+use http::header::VIA;
 use http::request::Parts;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::access::Grant;
 use crate::budget::breaker::Reason;
@@ -23,6 +23,7 @@ use crate::trail::trace::{Context, Traced};
 use crate::upstream::{Failed, Fetched, Wish};
 
 use super::call::{Answers, Call, Called};
+use super::document::Candidate;
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Came, accepts_json};
 use super::wishes::STALE_IF_ERROR;
@@ -460,12 +461,14 @@ impl<C: Dials> Gateway<C> {
     /// Judges an answer and stores it if it may be.
     fn take_in(&self, plan: &Plan, fetched: Fetched, told: Option<Tick>, asked: Tick) -> Result<Landed, Refusal> {
         let now = self.clock.now();
-        let Fetched { status, head, body, came } = fetched;
+        let Fetched { status, mut head, body, came } = fetched;
         if let Some(until) = told.filter(|_| is_pause(status)) {
             return Err(Refusal::Closed { retry: until.since(now.tick), reason: Reason::PausedByPartner });
         }
         let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
         self.withheld(status, &head, plan.key.as_ref())?;
+        let (key, held, body) = (plan.key.as_ref(), plan.held.as_deref(), &body[..]);
+        self.admitted(&Candidate { route: (plan.route, route), key, status, body, held }, &mut head, now.tick)?;
         let of_whom = if self.upstream.is_hub() { hub::judge } else { policy::judge };
         let judge = |status| match plan.key {
             Some(_) => of_whom(&route.terms, status, &head, asked, came).map(|life| match self.upstream.is_hub() {
@@ -486,15 +489,15 @@ impl<C: Dials> Gateway<C> {
             (StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT, _) => return Err(Fault::Unasked.into()),
             (status, _) if status.is_server_error() => return Err(Fault::Status.into()),
             (status, _) if status.is_redirection() => return Err(Fault::Redirect.into()),
-            (status, _) if status.is_success() && !is_json(&head, &body) => return Err(Fault::NotJson.into()),
-            (status, Some(held)) => Entry::new(status, &head, &body, judge(status)).with_forms_of(held),
-            (status, None) => Entry::new(status, &head, &body, judge(status)),
+            (status, Some(held)) => Entry::new(status, &head, body, judge(status)).with_forms_of(held),
+            (status, None) => Entry::new(status, &head, body, judge(status)),
         };
         let entry = Arc::new(entry.that_came(came));
-        // The hub is stale itself and sees to a new one; it gains nothing from being asked at once by all who come.
+        // Stale on arrival, it is the newest there is: whoever serves it so sees to a new one, and nobody gains from asking at
+        // once for each who comes.
         let life = entry.life();
-        if self.upstream.is_hub() && !life.ask_first && matches!(life.stage(now.tick), Stage::Stale | Stage::OnError) {
-            entry.rest_until(now.tick.plus(REST));
+        if !life.ask_first && matches!(life.stage(now.tick), Stage::Stale | Stage::OnError) {
+            entry.rest_until(now.tick.plus(REST.max(route.terms.ttl / 10)));
         }
         // A confirmation is as old as what it confirms.
         let as_of = if status == StatusCode::NOT_MODIFIED { plan.held_at } else { asked };
@@ -531,15 +534,4 @@ pub(super) fn why_asked(held: Option<&Entry>, now: Tick) -> &'static str {
 /// Whether an answer is nothing but the wish to be left alone; any other may come with it.
 pub(super) fn is_pause(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-}
-
-/// Whether a successful answer is a whole JSON document, by its type and by its bytes.
-fn is_json(head: &HeaderMap, body: &[u8]) -> bool {
-    let named = head.get(CONTENT_TYPE).is_some_and(|value| {
-        let essence =
-            value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-        essence == b"application/json" || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
-    });
-    let plain = head.get(CONTENT_ENCODING).is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    named && plain && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }

@@ -13,6 +13,7 @@ use crate::cache::entry::Tag;
 use crate::cache::{Coding, Entry, Key, Shown};
 use crate::flight::{Flights, Joined};
 use crate::route::Resource;
+use crate::upstream::body::from_latin1;
 use crate::view::{self, Allow, NotUnderstood, Projected};
 
 use super::refusal::Refusal;
@@ -45,7 +46,7 @@ impl<C: Dials> Gateway<C> {
             Kept::ToMake(endpoint) => endpoint,
         };
         let made = match entry.body().len() {
-            0..LARGE => self.make(endpoint, lens, &entry.body()),
+            0..LARGE => self.make(endpoint, lens, &text_of(entry)),
             _ => Box::pin(self.make_apart(endpoint, lens, right, entry)).await,
         };
         let shown = made.map_err(|NotUnderstood| Refusal::NotUnderstood)?;
@@ -76,7 +77,7 @@ impl<C: Dials> Gateway<C> {
         match self.kept(grant, entry)? {
             Kept::Shown(_) => Ok(()),
             Kept::ToMake(endpoint) => {
-                let made = made(endpoint, lens, &self.allow, &entry.body());
+                let made = made(endpoint, lens, &self.allow, &text_of(entry));
                 made.map(drop).map_err(|NotUnderstood| Refusal::NotUnderstood)
             }
         }
@@ -99,10 +100,10 @@ impl<C: Dials> Gateway<C> {
         let pending = match self.views.join(&(endpoint, *entry.tag(), right), 0) {
             Joined::Wait(pending) => pending,
             Joined::Fetch(obligation, pending) => {
-                let (lens, allow, body) = (lens.clone(), Arc::clone(&self.allow), entry.body());
+                let (lens, allow, entry) = (lens.clone(), Arc::clone(&self.allow), Arc::clone(entry));
                 let ledger = Arc::clone(&self.ledger);
                 tokio::task::spawn_blocking(move || {
-                    let made = made(endpoint, &lens, &allow, &body);
+                    let made = made(endpoint, &lens, &allow, &text_of(&entry));
                     if let Ok((_, unknown)) = &made {
                         ledger.counts.unknown_fields(*unknown);
                     }
@@ -111,10 +112,16 @@ impl<C: Dials> Gateway<C> {
                 pending
             }
             // So many are being made that one more thread would not help: this one is made here.
-            Joined::Full => return made(endpoint, lens, &self.allow, &entry.body()).map(|(shown, _)| shown),
+            Joined::Full => return made(endpoint, lens, &self.allow, &text_of(entry)).map(|(shown, _)| shown),
         };
         pending.landed().await.unwrap_or(Err(NotUnderstood))
     }
+}
+
+/// A document's text: its bytes, but for one that says that it is in Latin-1. A view of it is in UTF-8, as JSON is.
+pub(super) fn text_of(entry: &Entry) -> Bytes {
+    let content_type = entry.head().content_type.unwrap_or_default();
+    from_latin1(content_type, entry.bytes_of_body()).map_or_else(|| entry.body(), Bytes::from)
 }
 
 fn made(endpoint: Endpoint, lens: &Lens, allow: &Allow, body: &[u8]) -> Result<(Shown, u32), NotUnderstood> {

@@ -184,7 +184,7 @@ impl From<Miss> for Refusal {
         match miss {
             Miss::Route(NoSuchRoute::Path) => Self::NoSuchRoute,
             Miss::Route(NoSuchRoute::Method(_)) => Self::Method,
-            Miss::Query(malformed) => Self::Malformed(malformed),
+            Miss::Target(malformed) => Self::Malformed(malformed),
         }
     }
 }

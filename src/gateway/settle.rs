@@ -14,7 +14,7 @@ use crate::clock::Now;
 use crate::trail::Trail;
 use crate::view::{self, NotUnderstood};
 
-use super::narrow::LARGE;
+use super::narrow::{LARGE, text_of};
 use super::refusal::Refusal;
 use super::{Dials, Gateway};
 
@@ -79,7 +79,7 @@ pub(super) fn said(project: &str, list: &Entry) -> Result<Vec<Option<String>>, N
     if !list.status().is_success() {
         return Ok(Vec::new());
     }
-    let body = list.body();
+    let body = text_of(list);
     let providers = view::providers_of(project, &body)?;
     Ok(providers.into_iter().map(|provider| provider.map(Cow::into_owned)).collect())
 }

@@ -148,7 +148,7 @@ fn name_host(request: &mut Request<Incoming>) {
 }
 
 /// Lengths that say the same become one, as they do over HTTP/1.1; others are an error (RFC 9110 §8.6).
-fn one_length(headers: &mut HeaderMap) -> Result<(), BadHead> {
+pub(super) fn one_length(headers: &mut HeaderMap) -> Result<(), BadHead> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return Ok(()) };
     if first.as_bytes().iter().all(u8::is_ascii_digit) && lengths.next().is_none() {

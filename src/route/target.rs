@@ -35,12 +35,22 @@ pub enum Malformed {
     Form,
     /// An unknown parameter.
     #[error(
-        "the query parameter {0:?} is not known on this route; to pass it on, add it to `query` of [routes.{{name}}], to drop it, to `ignore_query`"
+        "the query parameter {parameter:?} is not known on this route; to pass it on, add it to `query` of {table}, to drop it, to `ignore_query`"
     )]
-    Parameter(String),
+    Parameter {
+        /// Its name, cut short.
+        parameter: String,
+        /// The table of the configuration that the route stands in.
+        table: String,
+    },
     /// A parameter given more than once.
     #[error("the query parameter {0:?} is given more than once; send one (`query` of the route lists those it takes)")]
     Repeated(String),
+    /// An identifier in the path that the partner can have given to nothing.
+    #[error(
+        "the identifier {0:?} in the path must be 1 to 64 letters, digits, hyphens or underscores; nothing has this one"
+    )]
+    Identifier(String),
     /// A value that cannot be one.
     #[error("the value of the query parameter {0:?} must be 1 to 64 letters, digits, hyphens or underscores")]
     Value(String),
@@ -109,6 +119,7 @@ impl<'a> Target<'a> {
         &self,
         known: &[String],
         ignored: &[String],
+        table: impl FnOnce() -> String,
     ) -> Result<SmallVec<[(u8, Word); 1]>, Malformed> {
         let mut found: SmallVec<[(u8, Word); 1]> = SmallVec::new();
         for pair in self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -118,7 +129,7 @@ impl<'a> Target<'a> {
                 if ignored.iter().any(|ignored| *ignored == name) {
                     continue;
                 }
-                return Err(Malformed::Parameter(shortened(&name)));
+                return Err(Malformed::Parameter { parameter: shortened(&name), table: table() });
             };
             let at = at as u8;
             if found.iter().any(|(other, _)| *other == at) {
@@ -144,7 +155,7 @@ fn segment(path: &str, begin: usize, end: usize) -> Result<(u32, u32), Malformed
     }
 }
 
-fn shortened(name: &str) -> String {
+pub(super) fn shortened(name: &str) -> String {
     name.chars().take(64).collect()
 }
 

@@ -93,6 +93,16 @@ pub enum Spoiled {
     Truncated,
     /// Every object in it has one member more.
     UnknownFields,
+    /// An error stands in its place, as JSON: with status 200 it looks like a document.
+    Error,
+    /// Nothing stands in its place.
+    Empty,
+    /// A page of a server on the way stands in its place.
+    Page,
+    /// A byte order mark stands before it.
+    ByteOrderMark,
+    /// It is pressed though nobody asked for it.
+    Gzip,
 }
 
 impl Behaviour {

@@ -47,6 +47,8 @@ const HEARD: [&str; 15] = [
     "response-too-large",
     "request-too-large",
 ];
+/// Why an answer of the partner's is no document of its API.
+const UNFIT: [&str; 3] = ["not-json", "not-a-document", "doubtful-absence"];
 const OUTCOMES: usize = Outcome::ALL.len();
 /// What every route's requests may come to: there from the start with zero, since Prometheus sees no increase in the sample
 /// with which a series begins, and so would miss the first error of all.
@@ -105,6 +107,7 @@ impl OfRoute {
 struct OfAll {
     rows: [Row; ROWS],
     heard: [AtomicU64; HEARD.len()],
+    unfit: [AtomicU64; UNFIT.len()],
     details: [AtomicU64; Detail::ALL.len()],
     unknown_fields: AtomicU64,
 }
@@ -226,6 +229,7 @@ impl Counts {
         let all = OfAll {
             rows: Default::default(),
             heard: std::array::from_fn(|_| AtomicU64::new(0)),
+            unfit: std::array::from_fn(|_| AtomicU64::new(0)),
             details: std::array::from_fn(|_| AtomicU64::new(0)),
             unknown_fields: AtomicU64::new(0),
         };
@@ -317,6 +321,14 @@ impl Counts {
         };
         let at = HEARD.iter().position(|known| *known == result);
         if let Some(counter) = at.and_then(|at| self.all.heard.get(at)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts an answer that is no document, by the word for why.
+    pub fn unfit(&self, why: &str) {
+        let at = UNFIT.iter().position(|known| *known == why);
+        if let Some(counter) = at.and_then(|at| self.all.unfit.get(at)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -413,6 +425,11 @@ impl Counts {
         by_caller(out, "partner_calls_by_caller_total", "Calls to the partner, by who pays.", &account, Sums::called)?;
         by_caller(out, "calls_saved_by_caller_total", "Calls saved, by who asked.", &account, Sums::spared)?;
         self.write_partner(out)?;
+        let help = "Answers of the partner that were no documents of its API and replaced none, by why.";
+        head(out, "partner_answers_unfit_total", "counter", help)?;
+        for (why, many) in UNFIT.iter().zip(&self.all.unfit) {
+            writeln!(out, r#"{NAME}partner_answers_unfit_total{{why="{why}"}} {}"#, many.load(Ordering::Relaxed))?;
+        }
         head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
         for (detail, many) in Detail::ALL.iter().zip(&self.all.details) {
             let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));

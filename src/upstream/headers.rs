@@ -33,7 +33,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// A name as servers read it that make variables of headers (RFC 3875 §4.1.18 and its kin): whatever is no letter and no
 /// digit is the same to them.
-pub(super) fn folded(name: &str) -> Cow<'_, str> {
+pub fn folded(name: &str) -> Cow<'_, str> {
     let odd = |byte: u8| !byte.is_ascii_alphanumeric() && byte != b'-';
     match name.bytes().any(odd) {
         true => Cow::Owned(name.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect()),
@@ -68,7 +68,7 @@ pub(super) fn is_of_the_caller(name: &str) -> bool {
 }
 
 /// Whether it may pass for the header that the partner's key is in, as `Api-Key`, `X-ApiKey` and `X-Reseller-Api-Key-2` do.
-fn is_like_our_key(name: &str) -> bool {
+pub fn is_like_our_key(name: &str) -> bool {
     name.contains("key") && name.split('-').collect::<String>().contains("apikey")
 }
 

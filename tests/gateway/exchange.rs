@@ -99,6 +99,7 @@ fn a_foreign_token_bent_in_one_place_is_worth_nothing() {
         ),
         ("another key's id", bent(|header, _| header["kid"] = json!("two"))),
         ("an unknown key's id", bent(|header, _| header["kid"] = json!("three"))),
+        ("an access token's type", bent(|header, _| header["typ"] = json!("at+jwt"))),
         ("no key id", bent(|header, _| drop(header.as_object_mut().unwrap().remove("kid")))),
         ("a key of its own", bent(|header, _| header["jku"] = json!("https://evil.example/keys"))),
         ("another issuer", rsa.token("https://evil.example", SUBJECT, |_, _| {})),
@@ -112,13 +113,17 @@ fn a_foreign_token_bent_in_one_place_is_worth_nothing() {
         ("a subject that no caller names", rsa.token(CLUSTER, "system:serviceaccount:evil:api", |_, _| {})),
         ("no subject", bent(|_, claims| drop(claims.as_object_mut().unwrap().remove("sub")))),
         ("a stranger's key", stranger.token(CLUSTER, SUBJECT, |_, _| {})),
+        (
+            "a stranger's key without its id",
+            stranger.token(CLUSTER, SUBJECT, |header, _| drop(header.as_object_mut().unwrap().remove("kid"))),
+        ),
         ("huge", bent(|_, claims| claims["x"] = json!("x".repeat(9000)))),
     ];
     for (what, token) in &tokens {
         let answer = exchange(&gateway, token, JWT, &[]);
-        let wanted = ["a key of its own"].contains(what);
+        let wanted = ["a key of its own", "no key id", "an access token's type"].contains(what);
         match wanted {
-            // What the header offers is not looked at; the key is the one that the issuer showed.
+            // What the header offers is not looked at; the key is one that the issuer showed.
             true => assert_eq!(answer.status, 200, "{what}: {answer:?}"),
             // All look alike to strangers, but that too many failures are told to wait.
             false if answer.status == 429 => {}

@@ -160,10 +160,10 @@ faults! {
     the_partner_says_206: |scene| scene.when(Reply::json(NO_CLIENTS).with_status(206)) => 502 "partner-broke" "unasked", calls 1;
     the_partner_says_304_unasked: |scene| scene.when(Reply::status(304)) => 502 "partner-broke" "unasked", calls 1;
     the_partner_sends_html: |scene| scene.when(Reply::status(200).header("content-type", "text/html").body("<p>hello")) => 502 "partner-broke" "not-json", calls 1;
-    the_partner_names_no_type: |scene| scene.when(Reply::status(200).body(NO_CLIENTS)) => 502 "partner-broke" "not-json", calls 1;
+    the_partner_sends_another_document: |scene| scene.when(Reply::json("{\"error\":1}")) => 502 "partner-broke" "not-a-document", calls 1;
     the_partner_names_another_type: |scene| scene.when(Reply::json(NO_CLIENTS).header("content-type", "application/xml")) => 502 "partner-broke" "not-json", calls 1;
     the_partner_sends_half_a_document: |scene| scene.when(Reply::json(r#"{"clients":["#)) => 502 "partner-broke" "not-json", calls 1;
-    the_partner_compresses: |scene| scene.when(Reply::json(NO_CLIENTS).header("content-encoding", "gzip")) => 502 "partner-broke" "not-json", calls 1;
+    the_partner_says_that_it_compresses_and_does_not: |scene| scene.when(Reply::json(NO_CLIENTS).header("content-encoding", "gzip")) => 502 "partner-broke" "not-json", calls 1;
     the_partner_cuts_its_body: |scene| scene.when(Reply::json(NO_CLIENTS).truncated_at(5)) => 502 "partner-failed" "connection-broke", calls 1;
     the_partner_resets: |scene| scene.when(Reply::json(NO_CLIENTS).reset_at(5)) => 502 "partner-failed" "connection-broke", calls 1;
     the_partner_never_answers with [("upstream.timeout", "300ms")]: |scene| scene.when(Reply::silence()) => 504 "deadline" "deadline", calls 1;

@@ -47,6 +47,7 @@ fn rooms() -> Rooms {
         query: if name == "clients" { vec!["provider_id".to_owned(), "state".to_owned()] } else { Vec::new() },
         ignore_query: vec!["_".to_owned()],
         forward_headers: vec![HeaderName::from_static("x-forwarded-a"), HeaderName::from_static("x-forwarded-b")],
+        documents_only: true,
         open_to_narrowed: false,
         edition: 0,
     };

@@ -87,6 +87,8 @@ mod metrics;
 
 mod ambient;
 
+mod answers;
+
 mod explain;
 
 mod deploy;

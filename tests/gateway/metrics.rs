@@ -219,6 +219,17 @@ fn every_metric_of_the_alerts_and_the_dashboard_is_there() {
     assert!(asked.len() > 30, "{asked:?}");
     let absent: Vec<_> = asked.iter().filter(|name| !there(name)).collect();
     assert!(absent.is_empty(), "{absent:?}");
+    // A rule that asks for a label's value that nothing has never fires, and nobody sees that it does not.
+    let exprs: Vec<&str> = RULES.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
+    let asked: BTreeSet<(&str, &str)> = exprs
+        .iter()
+        .flat_map(|expr| expr.split(['{', ',', '}']))
+        .filter_map(|part| part.split_once("=\"").map(|(label, value)| (label, value.trim_end_matches('"'))))
+        .collect();
+    for (label, value) in asked.into_iter().filter(|(label, _)| !label.ends_with(['~', '!'])) {
+        let mut labels = families.values().flat_map(|family| &family.samples).map(|(_, labels, _)| labels);
+        assert!(labels.any(|labels| labels.get(label).is_some_and(|found| found == value)), "{label}={value}");
+    }
 }
 
 #[test]

@@ -377,13 +377,24 @@ fn a_faulty_file_is_shown_with_its_line_and_key() {
 fn the_demo_prints_what_to_paste_and_ends_when_told() {
     let mut demo = Program::start(program().arg("demo"));
     wait_for("the demo's page", || {
-        (demo.out().matches("export ").count() >= 4 && demo.out().contains("partner calls")).then_some(())
+        (demo.out().contains("\n. /") && demo.out().contains("partner calls")).then_some(())
     });
-    assert_eq!(demo.out().matches("export ").count(), 4, "{}", demo.out());
-    // What it shows of one entry through two rights is really less for the one that is bound.
     let page = demo.out();
+    let sourced = page.lines().find_map(|line| line.strip_prefix(". ")).unwrap().to_owned();
+    let exports = std::fs::read_to_string(&sourced).unwrap();
+    assert!(exports.matches("export ").count() == 5 && !page.contains("eyJ"), "tokens lie in the file: {page}");
+    // Every command finds it by what is sourced.
+    for line in
+        ["token list", "explain clients/ --caller support", "cache list", "spend", "check", "keys list", "reload"]
+    {
+        let words = format!(". {sourced}; exec \"$0\" {line}");
+        let mut shell = std::process::Command::new("sh");
+        let ended = shell.args(["-c", &words, env!("CARGO_BIN_EXE_reseller-gateway")]).output().unwrap();
+        assert!(ended.status.success(), "{line}: {}", String::from_utf8_lossy(&ended.stderr));
+    }
+    // What it shows of one entry through two rights is really less for the one that is bound.
     let [whole, part] = ["BILLING", "REGION"].map(|name| {
-        let token = page.split(&format!("export {name}=")).nth(1).unwrap().lines().next().unwrap().to_owned();
+        let token = exports.split(&format!("export {name}=")).nth(1).unwrap().lines().next().unwrap().to_owned();
         let line =
             page.lines().find(|line| line.contains(&format!("${name}\"")) && line.ends_with("/providers/")).unwrap();
         let (address, target) = line.split("http://").nth(1).unwrap().split_once('/').unwrap();
@@ -396,4 +407,5 @@ fn the_demo_prints_what_to_paste_and_ends_when_told() {
     assert!(demo.ended().is_none());
     signal(&demo, "INT");
     assert!(demo.end_within(Duration::from_secs(3)).success(), "{}", demo.err());
+    assert!(!std::path::Path::new(&sourced).parent().unwrap().exists(), "nothing is left behind");
 }

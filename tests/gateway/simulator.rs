@@ -95,7 +95,11 @@ fn nothing_that_is_spoiled_reaches_a_caller_as_good_or_is_kept() {
         json!({ "status": 304 }),
         json!({ "status": 206 }),
         json!({ "status": 500 }),
-        json!({ "headers": { "content-type": "text/html" } }),
+        json!({ "headers": { "content-type": "application/xml" } }),
+        json!({ "body": "error" }),
+        json!({ "body": "empty" }),
+        json!({ "body": "page" }),
+        json!({ "status": 999 }),
     ] {
         simulator.behave(&fault);
         let answer = gateway.read(&token, CLIENTS);

@@ -259,7 +259,7 @@ fn a_project_is_found_on_its_provider_through_the_cache_and_the_partner_s_failur
     refused(&gateway.read(&token, &of("c3", "projects/j1/resources/")), 403, "bounds");
     partner.answers(&of("c4", "projects/"), [Reply::status(500)]);
     refused(&gateway.read(&token, &of("c4", "projects/j1/resources/")), 502, "partner-failed");
-    partner.answers(&of("c5", "projects/"), [Reply::json(r#"{"projects":{}}"#)]);
+    partner.answers(&of("c5", "projects/"), [Reply::json(r#"{"projects":["j1"]}"#)]);
     refused(&gateway.read(&token, &of("c5", "projects/j1/resources/")), 502, "shape");
     let bearer = format!("Bearer {token}");
     let cold = gateway
@@ -326,7 +326,7 @@ fn what_cannot_be_narrowed_is_not_shown_to_a_narrowed_right() {
     refused(&gateway.read(&token, CLIENTS), 502, "too-large-to-narrow");
     assert!(gateway.gives(&full, CLIENTS).text().contains(&filler));
     // Another shape.
-    partner.answers(CLIENTS, [Reply::json(r#"{"customers":[{"id":"Bill"}]}"#)]);
+    partner.answers(CLIENTS, [Reply::json(r#"{"clients":["Bill"]}"#)]);
     let odd = gateway.read(&token, CLIENTS);
     refused(&odd, 502, "shape");
     assert!(!odd.text().contains("Bill"));

@@ -2,7 +2,7 @@
 //! Given an id, a caller or nothing, hands back rows as of the last change.
 //! Never waits for a writer; each call blocks on the disk, so none is for the threads that serve.
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::rows::{self, ABOUT, CALLERS, CHILDREN, FLOOR, FORGOTTEN, Listed, REVOKED, Row, Seen, TOKENS};
 use super::{Broken, Ledger, Standing};
@@ -24,6 +24,27 @@ pub(super) fn standing(database: &Database) -> Result<Standing, Broken> {
         standing.callers.extend(seen.nothing_until.map(|last| (name.value().to_owned(), last)));
     }
     Ok(standing)
+}
+
+/// What was taken back by the caller, or by all: a token's own row says nothing of it.
+struct Ended {
+    callers: ReadOnlyTable<&'static str, &'static [u8]>,
+    floor: Option<u64>,
+}
+
+impl Ended {
+    fn of(reading: &ReadTransaction) -> Result<Self, Broken> {
+        let floor = reading.open_table(ABOUT)?.get(FLOOR)?.map(|last| last.value());
+        Ok(Self { callers: reading.open_table(CALLERS)?, floor })
+    }
+
+    fn has(&self, row: &Row) -> Result<bool, Broken> {
+        let Some(seen) = self.callers.get(row.caller.as_str())? else {
+            return Ok(self.floor.is_some_and(|last| row.issued <= last));
+        };
+        let seen: Seen = rows::read(seen.value())?;
+        Ok(seen.nothing_until.max(self.floor).is_some_and(|last| row.issued <= last))
+    }
 }
 
 impl Ledger {
@@ -69,6 +90,7 @@ impl Ledger {
         use std::ops::Bound::{Excluded, Unbounded};
         let reading = self.reading()?;
         let revoked = reading.open_table(REVOKED)?;
+        let ended = Ended::of(&reading)?;
         let from = after.map_or(Unbounded, Excluded);
         let mut found = Vec::new();
         for row in reading.open_table(TOKENS)?.range::<&str>((from, Unbounded))? {
@@ -78,7 +100,7 @@ impl Ledger {
             let (jti, row) = row?;
             let row: Row = rows::read(row.value())?;
             if caller.is_none_or(|caller| row.caller == caller) {
-                let revoked = revoked.get(jti.value())?.is_some();
+                let revoked = revoked.get(jti.value())?.is_some() || ended.has(&row)?;
                 found.push(Listed { jti: jti.value().to_owned(), revoked, row });
             }
         }

@@ -10,6 +10,7 @@ use crate::access::Denied;
 use crate::budget::breaker::Reason;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::quota::Limit;
+use crate::route::Malformed;
 use crate::token::Unidentified;
 use crate::upstream::{Failed, hub};
 
@@ -24,6 +25,9 @@ pub(super) struct Problem {
 /// The one place where refusals meet HTTP.
 pub(super) fn problem_of(refusal: &Refusal) -> Problem {
     let (status, slug, title, detail): (_, _, _, Cow<'static, str>) = match refusal {
+        Refusal::Malformed(why @ Malformed::Identifier(_)) => {
+            (StatusCode::NOT_FOUND, "no-such-route", "No such resource", why.to_string().into())
+        }
         Refusal::Malformed(why) => (StatusCode::BAD_REQUEST, "malformed", "The target cannot be read", why.to_string().into()),
         Refusal::Head(bad) => (bad.status(), bad.slug(), bad.title(), bad.detail().into()),
         Refusal::Ambiguous => (
@@ -120,6 +124,12 @@ pub(super) fn problem_of(refusal: &Refusal) -> Problem {
             "only-if-cached",
             "Not in memory",
             "The request said only-if-cached and nothing usable is stored; send it without.".into(),
+        ),
+        Refusal::Status(status @ (StatusCode::NOT_FOUND | StatusCode::GONE)) => (
+            *status,
+            "partner-status",
+            "Not found",
+            "The partner has nothing there; look at the identifiers in the path.".into(),
         ),
         Refusal::Status(status) => (
             *status,

@@ -181,6 +181,31 @@ async fn truncated_json_is_a_whole_answer_that_nobody_can_read() {
 }
 
 #[tokio::test]
+async fn what_real_partners_send_in_place_of_a_document_can_be_rehearsed() {
+    let simulator = simulator(|_| ());
+    let whole = simulator.read(&clients()).await;
+    let spoiled = async |body: &str| {
+        simulator.behave(json!({ "faults": [{ "body": body }] })).await;
+        simulator.read(&clients()).await
+    };
+    let error = spoiled("error").await;
+    assert_eq!((error.status().as_u16(), header(&error, CONTENT_TYPE)), (200, "application/json"));
+    assert!(serde_json::from_slice::<Value>(error.body()).unwrap().get("error").is_some());
+    assert!(spoiled("empty").await.body().is_empty());
+    let page = spoiled("page").await;
+    assert_eq!((page.status().as_u16(), header(&page, CONTENT_TYPE)), (200, "text/html"));
+    assert_eq!(spoiled("byte-order-mark").await.body(), &[b"\xef\xbb\xbf", &whole.body()[..]].concat());
+    let pressed = spoiled("gzip").await;
+    assert_eq!(header(&pressed, http::header::CONTENT_ENCODING), "gzip");
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&pressed.body()[..]), &mut plain).unwrap();
+    assert_eq!(&plain, whole.body());
+    simulator.behave(json!({ "faults": [{ "status": 404, "body": "page" }] })).await;
+    let ingress = simulator.read(&clients()).await;
+    assert_eq!((ingress.status().as_u16(), header(&ingress, CONTENT_TYPE)), (404, "text/html"));
+}
+
+#[tokio::test]
 async fn unknown_fields_stand_in_every_object_and_change_the_validator() {
     let simulator = simulator(|settings| settings.behaviour.etag = true);
     let before = simulator.read(&clients()).await;
