@@ -49,6 +49,8 @@ pub(crate) fn signal(process: &Program, name: &str) {
         "HUP" => Signal::HUP,
         "INT" => Signal::INT,
         "KILL" => Signal::KILL,
+        "STOP" => Signal::STOP,
+        "CONT" => Signal::CONT,
         "TERM" => Signal::TERM,
         other => panic!("no test sends {other}"),
     };
