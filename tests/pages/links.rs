@@ -137,6 +137,7 @@ fn each_alert_has_its_section_and_each_section_its_alert() {
         let anchor = format!("OPERATING.md#{}", alert.to_lowercase());
         assert!(runbook.is_none_or(|url| url.ends_with(&anchor)), "{alert}: {runbook:?}");
     }
+    assert_eq!(sections.len(), rules.len(), "an alert has two sections");
     for (heading, _) in sections {
         assert!(rules.iter().any(|(alert, _)| *alert == heading), "there is no alert {heading}");
     }
