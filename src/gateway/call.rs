@@ -193,6 +193,9 @@ struct Tried {
 /// One call at a time finds out whether a refusal of a key was meant.
 type Confirming<'a> = Option<tokio::sync::MutexGuard<'a, ()>>;
 
+/// A call that is made, with all its attempts.
+type Made<'a, A> = Pin<Box<dyn Future<Output = Result<Called<A>, Refusal>> + Send + 'a>>;
+
 impl<C: Dials> Gateway<C> {
     /// Makes a call, and again while that may help and the deadline allows. In a box, as it is large and waits for the network.
     pub(super) fn call<'a, S: Sends<C>>(
@@ -201,7 +204,7 @@ impl<C: Dials> Gateway<C> {
         sends: &'a S,
         permit: Permit,
         trace: &'a mut Traced,
-    ) -> Pin<Box<dyn Future<Output = Result<Called<S::Answer>, Refusal>> + Send + 'a>> {
+    ) -> Made<'a, S::Answer> {
         Box::pin(self.attempts(call, sends, permit, trace))
     }
 

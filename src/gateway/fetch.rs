@@ -493,10 +493,12 @@ impl<C: Dials> Gateway<C> {
             (status, None) => Entry::new(status, &head, body, judge(status)),
         };
         let entry = Arc::new(entry.that_came(came));
-        // Stale on arrival, it is the newest there is: whoever serves it so sees to a new one, and nobody gains from asking at
-        // once for each who comes.
+        // Stale on arrival, it is the newest there is: a hub that serves it so, or a cache on the way, sees to a new one, and
+        // nobody gains from asking at once for each who comes.
         let life = entry.life();
-        if !life.ask_first && matches!(life.stage(now.tick), Stage::Stale | Stage::OnError) {
+        let stage = life.stage(now.tick);
+        let stale = stage == Stage::Stale || (stage == Stage::OnError && self.upstream.is_hub());
+        if !life.ask_first && stale {
             entry.rest_until(now.tick.plus(REST.max(route.terms.ttl / 10)));
         }
         // A confirmation is as old as what it confirms.

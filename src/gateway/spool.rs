@@ -92,7 +92,7 @@ pub(super) enum Spooled {
     /// It is here whole.
     Whole(Bytes),
     /// It comes, by a task that has to be run.
-    Comes(Spool, Filler),
+    Comes(Spool, Box<Filler>),
 }
 
 /// The upstream's end: to be run in a task.
@@ -142,7 +142,7 @@ pub(super) fn spool(
     let shared =
         Arc::new(Shared { state: Mutex::new(State { pieces, end, ..State::default() }), taken: Notify::new() });
     let filler = Filler { incoming, _permit: permit, lease, shared: Arc::clone(&shared), clock, limits, read };
-    Spooled::Comes(Spool { shared, left: (least, most) }, filler)
+    Spooled::Comes(Spool { shared, left: (least, most) }, Box::new(filler))
 }
 
 impl Filler {

@@ -122,6 +122,7 @@ impl<'a> Target<'a> {
         table: impl FnOnce() -> String,
     ) -> Result<SmallVec<[(u8, Word); 1]>, Malformed> {
         let mut found: SmallVec<[(u8, Word); 1]> = SmallVec::new();
+        let mut given: SmallVec<[u8; 4]> = SmallVec::new();
         for pair in self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
@@ -132,8 +133,13 @@ impl<'a> Target<'a> {
                 return Err(Malformed::Parameter { parameter: shortened(&name), table: table() });
             };
             let at = at as u8;
-            if found.iter().any(|(other, _)| *other == at) {
+            if given.contains(&at) {
                 return Err(Malformed::Repeated(shortened(&name)));
+            }
+            given.push(at);
+            // As forms send what was not filled in: it chooses nothing.
+            if value.is_empty() {
+                continue;
             }
             found.push((at, identifier(&value).ok_or_else(|| Malformed::Value(shortened(&name)))?));
         }

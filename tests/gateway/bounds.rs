@@ -137,7 +137,7 @@ fn a_flood_of_refreshes_is_bounded_and_all_are_answered_meanwhile() {
         partner.answers(target, [Reply::json(NO_CLIENTS), Reply::json(NO_CLIENTS).behind(&gate)]);
     }
     let setup = Setup::before(&partner).set("upstream.budget.max_in_flight", 4).set("upstream.budget.max_wait", "1m");
-    let gateway = setup.set("upstream.timeout", "1m").start();
+    let gateway = setup.set("upstream.timeout", "1m").any_shape().start();
     let token = gateway.token(&READING);
     assert_eq!(flood(&gateway, &token, &targets, 200), KEYS);
     let body = r#"{"all":true,"soft":true}"#;

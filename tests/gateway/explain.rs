@@ -153,7 +153,7 @@ fn a_fetch_that_is_under_way_is_joined_as_told() {
 #[test]
 fn who_may_not_is_told_why() {
     let partner = views::partner();
-    let gateway = Setup::before(&partner).caller("gone", &READING, "").start();
+    let gateway = Setup::before(&partner).caller("gone", &READING, "").any_shape().start();
     let token = gateway.token(&READING);
     let narrow = |to: &[&str]| {
         let issued = gateway.issue("app", &["clients:read", "providers:read", "projects:read", "resources:read"], to);

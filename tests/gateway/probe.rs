@@ -153,7 +153,7 @@ fn half_a_document_and_errors_are_told_and_the_rest_is_asked_all_the_same() {
         (json!({ "body": "truncated" }), "not JSON, or cut off"),
         (json!({ "body": "cut" }), "connection broke"),
         (json!({ "status": 500 }), "5xx"),
-        (json!({ "headers": { "content-type": "text/html" } }), "application/json"),
+        (json!({ "headers": { "content-type": "application/xml" } }), "application/json"),
     ] {
         let mut fault = fault;
         fault["route"] = json!("client");

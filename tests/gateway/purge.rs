@@ -17,7 +17,7 @@ struct Scene {
 
 fn scene(set: impl FnOnce(Setup) -> Setup) -> Scene {
     let partner = Partner::listen();
-    let gateway = set(Setup::before(&partner)).start();
+    let gateway = set(Setup::before(&partner).any_shape()).start();
     let token = gateway.token(&READING);
     Scene { partner, gateway, token }
 }

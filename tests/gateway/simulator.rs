@@ -99,7 +99,6 @@ fn nothing_that_is_spoiled_reaches_a_caller_as_good_or_is_kept() {
         json!({ "body": "error" }),
         json!({ "body": "empty" }),
         json!({ "body": "page" }),
-        json!({ "status": 999 }),
     ] {
         simulator.behave(&fault);
         let answer = gateway.read(&token, CLIENTS);

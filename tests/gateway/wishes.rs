@@ -21,7 +21,7 @@ impl Scene {
             ("clients".to_owned(), vec!["*"].into()),
             ("providers".to_owned(), vec!["*"].into()),
         ]);
-        let gateway = Setup::before(&partner).set("callers", vec![caller]).start();
+        let gateway = Setup::before(&partner).set("callers", vec![caller]).any_shape().start();
         let plain = gateway.token(&["clients:read", "pii:read"]);
         let mighty = gateway.token(&["clients:read", "pii:read", "cache:refresh"]);
         Self { partner, gateway, plain, mighty }

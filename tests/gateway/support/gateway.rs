@@ -49,6 +49,8 @@ pub(crate) fn signal(process: &Program, name: &str) {
         "HUP" => Signal::HUP,
         "INT" => Signal::INT,
         "KILL" => Signal::KILL,
+        "STOP" => Signal::STOP,
+        "CONT" => Signal::CONT,
         "TERM" => Signal::TERM,
         other => panic!("no test sends {other}"),
     };
@@ -250,6 +252,13 @@ impl Setup {
     pub(crate) fn one_more_door(mut self, settings: &str) -> Self {
         self.doors.push(settings.parse().unwrap());
         self
+    }
+
+    /// Whatever is JSON is a document: for tests that look at something else.
+    pub(crate) fn any_shape(self) -> Self {
+        let seven = ["clients", "client", "client_providers", "client_projects", "client_resources"];
+        let seven = seven.into_iter().chain(["provider_resources", "project_resources"]);
+        seven.fold(self, |setup, route| setup.set(&format!("routes.{route}.shape"), "any"))
     }
 
     /// A variable of its environment.
