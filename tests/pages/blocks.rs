@@ -338,3 +338,20 @@ fn only_outside_suites_are_left_out_and_ci_installs_what_they_need() {
         }
     }
 }
+
+/// A test that called `kill` or `setpriv` passed where they are, and failed in a container that has neither.
+#[test]
+fn the_other_tests_start_nothing_but_the_program_and_a_shell() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway");
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let files = std::fs::read_dir(&folder).unwrap().chain(std::fs::read_dir(folder.join("support")).unwrap());
+    let files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+    let mut started = 0;
+    for path in files {
+        for call in text(&path).split("Command::new(\"").skip(1) {
+            assert!(call.starts_with("sh\")"), "{}: use `outside`, in an outside suite", path.display());
+            started += 1;
+        }
+    }
+    assert!(started > 0, "the calls are written in another way now");
+}
