@@ -14,7 +14,7 @@ pub(super) struct Origin<'a> {
 impl<'a> Origin<'a> {
     /// From `scheme://host:port`.
     pub(super) fn new(text: &'a str) -> Option<Self> {
-        let (scheme, authority, _) = split(text.as_bytes())?;
+        let Link { scheme, authority, .. } = split(text.as_bytes())?;
         let (host, port) = host_and_port(authority)?;
         Some(Self { host, port: port.or_else(|| default_port(scheme?)) })
     }
@@ -22,7 +22,7 @@ impl<'a> Origin<'a> {
     /// The link without scheme and host, if these are the partner's, however they are written: in capitals, without the
     /// scheme or with another one, without a port or with the scheme's own.
     pub(super) fn below(self, link: &[u8]) -> Option<Vec<u8>> {
-        let (scheme, authority, rest) = split(link)?;
+        let Link { scheme, authority, rest } = split(link)?;
         let (host, port) = host_and_port(authority)?;
         (without_dot(host).eq_ignore_ascii_case(without_dot(self.host)) && self.is_port(scheme, port, rest)).then(
             || {
@@ -49,8 +49,16 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// Scheme, authority and the rest of a link that names a host. Browsers take a backslash for a slash.
-fn split(link: &[u8]) -> Option<(Option<&[u8]>, &[u8], &[u8])> {
+/// A link that names a host (RFC 3986 §3).
+struct Link<'a> {
+    scheme: Option<&'a [u8]>,
+    authority: &'a [u8],
+    /// From the path on.
+    rest: &'a [u8],
+}
+
+/// Takes a link that names a host apart. Browsers take a backslash for a slash.
+fn split(link: &[u8]) -> Option<Link<'_>> {
     let link = link.trim_ascii();
     let (scheme, after) = match link.iter().position(|byte| *byte == b':') {
         Some(at) if link.iter().take(at).all(u8::is_ascii_alphabetic) && at > 0 => {
@@ -67,7 +75,7 @@ fn split(link: &[u8]) -> Option<(Option<&[u8]>, &[u8], &[u8])> {
     let after = after.get(slashes..)?;
     let end = after.iter().position(|byte| is_slash(*byte) || *byte == b'?' || *byte == b'#').unwrap_or(after.len());
     let (authority, rest) = after.split_at_checked(end)?;
-    Some((scheme, authority, rest))
+    Some(Link { scheme, authority, rest })
 }
 
 fn host_and_port(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {

@@ -367,7 +367,7 @@ fn a_token_of_another_right_takes_with_it_what_the_one_before_brought() {
         let outcome = || sidecar.outcome(&sidecar.gives(&token, &client(1)));
         match kept {
             true => assert_eq!([outcome(), outcome()], ["hit", "hit"], "{before} {after}"),
-            false => drop(wait_for("the loss", || (outcome() == "miss").then_some(()))),
+            false => wait_for("the loss", || (outcome() == "miss").then_some(())),
         }
     }
 }
