@@ -176,13 +176,13 @@ impl State {
     }
 
     /// Whether calls of this kind may start at `now`, whoever makes them.
-    fn circuit(&self, scope: Scope, now: Tick) -> Circuit {
+    fn circuit(&self, who: Who, scope: Scope, now: Tick) -> Circuit {
         if let Some(pause) = self.operator.as_ref().filter(|pause| now < pause.until) {
             return Circuit::Open { until: pause.until, reason: Reason::PausedByOperator };
         }
         match scope {
-            Scope::Documented => self.documented.state(now),
-            Scope::Opaque => self.opaque.state(now),
+            Scope::Documented => self.documented.state_for(caller_of(who), now),
+            Scope::Opaque => self.opaque.state_for(caller_of(who), now),
         }
     }
 
@@ -205,12 +205,12 @@ impl State {
         self.arrivals = self.takes(who, scope, now)?;
         self.in_flight += 1;
         self.shares.start(who, self.settings.quota, now);
-        Ok(self.breaker(scope).start(now))
+        Ok(self.breaker(scope).start(caller_of(who), now))
     }
 
     /// What is spent after one more call, if it may start.
     fn takes(&self, who: Who, scope: Scope, now: Tick) -> Result<Arrivals, Later> {
-        match self.circuit(scope, now) {
+        match self.circuit(who, scope, now) {
             Circuit::Open { until, reason } => return Err(Later::Closed { until, reason }),
             Circuit::Probing => return Err(Later::Woken),
             Circuit::Closed | Circuit::HalfOpen => {}
@@ -285,18 +285,24 @@ impl State {
                 return;
             }
             Verdict::Failed => {
-                let caller = asker.payer.is_some().then_some(asker.who);
-                breaker.failed(Failure { resource: asker.resource, caller }, started, now, &settings, dice);
+                let failure = Failure { resource: asker.resource, caller: caller_of(asker.who) };
+                breaker.failed(failure, started, now, &settings, dice);
             }
             Verdict::Paused { pause, refused } => breaker.pause(&pause, refused, started, now),
             Verdict::KeyRefused { recent } => breaker.key_refused(started, now, &settings, dice, recent),
         }
         if asker.scope == Scope::Documented
+            && !self.documented.is_for_one()
             && let Some(opening) = self.documented.opening().filter(|opening| now < opening.until)
         {
             self.opaque.inherit(opening, opening.until.plus(OPAQUE_LATER));
         }
     }
+}
+
+/// The caller behind a number of the queue; refreshes are nobody's.
+fn caller_of(who: Who) -> Option<u64> {
+    (who != 0).then_some(who)
 }
 
 /// The answer to a request for a permit.
@@ -410,7 +416,7 @@ impl Budget {
     /// May one more call start?
     pub fn ask(self: &Arc<Self>, asker: Asker, now: Tick) -> Asked {
         let mut state = self.state.lock();
-        if let Circuit::Open { until, reason } = state.circuit(asker.scope, now) {
+        if let Circuit::Open { until, reason } = state.circuit(asker.who, asker.scope, now) {
             return Asked::Closed { until, reason };
         }
         if state.queue.is_empty()
@@ -436,7 +442,9 @@ impl Budget {
         let state = self.state.lock();
         match state.takes(who, scope, now) {
             Err(Later::Closed { until, reason }) => Prospect::Closed { until, reason },
-            Ok(_) if state.queue.is_empty() => Prospect::Call { probe: state.circuit(scope, now) == Circuit::HalfOpen },
+            Ok(_) if state.queue.is_empty() => {
+                Prospect::Call { probe: state.circuit(who, scope, now) == Circuit::HalfOpen }
+            }
             Ok(_) | Err(Later::At(_)) => Prospect::Waits { until: Some(state.free(now)) },
             Err(Later::Woken) => Prospect::Waits { until: None },
         }
@@ -557,7 +565,7 @@ impl Ticket {
     pub fn claim(&mut self, now: Tick) -> Result<Permit, Later> {
         let mut state = self.budget.state.lock();
         let Asker { who, scope, .. } = self.asker;
-        if let Circuit::Open { until, reason } = state.circuit(scope, now) {
+        if let Circuit::Open { until, reason } = state.circuit(who, scope, now) {
             return Err(Later::Closed { until, reason });
         }
         let Some(place) = self.place else { return Err(Later::Woken) };
@@ -641,7 +649,7 @@ impl Permit {
         if of(&state) != before {
             self.budget.breaker_changed.notify_one();
         }
-        match state.circuit(self.asker.scope, now) {
+        match state.circuit(self.asker.who, self.asker.scope, now) {
             Circuit::Open { until, .. } => {
                 state.wake_all();
                 Some(until)

@@ -38,7 +38,7 @@ enum Worst {
 const KINDS: [(Worst, &str); 9] = [
     (Worst::BrokenBodies, "bodies that break off"),
     (Worst::SlowUploads, "slow uploads"),
-    (Worst::SlowReaders, "slow readers of 24 MB"),
+    (Worst::SlowReaders, "slow readers of 8 MB"),
     (Worst::Opaque(401), "paths answered 401"),
     (Worst::Opaque(403), "paths answered 403 with Retry-After: 60"),
     (Worst::Opaque(429), "paths answered 429 with Retry-After: 60"),
@@ -117,7 +117,8 @@ async fn misses(gateway: &Rc<Gateway>, lasts: Duration) -> anyhow::Result<Vec<Go
 fn begin(worst: Worst, gateway: &Rc<Gateway>, attack: &mut JoinSet<()>) {
     let many = match worst {
         Worst::Nothing => 0,
-        Worst::SlowUploads | Worst::SlowReaders | Worst::SlowPaths => 64,
+        Worst::SlowUploads | Worst::SlowPaths => 64,
+        Worst::SlowReaders => 32,
         _ => 16,
     };
     for nth in 0..many {

@@ -24,7 +24,7 @@ const LATENCY: Duration = Duration::from_millis(20);
 
 /// How long an answer below `/other/slow/` takes, and how long one below `/other/large/` is.
 const SLOW: Duration = Duration::from_secs(9);
-const LARGE: usize = 24 << 20;
+const LARGE: usize = 8 << 20;
 
 /// The answer to a call: a status, and seconds to stay away.
 #[derive(Clone, Copy)]

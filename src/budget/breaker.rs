@@ -113,6 +113,8 @@ pub struct Breaker {
     refusals: (u32, Tick),
     /// Whether the last pause was a 403's.
     forbidden: bool,
+    /// The one caller whose requests met all the failures that opened it: what is broken for that one may be fine for others.
+    blamed: Option<u64>,
 }
 
 impl Breaker {
@@ -126,9 +128,19 @@ impl Breaker {
         }
     }
 
+    /// The same for a call of this caller: where all failures were another caller's, it may be the probe at once.
+    pub fn state_for(&self, caller: Option<u64>, now: Tick) -> State {
+        match self.state(now) {
+            State::Open { reason: Reason::Failing, .. } if self.blamed.is_some() && caller != self.blamed => {
+                if self.probing { State::Probing } else { State::HalfOpen }
+            }
+            state => state,
+        }
+    }
+
     /// A call starts: the evidence of when, to be handed back with its outcome.
-    pub fn start(&mut self, now: Tick) -> Started {
-        let probe = self.state(now) == State::HalfOpen;
+    pub fn start(&mut self, caller: Option<u64>, now: Tick) -> Started {
+        let probe = self.state_for(caller, now) == State::HalfOpen;
         self.probing |= probe;
         Started { probe, epoch: self.epoch, keys: self.keys }
     }
@@ -201,7 +213,10 @@ impl Breaker {
             return;
         }
         if started.probe {
-            return self.cool_down(now, settings.cool_down, settings.cool_down_max, dice, Reason::Failing);
+            let blamed = self.blamed.filter(|blamed| failure.caller == Some(*blamed));
+            self.cool_down(now, settings.cool_down, settings.cool_down_max, dice, Reason::Failing);
+            self.blamed = blamed;
+            return;
         }
         if settings.failures == 0 || self.opening.is_some() {
             return;
@@ -214,7 +229,10 @@ impl Breaker {
             self.failed.push((failure.resource, failure.caller));
         }
         if self.failed.len() >= enough && self.weight(now, settings) >= enough {
+            let first = self.failed.first().and_then(|(_, caller)| *caller);
+            let blamed = first.filter(|first| self.failed.iter().all(|(_, caller)| *caller == Some(*first)));
             self.cool_down(now, settings.cool_down, settings.cool_down_max, dice, Reason::Failing);
+            self.blamed = blamed;
         }
     }
 
@@ -236,6 +254,11 @@ impl Breaker {
         if started.probe && started.epoch == self.epoch {
             self.probing = false;
         }
+    }
+
+    /// Whether it is open for one caller's failures alone.
+    pub fn is_for_one(&self) -> bool {
+        self.blamed.is_some()
     }
 
     /// The opening, also while a probe is under way.
@@ -272,7 +295,7 @@ impl Breaker {
     fn open(&mut self, opening: Opening) {
         self.opening = Some(opening);
         self.failed.clear();
-        self.probing = false;
+        (self.probing, self.blamed) = (false, None);
         self.epoch += 1;
     }
 
@@ -348,12 +371,12 @@ mod tests {
     #[test]
     fn closed_until_told_then_one_probe_and_only_its_success_opens() {
         let mut breaker = Breaker::default();
-        let before = breaker.start(at(0));
+        let before = breaker.start(None, at(0));
         pause(&mut breaker, at(30));
         assert_eq!(breaker.state(at(29)), State::Open { until: at(30), reason: Reason::PausedByPartner });
         breaker.succeeded(before, at(0));
         assert_eq!(breaker.state(at(30)), State::HalfOpen, "what began before the closing does not open");
-        let probe = breaker.start(at(30));
+        let probe = breaker.start(None, at(30));
         assert_eq!(breaker.state(at(31)), State::Probing);
         breaker.succeeded(probe, at(0));
         assert_eq!(breaker.state(at(31)), State::Closed);
@@ -363,7 +386,7 @@ mod tests {
     fn a_429_to_the_probe_closes_again_for_as_long_as_it_says() {
         let mut breaker = Breaker::default();
         pause(&mut breaker, at(30));
-        let probe = breaker.start(at(30));
+        let probe = breaker.start(None, at(30));
         pause(&mut breaker, at(90));
         breaker.succeeded(probe, at(0));
         assert_eq!(breaker.state(at(89)), State::Open { until: at(90), reason: Reason::PausedByPartner });
@@ -381,7 +404,7 @@ mod tests {
     fn a_probe_that_vanishes_lets_the_next_one_try() {
         let mut breaker = Breaker::default();
         pause(&mut breaker, at(30));
-        let probe = breaker.start(at(30));
+        let probe = breaker.start(None, at(30));
         breaker.abandoned(probe);
         assert_eq!(breaker.state(at(30)), State::HalfOpen);
     }
@@ -390,15 +413,15 @@ mod tests {
     fn five_failing_resources_close_and_one_that_fails_for_ever_does_not() {
         let mut breaker = Breaker::default();
         for _ in 0..100 {
-            let call = breaker.start(at(0));
+            let call = breaker.start(None, at(0));
             breaker.failed(failure(1), call, at(0), &SETTINGS, 0);
         }
         for resource in 2..5 {
-            let call = breaker.start(at(0));
+            let call = breaker.start(None, at(0));
             breaker.failed(failure(resource), call, at(0), &SETTINGS, 0);
             assert_eq!(breaker.state(at(0)), State::Closed);
         }
-        let call = breaker.start(at(0));
+        let call = breaker.start(None, at(0));
         breaker.failed(failure(5), call, at(0), &SETTINGS, 0);
         assert_eq!(breaker.state(at(1)), State::Open { until: at(2), reason: Reason::Failing });
     }
@@ -408,19 +431,19 @@ mod tests {
         let mut breaker = Breaker::default();
         let settings = Settings { failures: 1, ..SETTINGS };
         for resource in [1, 2] {
-            let call = breaker.start(at(0));
+            let call = breaker.start(None, at(0));
             breaker.failed(failure(resource), call, at(0), &settings, 0);
         }
-        let fine = breaker.start(at(0));
+        let fine = breaker.start(None, at(0));
         breaker.succeeded(fine, at(0));
         for resource in [3, 4] {
-            let call = breaker.start(at(0));
+            let call = breaker.start(None, at(0));
             breaker.failed(failure(resource), call, at(0), &settings, 0);
         }
         assert_eq!(breaker.state(at(0)), State::Closed);
         let off = Settings { failures: 0, ..SETTINGS };
         for resource in 5..50 {
-            let call = breaker.start(at(0));
+            let call = breaker.start(None, at(0));
             breaker.failed(failure(resource), call, at(0), &off, 0);
         }
         assert_eq!(breaker.state(at(0)), State::Closed);
@@ -429,7 +452,7 @@ mod tests {
     #[test]
     fn refused_keys_close_once_and_a_new_key_opens_for_a_probe_at_once() {
         let mut breaker = Breaker::default();
-        let calls = [breaker.start(at(0)), breaker.start(at(0))];
+        let calls = [breaker.start(None, at(0)), breaker.start(None, at(0))];
         for call in calls {
             breaker.key_refused(call, at(0), &SETTINGS, 0, false);
         }
@@ -445,16 +468,16 @@ mod tests {
     #[test]
     fn a_word_on_an_older_key_closes_nothing_and_a_probe_with_it_leaves_its_place() {
         let mut breaker = Breaker::default();
-        let old = breaker.start(at(0));
+        let old = breaker.start(None, at(0));
         breaker.key_changed(at(1));
         breaker.key_refused(old, at(2), &SETTINGS, 0, false);
         assert_eq!(breaker.state(at(2)), State::Closed);
-        let new = breaker.start(at(2));
+        let new = breaker.start(None, at(2));
         breaker.key_refused(new, at(3), &SETTINGS, 0, false);
         let State::Open { until, reason: Reason::KeyRefused } = breaker.state(at(3)) else { panic!("open") };
-        assert!(breaker.start(until).is_probe());
+        assert!(breaker.start(None, until).is_probe());
         pause(&mut breaker, at(9));
-        let probe = breaker.start(at(9));
+        let probe = breaker.start(None, at(9));
         breaker.key_changed(at(9));
         assert_eq!(breaker.state(at(9)), State::Probing, "a key is no answer to a limit");
         breaker.key_refused(probe, at(9), &SETTINGS, 0, false);
@@ -465,7 +488,7 @@ mod tests {
     fn each_failed_probe_doubles_the_pause_up_to_the_longest() {
         let mut breaker = Breaker::default();
         for resource in 0..5 {
-            let call = breaker.start(at(0));
+            let call = breaker.start(None, at(0));
             breaker.failed(failure(resource), call, at(0), &SETTINGS, 0);
         }
         let mut now = at(0);
@@ -473,12 +496,12 @@ mod tests {
             let State::Open { until, .. } = breaker.state(now) else { panic!("open") };
             assert_eq!(until.since(now), Duration::from_secs(pause));
             now = until;
-            let probe = breaker.start(now);
+            let probe = breaker.start(None, now);
             assert!(probe.is_probe());
             breaker.failed(failure(9), probe, now, &SETTINGS, 0);
         }
         let State::Open { until, .. } = breaker.state(now) else { panic!("open") };
-        let probe = breaker.start(until);
+        let probe = breaker.start(None, until);
         breaker.failed(failure(9), probe, until, &SETTINGS, u32::MAX);
         let State::Open { until: again, .. } = breaker.state(until) else { panic!("open") };
         assert_eq!(again.since(until), Duration::from_secs(15), "at most half of it is jitter");
@@ -490,21 +513,21 @@ mod tests {
         let mut breaker = Breaker::default();
         let mut now = at(0);
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let call = breaker.start(now);
-            let others = breaker.start(now);
+            let call = breaker.start(None, now);
+            let others = breaker.start(None, now);
             let until = refused(&mut breaker, &refusal(now), call, now);
             assert_eq!(until.since(now), Duration::from_secs(pause));
             assert_eq!(refused(&mut breaker, &refusal(now), others, now), until, "it began before the pause");
             now = until;
         }
-        let call = breaker.start(now.plus(Duration::from_secs(59)));
+        let call = breaker.start(None, now.plus(Duration::from_secs(59)));
         let late = now.plus(Duration::from_secs(59));
         assert_eq!(refused(&mut breaker, &refusal(late), call, late).since(late), MAX_MIN_PAUSE);
         let rested = late.plus(MAX_MIN_PAUSE + MAX_MIN_PAUSE);
-        let call = breaker.start(rested);
+        let call = breaker.start(None, rested);
         assert_eq!(refused(&mut breaker, &refusal(rested), call, rested).since(rested), MIN_PAUSE);
         let longer = rested.plus(Duration::from_secs(300));
-        let call = breaker.start(rested.plus(MIN_PAUSE));
+        let call = breaker.start(None, rested.plus(MIN_PAUSE));
         assert_eq!(
             refused(&mut breaker, &refusal(longer), call, rested.plus(MIN_PAUSE)),
             longer,
@@ -518,7 +541,7 @@ mod tests {
         let mut breaker = Breaker::default();
         let mut now = at(0);
         for pause in [1, 8, 60, 60] {
-            let call = breaker.start(now);
+            let call = breaker.start(None, now);
             let nameless = Pause { named: false, ..refusal(now) };
             let until = refused(&mut breaker, &nameless, call, now);
             assert_eq!(until.since(now), Duration::from_secs(pause));
@@ -530,14 +553,14 @@ mod tests {
     fn a_403_pauses_for_a_minute_at_most_and_longer_only_if_the_probe_hears_it_again() {
         let mut breaker = Breaker::default();
         let forbidden = |until| Pause { forbidden: true, ..refusal(until) };
-        let call = breaker.start(at(0));
+        let call = breaker.start(None, at(0));
         assert_eq!(refused(&mut breaker, &forbidden(at(600)), call, at(0)), at(60));
-        let probe = breaker.start(at(60));
+        let probe = breaker.start(None, at(60));
         assert_eq!(refused(&mut breaker, &forbidden(at(660)), probe, at(60)), at(660));
         let mut other = Breaker::default();
-        let call = other.start(at(0));
+        let call = other.start(None, at(0));
         refused(&mut other, &refusal(at(10)), call, at(0));
-        let probe = other.start(at(10));
+        let probe = other.start(None, at(10));
         assert_eq!(refused(&mut other, &forbidden(at(600)), probe, at(10)), at(70), "the first 403");
     }
 
@@ -546,18 +569,18 @@ mod tests {
     fn the_failures_of_one_caller_count_as_one_while_anything_succeeds() {
         let mut breaker = Breaker::default();
         let of = |resource, caller| Failure { resource, caller: Some(caller) };
-        let fine = breaker.start(at(0));
+        let fine = breaker.start(None, at(0));
         breaker.succeeded(fine, at(0));
         for resource in 0..1000 {
-            let call = breaker.start(at(1));
+            let call = breaker.start(None, at(1));
             breaker.failed(of(resource, 1), call, at(1), &SETTINGS, 0);
         }
         for caller in 2..5 {
-            let call = breaker.start(at(1));
+            let call = breaker.start(None, at(1));
             breaker.failed(of(1000 + caller, caller), call, at(1), &SETTINGS, 0);
             assert_eq!(breaker.state(at(1)), State::Closed, "{caller}");
         }
-        let call = breaker.start(at(1));
+        let call = breaker.start(None, at(1));
         breaker.failed(of(2000, 9), call, at(1), &SETTINGS, 0);
         assert!(matches!(breaker.state(at(1)), State::Open { reason: Reason::Failing, .. }), "five callers");
     }
@@ -565,16 +588,37 @@ mod tests {
     #[test]
     fn the_failures_of_one_caller_count_each_where_nothing_succeeded_for_the_longest_cool_down() {
         let mut breaker = Breaker::default();
-        let fine = breaker.start(at(0));
+        let fine = breaker.start(None, at(0));
         breaker.succeeded(fine, at(0));
         for resource in 0..5 {
-            let call = breaker.start(at(29));
+            let call = breaker.start(None, at(29));
             breaker.failed(Failure { resource, caller: Some(1) }, call, at(29), &SETTINGS, 0);
         }
         assert_eq!(breaker.state(at(29)), State::Closed);
-        let call = breaker.start(at(30));
+        let call = breaker.start(None, at(30));
         breaker.failed(Failure { resource: 9, caller: Some(1) }, call, at(30), &SETTINGS, 0);
         assert!(matches!(breaker.state(at(30)), State::Open { .. }));
+    }
+
+    /// A caller whose documents failed, at a time when nobody else asked, kept the breaker open for everybody: its own failures
+    /// were the probes.
+    #[test]
+    fn what_one_caller_opened_alone_another_one_may_probe_at_once() {
+        let mut breaker = Breaker::default();
+        let of = |resource, caller| Failure { resource, caller: Some(caller) };
+        for resource in 0..5 {
+            let call = breaker.start(Some(1), at(0));
+            breaker.failed(of(resource, 1), call, at(0), &SETTINGS, 0);
+        }
+        assert!(matches!(breaker.state_for(Some(1), at(1)), State::Open { .. }));
+        let own = breaker.start(Some(1), at(2));
+        breaker.failed(of(9, 1), own, at(2), &SETTINGS, 0);
+        assert_eq!(breaker.state_for(Some(2), at(3)), State::HalfOpen, "a probe of the same caller says nothing new");
+        let other = breaker.start(Some(2), at(3));
+        assert!(other.is_probe());
+        assert_eq!(breaker.state_for(Some(3), at(3)), State::Probing);
+        breaker.failed(of(10, 2), other, at(3), &SETTINGS, 0);
+        assert!(matches!(breaker.state_for(Some(3), at(4)), State::Open { .. }), "it fails for both");
     }
 
     #[test]
@@ -625,7 +669,7 @@ mod tests {
                     Step::Start => {
                         if matches!(breaker.state(at(now)), State::Closed | State::HalfOpen) {
                             prop_assert!(at(now) >= told, "started before the time the partner named");
-                            under_way.push(breaker.start(at(now)));
+                            under_way.push(breaker.start(None, at(now)));
                         }
                     }
                     Step::Succeed => if let Some(call) = under_way.pop() { breaker.succeeded(call, at(now)); },

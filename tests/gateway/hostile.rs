@@ -193,12 +193,17 @@ fn the_failures_of_one_callers_documents_close_nothing_for_the_others() {
     let scene = Scene::new(|setup| setup.caller("broken", &["clients:read"], "clients = [\"*\"]\nproviders = [\"*\"]"));
     let issued = scene.gateway.issue("broken", &["clients:read"], &[]);
     let broken = scene.gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
-    scene.others_are_served(0..1);
-    for nth in 20..40 {
+    // Also where nothing has succeeded yet: whoever asks next is the probe.
+    for nth in 20..30 {
+        scene.partner.answers(&client(nth), [Reply::status(500)]);
+        assert!(scene.gateway.read(&broken, &client(nth)).status >= 502);
+    }
+    scene.others_are_served(0..10);
+    for nth in 30..40 {
         scene.partner.answers(&client(nth), [Reply::status(500)]);
         assert_eq!(scene.gateway.read(&broken, &client(nth)).status, 502);
     }
-    scene.others_are_served(1..10);
+    scene.others_are_served(10..20);
 }
 
 /// One stray 401 to a key that was good a moment ago was 502 for all misses for two seconds.
