@@ -285,7 +285,12 @@ impl Setup {
             let [public, health, admin] =
                 [free_port(), free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             setup.doors[0].insert("address".to_owned(), Value::from(public.to_string()));
-            let doors = setup.doors.clone();
+            let mut doors = setup.doors.clone();
+            // The default address is one for all tests of this machine.
+            for door in doors.iter_mut().filter(|door| !door.contains_key("address")) {
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+                door.insert("address".to_owned(), Value::from(address.to_string()));
+            }
             setup = setup.set("listeners", doors).set("health.listen", health.to_string());
             if setup.own_url {
                 setup = setup.set("server.public_url", format!("http://{public}"));
