@@ -53,6 +53,18 @@ pub fn is_named_well(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
+/// Letters, digits, and what else names are made of.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which would refuse an index beyond the end")]
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'.' | b'-' | b'_');
+        byte += 1;
+    }
+    plain
+};
+
 /// `uri-host [ ":" port ]` (RFC 3986 §3.2.2): an address in brackets, or a name, which may be empty; no user, no path.
 fn is_authority(host: &[u8]) -> bool {
     if let Some(inside) = host.strip_prefix(b"[") {
@@ -62,8 +74,9 @@ fn is_authority(host: &[u8]) -> bool {
         return is_address && is_port(rest.get(1..).unwrap_or_default());
     }
     // Most names have nothing in them that has to be looked at twice.
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let mut rest = host;
+    let plain = |byte: &u8| PLAIN.get(usize::from(*byte)).copied().unwrap_or_default();
+    let simple = host.iter().take_while(|byte| plain(byte)).count();
+    let mut rest = host.get(simple..).unwrap_or_default();
     while let [byte, after @ ..] = rest {
         rest = match (byte, after) {
             (byte, _) if plain(byte) => after,
@@ -81,8 +94,11 @@ fn is_port(text: &[u8]) -> bool {
     match text.split_first() {
         None => true,
         Some((b':', digits)) => {
-            digits.iter().all(u8::is_ascii_digit)
-                && std::str::from_utf8(digits).is_ok_and(|text| text.is_empty() || text.parse::<u16>().is_ok())
+            let number = digits.iter().try_fold(0_u32, |number, digit| {
+                let more = number.saturating_mul(10).saturating_add(u32::from(digit.wrapping_sub(b'0')));
+                digit.is_ascii_digit().then_some(more)
+            });
+            number.is_some_and(|number| number <= u32::from(u16::MAX))
         }
         Some(_) => false,
     }
