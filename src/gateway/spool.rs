@@ -135,6 +135,9 @@ pub(super) fn spool(
             Poll::Pending => break,
         }
     }
+    if read > limits.max_response {
+        end = Some(Err(BrokeOff));
+    }
     if end.is_some_and(|end| end.is_ok()) && pieces.len() <= 1 && pieces.iter().all(|(piece, _)| piece.is_data()) {
         let whole = pieces.pop_front().and_then(|(piece, _)| piece.into_data().ok());
         return Spooled::Whole(whole.unwrap_or_default());

@@ -126,6 +126,15 @@ fn a_reader_that_is_slow_holds_no_permit_and_gets_its_answer_whole() {
     });
 }
 
+/// A small answer without a length was passed on whole, however small `upstream.max_response` was.
+#[test]
+fn an_answer_without_a_length_that_is_too_large_never_looks_whole() {
+    let scene = Scene::new(|setup| setup.set("upstream.max_response", "1KiB"));
+    scene.partner.answers(&other(0), [Reply::json(vec![b'x'; 8192]).bare().truncated_at(4096)]);
+    let answer = scene.gateway.call(&scene.hostile, &other(0)).hear(false);
+    assert!(!answer.whole, "{} bytes", answer.body.len());
+}
+
 /// Where the pool is full an answer keeps its permit, but not for longer than the partner itself has.
 #[test]
 fn a_reader_that_is_slow_while_the_buffers_are_full_is_cut_off_after_the_partners_time() {
