@@ -1,6 +1,8 @@
 //! One call to the upstream, and again where that may help: the only place that makes any.
 //! Given a permit and what is to be sent, hands back the answer with the permit of the call that brought it, or a refusal.
 //! Never judges what an answer says of its resource, and never repeats what may have had an effect.
+//!
+//! Longer than other files, and so is its loop: what a call may come to is decided in one place, in the order of the answers.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -416,7 +418,8 @@ impl<C: Dials> Gateway<C> {
         let slot = presented.slot();
         let (left, alternates) = (credential.refused(presented, asked, now), credential.alternates(now));
         // Where both keys were accepted within a minute, nodes differ over them: either may be accepted by the next one.
-        if if alternates { keys > MAX_KEYS } else { !left } {
+        let is_final = if alternates { keys > MAX_KEYS } else { !left };
+        if is_final {
             let recent = credential.accepted_lately(now);
             permit.settle(Verdict::KeyRefused { recent }, now, dice());
             tracing::error!(slot, "the partner refused every key; put a good one where upstream.api_key_file points");
