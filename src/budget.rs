@@ -219,7 +219,7 @@ impl State {
             Circuit::Closed | Circuit::HalfOpen => {}
         }
         let most = self.settings.max_in_flight;
-        if self.in_flight >= most || (self.settings.shared && self.shares.in_flight(who) >= share::most_of_one(most)) {
+        if self.in_flight >= most || (self.settings.shared && self.shares.has_its_part(who, most, now)) {
             return Err(Later::Woken);
         }
         let quota = match self.settings.shared {
@@ -527,6 +527,12 @@ impl Budget {
         self.unreadable.say(word, now);
     }
 
+    /// Whether a refusal of the key over documents that this caller asks for says nothing of the key: it was refused for them,
+    /// and was accepted for others right after.
+    pub fn is_elsewhere(&self, who: Who, now: Tick) -> bool {
+        self.state.lock().documented.is_elsewhere(caller_of(who), now)
+    }
+
     /// A key is there that was not there before.
     pub fn key_changed(&self, now: Tick) {
         let mut state = self.state.lock();
@@ -584,12 +590,16 @@ impl Ticket {
         Ok(Permit { budget: Arc::clone(&self.budget), asker: self.asker, started: Some(started) })
     }
 
-    /// Somebody more urgent waits for it too.
+    /// Another caller, or a more urgent request, waits for it too: it is that caller's call where it comes earlier so.
     pub fn raise(&mut self, lane: Lane, who: Who) {
         let mut state = self.budget.state.lock();
-        if let Some(place) = self.place {
-            self.place = Some(state.queue.raise(place, lane, who));
+        let better = self.place.and_then(|place| state.queue.raise(place, lane, who));
+        let Some(place) = better else { return };
+        if let Some(waiter) = state.queue.at(place) {
+            waiter.who = who;
         }
+        self.place = Some(place);
+        (self.asker.lane, self.asker.who) = (lane, who);
         state.wake();
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -27,9 +27,36 @@ struct Flight<V> {
     landing: watch::Sender<Option<V>>,
     waiting: AtomicUsize,
     left: Notify,
-    /// The most urgent of those who joined; smaller is more urgent.
-    urgency: AtomicU8,
+    /// Of who started it.
+    rank: Rank,
+    /// Of those who joined and are more urgent, or stand in another line.
+    joined: Mutex<Vec<Rank>>,
     raised: Notify,
+}
+
+/// For whom a flight goes, and how urgently: where its call has to wait, it waits in the best place of all who joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rank {
+    /// The smaller, the more urgent.
+    pub urgency: u8,
+    /// The caller, by any number that stands for it.
+    pub who: u64,
+}
+
+/// Lines that one flight is told of; whoever joins after as many waits where the best of them stands.
+const MAX_RANKS: usize = 64;
+
+impl<V> Flight<V> {
+    fn join(&self, rank: Rank) {
+        if rank.who == self.rank.who && rank.urgency >= self.rank.urgency {
+            return;
+        }
+        let mut joined = self.joined.lock();
+        if joined.len() < MAX_RANKS && !joined.contains(&rank) {
+            joined.push(rank);
+            self.raised.notify_one();
+        }
+    }
 }
 
 /// What joining a flight gives.
@@ -71,9 +98,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
         Some(Place(Arc::clone(&self.under_way))).filter(|_| before < self.most)
     }
 
-    /// Joins the flight of this key, starting it if there is none; the smaller `urgency` is, the more urgent.
-    pub fn join(&self, key: &K, urgency: u8) -> Joined<K, V> {
-        match self.join_or(key, urgency, || Ok::<_, std::convert::Infallible>(())) {
+    /// Joins the flight of this key, starting it if there is none.
+    pub fn join(&self, key: &K, rank: Rank) -> Joined<K, V> {
+        match self.join_or(key, rank, || Ok::<_, std::convert::Infallible>(())) {
             Ok(joined) => joined,
             Err(never) => match never {},
         }
@@ -83,15 +110,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
     ///
     /// # Errors
     /// What `may` said; nobody can have joined meanwhile, so nobody waits in vain.
-    pub fn join_or<E>(&self, key: &K, urgency: u8, may: impl FnOnce() -> Result<(), E>) -> Result<Joined<K, V>, E> {
+    pub fn join_or<E>(&self, key: &K, rank: Rank, may: impl FnOnce() -> Result<(), E>) -> Result<Joined<K, V>, E> {
         let shard = self.hash.hash_one(key) as usize % SHARDS;
         let Some(flights) = self.shards.get(shard) else { unreachable!("a remainder is smaller than its divisor") };
         Ok(match flights.lock().entry(key.clone()) {
             Entry::Occupied(flight) => {
                 let flight = flight.get();
-                if flight.urgency.fetch_min(urgency, Ordering::AcqRel) > urgency {
-                    flight.raised.notify_one();
-                }
+                flight.join(rank);
                 Joined::Wait(Pending::of(flight))
             }
             Entry::Vacant(vacant) => {
@@ -102,7 +127,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
                     landing: watch::Sender::new(None),
                     waiting: AtomicUsize::new(0),
                     left: Notify::new(),
-                    urgency: AtomicU8::new(urgency),
+                    rank,
+                    joined: Mutex::default(),
                     raised: Notify::new(),
                 });
                 vacant.insert(Arc::clone(&flight));
@@ -168,10 +194,10 @@ impl<K: Hash + Eq, V> Obligation<K, V> {
         }
     }
 
-    /// Returns when somebody more urgent has joined, with how urgent it is now.
-    pub async fn raised(&self) -> u8 {
+    /// Returns when somebody has joined who may stand in a better place, with all of those.
+    pub async fn raised(&self) -> Vec<Rank> {
         self.flight.raised.notified().await;
-        self.flight.urgency.load(Ordering::Acquire)
+        self.flight.joined.lock().clone()
     }
 
     /// Takes the flight off the board if `may` says so; both under the lock that joining takes.
@@ -233,12 +259,16 @@ impl<V> Drop for Pending<V> {
 mod tests {
     use super::*;
 
+    fn rank(urgency: u8) -> Rank {
+        Rank { urgency, who: 0 }
+    }
+
     #[tokio::test]
     async fn a_thousand_wait_for_one_fetch_and_all_wake() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
         let rest: Vec<_> = (0..999)
-            .map(|_| match flights.join(&7, 0) {
+            .map(|_| match flights.join(&7, rank(0)) {
                 Joined::Wait(pending) => pending,
                 Joined::Fetch(..) | Joined::Full => panic!("a second fetch"),
             })
@@ -254,27 +284,27 @@ mod tests {
     #[tokio::test]
     async fn a_flight_that_is_dropped_wakes_all_with_nothing_and_the_next_starts_anew() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
         let waiter = tokio::spawn(first.landed());
         tokio::task::yield_now().await;
         drop(obligation);
         assert_eq!(waiter.await.unwrap(), None);
-        assert!(matches!(flights.join(&7, 0), Joined::Fetch(..)));
+        assert!(matches!(flights.join(&7, rank(0)), Joined::Fetch(..)));
     }
 
     #[tokio::test]
     async fn no_more_are_under_way_than_there_may_be_and_joining_is_always_possible() {
         let flights = Flights::<u32, u32>::new(2);
-        let Joined::Fetch(first, _) = flights.join(&1, 0) else { panic!("nobody was there") };
+        let Joined::Fetch(first, _) = flights.join(&1, rank(0)) else { panic!("nobody was there") };
         let alone = flights.alone().unwrap();
-        assert!(matches!(flights.join(&2, 0), Joined::Full));
+        assert!(matches!(flights.join(&2, rank(0)), Joined::Full));
         assert!(flights.alone().is_none());
-        assert!(matches!(flights.join(&1, 0), Joined::Wait(_)));
+        assert!(matches!(flights.join(&1, rank(0)), Joined::Wait(_)));
         assert_eq!(flights.count(), 2);
         drop(alone);
-        let Joined::Fetch(second, _) = flights.join(&2, 0) else { panic!("one has ended") };
+        let Joined::Fetch(second, _) = flights.join(&2, rank(0)) else { panic!("one has ended") };
         flights.leave_behind(|_| true);
-        assert!(matches!(flights.join(&3, 0), Joined::Full), "what was left behind is still under way");
+        assert!(matches!(flights.join(&3, rank(0)), Joined::Full), "what was left behind is still under way");
         drop((first, second));
         assert_eq!(flights.count(), 0);
     }
@@ -282,13 +312,13 @@ mod tests {
     #[tokio::test]
     async fn a_flight_left_behind_lands_for_those_who_wait_and_leaves_its_successor_alone() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(older, first) = flights.join(&7, 0) else { panic!("nobody was there") };
-        let Joined::Fetch(_other, _) = flights.join(&8, 0) else { panic!("nobody was there") };
+        let Joined::Fetch(older, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
+        let Joined::Fetch(_other, _) = flights.join(&8, rank(0)) else { panic!("nobody was there") };
         assert_eq!(flights.leave_behind(|key| *key == 7), 1);
-        let Joined::Fetch(newer, second) = flights.join(&7, 0) else { panic!("joined the older one") };
+        let Joined::Fetch(newer, second) = flights.join(&7, rank(0)) else { panic!("joined the older one") };
         older.land(1);
         assert_eq!(first.landed().await, Some(1));
-        let Joined::Wait(third) = flights.join(&7, 0) else { panic!("the older one took its successor along") };
+        let Joined::Wait(third) = flights.join(&7, rank(0)) else { panic!("the older one took its successor along") };
         newer.land(2);
         assert_eq!((second.landed().await, third.landed().await), (Some(2), Some(2)));
     }
@@ -296,8 +326,8 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_leaves_changes_nothing_until_the_last_has_left() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
-        let Joined::Wait(second) = flights.join(&7, 0) else { panic!("a second fetch") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
+        let Joined::Wait(second) = flights.join(&7, rank(0)) else { panic!("a second fetch") };
         drop(first);
         tokio::select! {
             biased;
@@ -312,12 +342,14 @@ mod tests {
     #[tokio::test]
     async fn who_comes_after_a_forsaken_flight_starts_anew_and_the_old_end_leaves_the_new_flight_alone() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
         drop(first);
         obligation.forsaken().await;
-        let Joined::Fetch(later, second) = flights.join(&7, 0) else { panic!("joined a flight that nobody will land") };
+        let Joined::Fetch(later, second) = flights.join(&7, rank(0)) else {
+            panic!("joined a flight that nobody will land")
+        };
         drop(obligation);
-        let Joined::Wait(third) = flights.join(&7, 0) else { panic!("the new flight was taken off the board") };
+        let Joined::Wait(third) = flights.join(&7, rank(0)) else { panic!("the new flight was taken off the board") };
         later.land(1);
         assert_eq!((second.landed().await, third.landed().await), (Some(1), Some(1)));
     }
@@ -325,9 +357,9 @@ mod tests {
     #[tokio::test]
     async fn who_joins_before_it_is_noticed_that_all_left_keeps_the_flight_going() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7, 0) else { panic!("nobody was there") };
+        let Joined::Fetch(obligation, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
         drop(first);
-        let Joined::Wait(second) = flights.join(&7, 0) else { panic!("a second fetch") };
+        let Joined::Wait(second) = flights.join(&7, rank(0)) else { panic!("a second fetch") };
         tokio::select! {
             biased;
             () = obligation.forsaken() => panic!("one still waits"),
@@ -340,10 +372,12 @@ mod tests {
     #[tokio::test]
     async fn who_may_not_start_a_flight_may_join_one() {
         let flights = Flights::<u32, u32>::new(1000);
-        assert_eq!(flights.join_or(&7, 0, || Err("not now")).err(), Some("not now"));
+        assert_eq!(flights.join_or(&7, rank(0), || Err("not now")).err(), Some("not now"));
         assert_eq!(flights.count(), 0);
-        let Joined::Fetch(obligation, _) = flights.join(&7, 0) else { panic!("nobody was there") };
-        let Ok(Joined::Wait(pending)) = flights.join_or(&7, 0, || Err("asked in vain")) else { panic!("a flight") };
+        let Joined::Fetch(obligation, _) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
+        let Ok(Joined::Wait(pending)) = flights.join_or(&7, rank(0), || Err("asked in vain")) else {
+            panic!("a flight")
+        };
         obligation.land(1);
         assert_eq!(pending.landed().await, Some(1));
     }
@@ -351,10 +385,27 @@ mod tests {
     #[tokio::test]
     async fn a_flight_learns_when_somebody_more_urgent_waits_for_it() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, _first) = flights.join(&7, 2) else { panic!("nobody was there") };
-        let (Joined::Wait(_second), Joined::Wait(_third)) = (flights.join(&7, 2), flights.join(&7, 0)) else {
+        let Joined::Fetch(obligation, _first) = flights.join(&7, rank(2)) else { panic!("nobody was there") };
+        let (Joined::Wait(_second), Joined::Wait(_third)) = (flights.join(&7, rank(2)), flights.join(&7, rank(0)))
+        else {
             panic!("a second fetch")
         };
-        assert_eq!(obligation.raised().await, 0);
+        assert_eq!(obligation.raised().await, [rank(0)]);
+    }
+
+    /// Whoever joined a flight waited in the line of who had started it.
+    #[tokio::test]
+    async fn a_flight_learns_of_each_line_that_it_may_stand_in_once() {
+        let flights = Flights::<u32, u32>::new(1000);
+        let of = |who| Rank { urgency: 0, who };
+        let Joined::Fetch(obligation, _first) = flights.join(&7, of(1)) else { panic!("nobody was there") };
+        for who in [1, 2, 2, 3, 1, 2] {
+            assert!(matches!(flights.join(&7, of(who)), Joined::Wait(_)));
+        }
+        assert_eq!(obligation.raised().await, [of(2), of(3)]);
+        for who in 0..1000 {
+            assert!(matches!(flights.join(&7, of(who)), Joined::Wait(_)));
+        }
+        assert_eq!(obligation.raised().await.len(), MAX_RANKS);
     }
 }

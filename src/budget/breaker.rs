@@ -113,9 +113,19 @@ pub struct Breaker {
     refusals: (u32, Tick),
     /// Whether the last pause was a 403's.
     forbidden: bool,
-    /// The one caller whose requests met all the failures that opened it: what is broken for that one may be fine for others.
+    /// The one caller whose requests met all the failures that opened it, or its last probe: what is broken for that one may be
+    /// fine for others.
     blamed: Option<u64>,
+    /// Callers for whose requests alone every key was refused while others' calls were accepted, and when that was seen: what
+    /// they ask for wants another login, so that a refusal there says nothing of the key.
+    elsewhere: Vec<(u64, Tick)>,
 }
+
+/// For so long a caller whose requests want another login is taken for one.
+const ELSEWHERE: Duration = Duration::from_secs(60);
+
+/// So many such callers are known; one more takes the place of the first.
+const MAX_ELSEWHERE: usize = 64;
 
 impl Breaker {
     /// May a call start at `now`?
@@ -131,8 +141,14 @@ impl Breaker {
     /// The same for a call of this caller: where all failures were another caller's, it may be the probe at once.
     pub fn state_for(&self, caller: Option<u64>, now: Tick) -> State {
         match self.state(now) {
-            State::Open { reason: Reason::Failing, .. } if self.blamed.is_some() && caller != self.blamed => {
-                if self.probing { State::Probing } else { State::HalfOpen }
+            State::Open { reason: Reason::Failing | Reason::KeyRefused, .. }
+                if self.blamed.is_some() && caller != self.blamed =>
+            {
+                if self.probing {
+                    State::Probing
+                } else {
+                    State::HalfOpen
+                }
             }
             state => state,
         }
@@ -142,7 +158,7 @@ impl Breaker {
     pub fn start(&mut self, caller: Option<u64>, now: Tick) -> Started {
         let probe = self.state_for(caller, now) == State::HalfOpen;
         self.probing |= probe;
-        Started { probe, epoch: self.epoch, keys: self.keys }
+        Started { probe, epoch: self.epoch, keys: self.keys, caller }
     }
 
     /// The upstream wants to be left alone. A word of a call that began before the breaker opened may lengthen the pause; it
@@ -181,8 +197,22 @@ impl Breaker {
         // Of many calls that were refused together, one opening is enough.
         if started.epoch == self.epoch {
             let share = if recent { RECENT_KEY_SHARE } else { 1 };
+            let blamed = self.blamed_by(started);
             self.cool_down(now, settings.cool_down / share, settings.cool_down_max, dice, Reason::KeyRefused);
+            self.blamed = blamed;
         }
+    }
+
+    /// Whether a refusal of the key over this caller's requests says nothing of the key.
+    pub fn is_elsewhere(&self, caller: Option<u64>, now: Tick) -> bool {
+        self.elsewhere.iter().any(|(other, at)| caller == Some(*other) && now.since(*at) < ELSEWHERE)
+    }
+
+    /// Whom an opening is blamed on: the caller of the call that decided, unless another one is blamed already, so that it
+    /// fails for two.
+    fn blamed_by(&self, started: Started) -> Option<u64> {
+        let others = self.blamed.is_some() && self.blamed != started.caller;
+        started.caller.filter(|_| !others)
     }
 
     /// A key is there that was not there before: what was opened for want of one may try at once.
@@ -200,10 +230,19 @@ impl Breaker {
         if started.epoch != self.epoch || !(started.probe || self.opening.is_none()) {
             return false;
         }
-        let closed = self.opening.take().is_some();
+        let closed = self.opening.take();
+        if let (Some(caller), Some(Opening { reason: Reason::KeyRefused, .. })) = (self.blamed.take(), &closed)
+            && started.caller != Some(caller)
+        {
+            self.elsewhere.retain(|(other, at)| *other != caller && now.since(*at) < ELSEWHERE);
+            if self.elsewhere.len() >= MAX_ELSEWHERE {
+                self.elsewhere.remove(0);
+            }
+            self.elsewhere.push((caller, now));
+        }
         (self.openings, self.probing, self.succeeded_at) = (0, false, Some(now));
         self.failed.clear();
-        closed
+        closed.is_some()
     }
 
     /// A call over this resource failed: no whole answer, or 5xx. `caller` is who waited for it, if anybody did. `dice` is any
@@ -213,7 +252,8 @@ impl Breaker {
             return;
         }
         if started.probe {
-            let blamed = self.blamed.filter(|blamed| failure.caller == Some(*blamed));
+            // Whose probe fails is not the next to probe, or one caller with broken resources keeps it open for all.
+            let blamed = self.blamed_by(started);
             self.cool_down(now, settings.cool_down, settings.cool_down_max, dice, Reason::Failing);
             self.blamed = blamed;
             return;
@@ -326,6 +366,7 @@ pub struct Started {
     probe: bool,
     epoch: u64,
     keys: u64,
+    caller: Option<u64>,
 }
 
 impl Started {
@@ -350,7 +391,7 @@ mod tests {
 
     /// A limit of which nothing is left until then.
     fn pause(breaker: &mut Breaker, until: Tick) {
-        let started = Started { probe: false, epoch: breaker.epoch, keys: breaker.keys };
+        let started = Started { probe: false, epoch: breaker.epoch, keys: breaker.keys, caller: None };
         breaker.pause(&refusal(until), false, started, at(0));
     }
 
@@ -619,6 +660,50 @@ mod tests {
         assert_eq!(breaker.state_for(Some(3), at(3)), State::Probing);
         breaker.failed(of(10, 2), other, at(3), &SETTINGS, 0);
         assert!(matches!(breaker.state_for(Some(3), at(4)), State::Open { .. }), "it fails for both");
+    }
+
+    /// After a short pause of the upstream's a caller whose documents fail was the probe each time, and nobody else ever was.
+    #[test]
+    fn whose_probe_failed_is_not_the_next_to_probe_where_another_one_asks() {
+        let mut breaker = Breaker::default();
+        pause(&mut breaker, at(2));
+        let of = |resource, caller| Failure { resource, caller: Some(caller) };
+        let probe = breaker.start(Some(1), at(2));
+        assert!(probe.is_probe());
+        breaker.failed(of(9, 1), probe, at(2), &SETTINGS, 0);
+        assert!(matches!(breaker.state_for(Some(1), at(3)), State::Open { .. }));
+        let probe = breaker.start(Some(2), at(3));
+        assert!(probe.is_probe());
+        breaker.succeeded(probe, at(3));
+        assert_eq!(breaker.state_for(Some(1), at(3)), State::Closed);
+        pause(&mut breaker, at(5));
+        for caller in [1, 2] {
+            let probe = breaker.start(Some(caller), at(5));
+            breaker.failed(of(9, caller), probe, at(5), &SETTINGS, 0);
+        }
+        assert!(matches!(breaker.state_for(Some(3), at(6)), State::Open { .. }), "it failed for two");
+    }
+
+    /// A caller that asked for documents with another login closed the upstream for everybody.
+    #[test]
+    fn a_key_that_is_refused_for_one_caller_and_accepted_for_the_next_is_good() {
+        let mut breaker = Breaker::default();
+        let refused = breaker.start(Some(1), at(0));
+        breaker.key_refused(refused, at(0), &SETTINGS, 0, true);
+        assert!(matches!(breaker.state_for(Some(1), at(0)), State::Open { reason: Reason::KeyRefused, .. }));
+        assert!(!breaker.is_elsewhere(Some(1), at(0)));
+        let probe = breaker.start(Some(2), at(0));
+        assert!(probe.is_probe());
+        breaker.succeeded(probe, at(0));
+        assert_eq!(breaker.state(at(0)), State::Closed);
+        assert!(breaker.is_elsewhere(Some(1), at(59)) && !breaker.is_elsewhere(Some(1), at(60)));
+        assert!(!breaker.is_elsewhere(Some(2), at(0)) && !breaker.is_elsewhere(None, at(0)));
+        for caller in [1, 2] {
+            let refused = breaker.start(Some(caller), at(61));
+            breaker.key_refused(refused, at(61), &SETTINGS, 0, true);
+        }
+        assert!(matches!(breaker.state_for(Some(3), at(61)), State::Open { .. }), "it was refused for two");
+        assert!(!breaker.is_elsewhere(Some(2), at(61)));
     }
 
     #[test]

@@ -55,6 +55,13 @@ impl<T> Default for Waiting<T> {
     }
 }
 
+impl<T> Waiting<T> {
+    /// The round in which it would be the turn of one more of this caller's.
+    fn next_round(&self, who: Who) -> u64 {
+        self.last.get(&who).map_or(0, |last| last + 1).max(self.round)
+    }
+}
+
 impl<T> Default for Lanes<T> {
     fn default() -> Self {
         Self { lanes: Default::default(), next: 0 }
@@ -67,7 +74,7 @@ impl<T> Lanes<T> {
         let number = self.next;
         self.next += 1;
         let Some(waiting) = self.lanes.get_mut(lane as usize) else { return Place { lane, round: 0, number } };
-        let round = waiting.last.get(&who).map_or(0, |last| last + 1).max(waiting.round);
+        let round = waiting.next_round(who);
         waiting.last.insert(who, round);
         waiting.places.insert((round, number), what);
         Place { lane, round, number }
@@ -83,15 +90,19 @@ impl<T> Lanes<T> {
         left
     }
 
-    /// Moves to a more urgent lane, at its end of the caller's own line; to a less urgent one never.
-    pub fn raise(&mut self, place: Place, lane: Lane, who: Who) -> Place {
-        if lane >= place.lane {
-            return place;
+    /// Moves to the end of another caller's line, or of the own one in a more urgent lane, if it is served earlier there; hands
+    /// back the new place then.
+    pub fn raise(&mut self, place: Place, lane: Lane, who: Who) -> Option<Place> {
+        let round = self.lanes.get(lane as usize)?.next_round(who);
+        if (lane, round) >= (place.lane, place.round) {
+            return None;
         }
-        match self.leave(place) {
-            Some(what) => self.enter(lane, who, what),
-            None => place,
-        }
+        self.leave(place).map(|what| self.enter(lane, who, what))
+    }
+
+    /// What waits there.
+    pub fn at(&mut self, place: Place) -> Option<&mut T> {
+        self.lanes.get_mut(place.lane as usize)?.places.get_mut(&(place.round, place.number))
     }
 
     /// Those who wait, in the order in which it is their turn.
@@ -210,8 +221,8 @@ mod tests {
         let mut lanes = Lanes::default();
         let refresh = lanes.enter(Lane::Refresh, 0, "raised");
         lanes.enter(Lane::Batch, 1, "batch");
-        let raised = lanes.raise(refresh, Lane::Interactive, 2);
-        assert_eq!(lanes.raise(raised, Lane::Batch, 2), raised);
+        let raised = lanes.raise(refresh, Lane::Interactive, 2).unwrap();
+        assert_eq!(lanes.raise(raised, Lane::Batch, 2), None);
         assert_eq!(served(&mut lanes), ["raised", "batch"]);
         assert!(lanes.is_empty() && lanes.first().is_none());
     }

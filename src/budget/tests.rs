@@ -222,6 +222,84 @@ fn a_place_moves_up_when_somebody_more_urgent_waits_too() {
     assert!(batch.claim(at(200)).is_ok());
 }
 
+/// A miss that joined a flight of a caller with a long line waited in that line, and was refused at its end.
+#[test]
+fn a_flight_waits_in_the_best_line_of_all_who_want_it() {
+    let budget = budget(100, 1, 9);
+    let _first = permit(&budget, of(1), at(0));
+    let queued = |who| match budget.ask(of(who), at(0)) {
+        Asked::Queued(ticket) => ticket,
+        _ => panic!("spent"),
+    };
+    let mut tickets: Vec<_> = (0..6).map(|_| queued(1)).collect();
+    let mut joined = tickets.pop().unwrap();
+    joined.raise(Lane::Interactive, 1);
+    assert_eq!(joined.claim(at(100)).err(), Some(Later::Woken), "its own line is no better place");
+    joined.raise(Lane::Interactive, 2);
+    assert!(tickets[0].claim(at(100)).is_ok(), "who came first goes first");
+    let permit = joined.claim(at(200)).unwrap();
+    assert_eq!(permit.asker().who, 2, "it is the other's call now");
+    joined = queued(2);
+    joined.raise(Lane::Interactive, 1);
+    assert_eq!(joined.asker.who, 2, "nobody is sent to the end of a longer line");
+    assert_eq!(tickets[1].claim(at(300)).err(), None);
+    assert!(joined.claim(at(400)).is_ok());
+}
+
+/// Bursts of eight, and single calls at random, waited for a caller that took all that was left each time.
+#[test]
+fn a_burst_of_the_others_finds_most_of_the_budget_there_whatever_one_caller_takes() {
+    let budget = shared(100, 10, 1000);
+    let mut tickets: Vec<Ticket> = Vec::new();
+    let mut hers = 0;
+    for now in (0..20_000).step_by(10) {
+        if let Asked::Queued(ticket) = budget.ask(of(1), at(now)) {
+            tickets.push(ticket);
+        }
+        tickets.retain_mut(|ticket| match ticket.claim(at(now)) {
+            Ok(_) => {
+                hers += 1;
+                false
+            }
+            Err(_) => true,
+        });
+        if now % 2000 == 1990 {
+            for who in 2..10 {
+                assert!(matches!(budget.ask(of(who), at(now)), Asked::Permit(_)), "the {who}th at {now} ms");
+            }
+        }
+    }
+    assert!(hers > 100, "what nobody else wants is not wasted: {hers}");
+}
+
+#[test]
+fn refreshes_leave_half_of_the_burst_to_those_who_wait() {
+    let budget = shared(100, 10, 1000);
+    let refresh = Asker { lane: Lane::Refresh, who: 0, ..ASKER };
+    let started = (0..10).filter(|_| matches!(budget.ask(refresh, at(0)), Asked::Permit(_))).count();
+    assert_eq!(started, 5);
+    let others = (2..10).filter(|who| matches!(budget.ask(of(*who), at(0)), Asked::Permit(_))).count();
+    assert_eq!(others, 5);
+}
+
+/// Twelve of sixteen slow calls were one caller's, and four were too few for the others.
+#[test]
+fn the_more_the_others_have_under_way_the_fewer_may_one_caller_have() {
+    let most = |budget: &Arc<Budget>, now| {
+        let hers: Vec<_> = (0..17).map(|_| budget.ask(of(1), at(now))).collect();
+        hers.iter().filter(|asked| matches!(asked, Asked::Permit(_))).count()
+    };
+    let budget = shared(0, 1, 16);
+    assert_eq!(most(&budget, 0), 12, "nobody else calls");
+    drop(permit(&budget, of(2), at(1000)));
+    assert_eq!(most(&budget, 2000), 8, "another one calls");
+    let _hers: Vec<_> = (0..3).map(|_| permit(&budget, of(1), at(3000))).collect();
+    let theirs: Vec<_> = (2..7).map(|who| permit(&budget, of(who), at(3000))).collect();
+    drop((_hers, theirs));
+    assert_eq!(most(&budget, 4000), 6, "others had five under way");
+    assert_eq!(most(&budget, 70_000), 12, "a minute later");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Wait(u64),

@@ -356,6 +356,9 @@ impl<C: Dials> Gateway<C> {
         } else if status != StatusCode::UNAUTHORIZED || call.forwards_authorization {
             return None;
         } else if call.asker.scope == Scope::Documented {
+            if self.wants_another_login(call) {
+                return None;
+            }
             Rejected::Key
         } else {
             self.note_opaque_refusal(call);
@@ -365,6 +368,12 @@ impl<C: Dials> Gateway<C> {
         self.ledger.counts.heard(Ok(StatusCode::UNAUTHORIZED));
         tried.keys += 1;
         Some(rejected)
+    }
+
+    /// Whether a 401 is an answer about this document alone: the key is good, as others' calls show.
+    fn wants_another_login(&self, call: &Call) -> bool {
+        let now = self.clock.tick();
+        self.budget.is_elsewhere(call.asker.who, now) && self.upstream.credential().accepted_lately(now)
     }
 
     fn note_opaque_refusal(&self, call: &Call) {
@@ -389,9 +398,7 @@ impl<C: Dials> Gateway<C> {
         // Whoever confirms needs a permit: it is not held while it is waited for.
         drop(permit);
         let mine = self.clock.until(call.deadline, credential.confirm()).await.map_err(|_| Refusal::Deadline)?;
-        if credential.is_refused() {
-            return Err(self.key_fault().into());
-        }
+        // Whether it was meant is the breaker's to say: what was refused for another caller may be accepted for this one.
         let mine = Some(mine).filter(|_| credential.is_in_doubt());
         Ok((self.permit(call.asker, call.deadline, NO_FLIGHT).await?, mine))
     }
@@ -447,7 +454,10 @@ impl<C: Dials> Gateway<C> {
         // An upstream that fails, or is too busy to look, has said nothing about the key, and a path may not ask for any.
         // Nor has a 401 in a hub's place that is no word of the hub's.
         let astray = |status| self.upstream.is_hub() && status == StatusCode::UNAUTHORIZED;
-        let accepted = |status| !is_server_error(status) && status != StatusCode::TOO_MANY_REQUESTS && !astray(status);
+        let accepted = |status| {
+            let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS);
+            !is_server_error(status) && !refused && !astray(status)
+        };
         if (documented || self.upstream.is_hub()) && answer.is_ok_and(|(status, _)| accepted(status)) {
             self.upstream.credential().taken(presented, now.tick);
         }

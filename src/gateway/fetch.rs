@@ -101,9 +101,10 @@ fn entry_of(landed: Option<Landed>) -> Result<Arc<Entry>, Refusal> {
     }
 }
 
-/// Whether the hub found that the request had been there: a word about the one who started the flight, and no other.
-fn is_a_loop(landed: Option<&Landed>) -> bool {
-    matches!(landed, Some(Landed::Refused(Refusal::Loop)))
+/// Whether a flight was refused for who started it, and for no other: the hub found that the request had been there, or it was
+/// too long in its starter's line.
+fn is_of_its_starter(landed: Option<&Landed>) -> bool {
+    matches!(landed, Some(Landed::Refused(Refusal::Loop | Refusal::Busy { .. })))
 }
 
 /// What comes of asking together with others.
@@ -146,8 +147,8 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    /// Takes part in a flight until it lands. Where it went in a circle, that was its starter's doing: the others take part in
-    /// one more, together.
+    /// Takes part in a flight until it lands. Where it was refused for its starter alone, the others take part in one more,
+    /// together.
     async fn land_shared(
         self: &Arc<Self>,
         grant: &Grant,
@@ -167,7 +168,7 @@ impl<C: Dials> Gateway<C> {
                 Boarded::Waits(pending, collapsed, flight) => (pending, collapsed, flight),
             };
             let landed = self.await_landing(pending, (flight, collapsed), trail).await?;
-            if !collapsed || again || !is_a_loop(landed.as_ref()) {
+            if !collapsed || again || !is_of_its_starter(landed.as_ref()) {
                 return Ok(Shared::Landed(landed, collapsed));
             }
             again = true;
@@ -208,7 +209,7 @@ impl<C: Dials> Gateway<C> {
             _ if has_a_way => Err(Instead::Alone),
             _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
         };
-        match self.flights.join_or(&key, turn::urgency(turn::lane_of(grant)), may_start) {
+        match self.flights.join_or(&key, turn::rank(turn::lane_of(grant), turn::who(grant.caller())), may_start) {
             Err(Instead::Show(entry)) => Ok(Boarded::Held(entry)),
             Err(Instead::Alone) => Ok(Boarded::Alone),
             Err(Instead::Refuse(refusal)) => Err(refusal),
@@ -322,7 +323,7 @@ impl<C: Dials> Gateway<C> {
             Some(held) if Arc::ptr_eq(&held, entry) => Ok(()),
             _ => Err(()),
         };
-        let joined = self.flights.join_or(&key, turn::urgency(Lane::Refresh), still_held);
+        let joined = self.flights.join_or(&key, turn::REFRESH, still_held);
         if let Ok(Joined::Fetch(obligation, _)) = joined {
             let plan = self.plan(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts, trail);
             let this = Arc::clone(self);

@@ -11,7 +11,7 @@ use crate::access::{Grant, Lens, Right, Sight};
 use crate::account_api::Endpoint;
 use crate::cache::entry::Tag;
 use crate::cache::{Coding, Entry, Key, Shown};
-use crate::flight::{Flights, Joined};
+use crate::flight::{Flights, Joined, Rank};
 use crate::route::Resource;
 use crate::upstream::body::from_latin1;
 use crate::view::{self, Allow, NotUnderstood, Projected};
@@ -97,7 +97,7 @@ impl<C: Dials> Gateway<C> {
         right: Right,
         entry: &Arc<Entry>,
     ) -> Result<Shown, NotUnderstood> {
-        let pending = match self.views.join(&(endpoint, *entry.tag(), right), 0) {
+        let pending = match self.views.join(&(endpoint, *entry.tag(), right), Rank::default()) {
             Joined::Wait(pending) => pending,
             Joined::Fetch(obligation, pending) => {
                 let (lens, allow, entry) = (lens.clone(), Arc::clone(&self.allow), Arc::clone(entry));

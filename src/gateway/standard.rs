@@ -226,7 +226,11 @@ impl<C: Dials> Gateway<C> {
                 }
                 _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
             };
-            match self.standard_flights.join_or(&errand.name(), turn::urgency(asked.asker.lane), may_start) {
+            match self.standard_flights.join_or(
+                &errand.name(),
+                turn::rank(asked.asker.lane, asked.asker.who),
+                may_start,
+            ) {
                 Err(Instead::Show(reply)) => return Ok(self.give(&asked, &reply, Told::default(), now.tick, trail)),
                 Err(Instead::Alone) => {}
                 Err(Instead::Refuse(refusal)) => brought = Some(Brought::failed(refusal)),
@@ -316,7 +320,7 @@ impl<C: Dials> Gateway<C> {
         let mut errand = Errand::new(&asked, Held::Fits(Arc::clone(reply)), Why::Stale, Fallback::NONE);
         // A server error does not replace what is held.
         (errand.cause, errand.keeps_errors_out) = (Cause::Refresh, true);
-        if let Joined::Fetch(obligation, _) = self.standard_flights.join(&errand.name(), turn::urgency(Lane::Refresh)) {
+        if let Joined::Fetch(obligation, _) = self.standard_flights.join(&errand.name(), turn::REFRESH) {
             let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
             self.tasks.spawn(async move { this.fly_standard(errand, Some(obligation), trace).await });
         }

@@ -12,7 +12,7 @@ use crate::budget::lanes::{Lane, Who};
 use crate::budget::{Asked, Asker, Later, Permit, Scope};
 use crate::cache::Key;
 use crate::clock::Tick;
-use crate::flight::Obligation;
+use crate::flight::{Obligation, Rank};
 use crate::route::{OTHER, RouteIndex};
 use crate::token::{Caller, Priority};
 
@@ -63,10 +63,13 @@ pub(super) fn drawn(resource: u64, at: Tick) -> u32 {
     number_of((resource, at.as_nanos())) as u32
 }
 
-/// How urgent a lane is, as a flight knows it.
-pub(super) fn urgency(lane: Lane) -> u8 {
-    lane as u8
+/// Where a call for this caller would wait, as a flight knows it.
+pub(super) fn rank(lane: Lane, who: Who) -> Rank {
+    Rank { urgency: lane as u8, who }
 }
+
+/// The same for a refresh, which is made for nobody.
+pub(super) const REFRESH: Rank = Rank { urgency: Lane::Refresh as u8, who: 0 };
 
 fn lane(urgency: u8) -> Lane {
     match urgency {
@@ -77,7 +80,8 @@ fn lane(urgency: u8) -> Lane {
 }
 
 impl<C: Dials> Gateway<C> {
-    /// Waits for a place in the budget, but not beyond `max_wait` or `deadline`; a flight that more urgent callers join moves up.
+    /// Waits for a place in the budget, but not beyond `max_wait` or `deadline`; a flight waits in the best
+    /// place of all who join it.
     pub(super) async fn permit<V>(
         &self,
         asker: Asker,
@@ -112,7 +116,7 @@ impl<C: Dials> Gateway<C> {
             };
             tokio::select! {
                 _ = self.clock.until(at, ticket.woken()) => {}
-                urgency = raised => ticket.raise(lane(urgency), asker.who),
+                joined = raised => joined.iter().for_each(|rank| ticket.raise(lane(rank.urgency), rank.who)),
             }
         }
     }

@@ -226,13 +226,6 @@ impl Credential {
         self.slots.lock().iter().any(|slot| slot.refusals > 0)
     }
 
-    /// Whether every key was refused as often as it takes, and none was accepted since.
-    pub fn is_refused(&self) -> bool {
-        let slots = self.slots.lock();
-        slots.iter().any(|slot| slot.value.is_some())
-            && slots.iter().all(|slot| slot.value.is_none() || slot.refusals >= REFUSALS)
-    }
-
     /// Waits for those who find out whether a refusal was meant: one at a time.
     pub async fn confirm(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.confirming.lock().await
@@ -411,7 +404,7 @@ mod tests {
         assert_eq!(credential.figures(), (2, 2));
         let first = credential.show().unwrap();
         credential.taken(&first, at(9));
-        assert!(!credential.is_in_doubt() && !credential.is_refused());
+        assert!(!credential.is_in_doubt());
         assert_eq!(credential.figures(), (2, 1), "what was said of the other one still stands");
     }
 

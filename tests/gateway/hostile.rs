@@ -27,7 +27,17 @@ struct Scene {
     hostile: String,
 }
 
+/// With a third caller, for whose documents the partner fails.
+fn with_broken(setup: Setup) -> Setup {
+    setup.caller("broken", &["clients:read"], "clients = [\"*\"]\nproviders = [\"*\"]")
+}
+
 impl Scene {
+    fn broken(&self) -> String {
+        let issued = self.gateway.issue("broken", &["clients:read"], &[]);
+        self.gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim())
+    }
+
     fn new(set: impl FnOnce(Setup) -> Setup) -> Self {
         let partner = Partner::listen();
         (0..40).for_each(|nth| partner.answers(&client(nth), [Reply::json(GOOD)]));
@@ -199,9 +209,8 @@ fn a_401_for_an_opaque_path_says_nothing_of_the_key_and_three_of_them_raise_an_a
 
 #[test]
 fn the_failures_of_one_callers_documents_close_nothing_for_the_others() {
-    let scene = Scene::new(|setup| setup.caller("broken", &["clients:read"], "clients = [\"*\"]\nproviders = [\"*\"]"));
-    let issued = scene.gateway.issue("broken", &["clients:read"], &[]);
-    let broken = scene.gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
+    let scene = Scene::new(with_broken);
+    let broken = scene.broken();
     // Also where nothing has succeeded yet: whoever asks next is the probe.
     for nth in 20..30 {
         scene.partner.answers(&client(nth), [Reply::status(500)]);
@@ -213,6 +222,56 @@ fn the_failures_of_one_callers_documents_close_nothing_for_the_others() {
         assert_eq!(scene.gateway.read(&broken, &client(nth)).status, 502);
     }
     scene.others_are_served(10..20);
+}
+
+/// A caller whose documents fail was the probe after each pause, so that the breaker never closed for anybody.
+#[test]
+fn after_a_pause_a_caller_whose_documents_fail_keeps_nobody_else_waiting() {
+    let scene = Scene::new(with_broken);
+    let broken = scene.broken();
+    scene.partner.answers(&client(0), [Reply::status(429).header("retry-after", "1"), Reply::json(GOOD)]);
+    assert_eq!(scene.gateway.read(&scene.reader, &client(0)).status, 503);
+    (20..40).for_each(|nth| scene.partner.answers(&client(nth), [Reply::status(500)]));
+    wait_for("its documents to be asked for", || {
+        (scene.gateway.read(&broken, &client(20)).status == 502).then_some(())
+    });
+    scene.others_are_served(0..10);
+}
+
+/// A caller that asked for documents which want another login closed the upstream for everybody.
+#[test]
+fn documents_that_want_another_login_are_refused_to_who_asks_for_them_and_say_nothing_of_the_key() {
+    let scene = Scene::new(with_broken);
+    let broken = scene.broken();
+    scene.others_are_served(0..1);
+    for nth in 1..10 {
+        scene.partner.answers(&client(20 + nth), [Reply::status(401)]);
+        let refused = scene.gateway.read(&broken, &client(20 + nth));
+        assert_eq!(
+            (refused.status, &refused.json()["type"]),
+            (502, &"urn:reseller-gateway:problem:partner-key".into())
+        );
+        scene.others_are_served(nth..nth + 1);
+    }
+    // Twice for the first, to confirm it, and once for each other: the key is accepted all the time.
+    assert_eq!(scene.partner.count(), 10 + 2 + 8);
+    assert_eq!(scene.gateway.read(&broken, &client(15)).status, 200, "what it may have it gets");
+}
+
+/// Who joined a flight in the long line of another caller waited there, and was refused at its end.
+#[test]
+fn who_joins_a_flight_in_another_callers_line_waits_in_its_own() {
+    let scene = Scene::new(|setup| {
+        let setup = with_broken(setup).set("upstream.budget.rate", "4/s").set("upstream.budget.burst", 1);
+        setup.set("upstream.budget.max_wait", "3s")
+    });
+    let busy = scene.broken();
+    let waiting: Vec<Caller> = (0..40).map(|nth| scene.gateway.call(&busy, &client(nth))).collect();
+    let queued = || scene.gateway.metrics().contains("reseller_gateway_partner_calls_queued 39\n");
+    wait_for("all to wait", || queued().then_some(()));
+    scene.others_are_served(39..40);
+    assert!(scene.partner.count() < 10, "it came before most of the line: {}", scene.partner.count());
+    drop(waiting);
 }
 
 /// One stray 401 to a key that was good a moment ago was 502 for all misses for two seconds.
