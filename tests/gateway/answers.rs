@@ -189,14 +189,36 @@ fn a_document_in_latin_1_is_shown_as_it_is_and_its_views_in_utf_8() {
 /// One resource was asked for 69 times in 5 s.
 #[test]
 fn what_is_stale_on_arrival_is_not_asked_for_with_each_request() {
-    for age in ["61", "300"] {
-        let scene = Scene::new(&[]);
+    const DEFAULT: Option<(&str, &str)> = None;
+    // The age, what the partner says, the two windows, and how many of 21 requests come to the partner.
+    let rows = [
+        ("61", "max-age=60", DEFAULT, 1),
+        ("300", "max-age=60", DEFAULT, 1),
+        ("5000", "max-age=60", DEFAULT, 1),
+        ("500000", "max-age=60", DEFAULT, 1),
+        ("5000", "s-maxage=60", DEFAULT, 1),
+        ("61", "max-age=60", Some(("0s", "1h")), 1),
+        ("5000", "max-age=60", Some(("10s", "0s")), 1),
+        // RFC 9111 §4.2.4: nothing stale may be given.
+        ("5000", "max-age=60", Some(("0s", "0s")), 21),
+        ("5000", "max-age=60, must-revalidate", DEFAULT, 21),
+        ("5000", "max-age=60, proxy-revalidate", DEFAULT, 21),
+        ("5000", "max-age=60, no-cache", DEFAULT, 21),
+    ];
+    for (age, directives, windows, calls) in rows {
+        let set = windows.map(|(behind, on_error)| {
+            [("routes.client.stale_while_revalidate", behind), ("routes.client.stale_if_error", on_error)]
+        });
+        let scene = Scene::new(set.as_ref().map_or(&[], |set| set.as_slice()));
         let target = of("c1", "");
-        scene.when(&target, [Reply::json(DOC).header("cache-control", "max-age=60").header("age", age)]);
+        scene.when(&target, [Reply::json(DOC).header("cache-control", directives).header("age", age)]);
         for _ in 0..20 {
-            assert_eq!(scene.gateway.read(&scene.token, &target).text(), DOC);
+            let answer = scene.gateway.read(&scene.token, &target);
+            assert_eq!(answer.text(), DOC);
+            let is_stale = answer.told("cache-status").contains("detail=stale-while-revalidate");
+            assert_eq!(is_stale, calls == 1, "Age: {age}, {directives}: {answer:?}");
         }
-        assert_eq!(scene.partner.count(), 1, "Age: {age}");
+        assert_eq!(scene.partner.count(), calls, "Age: {age}, {directives}, {windows:?}");
     }
 }
 
