@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::quota::counted;
-use crate::support::{Answer, Gateway, Partner, READING, Reply, Setup};
+use crate::support::{Answer, Gateway, Partner, READING, Reply, Setup, wait_for};
 use crate::views::of;
 
 const DOC: &str = r#"{"client":{"id":"c1"}}"#;
@@ -257,6 +257,32 @@ fn an_answer_that_passes_through_says_its_length_once() {
     let scene = Scene::new(&[]);
     let answer = scene.when(OPAQUE, [Reply::json(DOC).bare().header("content-length", "22, 22")]);
     assert_eq!((answer.text().as_str(), answer.told("content-length").as_str()), (DOC, "22"));
+}
+
+/// hyper reads such a body to the end of the connection: the answer was whole, and its permit was held until the deadline.
+#[test]
+fn an_identity_coding_with_a_length_ends_with_the_length() {
+    let scene = Scene::new(&[]);
+    let token = scene.gateway.token(&["other:read", "pii:read"]);
+    let free = || {
+        let metrics = scene.gateway.metrics();
+        metrics.contains("reseller_gateway_partner_calls_in_flight 0\n").then_some(())
+    };
+    for size in [100, 3 << 20] {
+        scene.partner.answers(OPAQUE, [Reply::json(vec![b'x'; size]).header("transfer-encoding", "identity")]);
+        let answer = scene.gateway.read(&token, OPAQUE);
+        assert_eq!((answer.status, answer.body.len()), (200, size));
+        assert_eq!(answer.told("content-length"), size.to_string());
+        wait_for("the permit", free);
+    }
+    // Who reads nothing yet does not end the call by having it all.
+    let calls = scene.partner.count();
+    let began = std::time::Instant::now();
+    scene.partner.answers(OPAQUE, [Reply::json(vec![b'x'; 8 << 20]).header("transfer-encoding", "identity")]);
+    let reader = scene.gateway.call(&token, OPAQUE);
+    wait_for("the permit of a slow reader", || (scene.partner.count() > calls).then(free).flatten());
+    assert!(began.elapsed().as_secs() < 8, "upstream.timeout is 10s");
+    assert!(reader.hear(false).whole);
 }
 
 /// A partner behind a load balancer names itself otherwise than `upstream.url` does.

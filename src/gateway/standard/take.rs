@@ -13,7 +13,7 @@ use crate::cache::Key;
 use crate::cache::standard::validation::Told as HeadTold;
 use crate::cache::standard::{Detail, Reply, storing, validation};
 use crate::clock::{Now, Tick};
-use crate::upstream::Failed;
+use crate::upstream::{Failed, through};
 
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::Told;
@@ -128,7 +128,8 @@ impl<C: Dials> Gateway<C> {
     pub(super) fn through(&self, arrived: Arrived, before: Bytes, told: Told) -> Result<Brought, Refusal> {
         let took = arrived.took();
         let Arrived { status, head, incoming, permit, .. } = arrived;
-        let body = self.streamed(before, incoming, permit)?;
+        let length = through::length_of(&head);
+        let body = self.streamed(before, incoming, permit, length)?;
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = head;
