@@ -188,6 +188,9 @@ impl State {
 
     /// What changed may make it the turn of any caller's first one.
     fn wake(&self) {
+        if self.queue.is_empty() {
+            return;
+        }
         let mut seen: Vec<(Who, Scope)> = Vec::new();
         for (_, waiter) in self.queue.in_order() {
             if !seen.contains(&(waiter.who, waiter.scope)) {

@@ -9,6 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use tokio::time::{Instant, Sleep};
 
+/// No deadline is later than that, however far the one is that was asked for: two hundred years, in nanoseconds.
+const FAR: u64 = 200 * 365 * 86_400 * 1_000_000_000;
+
 /// A time as people and the configuration write it: `1h30m`.
 pub fn time_text(time: Duration) -> String {
     let days = time.as_secs() / 86_400;
@@ -111,8 +114,7 @@ impl Clock {
 
     /// Waits until `at`; returns at once if it has passed.
     pub fn sleep_until(&self, at: Tick) -> Sleep {
-        let far = Duration::from_secs(86_400 * 365);
-        tokio::time::sleep_until(self.start + Duration::from_nanos(at.0).min(self.start.elapsed() + far))
+        tokio::time::sleep_until(self.start + Duration::from_nanos(at.0.min(FAR)))
     }
 
     /// Runs `work` until `at` at the latest.

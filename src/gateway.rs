@@ -67,7 +67,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Grant, Rules, Sight};
 use crate::budget::Budget;
-use crate::cache::{Coding, Entry, Held, Key, Store};
+use crate::cache::{Coding, Entry, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
 use crate::listen::BadHead;
@@ -85,6 +85,7 @@ use fetch::Landed;
 use refusal::Refusal;
 use respond::asks::{Asks, Kinds};
 use respond::{Body, Came, Document, End, Signature};
+use wishes::Course;
 
 /// Waits and limits of the path.
 #[derive(Debug, Clone, Copy)]
@@ -276,13 +277,12 @@ impl<C: Dials> Gateway<C> {
         }
         let held = self.store.look(&key, now);
         self.traced_look(trail, || held.word());
-        match held {
-            Held::Fresh(entry) if !asks.has(Kinds::DIRECTIVES) => {
-                self.show_asked(&grant, entry, Came::Hit, (parts, asks), trail).await
-            }
+        let (entry, came) = match self.course_of(held, &grant, &parts.headers, asks, now.tick) {
+            Course::Show(entry, came) => (entry, came),
             // In a box: it is large, and the hit path carries this future about.
-            held => Box::pin(self.as_wished(&grant, key, held, (parts, asks), now, trail)).await,
-        }
+            course => return Box::pin(self.take_course(&grant, key, course, (parts, asks), now, trail)).await,
+        };
+        self.show_asked(&grant, entry, came, (parts, asks), trail).await
     }
 
     /// The part of the path that has no effects: what does this caller want, and may it.

@@ -56,6 +56,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{Clock, Tick};
 use ahead::{Ahead, Told};
 use crowd::Place;
+use host::LastHost;
 use pace::{Pace, Paces, Wish};
 use paced::Paced;
 use socket::Accepting;
@@ -277,7 +278,8 @@ impl<D: Door> Listener<D> {
         let too_large = || self.door.refuse_on_the_wire(BadHead::TooLarge, peer);
         let io = Paced::new(io, Arc::clone(pace), self.limits.head_bytes, too_large);
         let io = TokioIo::new(Ahead::new(io, self.door.clone(), peer, Arc::clone(pace)));
-        let answer = service_fn(|request| self.answered_http1(request, peer, pace));
+        let host = LastHost::default();
+        let answer = service_fn(|request| self.answered_http1(request, peer, pace, &host));
         // hyper's own limit stands above ours, so that it is never hyper that refuses a head.
         let connection = http1::Builder::new()
             .max_buf_size((self.limits.head_bytes * 8).max(256 << 10))
@@ -310,13 +312,14 @@ impl<D: Door> Listener<D> {
         request: Request<Incoming>,
         peer: SocketAddr,
         pace: &Arc<Pace>,
+        host: &LastHost,
     ) -> impl Future<Output = Result<Response<Told<D::Body>>, std::convert::Infallible>> {
         pace.serving();
         let has_body = !request.body().is_end_stream();
         let fault = match () {
             // Where a body came before it, nobody counted how long this head was.
             () if pace.had_body() && http2::is_too_large(&request, self.limits.head_bytes) => Some(BadHead::TooLarge),
-            () if !is_named_well(request.version(), request.headers()) => Some(BadHead::Host),
+            () if !host.is_named_well(request.version(), request.headers()) => Some(BadHead::Host),
             () => None,
         };
         if has_body {

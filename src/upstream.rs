@@ -23,6 +23,7 @@ mod right;
 pub mod through;
 
 use std::error::Error;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,13 +34,13 @@ use http::header::{
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, LengthLimitError};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::connect::Connect;
 use parking_lot::Mutex;
 
 use crate::account_api::KEY_HEADER;
 use crate::budget::Permit;
-use crate::clock::{Clock, Now, Tick};
+use crate::clock::{Clock, Tick};
 use crate::dial::turnover::Turnover;
 use crate::dial::{self, OutBody, Unconnected};
 use crate::secret::Secret;
@@ -94,6 +95,8 @@ pub struct Upstream<C> {
     via_http2: HeaderValue,
     /// What was last said of why there is no connection, and when.
     said: Mutex<Option<(String, Tick)>>,
+    /// The last `Date` that could be read: the answers of one second have the same, and parsing it is dear.
+    last_date: Mutex<Option<HeaderValue>>,
     clock: Clock,
 }
 
@@ -156,8 +159,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let exchange = settings.exchange.take().map(|settings| Arc::new(Exchange::new(settings)));
         let via = |version| HeaderValue::from_str(&format!("{version} {}", settings.name)).unwrap_or(USER_AGENT_OURS);
         let (via, via_http2) = (via("1.1"), via("2"));
-        let known = Arc::default();
-        Ok(Self { clients, settings, credential, exchange, known, via, via_http2, said: Mutex::default(), clock })
+        let (known, said, last_date) = Default::default();
+        Ok(Self { clients, settings, credential, exchange, known, via, via_http2, said, last_date, clock })
     }
 
     /// The same partner asked in another way, for a house that takes another's place: connections and keys stay as they
@@ -223,16 +226,18 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             let came = self.clock.tick();
             let (mut parts, body) = answer.into_parts();
             let most = self.settings.max_response;
-            let body = match through::length_of_identity(&parts.headers) {
+            // A body whose length is known has no coding of its transfer.
+            let unframed = body.size_hint().exact().is_none();
+            let body = match through::length_of_identity(&parts.headers).filter(|_| unframed) {
                 Some(length) => first(body, length, most).await?,
                 None => whole(body, most).await?,
             };
             self.clients.answered();
             let body = body::plain(&mut parts.headers, body, most).await?;
-            date(&mut parts.headers, self.clock.now());
+            self.date(&mut parts.headers);
             Ok(Fetched { status: parts.status, head: parts.headers, body, came })
         };
-        self.clock.until(deadline, whole).await.unwrap_or(Err(Failed::Timeout))
+        self.clock.until(deadline, pin!(whole)).await.unwrap_or(Err(Failed::Timeout))
     }
 
     /// The largest body that is read.
@@ -298,6 +303,21 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             headers.insert(IF_MODIFIED_SINCE, modified.clone());
         }
         request
+    }
+
+    /// RFC 9110 §6.6.1: an answer without a date, or with one that cannot be read, is of when it came.
+    fn date(&self, head: &mut HeaderMap) {
+        let mut last = self.last_date.lock();
+        let date = head.get(DATE);
+        if date.is_some() && date == last.as_ref() {
+            return;
+        }
+        let readable = date.filter(|date| date.to_str().is_ok_and(|date| httpdate::parse_http_date(date).is_ok()));
+        if let Some(readable) = readable {
+            *last = HeaderValue::from_bytes(readable.as_bytes()).ok();
+        } else if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(self.clock.now().wall())) {
+            head.insert(DATE, date);
+        }
     }
 
     /// Puts what is shown where this upstream looks for it.
@@ -368,14 +388,6 @@ async fn first(mut body: Incoming, length: u64, most: usize) -> Result<Bytes, Fa
     }
     whole.truncate(length);
     Ok(whole.freeze())
-}
-
-/// RFC 9110 §6.6.1: an answer without a date, or with one that cannot be read, is of when it came.
-fn date(head: &mut HeaderMap, now: Now) {
-    let readable = head.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok()).is_some();
-    if !readable && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now.wall())) {
-        head.insert(DATE, date);
-    }
 }
 
 fn cause_of(error: &(dyn Error + 'static)) -> Failed {

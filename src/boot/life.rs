@@ -78,7 +78,8 @@ impl Door for Public {
             let answered = in_force.authority.answer(request, peer, rooms).await;
             (answered.response, answered.caller, answered.cause)
         };
-        house.beside(request, peer, work).await
+        // In a box: it is large, and every connection would have room for it.
+        Box::pin(house.beside(request, peer, work)).await
     }
 
     fn refuse_head(&self, fault: BadHead, peer: SocketAddr) -> Response<Body> {

@@ -220,7 +220,7 @@ impl<C: Dials> Gateway<C> {
         let (mut tried, mut cause, mut other) = (Tried::default(), call.cause, None);
         let mut confirming: Confirming<'_> = None;
         loop {
-            if confirming.is_none() {
+            if confirming.is_none() && self.is_in_doubt(call, &permit) {
                 (permit, confirming) = self.wait_for_the_confirming(call, permit).await?;
             }
             let presented = match other.take() {
@@ -375,15 +375,17 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    /// Where a key was refused a moment ago, the next call waits until it is known whether that was meant; it finds out itself
+    /// Whether a key was refused a moment ago, and a call that would present it waits until it is known whether that was meant.
+    fn is_in_doubt(&self, call: &Call, permit: &Permit) -> bool {
+        let credential = self.upstream.credential();
+        let concerned = call.asker.scope == Scope::Documented && !self.upstream.is_hub() && !permit.is_probe();
+        concerned && credential.is_in_doubt() && !credential.alternates(self.clock.tick())
+    }
+
+    /// Where that is so, the next call waits until it is known whether that was meant; it finds out itself
     /// where nobody did.
     async fn wait_for_the_confirming(&self, call: &Call, permit: Permit) -> Result<(Permit, Confirming<'_>), Refusal> {
         let credential = self.upstream.credential();
-        let began = self.clock.tick();
-        let concerned = call.asker.scope == Scope::Documented && !self.upstream.is_hub() && !permit.is_probe();
-        if !concerned || !credential.is_in_doubt() || credential.alternates(began) {
-            return Ok((permit, None));
-        }
         // Whoever confirms needs a permit: it is not held while it is waited for.
         drop(permit);
         let mine = self.clock.until(call.deadline, credential.confirm()).await.map_err(|_| Refusal::Deadline)?;

@@ -10,7 +10,7 @@ use crate::cache::policy::Stage;
 use crate::cache::{Entry, Key};
 use crate::clock::Tick;
 use crate::route::{Route, RouteIndex};
-use crate::upstream::document::{Members, Top, is_named_json, top};
+use crate::upstream::document::{Members, Top, is_named_json, is_plain_json, top};
 
 use super::refusal::Fault;
 use super::{Dials, Gateway};
@@ -48,7 +48,8 @@ impl<C: Dials> Gateway<C> {
         let endpoint = Endpoint::ALL.get(it.route.0).copied();
         // Where the top is looked at, a type that says nothing of the bytes does no harm.
         let by_its_top = endpoint.filter(|_| it.route.1.documents_only);
-        if !is_named_json(head, by_its_top.is_some()) {
+        let plain = is_plain_json(head);
+        if !plain && !is_named_json(head, by_its_top.is_some()) {
             return Err(Fault::NotJson);
         }
         let top = top(endpoint, it.body).ok_or(Fault::NotJson)?;
@@ -59,7 +60,9 @@ impl<C: Dials> Gateway<C> {
             }
             self.store.had_top(endpoint, members.names());
         }
-        say_json(head);
+        if !plain {
+            say_json(head);
+        }
         Ok(())
     }
 

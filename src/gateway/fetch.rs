@@ -2,6 +2,7 @@
 //! Given a grant and a key, joins or starts the one flight for it, and shows what lands.
 //! Never lets a caller's leaving touch the flight: it runs in its own task.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,7 +124,7 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let why = why_asked(held.as_deref(), self.clock.tick());
+        let why = why_asked(held.as_deref(), || self.clock.tick());
         match self.land_shared(grant, key, held, parts, trail).await? {
             Shared::Held(entry) => self.show(grant, entry, Came::Hit, parts, trail).await,
             Shared::Landed(landed, collapsed) => self.show_landed(grant, landed, (why, collapsed), parts, trail).await,
@@ -181,7 +182,7 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Option<Landed>, Refusal> {
         let deadline = trail.began.plus(self.settings.request_timeout);
-        let landed = self.clock.until(deadline, pending.landed()).await;
+        let landed = self.clock.until(deadline, pin!(pending.landed())).await;
         let joined = landed.as_ref().ok().and_then(|landed| landed.as_ref()?.1);
         self.traced_flight(&mut trail.trace, flight.or(joined), collapsed);
         Ok(landed.map_err(|_| Refusal::Deadline)?.map(|(landed, _)| landed))
@@ -217,7 +218,8 @@ impl<C: Dials> Gateway<C> {
                 let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
                 let plan = self.plan(grant, Some(key), held, cause, parts, trail);
                 let (this, flight) = (Arc::clone(self), plan.trace.context());
-                self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
+                // In a box: a task moves what it runs more than once.
+                self.tasks.spawn(Box::pin(async move { this.fly(plan, Some(obligation)).await }));
                 Ok(Boarded::Waits(pending, false, flight))
             }
         }
@@ -523,8 +525,8 @@ impl<C: Dials> Gateway<C> {
 }
 
 /// Why the partner is asked (RFC 9211 §2.2).
-pub(super) fn why_asked(held: Option<&Entry>, now: Tick) -> &'static str {
-    match held.map(|held| held.life().stage(now)) {
+pub(super) fn why_asked(held: Option<&Entry>, now: impl FnOnce() -> Tick) -> &'static str {
+    match held.map(|held| held.life().stage(now())) {
         None => "uri-miss",
         // Good enough as it is: the request's own words sent us.
         Some(Stage::Fresh | Stage::Due | Stage::Stale) => "request",

@@ -81,18 +81,26 @@ pub(super) fn course(held: Held, wishes: &Wishes, forces: bool, now: Tick) -> Co
 }
 
 impl<C: Dials> Gateway<C> {
-    /// `no-store` changes nothing here: no word of the request is in what is stored.
-    pub(super) async fn as_wished(
+    /// What is done with what is held for this request. `no-store` changes nothing here: no word of the request is in what is
+    /// stored.
+    pub(super) fn course_of(&self, held: Held, grant: &Grant, headers: &HeaderMap, asks: Asks, now: Tick) -> Course {
+        match held {
+            Held::Fresh(entry) if !asks.has(Kinds::DIRECTIVES) => Course::Show(entry, Came::Hit),
+            held => course(held, &wishes_of(headers, asks), self.rules.may_refresh(grant.caller()), now),
+        }
+    }
+
+    /// Does it.
+    pub(super) async fn take_course(
         self: &Arc<Self>,
         grant: &Grant,
         key: Key,
-        held: Held,
+        course: Course,
         (parts, asks): (&mut Parts, Asks),
         now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let wishes = wishes_of(&parts.headers, asks);
-        match course(held, &wishes, self.rules.may_refresh(grant.caller()), now.tick) {
+        match course {
             Course::Show(entry, came) => self.show_asked(grant, entry, came, (parts, asks), trail).await,
             Course::Refresh(entry, came) => {
                 self.refresh_behind(grant, key, &entry, parts, now, trail);

@@ -22,6 +22,10 @@ pub type Wire = Vec<u8>;
 /// Answers in a row on one connection before the others of its worker have their turn.
 const MOST_IN_A_ROW: usize = 32;
 
+/// After so many heads in a row that the door left to hyper, it is asked for one in as many: a client whose heads can never
+/// be known, because of a header of its own or a condition, does not pay for each.
+const UNKNOWN_IN_A_ROW: u8 = 8;
+
 /// An answer that was given at once; its head is in the [`Wire`].
 pub struct AtOnce<O> {
     /// What follows the head.
@@ -39,6 +43,8 @@ pub(super) struct Ahead<I, D: Door> {
     seam: Seam,
     /// Whether hyper waits for a head and has nothing else to do.
     idle: bool,
+    /// Heads in a row that the door left to hyper; beyond [`UNKNOWN_IN_A_ROW`] the count starts over at it.
+    unknown: u8,
     /// What the socket did not take yet of an answer.
     rest: Option<Box<Rest<D::Owed>>>,
     /// How many requests hyper had handed over when all were answered and nothing was left to write. What it writes before
@@ -61,7 +67,20 @@ struct Rest<O> {
 impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> Ahead<I, D> {
     pub(super) fn new(io: I, door: D, peer: SocketAddr, pace: Arc<Pace>) -> Self {
         let (seam, idle, rest) = (Seam::default(), true, None);
-        Self { io, door, peer, pace, seam, idle, rest, settled: 0, refused: false, lingered: 0 }
+        Self { io, door, peer, pace, seam, idle, unknown: 0, rest, settled: 0, refused: false, lingered: 0 }
+    }
+
+    /// Asks the door for an answer to what was read, unless it has answered nothing of this connection for long.
+    #[inline]
+    fn at_once(&mut self, read: &[u8], wire: &mut Wire) -> Option<AtOnce<D::Owed>> {
+        let is_asked = self.unknown <= UNKNOWN_IN_A_ROW;
+        let answer = is_asked.then(|| self.door.at_once(read, self.peer, wire)).flatten();
+        self.unknown = match self.unknown + 1 {
+            _ if answer.is_some() => 0,
+            unknown if unknown < 2 * UNKNOWN_IN_A_ROW => unknown,
+            _ => UNKNOWN_IN_A_ROW,
+        };
+        answer
     }
 
     /// Whether hyper speaks for itself.
@@ -160,7 +179,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> AsyncRead for Ahead<I, D> {
             }
             let mut wire = Wire::new();
             let asked = this.idle && this.pace.wish() == Wish::Nothing;
-            match asked.then(|| this.door.at_once(read, this.peer, &mut wire)).flatten() {
+            match asked.then(|| this.at_once(read, &mut wire)).flatten() {
                 Some(at_once) => {
                     buf.set_filled(before);
                     this.pace.quiet();

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, Version};
+use parking_lot::Mutex;
 
 /// A host as a request names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +44,49 @@ impl<'a> Host<'a> {
     }
 }
 
+/// The host that a connection's requests named last, if it is well written: nearly all of them name the same.
+#[derive(Debug, Default)]
+pub(super) struct LastHost(Mutex<Box<[u8]>>);
+
+impl LastHost {
+    /// The same as [`is_named_well`], where the connection has named a host before.
+    pub(super) fn is_named_well(&self, version: Version, headers: &HeaderMap) -> bool {
+        is_named(version, headers, |host| self.accepts(host))
+    }
+
+    fn accepts(&self, host: &[u8]) -> bool {
+        let mut last = self.0.lock();
+        if !host.is_empty() && **last == *host {
+            return true;
+        }
+        let well = is_authority(host);
+        if well && host.len() <= MAX_REMEMBERED {
+            *last = host.into();
+        }
+        well
+    }
+}
+
+/// The longest host that is remembered: no name in the DNS is longer, with a port.
+const MAX_REMEMBERED: usize = 260;
+
 /// Whether a request names its host as RFC 9112 §3.2 wants it: once, as a host may be written, and from HTTP/1.1 on at all.
 pub fn is_named_well(version: Version, headers: &HeaderMap) -> bool {
+    is_named(version, headers, is_authority)
+}
+
+#[inline]
+fn is_named(version: Version, headers: &HeaderMap, is_well_written: impl FnOnce(&[u8]) -> bool) -> bool {
+    // Most clients name it first, and no field twice: then nothing has to be looked up.
+    if headers.len() == headers.keys_len()
+        && let Some((name, host)) = headers.iter().next()
+        && name == HOST
+    {
+        return is_well_written(host.as_bytes());
+    }
     let mut named = headers.get_all(HOST).iter();
     match (named.next(), named.next()) {
-        (Some(host), None) => is_authority(host.as_bytes()),
+        (Some(host), None) => is_well_written(host.as_bytes()),
         (None, _) => version < Version::HTTP_11,
         (Some(_), Some(_)) => false,
     }
@@ -106,6 +145,8 @@ fn is_port(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -186,6 +227,14 @@ mod tests {
         }
         assert!(!well(Version::HTTP_11, &[]) && !well(Version::HTTP_2, &[]));
         assert!(well(Version::HTTP_10, &[]), "HTTP/1.0 has no Host");
+        let last = LastHost::default();
+        let mut head = HeaderMap::new();
+        for (host, is_well) in
+            [("a:1", true), ("a:1", true), ("a:x", false), ("a:1", true), ("", true), ("b", true), ("a:x", false)]
+        {
+            head.insert(HOST, HeaderValue::from_static(host));
+            assert_eq!(last.is_named_well(Version::HTTP_11, &head), is_well, "{host:?} on one connection");
+        }
         for hosts in [["a", "b"], ["a", "a"]] {
             assert!(!well(Version::HTTP_11, &hosts) && !well(Version::HTTP_10, &hosts));
         }

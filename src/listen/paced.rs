@@ -65,21 +65,30 @@ impl<I, F> Paced<I, F> {
         if self.pace.reads_head() {
             (self.head, self.lines, self.tail) = (0, 0, [0; 3]);
         }
-        let (mut head, mut lines) = (self.head.saturating_add(read.len()), self.lines + count_lines(read));
-        if head > self.most_head || lines > MOST_LINES {
-            // A body or a second head may stand in the same read: only what is the head's own counts.
-            let end = end_of_head(self.tail, read);
-            let own = end.and_then(|end| read.get(..end)).unwrap_or(read);
-            head = self.head.saturating_add(own.len());
-            // The empty line is none of them.
-            lines = self.lines + count_lines(own) - usize::from(end.is_some());
+        let (head, lines) = (self.head.saturating_add(read.len()), self.lines + count_lines(read));
+        let fits = if head > self.most_head || lines > MOST_LINES {
+            self.own_fits(read)
+        } else {
+            (self.head, self.lines) = (head, lines);
+            true
+        };
+        match read.last_chunk() {
+            Some(last) => self.tail = *last,
+            None => read.iter().for_each(|&byte| self.tail = [self.tail[1], self.tail[2], byte]),
         }
-        (self.head, self.lines) = (head, lines);
-        for &byte in read.get(read.len().saturating_sub(3)..).unwrap_or_default() {
-            self.tail = [self.tail[1], self.tail[2], byte];
-        }
+        fits
+    }
+
+    /// A body or a second head may stand in the same read: only what is the head's own counts.
+    #[cold]
+    fn own_fits(&mut self, read: &[u8]) -> bool {
+        let end = end_of_head(self.tail, read);
+        let own = end.and_then(|end| read.get(..end)).unwrap_or(read);
+        self.head = self.head.saturating_add(own.len());
+        // The empty line is none of them.
+        self.lines = self.lines + count_lines(own) - usize::from(end.is_some());
         // The rest of a body that was refused may look like anything, and has its answer: whoever hands over requests counts.
-        (head <= self.most_head && lines <= MOST_LINES) || self.pace.had_body()
+        (self.head <= self.most_head && self.lines <= MOST_LINES) || self.pace.had_body()
     }
 }
 
@@ -101,6 +110,8 @@ fn count_lines(bytes: &[u8]) -> usize {
 
 impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> Paced<I, F> {
     /// Says the answer, closes our side, and reads what still comes; ends in an error, as the connection is over.
+    #[cold]
+    #[inline(never)]
     fn part(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let words = match &mut self.farewell {
             Some(words) => words,

@@ -54,6 +54,12 @@ pub fn top(endpoint: Option<Endpoint>, body: &[u8]) -> Option<Top> {
     Some(top)
 }
 
+/// Whether the head says `application/json` in so many bytes, and nothing of a coding: what nearly every answer does.
+pub fn is_plain_json(head: &HeaderMap) -> bool {
+    head.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes() == b"application/json")
+        && !head.contains_key(CONTENT_ENCODING)
+}
+
 /// Whether the head says, or leaves open, that a body is JSON. `also_text` lets types through that say nothing of the bytes,
 /// for who looks at these.
 pub fn is_named_json(head: &HeaderMap, also_text: bool) -> bool {

@@ -107,7 +107,7 @@ pub fn is_a_limit(name: &str) -> bool {
 fn split(name: &str) -> Option<(&str, &str)> {
     const FAMILIES: [&str; 4] = ["ratelimit", "rate-limit", "ratelimits", "rate-limits"];
     // Most names have nothing of it; and only whole words count, so that `x-separate-limits` is none.
-    if !name.contains("limit") {
+    if name.len() < "ratelimit".len() || name.starts_with("content-") || !name.contains("limit") {
         return None;
     }
     let mut starts = std::iter::once(0).chain(name.match_indices('-').map(|(at, _)| at + 1));

@@ -97,7 +97,7 @@ impl<C: Dials> Gateway<C> {
             return Ok(Verdict::joins());
         }
         let ahead = self.may_call(may, self.flights.is_full(), asker_of(grant), now)?;
-        Ok(match why_asked(held, now) {
+        Ok(match why_asked(held, || now) {
             "stale" => Verdict::asks(Outcome::Revalidated, "what is held has to be confirmed", Some(ahead), now),
             "request" => Verdict::asks(Outcome::Miss, "the request forces it", Some(ahead), now),
             _ => Verdict::asks(Outcome::Miss, "nothing is held", Some(ahead), now),

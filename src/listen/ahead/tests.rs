@@ -153,6 +153,25 @@ async fn a_known_head_is_answered_at_once_before_and_after_hypers_own() {
     }
 }
 
+/// A client whose heads the door never knew paid for the question with each of them.
+#[tokio::test(start_paused = true)]
+async fn after_many_unknown_heads_the_door_is_asked_for_one_in_eight_and_after_an_answer_for_each() {
+    let mut scene = scene(64 << 10);
+    for _ in 0..=UNKNOWN_IN_A_ROW {
+        scene.send(&get("/other")).await;
+        assert_eq!(scene.answer().await.unwrap().1, "/other");
+        settle().await;
+    }
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        scene.send(&get("/known/1")).await;
+        assert_eq!(scene.answer().await.unwrap().1, "/known/1");
+        settle().await;
+        seen.push(scene.at_once());
+    }
+    assert_eq!(seen, [0, 0, 0, 0, 0, 0, 0, 1, 2, 3]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn heads_in_pieces_or_together_go_to_hyper_and_the_pieces_cost_nothing_later() {
     let mut scene = scene(64 << 10);
