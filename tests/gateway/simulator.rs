@@ -136,9 +136,14 @@ fn a_spoiled_head_is_rehearsed_and_the_gateway_reads_it_or_keeps_what_it_has() {
             wire.extend_from_slice(&piece[..read]);
         }
         assert!(wire.windows(line.len()).any(|part| part == line), "{head}");
-        simulator.order("POST", "behaviour", &json!({ "faults": [{ "head": head, "next": 1 }] }));
         let settings = Setup::at(&format!("http://{}", simulator.address));
-        let gateway = settings.set("upstream.retry.attempts", 0).start();
+        let gateway = settings.set("upstream.retry.attempts", 0).set("upstream.budget.rate", "unlimited").start();
+        simulator.order("DELETE", "behaviour", &json!({}));
+        // A connection in use, of which the partner may read a request in another way.
+        for nth in 0..12 {
+            assert_eq!(gateway.read(&gateway.token(&READING), &format!("{CLIENTS}nobody-{nth}/")).status, 404);
+        }
+        simulator.order("POST", "behaviour", &json!({ "faults": [{ "head": head, "next": 1 }] }));
         let answer = gateway.read(&gateway.token(&READING), CLIENTS);
         assert_eq!(answer.status, status, "{head}: {answer:?}");
         let shown = ask(simulator.address, "GET", "/_simulator/behaviour", &[], b"").json();
