@@ -31,5 +31,5 @@ mod traces;
 pub use authority::{authority, opened};
 pub use descriptors::raise_limit_of_files;
 pub use doors::{Doors, bind, doors};
-pub use house::{House, Table, build, join, partner_dialer, ring, table, tokens};
+pub use house::{House, Table, build, build_over, join, partner_dialer, ring, table, tokens};
 pub use life::{Ended, Serving, serve, until_signal};

@@ -141,7 +141,7 @@ pub fn chance() -> f64 {
 }
 
 /// So many headers of an answer are read.
-const MAX_HEADERS: usize = 256;
+pub const MAX_HEADERS: usize = 256;
 
 /// A client over that connector; idle connections are closed after a while.
 ///

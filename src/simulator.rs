@@ -18,6 +18,8 @@ mod wanted;
 
 mod answers;
 
+mod spoiled_head;
+
 mod behaviour;
 
 mod keys;
@@ -42,6 +44,7 @@ use self::counts::{Counts, route_of};
 use self::documents::Documents;
 use self::keys::Keys;
 pub use self::orders::Order;
+pub use self::spoiled_head::SpoiledHead;
 use self::wanted::Wanted;
 use self::world::World;
 use crate::clock::{Clock, Tick};
@@ -123,6 +126,11 @@ impl Simulator {
         }
         let now = self.clock.tick();
         let wanted = Wanted::read(&head.uri);
+        // hyper writes no such head, and on a connection in use it may get the request all the same: its sender comes again
+        // on a fresh one.
+        if head.method == Method::GET && self.spoils_next(wanted.as_ref()) {
+            return Response::new(Body::broken());
+        }
         let turn = self.turn(wanted.as_ref(), &head.headers, now);
         let answer = match turn.refused {
             Some(refusal) => refusal.answer(),
@@ -134,6 +142,35 @@ impl Simulator {
             self.clock.sleep_until(now.plus(latency)).await;
         }
         spoil::answer(answer, &head.method, &turn.fault, self.clock)
+    }
+
+    /// Whether the next call meets a fault that spoils its head.
+    fn spoils_next(&self, wanted: Option<&Wanted<'_>>) -> bool {
+        let mut behaviour = self.state.lock().behaviour.clone();
+        let (route, nth) = (route_of(wanted.map(|wanted| wanted.endpoint)), self.counts.lock().total() + 1);
+        behaviour.spoils_heads()
+            && behaviour.fault_of(route, self.settings.seed, nth).is_some_and(|fault| fault.head.is_some())
+    }
+
+    /// Answers one call whose answer has a spoiled head: those go out as bytes, since no library writes them. `None`, and
+    /// nothing counted, where the next call meets no such fault.
+    fn answer_spoiled(&self, request: &[u8], wire: &mut Vec<u8>) -> Option<Bytes> {
+        if !self.state.lock().behaviour.spoils_heads() {
+            return None;
+        }
+        let (head, ()) = spoiled_head::request(request)?.into_parts();
+        let wanted = Wanted::read(&head.uri);
+        if head.uri.path().starts_with(orders::PREFIX) || !self.spoils_next(wanted.as_ref()) {
+            return None;
+        }
+        let turn = self.turn(wanted.as_ref(), &head.headers, self.clock.tick());
+        let mut answer = match turn.refused {
+            Some(refusal) => refusal.answer(),
+            None => self.respond(&head.method, wanted, &head.headers, &turn),
+        };
+        self.counts.lock().answered(answer.status());
+        spoil::put(answer.headers_mut(), &turn.fault.headers);
+        Some(spoiled_head::write(answer, &head.method, turn.fault.head, wire))
     }
 
     /// Ids to ask for. They exist unless there are no clients at all.

@@ -48,7 +48,20 @@ pub type House = Gateway<Dialer>;
 /// # Errors
 /// What cannot be read or joined, with what to do.
 pub fn build(config: &Config, ring: Ring, clock: Clock) -> anyhow::Result<Arc<House>> {
-    join(config, ring, partner_keys(&config.upstream)?, partner_dialer(&config.upstream)?, clock)
+    build_over(config, ring, clock, |dialer| dialer)
+}
+
+/// The same with what is made of the partner's connector.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_over<C: Dials>(
+    config: &Config,
+    ring: Ring,
+    clock: Clock,
+    over: impl FnOnce(Dialer) -> C,
+) -> anyhow::Result<Arc<Gateway<C>>> {
+    join(config, ring, partner_keys(&config.upstream)?, over(partner_dialer(&config.upstream)?), clock)
 }
 
 /// Joins the rooms over any connector.

@@ -131,6 +131,22 @@ impl Life {
         Self { early: most.mul_f64(f64::from(dice) / f64::from(u32::MAX)), ..self }
     }
 
+    /// The same life, where it was over when it came: a cache in front of the partner gave what it had, and to ask once more
+    /// at once brings the same. It is shown stale for a `rest`, however old it is, before the partner is asked again.
+    ///
+    /// Where nothing stale may be shown, the partner is asked for each request all the same (RFC 9111 §4.2.4): after
+    /// `no-cache`, after `must-revalidate` or `proxy-revalidate`, which leave no window, and on a route without any.
+    #[must_use]
+    pub fn rested(self, rest: Duration) -> Self {
+        let beyond = self.initial_age.saturating_sub(self.lifetime);
+        let is_over = !self.ask_first && self.initial_age >= self.lifetime;
+        let may_be_stale = !(self.stale_while_revalidate.is_zero() && self.stale_if_error.is_zero());
+        match is_over && may_be_stale {
+            true => Self { stale_while_revalidate: self.stale_while_revalidate.max(beyond + rest), ..self },
+            false => self,
+        }
+    }
+
     /// The same life, ended now if it has not ended yet; its stale windows count from then. What follows it is spread as
     /// if it were new: many are ended at once.
     #[must_use]

@@ -8,6 +8,8 @@ mod head;
 
 mod known;
 
+mod raw;
+
 mod shape;
 
 mod told;
@@ -23,10 +25,11 @@ use tower::ServiceExt;
 
 use crate::access::Lens;
 use crate::account_api::Endpoint;
-use crate::boot::{self, House};
+use crate::boot;
 use crate::clock::Clock;
 use crate::config::{ApiKey, Config, Credential};
 use crate::dial;
+use crate::gateway::Gateway;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::gateway::trial::{Fate, Trial};
 use crate::token::ring::Ring;
@@ -35,6 +38,7 @@ use crate::view;
 
 use head::Head;
 use known::Known;
+use raw::{Record, Recording};
 use shape::What;
 use told::{Answered, Came, Report, Told};
 
@@ -46,7 +50,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// # Errors
 /// When the partner cannot be asked, refuses the key, or is not understood on some route.
 pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
-    let house = boot::build(config, Ring::in_memory().context("signing key")?, Clock::real())?;
+    let (record, ring) = (Record::default(), Ring::in_memory().context("signing key")?);
+    let house = boot::build_over(config, ring, Clock::real(), |dialer| Recording::new(dialer, record.clone()))?;
     let (mut known, mut stopped, mut routes) = (Known::default(), None, Vec::new());
     for endpoint in Endpoint::ALL {
         let came = match (&stopped, known.target(endpoint)) {
@@ -60,7 +65,7 @@ pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
                 }
             },
         };
-        routes.push(Told::of(endpoint, came));
+        routes.push(Told::of(endpoint, came, record.odd_lines(house.upstream.credential().show().as_ref())));
     }
     let report = Report { partner: house.origin.clone(), routes };
     let mut out = std::io::stdout();
@@ -77,7 +82,7 @@ pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
 }
 
 /// Asks when it is this call's turn; pauses that the budget or the partner wants are waited for, within patience.
-async fn ask(house: &House, target: &str) -> Result<Trial, Refusal> {
+async fn ask(house: &Gateway<Recording>, target: &str) -> Result<Trial, Refusal> {
     let clock = house.clock;
     let end = clock.tick().plus(PATIENCE);
     loop {
@@ -138,7 +143,7 @@ async fn why_no_connection(config: &Config) -> String {
     dial::words(&*error)
 }
 
-fn answered(house: &House, endpoint: Endpoint, trial: &Trial, known: &mut Known) -> Answered {
+fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Trial, known: &mut Known) -> Answered {
     let success = trial.status.is_success();
     let document: Option<Value> = serde_json::from_slice(&trial.body).ok().filter(|_| success);
     if let Some(document) = &document {

@@ -473,8 +473,10 @@ impl<C: Dials> Gateway<C> {
         let (key, held, body) = (plan.key.as_ref(), plan.held.as_deref(), &body[..]);
         self.admitted(&Candidate { route: (plan.route, route), key, status, body, held }, &mut head, now.tick)?;
         let of_whom = if self.upstream.is_hub() { hub::judge } else { policy::judge };
+        let rest = REST.max(route.terms.ttl / 10);
+        let judged = |status| of_whom(&route.terms, status, &head, asked, came).map(|life| life.rested(rest));
         let judge = |status| match plan.key {
-            Some(_) => of_whom(&route.terms, status, &head, asked, came).map(|life| match self.upstream.is_hub() {
+            Some(_) => judged(status).map(|life| match self.upstream.is_hub() {
                 // A hub refreshes by its own clock: who asks it early gets the same answer once more.
                 true => life,
                 false => {
@@ -498,11 +500,8 @@ impl<C: Dials> Gateway<C> {
         let entry = Arc::new(entry.that_came(came));
         // Stale on arrival, it is the newest there is: a hub that serves it so, or a cache on the way, sees to a new one, and
         // nobody gains from asking at once for each who comes.
-        let life = entry.life();
-        let stage = life.stage(now.tick);
-        let stale = stage == Stage::Stale || (stage == Stage::OnError && self.upstream.is_hub());
-        if !life.ask_first && stale {
-            entry.rest_until(now.tick.plus(REST.max(route.terms.ttl / 10)));
+        if entry.life().stage(now.tick) == Stage::Stale {
+            entry.rest_until(now.tick.plus(rest));
         }
         // A confirmation is as old as what it confirms.
         let as_of = if status == StatusCode::NOT_MODIFIED { plan.held_at } else { asked };

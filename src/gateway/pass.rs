@@ -73,7 +73,7 @@ impl<C: Dials> Gateway<C> {
         strip_for_caller(&mut head.headers);
         through::localise(status, &mut head.headers, &self.origin, (&outgoing.method, &outgoing.target))?;
         trail.outcome = Outcome::Pass;
-        let body = self.streamed(Bytes::new(), incoming, permit)?;
+        let body = self.streamed(Bytes::new(), incoming, permit, through::length_of(&head.headers))?;
         Ok(self.signature.passed(Response::from_parts(head, body), status, &trail.request_id))
     }
 
@@ -81,12 +81,20 @@ impl<C: Dials> Gateway<C> {
     ///
     /// # Errors
     /// It is larger than `upstream.max_response`, as its head says.
-    pub(super) fn streamed(&self, before: Bytes, incoming: Incoming, permit: Permit) -> Result<Body, Refusal> {
+    pub(super) fn streamed(
+        &self,
+        before: Bytes,
+        incoming: Incoming,
+        permit: Permit,
+        length: Option<u64>,
+    ) -> Result<Body, Refusal> {
         let max_response = self.upstream.max_response();
         if incoming.size_hint().lower().saturating_add(before.len() as u64) > max_response as u64 {
             return Err(Fault::Failed(Failed::TooLarge).into());
         }
-        let limits = Limits { patience: self.settings.flight_timeout, max_response };
+        // What hyper knows it ends at by itself, and costs nothing here.
+        let length = length.filter(|_| incoming.size_hint().exact().is_none());
+        let limits = Limits { patience: self.settings.flight_timeout, max_response, length };
         let lease = self.buffers.lease(permit.asker().who);
         Ok(match spool::spool(before, incoming, permit, lease, (self.clock, limits)) {
             Spooled::Whole(bytes) => Body::full(bytes),

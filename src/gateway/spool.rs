@@ -31,6 +31,21 @@ pub(super) struct Limits {
     pub(super) patience: Duration,
     /// The largest body.
     pub(super) max_response: usize,
+    /// Where the body ends, if hyper does not see that: it reads `Transfer-Encoding: identity` to the connection's end, which
+    /// may never come.
+    pub(super) length: Option<u64>,
+}
+
+impl Limits {
+    /// What of a frame belongs to the body, of which `read` bytes came before, and whether it ends there.
+    fn within(&self, read: usize, frame: Frame<Bytes>) -> (Frame<Bytes>, bool) {
+        let Some(length) = self.length else { return (frame, false) };
+        let left = usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(read);
+        match frame.into_data() {
+            Ok(data) => (Frame::data(data.slice(..left.min(data.len()))), data.len() >= left),
+            Err(trailers) => (trailers, true),
+        }
+    }
 }
 
 /// The caller's end.
@@ -127,6 +142,8 @@ pub(super) fn spool(
     while end.is_none() && read < AT_ONCE {
         match Pin::new(&mut incoming).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                let (frame, is_last) = limits.within(read, frame);
+                end = is_last.then_some(Ok(()));
                 read += frame.data_ref().map_or(0, Bytes::len);
                 pieces.push_back((frame, None));
             }
@@ -170,7 +187,7 @@ impl Filler {
             };
             let Some(next) = self.clock.until(stalled, next).await.map_err(|_| BrokeOff)? else { return Err(BrokeOff) };
             let Some(frame) = next else { return Ok(()) };
-            let frame = frame.map_err(|_| BrokeOff)?;
+            let (frame, is_last) = self.limits.within(self.read, frame.map_err(|_| BrokeOff)?);
             let bytes = frame.data_ref().map_or(0, Bytes::len);
             self.read += bytes;
             if self.read > self.limits.max_response {
@@ -178,6 +195,9 @@ impl Filler {
             }
             let lease = self.room_for(bytes, &mut patience).await?;
             self.shared.push(frame, lease);
+            if is_last {
+                return Ok(());
+            }
         }
     }
 

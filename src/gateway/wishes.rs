@@ -129,3 +129,50 @@ fn takes_stale(life: &Life, wishes: &Wishes, now: Tick) -> bool {
     let patient = wishes.max_stale.is_some_and(|most| most == MOST_SECONDS || stale <= Duration::from_secs(most));
     patient && !life.ask_first && !wants_fresher(life, wishes, now)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use http::header::CACHE_CONTROL;
+
+    use super::*;
+
+    #[test]
+    fn what_is_over_is_given_to_whoever_takes_it_and_the_partner_is_asked_for_all_others() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let now = Tick::from_nanos(0);
+        let life = Life {
+            since: now,
+            initial_age: Duration::from_secs(5000),
+            lifetime: MINUTE,
+            stale_while_revalidate: MINUTE,
+            stale_if_error: Duration::from_secs(86_400),
+            ask_first: false,
+            early: Duration::ZERO,
+        };
+        let rows = [
+            ("max-stale", "max-stale"),
+            ("max-stale=6000", "max-stale"),
+            ("max-stale=1000", "asked"),
+            ("max-stale=6000, max-age=100", "asked"),
+            ("max-stale=6000, min-fresh=1", "asked"),
+            ("max-stale, no-cache", "asked"),
+            ("only-if-cached, max-stale", "max-stale"),
+            ("only-if-cached", "nothing"),
+        ];
+        for (words, expected) in rows {
+            let wishes = Wishes::of(&HeaderMap::from_iter([(CACHE_CONTROL, words.parse().unwrap())]));
+            let entry = Arc::new(Entry::new(StatusCode::OK, &HeaderMap::new(), b"{}", Ok(life)));
+            for forces in [false, true] {
+                let held = Held::Expired { entry: Arc::clone(&entry), on_error: true };
+                let found = match course(held, &wishes, forces, now) {
+                    Course::Show(_, Came::Stale(detail)) => detail,
+                    Course::Confirm { on_error: true, .. } => "asked",
+                    Course::Nothing => "nothing",
+                    other => panic!("{words}: {other:?}"),
+                };
+                assert_eq!(found, expected, "{words}");
+            }
+        }
+    }
+}

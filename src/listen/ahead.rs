@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::pace::{Pace, Wish};
-use super::paced::poll_leave;
+use super::paced::{LINGER, poll_leave};
 use super::{BadHead, Door};
 
 /// A head and a small body, ready to be sent.
@@ -106,7 +106,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> Ahead<I, D> {
     /// After the last words: closing over what still comes would reset them away.
     fn leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.pace.leaving();
-        poll_leave(Pin::new(&mut self.io), cx, &mut self.lingered).map(Ok)
+        poll_leave(Pin::new(&mut self.io), cx, &mut self.lingered, LINGER).map(Ok)
     }
 
     /// Sends an answer as far as the socket takes it.

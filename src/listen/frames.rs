@@ -24,6 +24,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Bytes read after the last words: a flood is not waited for as an upload is.
+const MAX_LINGER: usize = 256 << 10;
+
 /// What a client begins with (RFC 9113 §3.4).
 const PREFACE: u32 = 24;
 
@@ -211,7 +214,7 @@ impl Farewell {
                 _ => return Poll::Ready(over()),
             }
         }
-        ready!(poll_leave(Pin::new(io), cx, &mut self.lingered));
+        ready!(poll_leave(Pin::new(io), cx, &mut self.lingered, MAX_LINGER));
         Poll::Ready(over())
     }
 }

@@ -11,14 +11,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::crowd::{Crowd, Failed};
+use super::paced::LINGER;
 use super::tls::Tls;
 use crate::clock::Clock;
 
 /// The first byte of a record that begins a handshake (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
-
-/// Bytes read after the hint, so that closing over unread ones does not reset it away.
-const LINGER: u64 = 64 << 10;
 
 /// What somebody gets who says `http://` here.
 const HINT: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/problem+json\r\n\
@@ -89,6 +87,6 @@ async fn first_byte(stream: &TcpStream) -> io::Result<u8> {
 /// Whoever did not mean to speak HTTP can make nothing of it, and is gone all the same.
 async fn hint(mut stream: TcpStream) {
     if stream.write_all(HINT.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok() {
-        let _ = tokio::io::copy(&mut stream.take(LINGER), &mut tokio::io::sink()).await;
+        let _ = tokio::io::copy(&mut stream.take(LINGER as u64), &mut tokio::io::sink()).await;
     }
 }

@@ -15,20 +15,23 @@ use super::pace::Pace;
 /// The request line and 100 headers: so many hyper parses without an allocation, and it refuses more by itself; we refuse first.
 pub(super) const MOST_LINES: usize = 101;
 
-/// Bytes read after a farewell, so that closing over unread ones does not reset it away.
-const LINGER: usize = 256 << 10;
+/// Bytes read after the last words, so that closing over unread ones does not reset them away (RFC 9112 §9.6). Many clients
+/// send the whole of an upload before they read a word, and a reset takes the answer from them: so it is more than an upload
+/// that somebody may send by mistake. What bounds it besides is the time of a head, and reading is all it costs.
+pub(super) const LINGER: usize = 64 << 20;
 
 /// Closes our side of a connection whose last words are written, and reads what still comes; `read` counts it.
 pub(super) fn poll_leave(
     mut io: Pin<&mut (impl AsyncRead + AsyncWrite)>,
     cx: &mut Context<'_>,
     read: &mut usize,
+    most: usize,
 ) -> Poll<()> {
     if ready!(io.as_mut().poll_shutdown(cx)).is_err() {
         return Poll::Ready(());
     }
-    let mut rest = [0; 4096];
-    while *read < LINGER {
+    let mut rest = [0; 16 << 10];
+    while *read < most {
         let mut rest = ReadBuf::new(&mut rest);
         match ready!(io.as_mut().poll_read(cx, &mut rest)) {
             Ok(()) if !rest.filled().is_empty() => *read += rest.filled().len(),
@@ -120,7 +123,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> Paced<I, F>
                 _ => return Poll::Ready(io::Error::other("peer left")),
             }
         }
-        ready!(poll_leave(Pin::new(&mut self.io), cx, &mut self.lingered));
+        ready!(poll_leave(Pin::new(&mut self.io), cx, &mut self.lingered, LINGER));
         Poll::Ready(io::Error::other("head too large"))
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use self::written::{headers, rate};
 use super::draws::Draws;
+use super::spoiled_head::SpoiledHead;
 use crate::gcra::{Quota, Rate};
 
 /// What the partner does beyond answering well. As JSON, the names here are the names there.
@@ -75,6 +76,9 @@ pub struct Fault {
     /// In place of headers of these names, or beside the others.
     #[serde(with = "headers", skip_serializing_if = "HeaderMap::is_empty")]
     pub headers: HeaderMap,
+    /// What is wrong with the head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<SpoiledHead>,
     /// What happens to the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Spoiled>,
@@ -116,6 +120,11 @@ impl Behaviour {
         })?;
         fault.next = fault.next.map(|left| left - 1);
         Some(fault.clone())
+    }
+
+    /// Whether any fault spoils heads.
+    pub(super) fn spoils_heads(&self) -> bool {
+        self.faults.iter().any(|fault| fault.head.is_some())
     }
 
     /// The rate as a quota, if there is one.

@@ -45,6 +45,11 @@ impl Body {
         Self { rest: bytes, kept_back: 0, flushed: false, drip: None }
     }
 
+    /// The connection breaks before anything of the answer is written.
+    pub(super) const fn broken() -> Self {
+        Self { rest: Bytes::from_static(b"-"), kept_back: 1, flushed: true, drip: None }
+    }
+
     /// The same, breaking the connection after half of them.
     pub(super) const fn cut(mut self) -> Self {
         self.kept_back = self.rest.len().div_ceil(2);

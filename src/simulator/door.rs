@@ -10,11 +10,15 @@ use hyper::body::Incoming;
 
 use super::Simulator;
 use super::body::Body;
-use crate::listen::{BadHead, Door};
+use crate::listen::{AtOnce, BadHead, Door, Wire};
 
 impl Door for Arc<Simulator> {
     type Body = Body;
     type Owed = ();
+
+    fn at_once(&self, head: &[u8], _peer: SocketAddr, wire: &mut Wire) -> Option<AtOnce<()>> {
+        self.answer_spoiled(head, wire).map(|body| AtOnce { body, owed: () })
+    }
 
     async fn answer(&self, request: Request<Incoming>, _peer: SocketAddr) -> Response<Body> {
         Simulator::answer(self, request).await

@@ -203,7 +203,8 @@ fn is_plain(head: &HeaderMap) -> Option<bool> {
     Some(codings.all(|line| line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")))
 }
 
-fn length_of(head: &HeaderMap) -> Option<u64> {
+/// The length that an answer says once, or several times alike.
+pub fn length_of(head: &HeaderMap) -> Option<u64> {
     let numbers = head.get_all(CONTENT_LENGTH).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let mut numbers = numbers.map(|number| std::str::from_utf8(number.trim_ascii()).ok()?.parse::<u64>().ok());
     let first = numbers.next()??;

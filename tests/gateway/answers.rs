@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::quota::counted;
-use crate::support::{Answer, Gateway, Partner, READING, Reply, Setup};
+use crate::support::{Answer, Gateway, Partner, READING, Reply, Setup, wait_for};
 use crate::views::of;
 
 const DOC: &str = r#"{"client":{"id":"c1"}}"#;
@@ -189,14 +189,36 @@ fn a_document_in_latin_1_is_shown_as_it_is_and_its_views_in_utf_8() {
 /// One resource was asked for 69 times in 5 s.
 #[test]
 fn what_is_stale_on_arrival_is_not_asked_for_with_each_request() {
-    for age in ["61", "300"] {
-        let scene = Scene::new(&[]);
+    const DEFAULT: Option<(&str, &str)> = None;
+    // The age, what the partner says, the two windows, and how many of 21 requests come to the partner.
+    let rows = [
+        ("61", "max-age=60", DEFAULT, 1),
+        ("300", "max-age=60", DEFAULT, 1),
+        ("5000", "max-age=60", DEFAULT, 1),
+        ("500000", "max-age=60", DEFAULT, 1),
+        ("5000", "s-maxage=60", DEFAULT, 1),
+        ("61", "max-age=60", Some(("0s", "1h")), 1),
+        ("5000", "max-age=60", Some(("10s", "0s")), 1),
+        // RFC 9111 §4.2.4: nothing stale may be given.
+        ("5000", "max-age=60", Some(("0s", "0s")), 21),
+        ("5000", "max-age=60, must-revalidate", DEFAULT, 21),
+        ("5000", "max-age=60, proxy-revalidate", DEFAULT, 21),
+        ("5000", "max-age=60, no-cache", DEFAULT, 21),
+    ];
+    for (age, directives, windows, calls) in rows {
+        let set = windows.map(|(behind, on_error)| {
+            [("routes.client.stale_while_revalidate", behind), ("routes.client.stale_if_error", on_error)]
+        });
+        let scene = Scene::new(set.as_ref().map_or(&[], |set| set.as_slice()));
         let target = of("c1", "");
-        scene.when(&target, [Reply::json(DOC).header("cache-control", "max-age=60").header("age", age)]);
+        scene.when(&target, [Reply::json(DOC).header("cache-control", directives).header("age", age)]);
         for _ in 0..20 {
-            assert_eq!(scene.gateway.read(&scene.token, &target).text(), DOC);
+            let answer = scene.gateway.read(&scene.token, &target);
+            assert_eq!(answer.text(), DOC);
+            let is_stale = answer.told("cache-status").contains("detail=stale-while-revalidate");
+            assert_eq!(is_stale, calls == 1, "Age: {age}, {directives}: {answer:?}");
         }
-        assert_eq!(scene.partner.count(), 1, "Age: {age}");
+        assert_eq!(scene.partner.count(), calls, "Age: {age}, {directives}, {windows:?}");
     }
 }
 
@@ -235,6 +257,32 @@ fn an_answer_that_passes_through_says_its_length_once() {
     let scene = Scene::new(&[]);
     let answer = scene.when(OPAQUE, [Reply::json(DOC).bare().header("content-length", "22, 22")]);
     assert_eq!((answer.text().as_str(), answer.told("content-length").as_str()), (DOC, "22"));
+}
+
+/// hyper reads such a body to the end of the connection: the answer was whole, and its permit was held until the deadline.
+#[test]
+fn an_identity_coding_with_a_length_ends_with_the_length() {
+    let scene = Scene::new(&[]);
+    let token = scene.gateway.token(&["other:read", "pii:read"]);
+    let free = || {
+        let metrics = scene.gateway.metrics();
+        metrics.contains("reseller_gateway_partner_calls_in_flight 0\n").then_some(())
+    };
+    for size in [100, 3 << 20] {
+        scene.partner.answers(OPAQUE, [Reply::json(vec![b'x'; size]).header("transfer-encoding", "identity")]);
+        let answer = scene.gateway.read(&token, OPAQUE);
+        assert_eq!((answer.status, answer.body.len()), (200, size));
+        assert_eq!(answer.told("content-length"), size.to_string());
+        wait_for("the permit", free);
+    }
+    // Who reads nothing yet does not end the call by having it all.
+    let calls = scene.partner.count();
+    let began = std::time::Instant::now();
+    scene.partner.answers(OPAQUE, [Reply::json(vec![b'x'; 8 << 20]).header("transfer-encoding", "identity")]);
+    let reader = scene.gateway.call(&token, OPAQUE);
+    wait_for("the permit of a slow reader", || (scene.partner.count() > calls).then(free).flatten());
+    assert!(began.elapsed().as_secs() < 8, "upstream.timeout is 10s");
+    assert!(reader.hear(false).whole);
 }
 
 /// A partner behind a load balancer names itself otherwise than `upstream.url` does.

@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::support::{Answer, CLIENTS, Caller, Gate, Gateway, Partner, Reply, Setup, wait_for};
+use crate::support::{Answer, CLIENTS, Caller, Gate, Gateway, Partner, READING, Reply, Setup, wait_for};
 
 const GOOD: &str = r#"{"client":{}}"#;
 const OPAQUE: [&str; 3] = ["other:read", "write", "pii:read"];
@@ -319,4 +319,34 @@ fn calls_are_paused_and_resumed_by_hand_and_over_a_restart() {
     scene.others_are_served(0..2);
     let again = scene.gateway.command(&["resume"]);
     assert!(String::from_utf8_lossy(&again.stdout).contains("nothing was paused"));
+}
+
+/// Of 8 MB only 256 KiB were read after the answer, and closing over the rest reset it away from clients that read late.
+#[test]
+fn who_sends_a_whole_upload_before_it_reads_gets_the_refusal_all_the_same() {
+    let partner = Partner::listen();
+    let gateway = Setup::before(&partner).start();
+    let token = gateway.token(&READING);
+    let upload = vec![b'x'; 24 << 20];
+    let length = upload.len();
+    let chunked = format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n");
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let sized = format!("Content-Length: {length}\r\n\r\n");
+    let rows = [
+        (401, format!("POST {CLIENTS} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer no\r\n{sized}")),
+        (401, format!("POST {CLIENTS} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer no\r\n{chunked}")),
+        (405, format!("POST {CLIENTS} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{sized}")),
+        (413, format!("POST /oauth/token HTTP/1.1\r\nHost: a\r\n{form}{sized}")),
+        (400, format!("POST {CLIENTS} HTTP/1.1\r\n{sized}")),
+        (431, format!("POST {CLIENTS} HTTP/1.1\r\nHost: a\r\nX: {}\r\n{sized}", "x".repeat(80_000))),
+    ];
+    for (status, head) in rows {
+        let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+        let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&upload));
+        assert!(sent.is_ok(), "{status}: {sent:?}");
+        let mut answer = Vec::new();
+        let whole = stream.read_to_end(&mut answer);
+        let text = String::from_utf8_lossy(&answer);
+        assert!(whole.is_ok() && text.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {whole:?} {text}");
+    }
 }

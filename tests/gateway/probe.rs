@@ -2,6 +2,9 @@
 //! Given the real binary and a simulated partner that behaves as it is ordered to, holds the report against the orders.
 //! Never lets a report pass that holds a key, an id or a value of a document.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 
 use crate::simulator::{KEY, Simulator};
@@ -221,4 +224,44 @@ fn the_budget_is_kept_and_a_partner_that_wants_to_be_left_alone_is() {
 fn json_without_a_probe_is_wrong_usage() {
     let output = program().args(["check", "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// A cookie with a control character in it was dropped without a word, and a line that broke the answer was not named.
+#[test]
+fn a_line_of_a_head_that_no_grammar_allows_is_named_with_what_becomes_of_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let body = r#"{"clients":[]}"#;
+    let odd = format!(
+        "Set-Cookie: a=\x01b\r\nStrange line\r\nX-A : b\r\nX-B: c;\r\n\td\r\nX-Key : {KEY}\r\nX-L : {}\r\n",
+        "e".repeat(300)
+    );
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{odd}Content-Length: 14\r\n\r\n{body}");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut piece = [0; 4096];
+                let Ok(read @ 1..) = stream.read(&mut piece) else { break };
+                request.extend_from_slice(&piece[..read]);
+            }
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let url = format!("http://{address}");
+    let text = probe_with(&url, KEY, "", &[]).out;
+    for line in [
+        "#   head      line 2 (Set-Cookie: a=\\x01b) has a control character; the gateway drops the line\n".to_owned(),
+        "#   head      line 3 (Strange line) has no colon; the gateway drops the line\n".to_owned(),
+        "#   head      line 4 (X-A : b) has a space before the colon; the gateway drops the space\n".to_owned(),
+        "#   head      line 6 (\\td) goes on with the line before it; the gateway joins the two\n".to_owned(),
+        "#   head      line 7 ((holds the key, so it is not shown)) has a space before the colon;".to_owned(),
+        format!("#   head      line 8 (X-L : {}) has a space before the colon;", "e".repeat(58)),
+    ] {
+        assert!(text.contains(&line), "{line}{text}");
+    }
+    let told = probe_with(&url, KEY, "", &["--json"]).of("clients");
+    assert_eq!(told["odd_lines"][0], json!({ "nth": 2, "line": "Set-Cookie: a=\\x01b", "what": "control-character" }));
+    assert_eq!(told["status"], 200);
 }

@@ -2,6 +2,7 @@
 //! Given the real `simulate`, alone or behind the gateway, holds what is on the wire against the orders.
 //! Never looks inside: orders and counts go through `/_simulator/`.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -108,4 +109,47 @@ fn nothing_that_is_spoiled_reaches_a_caller_as_good_or_is_kept() {
     assert_eq!(gateway.read(&token, CLIENTS).status, 200);
     simulator.behave(&json!({ "status": 500 }));
     assert!(gateway.read(&token, CLIENTS).told("cache-status").contains("hit"));
+}
+
+#[test]
+fn a_spoiled_head_is_rehearsed_and_the_gateway_reads_it_or_keeps_what_it_has() {
+    let simulator = Simulator::start(&[]);
+    let good = simulator.read(KEY).body;
+    let rows: [(&str, &[u8], u16); 6] = [
+        ("control-character", b"\r\nx-simulated: a\x01b\r\n", 200),
+        ("folded", b"\r\nx-simulated: a;\r\n\tb\r\n", 200),
+        ("space-before-colon", b"\r\nx-simulated : a\r\n", 200),
+        ("no-colon", b"\r\na simulated line\r\n", 200),
+        ("bare-cr", b"\r\nx-simulated: a\rb\r\n", 502),
+        ("too-many", b"\r\nx-simulated-999: a\r\n", 502),
+    ];
+    for (head, line, status) in rows {
+        simulator.order("POST", "behaviour", &json!({ "faults": [{ "head": head }] }));
+        let mut stream = std::net::TcpStream::connect(simulator.address).unwrap();
+        let request = format!("GET {CLIENTS} HTTP/1.1\r\nhost: a\r\nx-reseller-api-key: {KEY}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut wire = Vec::new();
+        while !wire.ends_with(&good) {
+            let mut piece = vec![0; 1 << 16];
+            let read = stream.read(&mut piece).unwrap();
+            assert!(read > 0, "{head}");
+            wire.extend_from_slice(&piece[..read]);
+        }
+        assert!(wire.windows(line.len()).any(|part| part == line), "{head}");
+        let settings = Setup::at(&format!("http://{}", simulator.address));
+        let gateway = settings.set("upstream.retry.attempts", 0).set("upstream.budget.rate", "unlimited").start();
+        simulator.order("DELETE", "behaviour", &json!({}));
+        // A connection in use, of which the partner may read a request in another way.
+        for nth in 0..12 {
+            assert_eq!(gateway.read(&gateway.token(&READING), &format!("{CLIENTS}nobody-{nth}/")).status, 404);
+        }
+        simulator.order("POST", "behaviour", &json!({ "faults": [{ "head": head, "next": 1 }] }));
+        let answer = gateway.read(&gateway.token(&READING), CLIENTS);
+        assert_eq!(answer.status, status, "{head}: {answer:?}");
+        let shown = ask(simulator.address, "GET", "/_simulator/behaviour", &[], b"").json();
+        assert_eq!(shown["faults"][0]["next"], 0, "{head}");
+    }
+    let together = json!({ "faults": [{ "head": "folded", "body": "cut" }] }).to_string();
+    let refused = ask(simulator.address, "POST", "/_simulator/behaviour", &[], together.as_bytes());
+    assert_eq!(refused.status, 400, "{refused:?}");
 }

@@ -525,3 +525,16 @@ fn a_refresh_behind_is_one_call_and_its_failure_leaves_what_is_held() {
     assert_eq!(scene.partner.count(), 3);
     assert_eq!(scene.partner.calls()[2].header("if-none-match"), Some("\"a\""));
 }
+
+/// Each request had a refresh begun behind it, which brought the same.
+#[test]
+fn what_is_stale_on_arrival_and_may_be_given_so_rests_before_it_is_refreshed() {
+    let scene = Scene::new();
+    scene.partner.answers(THING, [old(", stale-while-revalidate=1000")]);
+    let began = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(scene.get(&[]).text(), "old");
+    }
+    let rests = usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!(scene.partner.count() <= 1 + rests, "{} calls", scene.partner.count());
+}

@@ -76,6 +76,14 @@ impl Life {
         }
     }
 
+    /// Whether it is over, and may be given all the same while a new one is fetched.
+    pub fn may_be_refreshed_behind(&self, now: Tick) -> bool {
+        match (self.left(now), self.beyond) {
+            (Err(stale), Beyond::Allowed { while_revalidate, .. }) => stale < while_revalidate,
+            _ => false,
+        }
+    }
+
     /// The same, over at once.
     #[must_use]
     pub fn ended(self, now: Tick) -> Self {

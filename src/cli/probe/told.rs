@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::raw::OddLine;
 use super::shape::{Difference, What};
 use crate::account_api::{Endpoint, PREFIX};
 
@@ -21,6 +22,9 @@ pub(super) struct Report {
 pub(super) struct Told {
     pub(super) route: &'static str,
     pub(super) path: String,
+    /// Lines of the answer's head that no grammar allows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) odd_lines: Vec<OddLine>,
     #[serde(flatten)]
     pub(super) came: Came,
 }
@@ -68,8 +72,8 @@ pub(super) struct Answered {
 const MOST_DIFFERENCES: usize = 30;
 
 impl Told {
-    pub(super) fn of(endpoint: Endpoint, came: Came) -> Self {
-        Self { route: endpoint.name(), path: format!("{PREFIX}{}", endpoint.template()), came }
+    pub(super) fn of(endpoint: Endpoint, came: Came, odd_lines: Vec<OddLine>) -> Self {
+        Self { route: endpoint.name(), path: format!("{PREFIX}{}", endpoint.template()), odd_lines, came }
     }
 
     pub(super) fn is_understood(&self) -> bool {
@@ -77,12 +81,15 @@ impl Told {
     }
 
     fn write(&self, text: &mut String) {
-        let Self { route, path, came } = self;
+        let Self { route, path, odd_lines, came } = self;
         *text += &format!("#\n# {route}: GET {path}\n");
         match came {
             Came::Answer(answer) => answer.write(text),
             Came::Failed { why } => *text += &format!("#   failed    {why}\n"),
             Came::NotAsked { why } => *text += &format!("#   not asked {why}\n"),
+        }
+        for odd in odd_lines {
+            *text += &format!("#   head      line {} ({}) {}\n", odd.nth, odd.line, odd.what.words());
         }
     }
 }

@@ -40,8 +40,8 @@ impl Asked {
     }
 }
 
-/// After a failure a reply is not refreshed behind for this long.
-const REST: Duration = Duration::from_secs(1);
+/// After a failure, and where a reply was stale when it came, it is not refreshed behind for this long.
+pub(super) const REST: Duration = Duration::from_secs(1);
 
 impl<C: Dials> Gateway<C> {
     /// One errand, from its place in the queue to its landing.

@@ -13,11 +13,12 @@ use crate::cache::Key;
 use crate::cache::standard::validation::Told as HeadTold;
 use crate::cache::standard::{Detail, Reply, storing, validation};
 use crate::clock::{Now, Tick};
-use crate::upstream::Failed;
+use crate::upstream::{Failed, through};
 
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::Told;
 use super::super::{Dials, Gateway};
+use super::call::REST;
 use super::errand::{Arrived, Brought, Errand};
 use super::{Asked, Kept};
 
@@ -27,7 +28,7 @@ impl<C: Dials> Gateway<C> {
         let (key, sent) = (&errand.asked.key, &errand.asked.head);
         let mut told = errand.told(StatusCode::NOT_MODIFIED);
         let (reply, taken_back) = validation::freshened(meant, &arrived.head, sent, arrived.exchange);
-        let reply = Arc::new(reply);
+        let reply = self.at_rest(reply);
         if taken_back.is_some() {
             self.store.invalidate(key, arrived.exchange.came.tick);
         } else {
@@ -90,10 +91,20 @@ impl<C: Dials> Gateway<C> {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         let head = storing::stored_head(&head, &storable.withheld, exchange);
-        let reply = Arc::new(Reply::new(status, &head, body, storable.life, storable.selection));
+        let reply = self.at_rest(Reply::new(status, &head, body, storable.life, storable.selection));
         told.stored = self.store.keep_reply(&asked.key, &asked.head, &reply, known);
         told.detail = (!told.stored).then_some(Detail::Superseded);
         Ok(Brought::Kept(Kept { reply, withheld, told, took }))
+    }
+
+    /// A reply that was stale when it came is the newest there is: it is not asked for again with each request. Where nothing
+    /// allows a stale one (RFC 9111 §4.2.4), each request asks all the same.
+    fn at_rest(&self, reply: Reply) -> Arc<Reply> {
+        let now = self.clock.tick();
+        if reply.life().may_be_refreshed_behind(now) {
+            reply.rest_until(now.plus(REST));
+        }
+        Arc::new(reply)
     }
 
     /// What a HEAD says of a stored GET (RFC 9111 §4.3.5).
@@ -117,7 +128,8 @@ impl<C: Dials> Gateway<C> {
     pub(super) fn through(&self, arrived: Arrived, before: Bytes, told: Told) -> Result<Brought, Refusal> {
         let took = arrived.took();
         let Arrived { status, head, incoming, permit, .. } = arrived;
-        let body = self.streamed(before, incoming, permit)?;
+        let length = through::length_of(&head);
+        let body = self.streamed(before, incoming, permit, length)?;
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = head;

@@ -67,6 +67,9 @@ impl Fault {
         if self.status.is_some_and(|status| !(200..600).contains(&status)) {
             return Err("status: a number from 200 to 599 is wanted.".to_owned());
         }
+        if self.head.is_some() && (self.latency.is_some() || self.drip.is_some() || self.body.is_some()) {
+            return Err("head: not together with latency, drip or body.".to_owned());
+        }
         Ok(())
     }
 }
