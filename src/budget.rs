@@ -222,11 +222,7 @@ impl State {
         if self.in_flight >= most || (self.settings.shared && self.shares.has_its_part(who, most, now)) {
             return Err(Later::Woken);
         }
-        let quota = match self.settings.shared {
-            true => self.shares.quota(who, self.settings.quota, now),
-            false => self.settings.quota,
-        };
-        self.arrivals.admit(quota, now).map_err(|back| Later::At(back.at))
+        self.arrivals.admit(self.quota(who, now), now).map_err(|back| Later::At(back.at))
     }
 
     /// Who waits before `place` and could start now, or is of the same caller.
@@ -249,9 +245,17 @@ impl State {
         None
     }
 
-    /// When the rate lets one more call through, after those who wait.
-    fn free(&self, now: Tick) -> Tick {
-        let free = match self.arrivals.admit(self.settings.quota, now) {
+    /// What calls of this caller are measured against.
+    fn quota(&self, who: Who, now: Tick) -> Quota {
+        match self.settings.shared {
+            true => self.shares.quota(who, self.settings.quota, now),
+            false => self.settings.quota,
+        }
+    }
+
+    /// When the rate lets one more call of this caller through, after those who wait.
+    fn free(&self, who: Who, now: Tick) -> Tick {
+        let free = match self.arrivals.admit(self.quota(who, now), now) {
             Ok(_) => now,
             Err(back) => back.at,
         };
@@ -448,7 +452,7 @@ impl Budget {
             Ok(_) if state.queue.is_empty() => {
                 Prospect::Call { probe: state.circuit(who, scope, now) == Circuit::HalfOpen }
             }
-            Ok(_) | Err(Later::At(_)) => Prospect::Waits { until: Some(state.free(now)) },
+            Ok(_) | Err(Later::At(_)) => Prospect::Waits { until: Some(state.free(who, now)) },
             Err(Later::Woken) => Prospect::Waits { until: None },
         }
     }
@@ -458,10 +462,10 @@ impl Budget {
         self.state.lock().settings.max_wait
     }
 
-    /// When a call that was refused at `now` would come through if nobody else came.
-    pub fn opens(&self, scope: Scope, now: Tick) -> Tick {
+    /// When a call of this caller that was refused at `now` would come through if nobody else came.
+    pub fn opens(&self, who: Who, scope: Scope, now: Tick) -> Tick {
         let state = self.state.lock();
-        let free = state.free(now);
+        let free = state.free(who, now);
         state.opening(scope, now).map_or(free, |standing| standing.until.max(free))
     }
 

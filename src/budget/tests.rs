@@ -422,10 +422,10 @@ proptest! {
         let sooner = Tick::from_nanos(then.as_nanos() - 1);
         prop_assert_eq!(ticket.claim(sooner).err(), Some(Later::At(then)));
         // It is what those are told who are not let wait, the queue before them included.
-        prop_assert_eq!(budget.opens(ASKER.scope, at(now)), then.plus(Duration::from_millis(interval)));
+        prop_assert_eq!(budget.opens(ASKER.who, ASKER.scope, at(now)), then.plus(Duration::from_millis(interval)));
         prop_assert!(ticket.claim(then).is_ok());
         queued.clear();
-        let next = budget.opens(ASKER.scope, then);
+        let next = budget.opens(ASKER.who, ASKER.scope, then);
         prop_assert!(matches!(budget.ask(ASKER, Tick::from_nanos(next.as_nanos() - 1)), Asked::Queued(_)));
         prop_assert!(matches!(budget.ask(ASKER, next), Asked::Permit(_)));
     }

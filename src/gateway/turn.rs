@@ -106,7 +106,7 @@ impl<C: Dials> Gateway<C> {
             if now >= deadline {
                 // Who comes back does not wait behind itself.
                 drop(ticket);
-                return Err(Refusal::Busy { retry: self.budget.opens(asker.scope, now).since(now) });
+                return Err(Refusal::Busy { retry: self.budget.opens(asker.who, asker.scope, now).since(now) });
             }
             let raised = async {
                 match flight {

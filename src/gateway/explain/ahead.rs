@@ -28,7 +28,7 @@ impl<C: Dials> Gateway<C> {
         match ahead {
             Prospect::Closed { until, reason } => return Err(self.closed(until, now, reason)),
             Prospect::Waits { until: Some(at) } if at > end => {
-                return Err(Refusal::Busy { retry: self.budget.opens(asker.scope, end).since(end) });
+                return Err(Refusal::Busy { retry: self.budget.opens(asker.who, asker.scope, end).since(end) });
             }
             Prospect::Waits { .. } | Prospect::Call { .. } => {}
         }
