@@ -513,8 +513,12 @@ fn a_refresh_behind_is_one_call_and_its_failure_leaves_what_is_held() {
     let scene = Scene::new();
     scene.partner.answers(THING, [old(", stale-while-revalidate=1000"), Reply::status(503), fresh("new")]);
     scene.get(&[]);
-    assert_eq!(scene.get(&[]).text(), "old");
-    scene.partner.has_got(2);
+    // What is stale on arrival rests for a second first.
+    wait_for("the first refresh", || {
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(scene.get(&[]).text(), "old");
+        (scene.partner.count() == 2).then_some(())
+    });
     let new = wait_for("the second refresh", || {
         std::thread::sleep(Duration::from_millis(50));
         let answer = scene.get(&[]);
