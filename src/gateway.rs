@@ -22,6 +22,8 @@ pub mod explain;
 
 mod fetch;
 
+mod landing;
+
 mod narrow;
 
 mod pass;
@@ -81,7 +83,7 @@ use crate::upstream::Upstream;
 use crate::view::Allow;
 
 use buffers::Buffers;
-use fetch::Landed;
+use landing::Landed;
 use refusal::Refusal;
 use respond::asks::{Asks, Kinds};
 use respond::{Body, Came, Document, End, Signature};
@@ -126,8 +128,6 @@ pub struct Gateway<C> {
     pub store: Store,
     /// Is someone fetching it?
     pub flights: Flights<Key, (Landed, Option<Context>)>,
-    /// The same, on routes in standard mode.
-    pub standard_flights: Flights<Key, (standard::Landed, Option<Context>)>,
     /// May we ask the partner?
     pub budget: Arc<Budget>,
     /// Ask.

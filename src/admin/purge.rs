@@ -37,8 +37,7 @@ pub(super) async fn purge<C: Dials>(gateway: &Arc<Gateway<C>>, body: &[u8]) -> R
         let now = house.clock.now();
         let purged = house.store.purge(&wish.which, wish.how, wish.only, now);
         // After the store has noted it: who begins to ask from here on asks after the purge.
-        let flights = house.flights.leave_behind(|key| wish.which.means(key))
-            + house.standard_flights.leave_behind(|key| wish.which.means(key));
+        let flights = house.flights.leave_behind(|key| wish.which.means(key));
         (wish, purged, flights)
     };
     // Every key may be looked at, and there may be hundreds of thousands.

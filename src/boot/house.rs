@@ -87,7 +87,6 @@ pub fn join<C: Dials>(
         rules,
         store: Store::new(store(config)),
         flights: Flights::new(most_flights(config)),
-        standard_flights: Flights::new(most_flights(config)),
         budget: Budget::new(budget(config)),
         origin: format!("{}://{}", upstream.scheme, upstream.authority),
         upstream: Upstream::new(Turnover::new(connector, config.upstream.max_connection_age), upstream, clock)

@@ -84,7 +84,6 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
         rules,
         store: before.store.renewed(house::store(config)),
         flights: before.flights.with_most(house::most_flights(config)),
-        standard_flights: before.standard_flights.with_most(house::most_flights(config)),
         // Another partner has said nothing yet about how often it may be asked.
         budget: if change.another { another_budget(config, before) } else { Arc::clone(&before.budget) },
         origin: format!("{}://{}", upstream.scheme, upstream.authority),

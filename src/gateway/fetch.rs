@@ -25,6 +25,7 @@ use crate::upstream::{Failed, Fetched, Wish};
 
 use super::call::{Answers, Call, Called};
 use super::document::Candidate;
+use super::landing::{Answered, Landed, Landing};
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Came, accepts_json};
 use super::wishes::STALE_IF_ERROR;
@@ -35,27 +36,6 @@ const REST: Duration = Duration::from_secs(1);
 
 /// So many flights are under way that another finds no place; they last as long as the budget lets them wait.
 pub(super) const FULL: Refusal = Refusal::Busy { retry: Duration::from_secs(1) };
-
-/// What a flight brings.
-#[derive(Debug, Clone)]
-pub enum Landed {
-    /// An answer, stored or not.
-    Answer {
-        /// It.
-        entry: Arc<Entry>,
-        /// The status the partner answered with (304 for a confirmation).
-        status: StatusCode,
-        /// Whether it is in the store, or why not.
-        stored: Result<(), NotStored>,
-        /// How long the partner took.
-        took: Duration,
-    },
-    /// A reason for none.
-    Refused(Refusal),
-}
-
-/// The same with the flight's trace, for those who waited.
-pub(super) type Landing = (Landed, Option<Context>);
 
 /// What is done in place of starting a flight.
 pub(super) enum Instead<T> {
@@ -92,19 +72,10 @@ enum Boarded {
     Waits(Pending<Landing>, bool, Option<Context>),
 }
 
-/// The answer of a flight that is over.
-fn entry_of(landed: Option<Landed>) -> Result<Arc<Entry>, Refusal> {
-    match landed {
-        Some(Landed::Answer { entry, .. }) => Ok(entry),
-        Some(Landed::Refused(refusal)) => Err(refusal),
-        None => Err(Fault::Failed(Failed::Broken).into()),
-    }
-}
-
 /// Whether a flight was refused for who started it, and for no other: the hub found that the request had been there, or it was
 /// too long in its starter's line.
-fn is_of_its_starter(landed: Option<&Landed>) -> bool {
-    matches!(landed, Some(Landed::Refused(Refusal::Loop | Refusal::Busy { .. })))
+fn is_of_its_starter(landed: &Result<Answered, Refusal>) -> bool {
+    matches!(landed, Err(Refusal::Loop | Refusal::Busy { .. }))
 }
 
 /// What comes of asking together with others.
@@ -112,7 +83,7 @@ enum Shared {
     /// It landed just now.
     Held(Arc<Entry>),
     /// A flight's end; `true` if somebody else had started it.
-    Landed(Option<Landed>, bool),
+    Landed(Result<Answered, Refusal>, bool),
 }
 
 impl<C: Dials> Gateway<C> {
@@ -143,7 +114,7 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Arc<Entry>, Refusal> {
         match self.land_shared(grant, key, held, parts, trail).await? {
             Shared::Held(entry) => Ok(entry),
-            Shared::Landed(landed, _) => entry_of(landed),
+            Shared::Landed(landed, _) => Ok(landed?.entry),
         }
     }
 
@@ -168,7 +139,7 @@ impl<C: Dials> Gateway<C> {
                 Boarded::Waits(pending, collapsed, flight) => (pending, collapsed, flight),
             };
             let landed = self.await_landing(pending, (flight, collapsed), trail).await?;
-            if !collapsed || again || !is_of_its_starter(landed.as_ref()) {
+            if !collapsed || again || !is_of_its_starter(&landed) {
                 return Ok(Shared::Landed(landed, collapsed));
             }
             again = true;
@@ -181,12 +152,12 @@ impl<C: Dials> Gateway<C> {
         pending: Pending<Landing>,
         (flight, collapsed): (Option<Context>, bool),
         trail: &mut Trail,
-    ) -> Result<Option<Landed>, Refusal> {
+    ) -> Result<Result<Answered, Refusal>, Refusal> {
         let deadline = trail.began.plus(self.settings.request_timeout);
         let landed = self.clock.until(deadline, pin!(pending.landed())).await;
         let joined = landed.as_ref().ok().and_then(|landed| landed.as_ref()?.1);
         self.traced_flight(&mut trail.trace, flight.or(joined), collapsed);
-        Ok(landed.map_err(|_| Refusal::Deadline)?.map(|(landed, _)| landed))
+        Ok(Landed::document(landed.map_err(|_| Refusal::Deadline)?.map(|(landed, _)| landed)))
     }
 
     /// Takes a place in the flight for this key, and starts it if there is none: joining is free, starting is paid for.
@@ -260,7 +231,7 @@ impl<C: Dials> Gateway<C> {
         parts: &Parts,
         trail: &mut Trail,
     ) -> Result<Arc<Entry>, Refusal> {
-        entry_of(self.fly_alone(grant, key, None, parts, trail).await?)
+        Ok(self.fly_alone(grant, key, None, parts, trail).await??.entry)
     }
 
     async fn fly_alone(
@@ -270,7 +241,7 @@ impl<C: Dials> Gateway<C> {
         held: Option<Arc<Entry>>,
         parts: &Parts,
         trail: &mut Trail,
-    ) -> Result<Option<Landed>, Refusal> {
+    ) -> Result<Result<Answered, Refusal>, Refusal> {
         // A place first: what does not start is not paid for.
         let place = self.flights.alone().ok_or(FULL)?;
         self.pay(trail, self.clock.tick())?;
@@ -284,7 +255,8 @@ impl<C: Dials> Gateway<C> {
         });
         let landed = self.clock.until(deadline, flight).await;
         self.traced_flight(&mut trail.trace, context, false);
-        Ok(landed.map_err(|_| Refusal::Deadline)?.ok())
+        let ended = landed.map_err(|_| Refusal::Deadline)?;
+        Ok(ended.unwrap_or_else(|_| Err(Fault::Failed(Failed::Broken).into())))
     }
 
     /// Something old is held: the partner is asked to confirm it, and it is served if that fails and may be.
@@ -334,20 +306,15 @@ impl<C: Dials> Gateway<C> {
     async fn show_landed(
         self: &Arc<Self>,
         grant: &Grant,
-        landed: Option<Landed>,
+        landed: Result<Answered, Refusal>,
         (why, collapsed): (&'static str, bool),
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        match landed {
-            Some(Landed::Answer { entry, status, stored, took }) => {
-                trail.upstream = Some(took);
-                let (stored, detail) = (stored.is_ok(), stored.err().map_or("", NotStored::word));
-                self.show(grant, entry, Came::Forwarded { why, status, stored, collapsed, detail }, parts, trail).await
-            }
-            Some(Landed::Refused(refusal)) => Err(refusal),
-            None => Err(Fault::Failed(Failed::Broken).into()),
-        }
+        let Answered { entry, status, stored, took } = landed?;
+        trail.upstream = Some(took);
+        let (stored, detail) = (stored.is_ok(), stored.err().map_or("", NotStored::word));
+        self.show(grant, entry, Came::Forwarded { why, status, stored, collapsed, detail }, parts, trail).await
     }
 
     fn plan(
@@ -386,7 +353,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// One flight, from its place in the queue to its landing.
-    async fn fly(&self, mut plan: Plan, obligation: Option<Obligation<Key, Landing>>) -> Landed {
+    async fn fly(&self, mut plan: Plan, obligation: Option<Obligation<Key, Landing>>) -> Result<Answered, Refusal> {
         let mut trace = std::mem::take(&mut plan.trace);
         let what = (plan.route, plan.cause);
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
@@ -404,7 +371,7 @@ impl<C: Dials> Gateway<C> {
                 let forsaken = Refusal::Deadline;
                 self.traced_wait(&mut trace, Some(&forsaken));
                 self.traced_landing(trace, what, Err(&forsaken));
-                return Landed::Refused(forsaken);
+                return Err(forsaken);
             }
         };
         self.traced_wait(&mut trace, permit.as_ref().err());
@@ -412,27 +379,22 @@ impl<C: Dials> Gateway<C> {
             Ok(permit) => self.ask(&plan, permit, deadline, &mut trace).await,
             Err(refusal) => Err(refusal),
         };
-        let landed = landed.unwrap_or_else(|refusal| {
+        if let Err(refusal) = &landed {
             // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
             let had_no_turn = plan.cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
             if let Some(held) = plan.held.as_ref().filter(|_| !had_no_turn) {
                 held.rest_until(self.clock.tick().plus(REST));
             }
-            Landed::Refused(refusal)
-        });
-        if let Some(obligation) = obligation {
-            obligation.land((landed.clone(), trace.context()));
         }
-        let came = match &landed {
-            Landed::Answer { status, .. } => Ok(Some(*status)),
-            Landed::Refused(refusal) => Err(refusal),
-        };
-        self.traced_landing(trace, what, came);
+        if let Some(obligation) = obligation {
+            obligation.land((landed.clone().into(), trace.context()));
+        }
+        self.traced_landing(trace, what, landed.as_ref().map(|answered| Some(answered.status)));
         landed
     }
 
     /// Asks, and takes in what comes.
-    async fn ask(&self, plan: &Plan, permit: Permit, deadline: Tick, trace: &mut Traced) -> Result<Landed, Refusal> {
+    async fn ask(&self, plan: &Plan, permit: Permit, deadline: Tick, trace: &mut Traced) -> Result<Answered, Refusal> {
         let call = Call {
             route: plan.route,
             asker: plan.asker,
@@ -455,14 +417,14 @@ impl<C: Dials> Gateway<C> {
         fetched: Fetched,
         told: Option<Tick>,
         asked: Tick,
-    ) -> Result<Landed, Refusal> {
+    ) -> Result<Answered, Refusal> {
         let (wish, cause) = (Wish::default(), Cause::Miss);
         let plan = Plan { route, key, wish, cause, asker, held: None, held_at: asked, trace: Traced::NONE };
         self.take_in(&plan, fetched, told, asked)
     }
 
     /// Judges an answer and stores it if it may be.
-    fn take_in(&self, plan: &Plan, fetched: Fetched, told: Option<Tick>, asked: Tick) -> Result<Landed, Refusal> {
+    fn take_in(&self, plan: &Plan, fetched: Fetched, told: Option<Tick>, asked: Tick) -> Result<Answered, Refusal> {
         let now = self.clock.now();
         let Fetched { status, mut head, body, came } = fetched;
         if let Some(until) = told.filter(|_| is_pause(status)) {
@@ -521,7 +483,7 @@ impl<C: Dials> Gateway<C> {
                 Err(why)
             }
         };
-        Ok(Landed::Answer { entry, status, stored, took: came.since(asked) })
+        Ok(Answered { entry, status, stored, took: came.since(asked) })
     }
 }
 

@@ -221,7 +221,6 @@ impl<C: Dials> Gateway<C> {
         if self.upstream.is_hub() {
             self.store.purge(&Which::All, How::Hard, false, self.clock.now());
             self.flights.leave_behind(|_| true);
-            self.standard_flights.leave_behind(|_| true);
         }
     }
 

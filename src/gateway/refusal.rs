@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::access::Denied;
 use crate::budget::breaker::Reason;
+use crate::cache::standard::reuse::Fallback;
 use crate::clock::Tick;
 use crate::listen::BadHead;
 use crate::quota::{ComeBack, Limit};
@@ -103,6 +104,16 @@ impl Refusal {
             Self::Busy { .. } | Self::Closed { .. } | Self::Deadline | Self::Limited { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether something stale may stand in for the answer by its own terms, which may depend on whether the partner was
+    /// heard at all.
+    pub(super) fn allows(&self, fallback: Fallback) -> bool {
+        let heard = matches!(
+            self,
+            Self::Partner(Fault::Status | Fault::Key | Fault::Token | Fault::TokenExpired | Fault::Unasked)
+        );
+        self.allows_stale() && if heard { fallback.error } else { fallback.unreached }
     }
 
     /// The caller's own limit, as it is told at `now`.

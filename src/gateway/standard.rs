@@ -32,58 +32,15 @@ use crate::clock::{Late, Now, Tick};
 use crate::flight::{Joined, Obligation};
 use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
-use crate::trail::trace::Context;
 use crate::upstream::{Failed, through};
 
 use super::fetch::{FULL, Instead};
+use super::landing::{Kept, Landed, Landing};
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Told};
 use super::{Dials, Gateway, REFRESHES, turn};
 
 use errand::{Brought, Errand};
-
-/// What those who wait for a flight get: it is shared only if it is stored.
-#[derive(Debug, Clone)]
-pub enum Landed {
-    /// A stored answer.
-    Kept(Kept),
-    /// An answer for one alone: the others ask for themselves.
-    Alone,
-    /// None.
-    Failed(Failure),
-}
-
-/// A stored, or just confirmed, answer.
-#[derive(Debug, Clone)]
-pub struct Kept {
-    reply: Arc<Reply>,
-    /// Fields that are for the one who asked and for no store (RFC 9111 §5.2.2.4, §5.2.2.7).
-    withheld: HeaderMap,
-    told: Told,
-    took: std::time::Duration,
-}
-
-/// Why there is none, and whether the partner was heard at all.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    refusal: Refusal,
-    unreached: bool,
-}
-
-impl Failure {
-    fn of(refusal: Refusal) -> Self {
-        let heard = matches!(
-            refusal,
-            Refusal::Partner(Fault::Status | Fault::Key | Fault::Token | Fault::TokenExpired | Fault::Unasked)
-        );
-        Self { refusal, unreached: !heard }
-    }
-
-    /// Whether something stale may stand in for the answer.
-    fn allows(&self, fallback: Fallback) -> bool {
-        self.refusal.allows_stale() && if self.unreached { fallback.unreached } else { fallback.error }
-    }
-}
 
 /// A request, read.
 #[derive(Debug, Clone)]
@@ -226,18 +183,14 @@ impl<C: Dials> Gateway<C> {
                 }
                 _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
             };
-            match self.standard_flights.join_or(
-                &errand.name(),
-                turn::rank(asked.asker.lane, asked.asker.who),
-                may_start,
-            ) {
+            match self.flights.join_or(&errand.name(), turn::rank(asked.asker.lane, asked.asker.who), may_start) {
                 Err(Instead::Show(reply)) => return Ok(self.give(&asked, &reply, Told::default(), now.tick, trail)),
                 Err(Instead::Alone) => {}
-                Err(Instead::Refuse(refusal)) => brought = Some(Brought::failed(refusal)),
+                Err(Instead::Refuse(refusal)) => brought = Some(Brought::Failed(refusal)),
                 Ok(Joined::Full) => return Err(FULL),
                 Ok(Joined::Wait(pending)) => {
                     let landed = self.clock.until(deadline, pending.landed()).await;
-                    let late = |_| Some((Landed::Failed(Failure::of(Refusal::Deadline)), None));
+                    let late = |_| Some((Landed::Refused(Refusal::Deadline), None));
                     let (landed, flight) = landed.unwrap_or_else(late).unzip();
                     self.traced_flight(&mut trail.trace, flight.flatten(), true);
                     (brought, collapsed) = (landed.and_then(Brought::shared), true);
@@ -254,10 +207,10 @@ impl<C: Dials> Gateway<C> {
             None => {
                 collapsed = false;
                 // What finds no place does not start, and is not paid for.
-                let may = if self.standard_flights.is_full() { Err(FULL) } else { self.pay(trail, self.clock.tick()) };
+                let may = if self.flights.is_full() { Err(FULL) } else { self.pay(trail, self.clock.tick()) };
                 match may {
                     Ok(()) => self.send_off(errand, None, deadline, trail).await,
-                    Err(refusal) => Brought::failed(refusal),
+                    Err(refusal) => Brought::Failed(refusal),
                 }
             }
         };
@@ -271,9 +224,9 @@ impl<C: Dials> Gateway<C> {
                 trail.upstream = Some(took);
                 Ok(self.hand_on(response, told, trail))
             }
-            Brought::Failed(failure) => match old.filter(|_| failure.allows(fallback) && self.still_ours(&asked.key)) {
+            Brought::Failed(refusal) => match old.filter(|_| refusal.allows(fallback) && self.still_ours(&asked.key)) {
                 Some(reply) => Ok(self.give(&asked, &reply, stale(Detail::StaleIfError), self.clock.tick(), trail)),
-                None => Err(failure.refusal),
+                None => Err(refusal),
             },
         }
     }
@@ -282,16 +235,16 @@ impl<C: Dials> Gateway<C> {
     async fn send_off(
         self: &Arc<Self>,
         errand: Errand,
-        obligation: Option<Obligation<Key, (Landed, Option<Context>)>>,
+        obligation: Option<Obligation<Key, Landing>>,
         deadline: Tick,
         trail: &mut Trail,
     ) -> Brought {
         // A flight that others may join has its place already.
         let place = match &obligation {
             Some(_) => None,
-            None => match self.standard_flights.alone() {
+            None => match self.flights.alone() {
                 Some(place) => Some(place),
-                None => return Brought::failed(FULL),
+                None => return Brought::Failed(FULL),
             },
         };
         let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
@@ -303,15 +256,15 @@ impl<C: Dials> Gateway<C> {
         let brought = self.clock.until(deadline, flight).await;
         self.traced_flight(&mut trail.trace, context, false);
         match brought {
-            Ok(landed) => landed.unwrap_or_else(|_| Brought::failed(Fault::Failed(Failed::Broken).into())),
-            Err(Late) => Brought::failed(Refusal::Deadline),
+            Ok(landed) => landed.unwrap_or_else(|_| Brought::Failed(Fault::Failed(Failed::Broken).into())),
+            Err(Late) => Brought::Failed(Refusal::Deadline),
         }
     }
 
     /// Fetches a successor behind, unless somebody does.
     fn refresh(self: &Arc<Self>, asked: &Asked, reply: &Arc<Reply>, now: Now, trail: &Trail) {
         // Asked first: who has claimed it and starts none would leave it without a successor for a while.
-        let full = self.standard_flights.count() >= REFRESHES;
+        let full = self.flights.count() >= REFRESHES;
         if full || !reply.claim_refresh(now.tick, now.tick.plus(self.settings.flight_timeout)) {
             return;
         }
@@ -320,7 +273,7 @@ impl<C: Dials> Gateway<C> {
         let mut errand = Errand::new(&asked, Held::Fits(Arc::clone(reply)), Why::Stale, Fallback::NONE);
         // A server error does not replace what is held.
         (errand.cause, errand.keeps_errors_out) = (Cause::Refresh, true);
-        if let Joined::Fetch(obligation, _) = self.standard_flights.join(&errand.name(), turn::REFRESH) {
+        if let Joined::Fetch(obligation, _) = self.flights.join(&errand.name(), turn::REFRESH) {
             let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
             self.tasks.spawn(async move { this.fly_standard(errand, Some(obligation), trace).await });
         }

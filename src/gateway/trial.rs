@@ -17,7 +17,7 @@ use crate::trail::trace::Traced;
 use crate::upstream::{Fetched, Wish};
 
 use super::call::{Answers, Call, Called};
-use super::fetch::Landed;
+use super::landing::Answered;
 use super::refusal::Refusal;
 use super::{Dials, Gateway, turn};
 
@@ -104,13 +104,13 @@ impl<C: Dials> Gateway<C> {
     ) -> Fate {
         let (status, head, came) = (fetched.status, fetched.head.clone(), fetched.came);
         match self.take_in_alone(place, fetched, told, asked) {
-            Ok(Landed::Answer { entry, stored: Ok(()), .. }) => {
+            Ok(Answered { entry, stored: Ok(()), .. }) => {
                 let judge = if self.upstream.is_hub() { hub::judge } else { policy::judge };
                 let winner = winner(&route.terms, |terms| judge(terms, status, &head, asked, came));
                 Fate::Stored(entry.life(), winner)
             }
-            Ok(Landed::Answer { stored: Err(why), .. }) => Fate::NotStored(why),
-            Ok(Landed::Refused(refusal)) | Err(refusal) => Fate::Refused(refusal),
+            Ok(Answered { stored: Err(why), .. }) => Fate::NotStored(why),
+            Err(refusal) => Fate::Refused(refusal),
         }
     }
 }

@@ -15,15 +15,16 @@ use crate::cache::standard::moments::Exchange;
 use crate::cache::standard::validation;
 use crate::clock::Tick;
 use crate::flight::Obligation;
-use crate::trail::trace::{Context, Traced};
+use crate::trail::trace::Traced;
 use crate::upstream::through;
 
 use super::super::call::{Answers, Call, Called, Outgoing};
+use super::super::landing::Landing;
 use super::super::refusal::{Fault, Refusal};
 use super::super::turn::NO_FLIGHT;
 use super::super::{Dials, Gateway};
+use super::Asked;
 use super::errand::{Arrived, Brought, Errand};
-use super::{Asked, Landed};
 
 impl Asked {
     /// How the call for this request is made.
@@ -48,7 +49,7 @@ impl<C: Dials> Gateway<C> {
     pub(super) async fn fly_standard(
         self: Arc<Self>,
         errand: Errand,
-        obligation: Option<Obligation<Key, (Landed, Option<Context>)>>,
+        obligation: Option<Obligation<Key, Landing>>,
         mut trace: Traced,
     ) -> Brought {
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
@@ -68,7 +69,7 @@ impl<C: Dials> Gateway<C> {
             Ok(permit) => self.run(&errand, permit, deadline, &mut trace).await,
             Err(refusal) => Err(refusal),
         };
-        let brought = brought.unwrap_or_else(Brought::failed);
+        let brought = brought.unwrap_or_else(Brought::Failed);
         if let (Brought::Failed(_), Some(old)) = (&brought, &errand.old) {
             old.rest_until(self.clock.tick().plus(REST));
         }

@@ -16,9 +16,10 @@ use crate::cache::standard::slot::Held;
 use crate::cache::standard::{Reply, Why, validation};
 use crate::clock::Tick;
 
+use super::super::landing::{Kept, Landed};
 use super::super::refusal::Refusal;
 use super::super::respond::{Body, Told};
-use super::{Asked, Failure, Kept, Landed};
+use super::Asked;
 
 /// All that one call takes along.
 #[derive(Debug, Clone)]
@@ -41,20 +42,16 @@ pub(super) struct Errand {
 pub(super) enum Brought {
     Kept(Kept),
     Through { response: Response<Body>, told: Told, took: Duration },
-    Failed(Failure),
+    Failed(Refusal),
 }
 
 impl Brought {
-    pub(super) fn failed(refusal: Refusal) -> Self {
-        Self::Failed(Failure::of(refusal))
-    }
-
     /// What landed for all; `None` where each has to ask alone.
     pub(super) fn shared(landed: Landed) -> Option<Self> {
         match landed {
-            Landed::Kept(kept) => Some(Self::Kept(kept)),
-            Landed::Failed(failure) => Some(Self::Failed(failure)),
-            Landed::Alone => None,
+            Landed::Kept(kept) => Some(Self::Kept(*kept)),
+            Landed::Refused(refusal) => Some(Self::Failed(refusal)),
+            Landed::Alone | Landed::Document(_) => None,
         }
     }
 
@@ -63,16 +60,18 @@ impl Brought {
         match self {
             Self::Kept(kept) => Ok(kept.told.forwarded.and_then(|(_, status)| status)),
             Self::Through { response, .. } => Ok(Some(response.status())),
-            Self::Failed(failure) => Err(&failure.refusal),
+            Self::Failed(refusal) => Err(refusal),
         }
     }
 
     pub(super) fn to_share(&self) -> Landed {
         match self {
             // What is given without being stored is for the one who asked.
-            Self::Kept(kept) if kept.told.stored => Landed::Kept(Kept { withheld: HeaderMap::new(), ..kept.clone() }),
+            Self::Kept(kept) if kept.told.stored => {
+                Landed::Kept(Box::new(Kept { withheld: HeaderMap::new(), ..kept.clone() }))
+            }
             Self::Kept(_) | Self::Through { .. } => Landed::Alone,
-            Self::Failed(failure) => Landed::Failed(failure.clone()),
+            Self::Failed(refusal) => Landed::Refused(refusal.clone()),
         }
     }
 }

@@ -18,7 +18,7 @@ use super::super::refusal::Refusal;
 use super::super::respond::{Told, worded};
 use super::super::{Dials, Gateway, REFRESHES};
 use super::errand::Errand;
-use super::{Asked, Failure, give, stale};
+use super::{Asked, give, stale};
 
 /// The verdict, and whether somebody fetches it, if that was looked at.
 type Foreseen = (Verdict, Option<bool>);
@@ -62,15 +62,10 @@ impl<C: Dials> Gateway<C> {
 
     /// What becomes of the refresh behind.
     fn foresee_behind(&self, asked: &Asked, reply: &Reply, now: Tick) -> (Call, String) {
-        if self.standard_flights.count() >= REFRESHES || reply.is_resting(now) {
+        if self.flights.count() >= REFRESHES || reply.is_resting(now) {
             return (Call::None, ", and no refresh starts: one is under way or failed just now".to_owned());
         }
-        match self.may_call(
-            Ok(()),
-            self.standard_flights.is_full(),
-            crate::budget::Asker { who: 0, ..asked.asker },
-            now,
-        ) {
+        match self.may_call(Ok(()), self.flights.is_full(), crate::budget::Asker { who: 0, ..asked.asker }, now) {
             Ok(_) => (Call::Behind, " while a refresh starts".to_owned()),
             Err(refusal) => (Call::None, format!(", and its refresh cannot start: {}", worded(&refusal).title)),
         }
@@ -90,27 +85,24 @@ impl<C: Dials> Gateway<C> {
             _ => None,
         };
         let errand = Errand::new(asked, held, why, fallback);
-        let flight = self.standard_flights.has(&errand.name());
+        let flight = self.flights.has(&errand.name());
         if flight && !alone {
             return Ok((Verdict::joins(), Some(true)));
         }
-        let verdict = match self.may_call(may, self.standard_flights.is_full(), asked.asker, now) {
+        let verdict = match self.may_call(may, self.flights.is_full(), asked.asker, now) {
             Ok(ahead) => {
                 let confirms = matches!(why, Why::Stale | Why::Request) && !errand.about.is_empty();
                 let outcome = if confirms { Outcome::Revalidated } else { Outcome::Miss };
                 Verdict::asks(outcome, why.word(), Some(ahead), now)
             }
-            Err(refusal) => {
-                let failure = Failure::of(refusal);
-                match old.filter(|_| failure.allows(fallback)) {
-                    Some(reply) => {
-                        let title = worded(&failure.refusal).title;
-                        let shown = shown(&reply, &stale(Detail::StaleIfError), now);
-                        shown.and(Call::None, &format!(", since the partner cannot be asked: {title}"))
-                    }
-                    None => return Err(failure.refusal),
+            Err(refusal) => match old.filter(|_| refusal.allows(fallback)) {
+                Some(reply) => {
+                    let title = worded(&refusal).title;
+                    let shown = shown(&reply, &stale(Detail::StaleIfError), now);
+                    shown.and(Call::None, &format!(", since the partner cannot be asked: {title}"))
                 }
-            }
+                None => return Err(refusal),
+            },
         };
         Ok((verdict, Some(flight)))
     }

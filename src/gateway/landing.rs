@@ -1,0 +1,74 @@
+//! What does a flight bring to those who wait for it?
+//! Given what one call came to, holds it as the one table of flights shares it, whatever kind of route it was for.
+//! Never waits and never asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::cache::Entry;
+use crate::cache::policy::NotStored;
+use crate::cache::standard::Reply;
+use crate::trail::trace::Context;
+use crate::upstream::Failed;
+
+use super::refusal::{Fault, Refusal};
+use super::respond::Told;
+
+/// What a flight brings.
+#[derive(Debug, Clone)]
+pub enum Landed {
+    /// A document of the API.
+    Document(Answered),
+    /// A stored, or just confirmed, reply of a route in standard mode.
+    Kept(Box<Kept>),
+    /// One that is for who started the flight alone: the others ask for themselves.
+    Alone,
+    /// A reason for none.
+    Refused(Refusal),
+}
+
+/// The same with the flight's trace, for those who waited.
+pub(super) type Landing = (Landed, Option<Context>);
+
+/// A document, stored or not.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// It.
+    pub entry: Arc<Entry>,
+    /// The status the partner answered with (304 for a confirmation).
+    pub status: StatusCode,
+    /// Whether it is in the store, or why not.
+    pub stored: Result<(), NotStored>,
+    /// How long the partner took.
+    pub took: Duration,
+}
+
+/// A stored, or just confirmed, reply.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub(super) reply: Arc<Reply>,
+    /// Fields that are for the one who asked and for no store (RFC 9111 §5.2.2.4, §5.2.2.7).
+    pub(super) withheld: HeaderMap,
+    pub(super) told: Told,
+    pub(super) took: Duration,
+}
+
+impl From<Result<Answered, Refusal>> for Landed {
+    fn from(came: Result<Answered, Refusal>) -> Self {
+        came.map_or_else(Self::Refused, Self::Document)
+    }
+}
+
+impl Landed {
+    /// The document that landed, where the flight was for one.
+    pub(super) fn document(landed: Option<Self>) -> Result<Answered, Refusal> {
+        match landed {
+            Some(Self::Document(answered)) => Ok(answered),
+            Some(Self::Refused(refusal)) => Err(refusal),
+            // Nothing else lands under a document's key.
+            Some(Self::Kept(_) | Self::Alone) | None => Err(Fault::Failed(Failed::Broken).into()),
+        }
+    }
+}
