@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::file_watch::SaidOnce;
 
 use super::Authority;
 use super::ledger::{Broken, Fate, Ledger, Moment, Moved, SWEEP};
@@ -18,18 +19,16 @@ const ROUND: u32 = 30;
 
 /// Keeps up the authority that is in force at each time, until it is dropped.
 pub async fn keep_up(clock: Clock, in_force: impl Fn() -> Arc<Authority>) {
-    let mut told = String::new();
+    let mut said = SaidOnce::default();
     let mut round = 0;
     loop {
         clock.sleep_until(clock.tick().plus(LOOK)).await;
         let this = in_force();
         let keys = tokio::task::spawn_blocking(move || this.keep_keys(round == 0)).await;
         let fault = keys.map_or_else(|error| error.to_string(), |kept| kept.err().unwrap_or_default());
-        // Said once, not every two seconds.
-        if fault != told && !fault.is_empty() {
+        if said.is_new(&fault) {
             tracing::error!(%fault, "signing keys");
         }
-        told = fault;
         in_force().write_pending().await;
         in_force().end_departed().await;
         round += 1;

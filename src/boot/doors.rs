@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 
 use crate::clock::{Clock, Now, time_text};
 use crate::config::{self, Config};
+use crate::file_watch::SaidOnce;
 use crate::listen::inherited::Inherited;
 use crate::listen::{self, Address, Bound, Look, Socket, Tls};
 
@@ -115,7 +116,7 @@ fn warn_of_its_end(listener: &str, tls: &Tls, now: Now) {
 
 /// Looks at the files of a certificate for as long as it is served, so that a new one is shown within a second or two.
 pub(super) async fn watch_certificate(listener: String, tls: Arc<Tls>, clock: Clock) {
-    let mut told = String::new();
+    let mut said = SaidOnce::default();
     loop {
         clock.sleep_until(clock.tick().plus(WATCH)).await;
         let (looking, now) = (Arc::clone(&tls), clock.now());
@@ -127,14 +128,11 @@ pub(super) async fn watch_certificate(listener: String, tls: Arc<Tls>, clock: Cl
                 warn_of_its_end(&listener, &tls, now);
             }
             Look::Bad(fault) => {
-                // Said once, not every second.
-                let fault = fault.to_string();
-                if fault != told {
+                if said.is_new(&fault) {
                     tracing::warn!(listener, "{fault}; the last good certificate is kept");
                 }
-                told = fault;
             }
-            Look::Same if !tls.figures().faulty => told.clear(),
+            Look::Same if !tls.figures().faulty => said.clear(),
             Look::Same => {}
         }
     }

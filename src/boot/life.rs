@@ -23,6 +23,7 @@ use crate::authority::{self, Authority, Rooms};
 use crate::config::{Config, Given};
 use crate::dial::Dialer;
 use crate::estate::{Estate, InForce, Own};
+use crate::file_watch::SaidOnce;
 use crate::gateway::at_once;
 use crate::gateway::respond::{self, Body, End};
 use crate::listen::{Address, AtOnce, BadHead, Bound, Crowd, Door, Limits, Listener, Socket, Tls, Wire};
@@ -297,15 +298,13 @@ fn own_names(config: &Config) -> Own {
 /// Looks at the key files for as long as the house stands, so that a new key is used within a second of its being there,
 /// and for a sidecar's token, so that the next one is there in time.
 async fn watch_keys(in_force: Arc<InForce<Dialer>>) {
-    let mut told = String::new();
+    let mut said = SaidOnce::default();
     loop {
         let house = Arc::clone(&in_force.now().gateway);
         let faults = house.keep_proven().await.join("; ");
-        // Said once, not every second.
-        if faults != told && !faults.is_empty() {
+        if said.is_new(&faults) {
             tracing::warn!("{faults}; the last good key is kept");
         }
-        told = faults;
         house.clock.sleep_until(house.clock.tick().plus(KEY_WATCH)).await;
     }
 }

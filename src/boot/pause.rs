@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::breaker::Reason;
 use crate::budget::{Budget, OperatorPause};
 use crate::clock::{Clock, Now, Tick};
+use crate::file_watch::SaidOnce;
 
 /// The file's name in `state.dir`.
 const FILE: &str = "gate.json";
@@ -102,19 +103,17 @@ impl Pause {
 
     /// Writes the file whenever the gate closes or opens, until it is dropped.
     pub(super) async fn keep(self: Arc<Self>) {
-        let mut told = String::new();
+        let mut said = SaidOnce::default();
         loop {
             let (_, budget, _) = (self.partner)();
             budget.breaker_changed().await;
             let this = Arc::clone(&self);
             let wrote = tokio::task::spawn_blocking(move || this.write()).await;
             let fault = wrote.ok().and_then(Result::err).map_or_else(String::new, |error| error.to_string());
-            // Said once, not at each change.
-            if fault != told && !fault.is_empty() {
+            if said.is_new(&fault) {
                 let file = self.file.display();
                 tracing::error!(%file, %fault, "a restart will not know that the partner wants to be left alone");
             }
-            told = fault;
         }
     }
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tower::BoxError;
 use tower::util::{BoxCloneSyncService, ServiceExt};
 
+use crate::file_watch::LastGood;
 use crate::secret::Secret;
 
 pub use tunnel::NoTunnel;
@@ -58,7 +58,7 @@ impl Proxy {
         tcp: HttpConnector,
     ) -> Result<BoxCloneSyncService<Uri, TokioIo<TcpStream>, BoxError>, NoAuth> {
         let address = self.address.clone();
-        let auth = self.auth_file.as_ref().map(|file| LastGood::new(file.clone())).transpose()?.map(Arc::new);
+        let auth = self.auth_file.as_ref().map(|file| Auth::new(file.clone())).transpose()?.map(Arc::new);
         Ok(BoxCloneSyncService::new(tower::service_fn(move |partner: Uri| {
             let (address, tcp, auth) = (address.clone(), tcp.clone(), auth.clone());
             async move {
@@ -73,34 +73,22 @@ impl Proxy {
     }
 }
 
-/// What a file held when it last held something good: a file that is being replaced, or was emptied by mistake, ends nothing.
-struct LastGood {
+/// The file with what the proxy is shown.
+struct Auth {
     file: PathBuf,
-    state: Mutex<(HeaderValue, String)>,
+    last: LastGood<HeaderValue>,
 }
 
-impl LastGood {
+impl Auth {
     fn new(file: PathBuf) -> Result<Self, NoAuth> {
-        let good = auth_in(&file)?;
-        Ok(Self { file, state: Mutex::new((good, String::new())) })
+        let last = LastGood::new(auth_in(&file)?);
+        Ok(Self { file, last })
     }
 
     /// What to show now. Blocks for as long as the disk takes.
     fn now(&self) -> HeaderValue {
-        let read = auth_in(&self.file);
-        let mut state = self.state.lock();
-        match read {
-            Ok(good) => *state = (good, String::new()),
-            Err(fault) => {
-                // Said once, not for every connection.
-                let fault = fault.to_string();
-                if state.1 != fault {
-                    tracing::warn!("upstream.proxy_auth_file: {fault}; the last good one is kept");
-                    state.1 = fault;
-                }
-            }
-        }
-        state.0.clone()
+        let say = |fault: &NoAuth| tracing::warn!("upstream.proxy_auth_file: {fault}; the last good one is kept");
+        self.last.after(auth_in(&self.file), say)
     }
 }
 
@@ -148,14 +136,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("auth");
         std::fs::write(&path, "a:1").unwrap();
-        let auth = LastGood::new(path.clone()).unwrap();
+        let auth = Auth::new(path.clone()).unwrap();
         std::fs::write(&path, "").unwrap();
         assert_eq!(auth.now(), "Basic YTox");
         std::fs::remove_file(&path).unwrap();
         assert_eq!(auth.now(), "Basic YTox");
         std::fs::write(&path, "a:2\n").unwrap();
         assert_eq!(auth.now(), "Basic YToy");
-        assert!(auth.state.lock().1.is_empty());
-        assert!(LastGood::new(folder.path().join("gone")).is_err());
+        assert!(Auth::new(folder.path().join("gone")).is_err());
     }
 }
