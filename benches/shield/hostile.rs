@@ -33,9 +33,15 @@ enum Worst {
     SlowPaths,
     /// Asks for documents on which the partner fails.
     FailingDocuments,
+    /// Asks for documents that want another login.
+    ForeignDocuments,
+    /// Asks for documents for which the partner takes long.
+    SlowDocuments,
+    /// Asks for new documents as fast as it gets them.
+    NewDocuments,
 }
 
-const KINDS: [(Worst, &str); 9] = [
+const KINDS: [(Worst, &str); 12] = [
     (Worst::BrokenBodies, "bodies that break off"),
     (Worst::SlowUploads, "slow uploads"),
     (Worst::SlowReaders, "slow readers of 8 MB"),
@@ -45,6 +51,9 @@ const KINDS: [(Worst, &str); 9] = [
     (Worst::Opaque(500), "paths answered 500"),
     (Worst::SlowPaths, "paths answered after 9 s"),
     (Worst::FailingDocuments, "documents answered 500"),
+    (Worst::ForeignDocuments, "documents answered 401"),
+    (Worst::SlowDocuments, "documents answered after 9 s"),
+    (Worst::NewDocuments, "new documents, one after the other"),
 ];
 
 pub(crate) async fn run(program: &Path, scale: Scale) -> anyhow::Result<Vec<Row>> {
@@ -80,6 +89,7 @@ async fn others(program: &Path, scale: Scale, worst: Worst) -> anyhow::Result<Ve
     person.does(move |call| match worst {
         Worst::Opaque(status) if call.target.contains("/other/") => Said(status, (status != 500).then_some(60)),
         Worst::FailingDocuments if call.target.contains("client-9000") => Said(500, None),
+        Worst::ForeignDocuments if call.target.contains("client-9000") => Said(401, None),
         _ => Said(200, None),
     });
     let gateway = Rc::new(Gateway::start(program, &person, 1, "").await?);
@@ -117,7 +127,7 @@ async fn misses(gateway: &Rc<Gateway>, lasts: Duration) -> anyhow::Result<Vec<Go
 fn begin(worst: Worst, gateway: &Rc<Gateway>, attack: &mut JoinSet<()>) {
     let many = match worst {
         Worst::Nothing => 0,
-        Worst::SlowUploads | Worst::SlowPaths => 64,
+        Worst::SlowUploads | Worst::SlowPaths | Worst::SlowDocuments | Worst::NewDocuments => 64,
         Worst::SlowReaders => 32,
         _ => 16,
     };
@@ -137,7 +147,10 @@ async fn once(worst: Worst, gateway: &Gateway, number: usize) -> anyhow::Result<
     let path = match worst {
         Worst::SlowReaders => format!("other/large/{number}"),
         Worst::SlowPaths => format!("other/slow/{number}"),
-        Worst::FailingDocuments => format!("clients/client-9000{number}/"),
+        Worst::SlowDocuments => format!("clients/slow-{number}/"),
+        Worst::FailingDocuments | Worst::ForeignDocuments | Worst::NewDocuments => {
+            format!("clients/client-9000{number}/")
+        }
         _ => format!("other/{number}"),
     };
     let body = matches!(worst, Worst::BrokenBodies | Worst::SlowUploads);

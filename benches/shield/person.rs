@@ -125,7 +125,7 @@ impl Person {
         let Said(status, retry_after) = script(&call);
         let (place, target) = (self.count(), call.target.clone());
         self.seen.borrow_mut().push(call);
-        let slow = target.contains("/other/slow/");
+        let slow = target.contains("/slow");
         sleep(if slow { SLOW } else { LATENCY }).await;
         if let Some(call) = self.seen.borrow_mut().get_mut(place) {
             call.answered = Some((Instant::now(), status));
