@@ -2,6 +2,8 @@
 //! Given an endpoint or the segments of a path, hands back templates, ids and the documented shape of its document.
 //! Never does I/O, and never judges an id: whether it exists is the partner's word.
 
+use http::HeaderName;
+
 /// What every path of the API begins with.
 pub const PREFIX: &str = "/reseller/account/v1";
 
@@ -10,6 +12,9 @@ pub const DEFAULT_PORT: u16 = 9534;
 
 /// The header that carries the partner's key, as header names are compared: in lower case.
 pub const KEY_HEADER: &str = "x-reseller-api-key";
+
+/// The same as a name.
+pub const API_KEY: HeaderName = HeaderName::from_static(KEY_HEADER);
 
 /// One of the seven documented endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

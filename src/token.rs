@@ -25,8 +25,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::AUTHORIZATION;
 
+use crate::account_api::API_KEY;
 use crate::clock::Now;
 
 use bounds::Bounds;
@@ -38,8 +39,6 @@ use scope::{ScopeNames, Scopes};
 
 /// A longer token is not issued and not looked at.
 pub const LONGEST: usize = 4096;
-
-const API_KEY: HeaderName = HeaderName::from_static("x-reseller-api-key");
 
 /// Who may ask, and what their tokens must say.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
 
+use crate::account_api::API_KEY;
 use crate::authority;
 use crate::authority::form::Form;
 use crate::gateway::explain::{Wanted, Who};
@@ -20,8 +21,6 @@ use crate::gateway::{Dials, Gateway};
 use crate::secret::Secret;
 
 use super::reply::{Refused, Reply};
-
-const API_KEY: HeaderName = HeaderName::from_static("x-reseller-api-key");
 
 /// Headers of one request at most.
 const MOST_HEADERS: usize = 32;

@@ -150,14 +150,7 @@ fn frame(via: &HeaderValue) -> HeaderMap {
 
 /// The fixed word of a refusal, as it is the cause in log and traces.
 pub(super) fn word_of(refusal: &Refusal) -> &'static str {
-    said_as(refusal, &problem_of(refusal))
-}
-
-fn said_as(refusal: &Refusal, problem: &problem::Problem) -> &'static str {
-    match refusal {
-        Refusal::Partner(fault) => fault.word(),
-        _ => problem.slug,
-    }
+    cause_of(refusal, &problem_of(refusal))
 }
 
 impl Signature {

@@ -10,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
+use crate::account_api::API_KEY;
 use crate::cache::Key;
 use crate::listen::is_named_well;
 use crate::route::{Mode, Resource, Target};
@@ -22,8 +23,6 @@ use super::{Asked, Listener, Sender, Who};
 
 /// Fields of which a request may have as many as hyper reads without memory of its own.
 const MOST_FIELDS: usize = 100;
-
-const API_KEY: HeaderName = HeaderName::from_static("x-reseller-api-key");
 
 /// Fields that change no answer, and those whose say is kept: of whom it comes, and in which forms it may be answered.
 const FIELDS: [HeaderName; 11] = [
