@@ -38,7 +38,7 @@ enum Undone {
 ///
 /// # Errors
 /// [`Failed::TooLarge`] if more than `most` bytes come out.
-pub(super) async fn plain(head: &mut HeaderMap, body: Bytes, most: usize) -> Result<Bytes, Failed> {
+pub async fn plain(head: &mut HeaderMap, body: Bytes, most: usize) -> Result<Bytes, Failed> {
     let body = match head.contains_key(CONTENT_ENCODING) {
         true => decoded(head, body, most).await?,
         false => body,

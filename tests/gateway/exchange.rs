@@ -210,6 +210,16 @@ fn a_rotated_key_of_the_issuer_is_learnt_and_a_dead_issuer_changes_nothing() {
     assert!(keys.count() <= 3, "{}", keys.count());
 }
 
+/// A server that compresses for everybody had no keys for us, though every other client reads them.
+#[test]
+fn a_key_set_that_comes_compressed_is_read() {
+    let (partner, keys, issuer) = (partner(), Partner::listen(), Issuer::ec("one"));
+    let set = crate::answers::gzip(Issuer::set(&[&issuer], &[]).as_bytes());
+    keys.answers("/jwks", [Reply::json(set).header("content-encoding", "gzip")]);
+    let (gateway, _folder) = trusting(&partner, &format!("jwks_url = \"{}/jwks\"", keys.url()));
+    assert_eq!(exchange(&gateway, &issuer.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[]).status, 200);
+}
+
 fn wait_for_long(what: &str, mut look: impl FnMut() -> Option<()>) {
     let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while look().is_none() {

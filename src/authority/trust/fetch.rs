@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 
 use crate::clock::Clock;
 use crate::dial;
+use crate::upstream::body;
 
 use super::Source;
 use super::keys::Keys;
@@ -75,7 +76,10 @@ async fn ask(url: &Uri, ca_file: Option<&Path>, bearer: Option<&Path>) -> Result
     if answer.status() != StatusCode::OK {
         return Err(NotFetched::Status(answer.status()));
     }
-    Limited::new(answer.into_body(), MOST).collect().await.map(|body| body.to_bytes()).map_err(|_| NotFetched::Body)
+    let (mut head, sent) = answer.into_parts();
+    let text = Limited::new(sent, MOST).collect().await.map_err(|_| NotFetched::Body)?;
+    // Some servers compress for everybody, asked or not; other readers of key sets take that off.
+    body::plain(&mut head.headers, text.to_bytes(), MOST).await.map_err(|_| NotFetched::Body)
 }
 
 async fn read(path: &Path) -> Result<Bytes, NotFetched> {
