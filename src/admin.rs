@@ -2,15 +2,15 @@
 //! Given the joined house, answers `/livez`, `/readyz` and `/metrics` to whoever can reach the health listener.
 //! Never changes anything, and never asks the partner.
 
-mod cache;
+mod process;
 
-mod door;
+mod reply;
+
+mod cache;
 
 mod explain;
 
 mod guard;
-
-mod process;
 
 mod pause;
 
@@ -18,9 +18,9 @@ mod purge;
 
 mod reload;
 
-mod reply;
-
 mod spend;
+
+mod door;
 
 mod tokens;
 

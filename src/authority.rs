@@ -12,15 +12,7 @@ pub mod trust;
 
 mod desk;
 
-mod door;
-
-mod exchange;
-
 pub(crate) mod form;
-
-mod grant;
-
-mod own;
 
 mod pending;
 
@@ -29,6 +21,14 @@ mod proof;
 mod published;
 
 mod refused;
+
+mod grant;
+
+mod door;
+
+mod exchange;
+
+mod own;
 
 mod revoke;
 

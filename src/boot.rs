@@ -2,15 +2,7 @@
 //! Given a configuration, joins the rooms, serves their doors on every worker, swaps the house, and drains on a signal.
 //! Never answers a request itself.
 
-mod authority;
-
 mod descriptors;
-
-mod doors;
-
-mod house;
-
-mod life;
 
 mod memory;
 
@@ -18,15 +10,23 @@ pub mod notify;
 
 mod pause;
 
-pub mod preflight;
-
-mod reload;
-
-mod renewal;
-
 mod restart;
 
 mod traces;
+
+mod authority;
+
+mod doors;
+
+mod house;
+
+pub mod preflight;
+
+mod renewal;
+
+mod life;
+
+mod reload;
 
 pub use authority::{authority, opened};
 pub use descriptors::raise_limit_of_files;

@@ -2,13 +2,13 @@
 //! Given who asks and `now`, hands back a [`Permit`], a [`Ticket`] for the queue, or until when the breaker is open.
 //! Never sleeps and never sees a socket: whoever holds a ticket waits and asks again.
 
-pub mod breaker;
-
 pub mod lanes;
 
 mod share;
 
 pub mod signal;
+
+pub mod breaker;
 
 use std::sync::Arc;
 use std::time::Duration;

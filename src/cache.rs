@@ -4,15 +4,11 @@
 
 pub mod key;
 
+pub mod standard;
+
 pub mod policy;
 
 pub mod hub;
-
-pub mod face;
-
-pub mod entry;
-
-pub mod standard;
 
 mod absence;
 
@@ -21,6 +17,10 @@ pub mod purge;
 pub mod list;
 
 pub mod glimpse;
+
+pub mod face;
+
+pub mod entry;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,33 +2,33 @@
 //! Given the command line, runs one command and hands back the exit code: 0 done, 1 failed, 2 wrong usage or configuration.
 //! Never prints a secret; what a command is asked for goes to standard output, everything else to standard error.
 
-mod cache;
-
 mod demo;
-
-mod explain;
 
 mod healthcheck;
 
 mod help;
 
-mod keys;
-
 mod log;
 
 mod man;
 
-mod pause;
-
 mod probe;
-
-mod reload;
 
 mod running;
 
-mod spend;
+mod explain;
+
+mod pause;
+
+mod reload;
 
 mod table;
+
+mod cache;
+
+mod keys;
+
+mod spend;
 
 mod token;
 

@@ -2,57 +2,57 @@
 //! Given a request, hands back an answer or a refusal, and a trail of what happened.
 //! Never touches moka, hyper's client, files or clocks of its own: it asks the rooms, in the order `lib.rs` has them.
 
-mod ambient;
+pub mod buffers;
 
 pub use ambient::Ambient;
 
-pub mod at_once;
+pub mod refusal;
 
-mod beside;
-
-pub mod buffers;
-
-mod call;
-
-mod door;
+mod ambient;
 
 mod document;
 
-pub mod explain;
-
-mod fetch;
-
-mod landing;
-
 mod narrow;
-
-mod pass;
-
-mod press;
-
-mod proof;
-
-pub use narrow::Views;
-
-pub mod refusal;
-
-pub mod respond;
 
 mod settle;
 
-mod spool;
-
-mod standard;
-
-mod traced;
-
-pub mod trial;
-
 mod turn;
+
+mod call;
+
+mod proof;
 
 mod upload;
 
+mod beside;
+
+mod door;
+
+mod landing;
+
+pub mod trial;
+
+pub use narrow::Views;
+
+mod press;
+
+pub mod at_once;
+
+pub mod respond;
+
+mod spool;
+
+mod traced;
+
 mod wishes;
+
+mod fetch;
+
+pub mod explain;
+
+mod pass;
+
+mod standard;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

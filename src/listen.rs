@@ -2,36 +2,36 @@
 //! Given an address and something that answers, hands back a bound socket whose connections are served within limits.
 //! Never looks at a path or a token; generic over the connection, so that tests use pipes.
 
-mod ahead;
-
 mod bad_head;
 
-mod crowd;
-
-mod eviction;
-
-mod frames;
-
-mod greet;
-
 mod host;
-
-mod http2;
 
 pub mod inherited;
 
 mod pace;
 
+mod eviction;
+
+mod crowd;
+
 mod paced;
+
+mod ahead;
+
+mod frames;
+
+mod http2;
+
+mod socket;
 
 mod probe;
 
-mod socket;
+mod tls;
 
 #[cfg(test)]
 mod tests;
 
-mod tls;
+mod greet;
 
 use std::future::Future;
 use std::io;

@@ -2,9 +2,9 @@
 //! Given a caller and `now`, hands back [`Admitted`], or when to come back; later, whether this one may start a call.
 //! Never waits, and never knows what is asked for: every request of a caller pays, whatever comes of it.
 
-mod account;
-
 pub mod strangers;
+
+mod account;
 
 mod told;
 

@@ -12,17 +12,17 @@ mod resources;
 
 mod documents;
 
-mod counts;
-
 mod wanted;
 
 mod answers;
 
 mod spoiled_head;
 
-mod behaviour;
-
 mod keys;
+
+mod counts;
+
+mod behaviour;
 
 mod body;
 

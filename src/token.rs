@@ -6,19 +6,19 @@ pub mod scope;
 
 pub mod bounds;
 
-pub mod claims;
-
-pub mod ring;
-
 pub mod revoked;
-
-pub mod verify;
-
-pub mod operator;
 
 pub mod ambient;
 
 mod remembered;
+
+pub mod claims;
+
+pub mod ring;
+
+pub mod verify;
+
+pub mod operator;
 
 use std::collections::HashMap;
 use std::sync::Arc;

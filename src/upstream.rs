@@ -8,17 +8,17 @@ pub mod credential;
 
 pub mod document;
 
-pub mod exchange;
-
-pub mod headers;
-
 pub mod hub;
 
-pub mod own;
+pub mod headers;
 
 mod place;
 
 mod right;
+
+pub mod exchange;
+
+pub mod own;
 
 pub mod through;
 

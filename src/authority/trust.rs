@@ -2,9 +2,9 @@
 //! Given a token of a trusted issuer, hands back its issuer and subject; keeps that issuer's keys fresh on the way.
 //! Never takes another algorithm than RS256 and ES256, and never asks an issuer that the configuration does not name.
 
-mod fetch;
-
 mod keys;
+
+mod fetch;
 
 use std::path::PathBuf;
 use std::sync::Arc;

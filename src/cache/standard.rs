@@ -18,9 +18,9 @@ pub mod slot;
 
 pub mod reuse;
 
-pub mod validation;
-
 pub mod conditions;
+
+pub mod validation;
 
 pub mod invalidation;
 

@@ -4,13 +4,13 @@
 
 mod ahead;
 
-mod document;
-
-mod list;
-
 mod state;
 
 mod verdict;
+
+mod document;
+
+mod list;
 
 use std::sync::Arc;
 
