@@ -116,10 +116,11 @@ impl Shares {
     }
 }
 
+/// Half of the rate. Whoever rested may go beyond it for as long as four fifths of the burst last: callers come in bursts.
 fn half(whole: Quota) -> Quota {
     let rate = match whole.rate {
         Rate::Unlimited => Rate::Unlimited,
         Rate::Every(interval) => Rate::Every(interval.saturating_mul(2)),
     };
-    Quota { rate, burst: (whole.burst / 2).max(1) }
+    Quota { rate, burst: whole.burst - whole.burst / 5 }
 }
