@@ -20,9 +20,9 @@ mod reload;
 
 mod spend;
 
-mod door;
-
 mod tokens;
+
+mod door;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

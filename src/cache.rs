@@ -18,6 +18,8 @@ pub mod list;
 
 pub mod glimpse;
 
+pub mod tag;
+
 pub mod face;
 
 pub mod entry;

@@ -2,27 +2,45 @@
 //! Given a file's text, the environment and flags, hands back the effective settings, or all faults with their places.
 //! Never judges by guessing: an unknown key, a doubtful value, an unsafe combination is refused.
 
-mod callers;
 mod changes;
-mod check;
-mod credential;
-mod doors;
+
 mod fault;
-mod forecast;
-mod inside;
-mod notes;
-mod origins;
+
 mod page;
-mod partner;
+
 mod reach;
-mod routes;
-mod table;
+
 mod template;
+
+mod tree;
+
+mod origins;
+
+mod notes;
+
+mod words;
+
+mod table;
+
+mod callers;
+
+mod credential;
+
+mod inside;
+
+mod partner;
+
+mod routes;
+
+mod check;
 #[cfg(test)]
 mod tests;
+
+mod forecast;
+
 mod tls;
-mod tree;
-mod words;
+
+mod doors;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -30,12 +48,12 @@ use std::sync::Arc;
 
 pub use self::callers::{Caller, LONGEST_WITHOUT_STATE, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
 pub use self::changes::Changed;
-pub use self::credential::{ApiKey, Credential, Exchange};
+pub use self::credential::{ApiKey, Credential, Exchange, UpstreamKind};
 pub use self::doors::{Admin, Health, Listener, Server};
 pub use self::fault::{Fault, Faults, Origin, Warning};
 pub use self::forecast::Forecast;
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};
-pub use self::partner::{Breaker, Budget, Expect, Retry, Upstream, UpstreamKind};
+pub use self::partner::{Breaker, Budget, Expect, Retry, Upstream};
 pub use self::reach::{Reach, reach};
 pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode, RouteShape};
 pub use self::tls::Tls;

@@ -445,7 +445,7 @@ impl Tokens {
             aud: audience.to_owned(),
             exp: now.unix().saturating_add(wish.ttl.as_secs()),
             iat: issued,
-            jti: claims::new_id()?,
+            jti: claims::new_id().map_err(|_| ring::RingError::Random)?,
             client_id: policy.name.clone(),
             scope: scopes.join(" "),
             // Also where they are the policy's own today: it may be widened, and the token was not asked to follow.

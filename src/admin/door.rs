@@ -22,7 +22,7 @@ use crate::listen::{BadHead, Door, Peer};
 use crate::token::operator::Operator;
 
 use super::guard;
-use super::reply::{Refused, Reply, response};
+use super::reply::{Refused, Reply, only, response};
 use super::{cache, explain, pause, purge, reload, spend, tokens};
 
 /// Requests answered at once; one more is told to come back.
@@ -153,10 +153,6 @@ impl<C: Dials> Desk<C> {
             _ => Err(Refused::Path),
         }
     }
-}
-
-pub(super) fn only(method: &Method, wanted: &Method, name: &'static str) -> Result<(), Refused> {
-    if method == wanted { Ok(()) } else { Err(Refused::Method(name)) }
 }
 
 async fn whole(body: Incoming) -> Result<Bytes, Refused> {

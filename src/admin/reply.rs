@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
@@ -170,4 +170,9 @@ pub(super) fn response(result: Result<Reply, Refused>) -> Response<Full<Bytes>> 
         _ => {}
     }
     response
+}
+
+/// Lets this method through alone; `name` is the one that is wanted.
+pub(super) fn only(method: &Method, wanted: &Method, name: &'static str) -> Result<(), Refused> {
+    if method == wanted { Ok(()) } else { Err(Refused::Method(name)) }
 }

@@ -46,7 +46,7 @@ pub(super) async fn answer(
 ) -> Result<Reply, Refused> {
     let path = uri.path();
     if let Some(caller) = path.strip_prefix(CALLERS).and_then(|rest| rest.strip_suffix("/tokens")) {
-        super::door::only(method, &Method::DELETE, "DELETE")?;
+        super::reply::only(method, &Method::DELETE, "DELETE")?;
         authority.revoke_all(caller, actor).await?;
         return Ok(Reply { body: json!({"caller": caller}), done: format!("all tokens of {caller} revoked") });
     }

@@ -5,7 +5,6 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -15,6 +14,7 @@ use crate::clock::Tick;
 
 use super::face::{Coding, Faces, Shown};
 use super::policy::{self, KEPT, Life, NotStored};
+use super::tag::Tag;
 
 /// The headers of an answer that are kept, in the block's order.
 const PARTS: usize = KEPT.len();
@@ -53,26 +53,6 @@ pub struct Head<'e> {
     pub date: Option<&'e [u8]>,
     /// When the partner last modified it, as it said.
     pub modified: Option<&'e [u8]>,
-}
-
-/// A strong entity tag: the first 128 bits of the SHA-256 of the bytes it stands for, quoted base64url as in the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tag([u8; 24]);
-
-impl Tag {
-    /// The tag of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        let mut text = [b'"'; 24];
-        if let (Some(bits), Some(inside)) = (digest(&SHA256, bytes).as_ref().get(..16), text.get_mut(1..23)) {
-            data_encoding::BASE64URL_NOPAD.encode_mut(bits, inside);
-        }
-        Self(text)
-    }
-
-    /// As it stands in the header.
-    pub fn text(&self) -> &[u8] {
-        &self.0
-    }
 }
 
 /// A [`Life`] in half its size: there are many entries, and milliseconds are fine enough for all of them.

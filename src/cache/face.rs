@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::access::Right;
 
-use super::entry::Tag;
+use super::tag::Tag;
 
 /// How many narrowed rights are kept of one entry; further ones are made for each request.
 pub const MOST_RIGHTS: usize = 16;

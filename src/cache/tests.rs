@@ -8,8 +8,8 @@ use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 
-use super::entry::Tag;
 use super::policy::{Life, NotStored, Stage, judge};
+use super::tag::Tag;
 use super::*;
 use crate::access::{Grant, Rules};
 use crate::account_api::{Endpoint, PREFIX};

@@ -5,10 +5,23 @@
 use std::path::PathBuf;
 
 use super::page::Page;
-use super::partner::UpstreamKind;
 use super::table::Table;
 use super::tree::Value;
 use super::words;
+use super::words::Word;
+
+/// Who answers at the partner's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamKind {
+    /// The Account API itself.
+    Partner,
+    /// Another gateway.
+    Hub,
+}
+
+impl Word for UpstreamKind {
+    const WORDS: &'static [(&'static str, Self)] = &[("partner", Self::Partner), ("hub", Self::Hub)];
+}
 
 /// Settings of the key, and of the key alone.
 const OF_A_KEY: [&str; 3] = ["api_key_file", "api_key_env", "api_key_file_next"];

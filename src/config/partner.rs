@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::credential::Credential;
+use super::credential::{Credential, UpstreamKind};
 use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
@@ -60,19 +60,6 @@ pub struct Upstream {
     pub breaker: Breaker,
     /// What `check` reckons with.
     pub expect: Expect,
-}
-
-/// Who answers at the partner's address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpstreamKind {
-    /// The Account API itself.
-    Partner,
-    /// Another gateway.
-    Hub,
-}
-
-impl Word for UpstreamKind {
-    const WORDS: &'static [(&'static str, Self)] = &[("partner", Self::Partner), ("hub", Self::Hub)];
 }
 
 /// `[upstream.budget]`.

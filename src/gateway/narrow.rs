@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use crate::access::{Grant, Lens, Right, Sight};
 use crate::account_api::Endpoint;
-use crate::cache::entry::Tag;
+use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, Key, Shown};
 use crate::flight::{Flights, Joined, Rank};
 use crate::route::Resource;

@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, StatusCode};
 
 use crate::access::{Grant, Right};
-use crate::cache::entry::Tag;
+use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, Key, Shown};
 
 use super::respond::coding;

@@ -30,8 +30,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use smallvec::SmallVec;
 
 use crate::access::Denied;
-use crate::cache::entry::Tag;
 use crate::cache::standard::Detail;
+use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};

@@ -3,6 +3,7 @@
 //! Never answers anything, and never draws by chance: the same seed and calls meet the same faults.
 
 mod order;
+
 mod written;
 
 use std::time::Duration;

@@ -4,8 +4,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ring::RingError;
-
 /// The claims of one of our tokens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claims {
@@ -31,8 +29,8 @@ pub struct Claims {
 }
 
 /// A fresh token id: 128 random bits, base64url.
-pub(super) fn new_id() -> Result<String, RingError> {
+pub(super) fn new_id() -> Result<String, getrandom::Error> {
     let mut bits = [0; 16];
-    getrandom::fill(&mut bits).map_err(|_| RingError::Random)?;
+    getrandom::fill(&mut bits)?;
     Ok(data_encoding::BASE64URL_NOPAD.encode(&bits))
 }

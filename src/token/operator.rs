@@ -118,7 +118,7 @@ pub fn mint(ring: &Ring, issuer: &str, user: &str, now: Now) -> Result<String, R
         aud: AUDIENCE.to_owned(),
         exp: now.unix().saturating_add(SHORT.as_secs()),
         iat: now.unix(),
-        jti: claims::new_id()?,
+        jti: claims::new_id().map_err(|_| RingError::Random)?,
         client_id: name,
         scope: scope::ADMIN.to_owned(),
         authorization_details: None,

@@ -6,8 +6,8 @@ use http::header::{ACCEPT_ENCODING, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANG
 use http::{HeaderMap, HeaderValue};
 
 use crate::cache::Coding;
-use crate::cache::entry::Tag;
 use crate::cache::policy::forbids_transform;
+use crate::cache::tag::Tag;
 
 /// Whether gzip is welcome (RFC 9110 §12.5.3): named or covered by `*` with a weight, and not less liked than what is
 /// said of `identity`. `Cache-Control: no-transform` of a request forbids it.
