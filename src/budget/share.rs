@@ -58,16 +58,14 @@ impl Shares {
     }
 
     /// The quota that one more call of this caller is measured against: all of it while it calls at no more than half of the
-    /// rate, else what leaves four fifths of the burst to the others, who come in bursts too. Nobody waits for a refresh: half
-    /// of the burst is kept from it.
+    /// rate, else what leaves four fifths of the burst to the others, who come in bursts too. So does a refresh, for which
+    /// nobody waits.
     pub(super) fn quota(&self, who: Who, whole: Quota, now: Tick) -> Quota {
         let used = self.arrivals.get(&who).copied().unwrap_or_default();
-        let burst = match (used.admit(half(whole), now), who) {
-            (Ok(_), 0) => whole.burst.div_ceil(2),
-            (Ok(_), _) => whole.burst,
-            (Err(_), _) => (whole.burst / 5).max(1),
-        };
-        Quota { burst, ..whole }
+        match used.admit(half(whole), now) {
+            Ok(_) if who != 0 => whole,
+            _ => Quota { burst: (whole.burst / 5).max(1), ..whole },
+        }
     }
 
     /// A call of this caller starts.
