@@ -198,8 +198,17 @@ impl Breaker {
         if started.epoch == self.epoch {
             let share = if recent { RECENT_KEY_SHARE } else { 1 };
             let blamed = self.blamed_by(started);
+            self.same_opening(started);
             self.cool_down(now, settings.cool_down / share, settings.cool_down_max, dice, Reason::KeyRefused);
             self.blamed = blamed;
+        }
+    }
+
+    /// A probe that another caller made at once, since the opening was one caller's, belongs to that opening: it is no further
+    /// time in a row.
+    fn same_opening(&mut self, started: Started) {
+        if self.blamed.is_some() && self.blamed != started.caller {
+            self.openings = self.openings.saturating_sub(1);
         }
     }
 
@@ -254,6 +263,7 @@ impl Breaker {
         if started.probe {
             // Whose probe fails is not the next to probe, or one caller with broken resources keeps it open for all.
             let blamed = self.blamed_by(started);
+            self.same_opening(started);
             self.cool_down(now, settings.cool_down, settings.cool_down_max, dice, Reason::Failing);
             self.blamed = blamed;
             return;
@@ -682,6 +692,16 @@ mod tests {
             breaker.failed(of(9, caller), probe, at(5), &SETTINGS, 0);
         }
         assert!(matches!(breaker.state_for(Some(3), at(6)), State::Open { .. }), "it failed for two");
+        let mut opened = at(5);
+        for pause in [2, 4, 8] {
+            let State::Open { until, .. } = breaker.state_for(Some(3), opened) else { panic!("open") };
+            assert_eq!(until.since(opened), Duration::from_secs(pause), "two probes are one time in a row");
+            opened = until;
+            for caller in [1, 2] {
+                let probe = breaker.start(Some(caller), opened);
+                breaker.failed(of(9, caller), probe, opened, &SETTINGS, 0);
+            }
+        }
     }
 
     /// A caller that asked for documents with another login closed the upstream for everybody.
