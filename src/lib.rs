@@ -42,6 +42,8 @@ pub mod gcra;
 
 pub mod throttle;
 
+pub mod http;
+
 pub mod file_watch;
 
 pub mod account_api;

@@ -333,3 +333,41 @@ pub(super) fn directives(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         (name.trim_ascii(), value.strip_prefix(b"=").unwrap_or(value).trim_ascii())
     })
 }
+
+#[cfg(test)]
+mod equal {
+    use super::*;
+    use crate::http::cache_control::{Said as New, forbids_transform as forbids};
+
+    /// What a route of `mode = "api"` takes of it.
+    fn new(head: &HeaderMap) -> Said {
+        let said = New::of_field(head, &CACHE_CONTROL);
+        let any_kept = |names: &[HeaderName]| names.iter().any(|name| KEPT.contains(name));
+        Said {
+            no_store: said.no_store,
+            private: said.private || any_kept(&said.private_fields),
+            no_cache: said.no_cache || any_kept(&said.no_cache_fields),
+            must_revalidate: said.must_revalidate || said.proxy_revalidate,
+            lifetime: said.s_maxage.or(said.max_age).map(Duration::from_secs).or_else(|| expires(head)),
+        }
+    }
+
+    proptest::proptest! {
+        /// Apart from: two of a lifetime (§4.2.1), spaces beside the equals sign (§5.2), escapes and lone quotes.
+        #[test]
+        fn both_readings_agree(
+            mut parts in proptest::collection::vec("(No-Store|private|no-cache|must-revalidate|proxy-revalidate|no-transform|x|)|(private|No-Cache|x)=(\"(etag|set-cookie|a b|, ?|Date){0,3}\"|etag|x-y|)|x=\"a,no-store\"", 0..5),
+            max_age in "|max-age=(\"?[0-9]{0,12}\"?|-1|x|1\\.5)",
+            shared in "|S-MaxAge=([0-9]{1,12}|x|)",
+        ) {
+            parts.extend([max_age, shared]);
+            let mut head = HeaderMap::new();
+            head.insert(CACHE_CONTROL, parts.join(" , ").parse().unwrap());
+            let lone = parts.iter().any(|part| part.matches('"').count() % 2 == 1);
+            if !lone {
+                proptest::prop_assert_eq!(read(&head), new(&head));
+                proptest::prop_assert_eq!(forbids_transform(&head), forbids(&head));
+            }
+        }
+    }
+}

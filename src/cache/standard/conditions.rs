@@ -118,3 +118,23 @@ fn one_range(range: &HeaderValue, length: usize) -> Option<Result<Range<usize>, 
     };
     Some(if range.start < range.end { Ok(range) } else { Err(Unsatisfiable) })
 }
+
+#[cfg(test)]
+mod equal {
+    use super::*;
+    use crate::http::conditional;
+
+    proptest::proptest! {
+        /// Apart from backslashes, which escape nothing in a tag (RFC 9110 §8.8.3).
+        #[test]
+        fn both_readings_of_a_list_agree(line in "((W/)?\"[ab,]{0,2}\"|\\*|,|){0,1}(, ?((W/)?\"[ab,]{0,2}\"|\\*|)){0,3}", held in "(W/)?\"[ab,]{0,2}\"") {
+            let mut head = HeaderMap::new();
+            head.insert(IF_NONE_MATCH, line.parse().unwrap());
+            let value: HeaderValue = held.parse().unwrap();
+            for held in [None, Some(&value)] {
+                let new = conditional::matches(&head, &IF_NONE_MATCH, held.map(HeaderValue::as_bytes), conditional::Comparison::Weak);
+                proptest::prop_assert_eq!(names(line.as_bytes(), held), new);
+            }
+        }
+    }
+}

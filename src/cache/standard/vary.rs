@@ -139,3 +139,19 @@ fn weighted(item: &[u8], lower: bool) -> Vec<u8> {
     }
     text
 }
+
+#[cfg(test)]
+mod equal {
+    use crate::http::q_list;
+
+    proptest::proptest! {
+        /// Apart from weights that the grammar does not have, and a weight of 0, which had two spellings.
+        #[test]
+        fn both_spellings_agree(item in "[a-zA-Z*/]{1,4}( ?; ?((q|Q)=(0\\.[0-9]{0,2}[1-9]|1(\\.0{0,3})?)|v=[0-9]))?") {
+            let mut new = q_list::canonical(item.as_bytes());
+            proptest::prop_assert_eq!(super::weighted(item.as_bytes(), false), new.clone());
+            new.make_ascii_lowercase();
+            proptest::prop_assert_eq!(super::weighted(item.as_bytes(), true), new);
+        }
+    }
+}

@@ -162,3 +162,31 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod equal {
+    use crate::http::{conditional, q_list};
+
+    proptest::proptest! {
+        #[test]
+        fn both_readings_of_a_weight_agree(item in "[a-z*]{0,4}( ?; ?([qQ]|v)=[0-9.]{0,6}){0,3}") {
+            let (name, weight) = q_list::weighted(item.as_bytes());
+            proptest::prop_assert_eq!(super::weighted(item.as_bytes()), (name, weight.unwrap_or(0)));
+        }
+
+        #[test]
+        fn both_readings_of_tags_agree(at in 0..4usize, weak: bool, before in "(W/)?\"[a-z]{1,3}\"") {
+            let tag = super::Tag::of(b"x");
+            let text = String::from_utf8(tag.text().to_vec()).unwrap();
+            let mut list = vec![before.clone(), before];
+            if at < 3 { list.insert(at, format!("{}{text}", if weak { "W/" } else { "" })); }
+            let mut head = http::HeaderMap::new();
+            head.insert(super::IF_MATCH, list.join(", ").parse().unwrap());
+            proptest::prop_assert_eq!(super::names(&head, &tag), conditional::names(&head, &super::IF_MATCH, tag.text()));
+            for (weak, how) in [(true, conditional::Comparison::Weak), (false, conditional::Comparison::Strong)] {
+                let new = conditional::matches(&head, &super::IF_MATCH, Some(tag.text()), how);
+                proptest::prop_assert_eq!(super::super::names(&head, &super::IF_MATCH, &tag, weak), new);
+            }
+        }
+    }
+}
