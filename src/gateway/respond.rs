@@ -33,6 +33,7 @@ use crate::access::Denied;
 use crate::cache::standard::Detail;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
+use crate::http::problem as problem_writer;
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
 
@@ -60,7 +61,6 @@ pub(super) const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authoriz
 const VARY_OURS: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key, Accept-Encoding");
 const TWO_TOKENS: HeaderValue = HeaderValue::from_static(r#"Bearer realm="reseller-gateway", error="invalid_request""#);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What begins the directives of a document that may be used without asking first.
 const MAX_AGE: &[u8] = b"private, max-age=";
@@ -320,15 +320,10 @@ impl Signature {
     ) -> Response<Body> {
         let problem = problem_of(refusal);
         *cause = cause_of(refusal, &problem);
-        let text = serde_json::json!({
-            "type": format!("urn:reseller-gateway:problem:{}", problem.slug),
-            "title": problem.title,
-            "status": problem.status.as_u16(),
-            "detail": problem.detail,
-        });
-        let bytes = Bytes::from(text.to_string());
+        let Problem { status, slug, title, ref detail } = problem;
+        let bytes = problem_writer::Problem { status, slug, title, detail }.body();
         let mut headers = HeaderMap::with_capacity(10);
-        headers.insert(CONTENT_TYPE, PROBLEM);
+        headers.insert(CONTENT_TYPE, problem_writer::MEDIA_TYPE);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(VARY, VARY_OURS);
         if let Ok(status) = HeaderValue::from_str(&format!("{}; detail={}", self.name, problem.slug)) {
@@ -549,18 +544,7 @@ fn challenge(why: Unidentified) -> HeaderValue {
 /// A response with a whole body in the bytes of HTTP/1.1, for a connection that hyper cannot answer on.
 pub fn on_the_wire(response: Response<Body>) -> Bytes {
     let (head, body) = response.into_parts();
-    let body = body.into_bytes();
-    let mut wire =
-        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", head.status, body.len()).into_bytes();
-    for (name, value) in &head.headers {
-        wire.extend_from_slice(name.as_str().as_bytes());
-        wire.extend_from_slice(b": ");
-        wire.extend_from_slice(value.as_bytes());
-        wire.extend_from_slice(b"\r\n");
-    }
-    wire.extend_from_slice(b"\r\n");
-    wire.extend_from_slice(&body);
-    wire.into()
+    problem_writer::on_the_wire(head.status, &head.headers, &body.into_bytes())
 }
 
 #[cfg(test)]
