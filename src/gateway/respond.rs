@@ -33,7 +33,7 @@ use crate::access::Denied;
 use crate::cache::standard::Detail;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
-use crate::http::problem as problem_writer;
+use crate::http::{problem as problem_writer, q_list};
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
 
@@ -464,31 +464,25 @@ fn names(asked: &HeaderMap, list: &HeaderName, tag: &Tag, weak: bool) -> bool {
 
 /// Whether a request takes JSON (RFC 9110 §12.5.1); without `Accept` it takes anything.
 pub fn accepts_json(asked: &HeaderMap) -> bool {
-    let mut ranges =
-        asked.get_all(ACCEPT).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).peekable();
-    if ranges.peek().is_none() {
-        return true;
-    }
     // The most specific range that fits decides. What is no range says nothing, and where none is one all is welcome.
     let mut best: Option<(u8, bool)> = None;
     let mut is_readable = false;
-    for range in ranges {
-        let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-        let rank = match parts.next().unwrap_or_default().to_ascii_lowercase().as_slice() {
-            b"application/json" => 3,
-            b"application/*" => 2,
+    for element in q_list::elements(asked, &ACCEPT) {
+        let (range, weight) = q_list::weighted(element);
+        let is = |other: &[u8]| range.eq_ignore_ascii_case(other);
+        let rank = match () {
+            () if is(b"application/json") => 3,
+            () if is(b"application/*") => 2,
             // Some libraries write all types as one star.
-            b"*/*" | b"*" | b"" => 1,
-            other => {
-                is_readable |= is_media_type(other);
+            () if is(b"*/*") || is(b"*") || is(b"") => 1,
+            () => {
+                is_readable |= is_media_type(range);
                 continue;
             }
         };
-        let refused = parts.any(|part| {
-            matches!(part.to_ascii_lowercase().as_slice(), b"q=0" | b"q=0." | b"q=0.0" | b"q=0.00" | b"q=0.000")
-        });
         if best.is_none_or(|(other, _)| rank > other) {
-            best = Some((rank, !refused));
+            // A weight that cannot be read refuses nothing.
+            best = Some((rank, weight != Some(0)));
         }
     }
     best.map_or(!is_readable, |(_, taken)| taken)

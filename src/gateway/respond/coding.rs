@@ -2,24 +2,28 @@
 //! Given its headers, hands back whether gzip is welcome, and which of two codings that lie ready is the one to send.
 //! Never codes anything.
 
-use http::header::{ACCEPT_ENCODING, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue};
 
 use crate::cache::Coding;
 use crate::cache::policy::forbids_transform;
 use crate::cache::tag::Tag;
+use crate::http::q_list;
 
 /// Whether gzip is welcome (RFC 9110 §12.5.3): named or covered by `*` with a weight, and not less liked than what is
 /// said of `identity`. `Cache-Control: no-transform` of a request forbids it.
 pub fn welcomes_gzip(asked: &HeaderMap) -> bool {
     let (mut gzip, mut any, mut identity) = (None, None, None);
-    for item in items(asked, &ACCEPT_ENCODING) {
-        let (name, weight) = weighted(item);
-        match name.to_ascii_lowercase().as_slice() {
-            b"gzip" | b"x-gzip" => gzip = gzip.max(Some(weight)),
-            b"identity" => identity = Some(weight),
-            b"*" => any = Some(weight),
-            _ => {}
+    for element in q_list::elements(asked, &ACCEPT_ENCODING) {
+        let (name, weight) = q_list::weighted(element);
+        // A weight that cannot be read is none.
+        let weight = weight.unwrap_or(0);
+        let is = |coding: &[u8]| name.eq_ignore_ascii_case(coding);
+        match () {
+            () if is(b"gzip") || is(b"x-gzip") => gzip = gzip.max(Some(weight)),
+            () if is(b"identity") => identity = Some(weight),
+            () if is(b"*") => any = Some(weight),
+            () => {}
         }
     }
     let weight = gzip.or(any).unwrap_or(0);
@@ -48,36 +52,9 @@ fn names(asked: &HeaderMap, tag: &Tag) -> bool {
     [IF_NONE_MATCH, IF_MATCH, IF_RANGE].iter().any(|name| asked.get_all(name).iter().any(line_names))
 }
 
-fn items<'a>(head: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    head.get_all(name).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
-}
-
-/// A name and its weight in thousandths (RFC 9110 §12.4.2); a weight that cannot be read is none.
-fn weighted(item: &[u8]) -> (&[u8], u16) {
-    let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-    let name = parts.next().unwrap_or_default();
-    let weight = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
-    (name, weight.map_or(1000, thousandths))
-}
-
-fn thousandths(weight: &[u8]) -> u16 {
-    let (whole, rest) = weight.split_at_checked(1).unwrap_or_default();
-    let digits = match rest {
-        [] => rest,
-        [b'.', digits @ ..] if digits.len() <= 3 && digits.iter().all(u8::is_ascii_digit) => digits,
-        _ => return 0,
-    };
-    let part = digits.iter().chain(b"000").take(3).fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    match whole {
-        b"0" => part,
-        b"1" if part == 0 => 1000,
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use http::header::CACHE_CONTROL;
+    use http::header::{CACHE_CONTROL, HeaderName};
 
     use super::*;
 
@@ -165,15 +142,9 @@ mod tests {
 
 #[cfg(test)]
 mod equal {
-    use crate::http::{conditional, q_list};
+    use crate::http::conditional;
 
     proptest::proptest! {
-        #[test]
-        fn both_readings_of_a_weight_agree(item in "[a-z*]{0,4}( ?; ?([qQ]|v)=[0-9.]{0,6}){0,3}") {
-            let (name, weight) = q_list::weighted(item.as_bytes());
-            proptest::prop_assert_eq!(super::weighted(item.as_bytes()), (name, weight.unwrap_or(0)));
-        }
-
         #[test]
         fn both_readings_of_tags_agree(at in 0..4usize, weak: bool, before in "(W/)?\"[a-z]{1,3}\"") {
             let tag = super::Tag::of(b"x");
