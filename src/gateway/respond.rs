@@ -33,6 +33,7 @@ use crate::access::Denied;
 use crate::cache::standard::Detail;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
+use crate::http::conditional::{Comparison, matches};
 use crate::http::{problem as problem_writer, q_list};
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
@@ -439,11 +440,11 @@ fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: Stat
     let date = |value: &HeaderValue| read(value.as_bytes());
     let modified = modified.and_then(read);
     let fails = match asked.get(IF_MATCH) {
-        Some(_) => !names(asked, &IF_MATCH, tag, false),
+        Some(_) => !matches(asked, &IF_MATCH, Some(tag.text()), Comparison::Strong),
         None => asked.get(IF_UNMODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(until, at)| at > until),
     };
     let same = match asked.get(IF_NONE_MATCH) {
-        Some(_) => names(asked, &IF_NONE_MATCH, tag, true),
+        Some(_) => matches(asked, &IF_NONE_MATCH, Some(tag.text()), Comparison::Weak),
         None => asked.get(IF_MODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(since, at)| at <= since),
     };
     match (fails, same) {
@@ -451,15 +452,6 @@ fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: Stat
         (false, true) => Condition::NotModified,
         (false, false) => Condition::None,
     }
-}
-
-/// Whether a list of tags names this one; a weak tag only where the comparison may be weak (RFC 9110 §8.8.3.2).
-fn names(asked: &HeaderMap, list: &HeaderName, tag: &Tag, weak: bool) -> bool {
-    asked.get_all(list).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).any(|item| {
-        let item = item.trim_ascii();
-        let item = if weak { item.strip_prefix(b"W/").unwrap_or(item) } else { item };
-        item == b"*" || item == tag.text()
-    })
 }
 
 /// Whether a request takes JSON (RFC 9110 §12.5.1); without `Accept` it takes anything.

@@ -8,11 +8,11 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::conditions::opaque;
 use super::moments::Exchange;
 use super::reply::Reply;
 use super::storing;
 use super::words::Detail;
+use crate::http::conditional::opaque;
 use crate::http::hop_by_hop;
 
 /// RFC 9111 §3.2: what a newer head does not change, since it says something of the body that is held.

@@ -2,13 +2,13 @@
 //! Given its headers, hands back whether gzip is welcome, and which of two codings that lie ready is the one to send.
 //! Never codes anything.
 
+use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
-use http::{HeaderMap, HeaderValue};
 
 use crate::cache::Coding;
 use crate::cache::policy::forbids_transform;
 use crate::cache::tag::Tag;
-use crate::http::q_list;
+use crate::http::{conditional, q_list};
 
 /// Whether gzip is welcome (RFC 9110 §12.5.3): named or covered by `*` with a weight, and not less liked than what is
 /// said of `identity`. `Cache-Control: no-transform` of a request forbids it.
@@ -47,9 +47,7 @@ pub fn chosen(asked: &HeaderMap, plain: &Tag, gzip: &Tag) -> Coding {
 }
 
 fn names(asked: &HeaderMap, tag: &Tag) -> bool {
-    let text = tag.text();
-    let line_names = |line: &HeaderValue| line.as_bytes().windows(text.len()).any(|window| window == text);
-    [IF_NONE_MATCH, IF_MATCH, IF_RANGE].iter().any(|name| asked.get_all(name).iter().any(line_names))
+    [IF_NONE_MATCH, IF_MATCH, IF_RANGE].iter().any(|list| conditional::names(asked, list, tag.text()))
 }
 
 #[cfg(test)]
@@ -136,28 +134,6 @@ mod tests {
         ];
         for (lines, expected) in rows {
             assert_eq!(chosen(&asked(lines), &plain, &gzip), expected, "{lines:?}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod equal {
-    use crate::http::conditional;
-
-    proptest::proptest! {
-        #[test]
-        fn both_readings_of_tags_agree(at in 0..4usize, weak: bool, before in "(W/)?\"[a-z]{1,3}\"") {
-            let tag = super::Tag::of(b"x");
-            let text = String::from_utf8(tag.text().to_vec()).unwrap();
-            let mut list = vec![before.clone(), before];
-            if at < 3 { list.insert(at, format!("{}{text}", if weak { "W/" } else { "" })); }
-            let mut head = http::HeaderMap::new();
-            head.insert(super::IF_MATCH, list.join(", ").parse().unwrap());
-            proptest::prop_assert_eq!(super::names(&head, &tag), conditional::names(&head, &super::IF_MATCH, tag.text()));
-            for (weak, how) in [(true, conditional::Comparison::Weak), (false, conditional::Comparison::Strong)] {
-                let new = conditional::matches(&head, &super::IF_MATCH, Some(tag.text()), how);
-                proptest::prop_assert_eq!(super::super::names(&head, &super::IF_MATCH, &tag, weak), new);
-            }
         }
     }
 }
