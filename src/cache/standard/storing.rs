@@ -5,9 +5,9 @@
 use http::header::{AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, DATE, EXPIRES, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::http::cache_control::{Said, Wishes};
 use crate::http::hop_by_hop;
 
-use super::directives::{Said, Wishes};
 use super::moments::{self, Exchange, Life};
 use super::vary::Selection;
 use super::words::Detail;
@@ -71,7 +71,7 @@ pub fn judge(
     if moments::lifetime(&said, status, head, exchange).is_none() && !(validator && is_reusable(method)) {
         return Err(Detail::NoLifetime);
     }
-    Ok(Storable { life, selection, withheld: said.withheld.into_vec() })
+    Ok(Storable { life, selection, withheld: said.withheld() })
 }
 
 fn is_reusable(method: &Method) -> bool {

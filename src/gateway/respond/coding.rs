@@ -6,8 +6,8 @@ use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 use crate::cache::Coding;
-use crate::cache::policy::forbids_transform;
 use crate::cache::tag::Tag;
+use crate::http::cache_control::forbids_transform;
 use crate::http::{conditional, q_list};
 
 /// Whether gzip is welcome (RFC 9110 §12.5.3): named or covered by `*` with a weight, and not less liked than what is
