@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{CLIENTS, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, outside};
+use crate::support::{CLIENTS, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, is_golden, outside};
 
 const RULES: &str = include_str!("../../deploy/alerts/reseller-gateway.rules.yml");
 const RULE_TESTS: &str = include_str!("../../deploy/alerts/reseller-gateway.test.yml");
@@ -136,6 +136,20 @@ fn busy() -> (Partner, Gateway) {
     assert_eq!([200, 429].map(|_| gateway.read(&limited, CLIENTS).status), [200, 429]);
     gateway.get("/.well-known/jwks.json", &[]);
     (partner, gateway)
+}
+
+/// Dashboards and alerts of others stand on these.
+#[test]
+fn the_names_kinds_and_labels_of_all_metrics_are_as_they_were() {
+    let (_partner, gateway) = busy();
+    let mut text = String::new();
+    for (name, family) in families(&gateway.metrics()) {
+        let labels: BTreeSet<&str> =
+            family.samples.iter().flat_map(|(_, labels, _)| labels.keys()).map(String::as_str).collect();
+        let labels: Vec<&str> = labels.into_iter().collect();
+        text.push_str(&format!("{name} {} {{{}}}\n", family.kind, labels.join(",")));
+    }
+    is_golden("metrics.txt", &text);
 }
 
 #[test]
