@@ -38,11 +38,11 @@ pub mod clock;
 
 pub mod secret;
 
+pub mod http;
+
 pub mod gcra;
 
 pub mod throttle;
-
-pub mod http;
 
 pub mod file_watch;
 

@@ -66,4 +66,27 @@ mod tests {
         strip_and(&mut withheld, |name| name == "set-cookie");
         assert_eq!(names(&withheld), ["etag", "x-yours"]);
     }
+
+    #[test]
+    fn what_belongs_to_a_connection_goes_with_what_it_names_and_what_stays() {
+        let mut head = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Own ,, @"),
+            ("connection", "x-second"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("x-own", "1"),
+            ("x-second", "2"),
+            ("x-stays", "3"),
+            ("etag", "\"a\""),
+            ("warning", "199 - \"x\""),
+        ] {
+            head.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        strip_and(&mut head, |name| name == "x-stays");
+        let mut left: Vec<_> = head.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["etag", "warning"]);
+    }
 }

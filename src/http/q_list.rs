@@ -106,4 +106,13 @@ mod tests {
             proptest::prop_assert_eq!(canonical(&spelt), spelt.clone());
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn every_thousandth_is_read_back_and_no_bytes_break_it(of in 0..=1000_u16, any in proptest::arbitrary::any::<Vec<u8>>()) {
+            let text = format!("{}.{:03}", of / 1000, of % 1000);
+            proptest::prop_assert_eq!(thousandths(text.as_bytes()), Some(of));
+            proptest::prop_assert!(weighted(&any).1.is_none_or(|weight| weight <= MOST));
+        }
+    }
 }
