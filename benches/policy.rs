@@ -8,10 +8,10 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reseller_gateway::cache::policy;
-use reseller_gateway::cache::standard::directives::Wishes;
 use reseller_gateway::cache::standard::moments::Exchange;
 use reseller_gateway::cache::standard::{reuse, storing};
 use reseller_gateway::clock::{Now, Tick};
+use reseller_gateway::http::cache_control::Wishes;
 use reseller_gateway::route::Terms;
 
 fn main() {

@@ -1,7 +1,15 @@
-//! What do the fields of HTTP mean?
-//! Given a header's name or value, hands back what its grammar says: each is read in one place, whoever asks.
-//! Never decides what is done about it.
+//! The fields of HTTP heads: every parser and every writer of one stands here once.
+//! Given a head, hands back what its fields say, in the terms of RFC 9110, RFC 9111 and their kin.
+//! Never decides anything: what follows from a field is for the modules that read it. (`use http::…` is the crate of that name.)
+
+pub mod list;
 
 pub mod hop_by_hop;
 
 pub mod q_list;
+
+pub mod cache_control;
+
+pub mod conditional;
+
+pub mod problem;

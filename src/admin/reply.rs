@@ -8,9 +8,12 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::http::problem::{self, Problem};
 use crate::token::Unidentified;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What was done, and what the audit line says of it.
 pub(super) struct Reply {
@@ -138,22 +141,17 @@ impl Refused {
 /// The response to either.
 pub(super) fn response(result: Result<Reply, Refused>) -> Response<Full<Bytes>> {
     let (status, media, body) = match &result {
-        Ok(reply) => (StatusCode::OK, "application/json", reply.body.to_string()),
+        Ok(reply) => (StatusCode::OK, JSON, Bytes::from(reply.body.to_string())),
         Err(refused) => {
             let ((title, detail), status) = (refused.words(), refused.status());
-            let problem = json!({
-                "type": format!("urn:reseller-gateway:problem:{}", refused.word()),
-                "title": title,
-                "status": status.as_u16(),
-                "detail": detail,
-            });
-            (status, "application/problem+json", problem.to_string())
+            let problem = Problem { status, slug: refused.word(), title, detail: &detail };
+            (status, problem::MEDIA_TYPE, problem.body())
         }
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(CONTENT_TYPE, media);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     match result {

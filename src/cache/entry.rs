@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::access::Right;
 use crate::clock::Tick;
+use crate::http::cache_control::forbids_transform;
 
 use super::face::{Coding, Faces, Shown};
-use super::policy::{self, KEPT, Life, NotStored};
+use super::policy::{KEPT, Life, NotStored};
 use super::tag::Tag;
 
 /// The headers of an answer that are kept, in the block's order.
@@ -120,7 +121,7 @@ impl Entry {
             life: life.into(),
             not_stored,
             tag: Tag::of(body),
-            untouched: policy::forbids_transform(head),
+            untouched: forbids_transform(head),
             rest: AtomicU64::new(0),
             hits: AtomicU32::new(0),
             faces: Faces::default(),
@@ -159,7 +160,7 @@ impl Entry {
         }
         let mut fresh = Self::new(self.status, &merged, &self.body(), Ok(life)).with_forms_of(self);
         fresh.untouched = match head.contains_key(CACHE_CONTROL) {
-            true => policy::forbids_transform(head),
+            true => forbids_transform(head),
             false => self.untouched,
         };
         fresh

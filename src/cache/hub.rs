@@ -8,6 +8,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::clock::Tick;
+use crate::http::cache_control::directives;
 use crate::route::Terms;
 
 use super::policy::{self, Life, NotStored};
@@ -47,9 +48,9 @@ struct Windows {
 
 fn windows(head: &HeaderMap) -> Windows {
     let mut told = Windows::default();
-    for (name, value) in head.get_all(WINDOWS).iter().flat_map(|line| policy::directives(line.as_bytes())) {
-        let time = || Some(Duration::from_secs(policy::seconds(value)));
-        match name {
+    for directive in head.get_all(WINDOWS).iter().flat_map(|line| directives(line.as_bytes())) {
+        let time = || Some(Duration::from_secs(directive.seconds().unwrap_or(0)));
+        match directive.name {
             b"stale-while-revalidate" => told.while_revalidate = time(),
             b"stale-if-error" => told.if_error = time(),
             _ => {}

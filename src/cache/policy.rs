@@ -8,12 +8,10 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETA
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::clock::Tick;
+use crate::http::cache_control;
 use crate::route::Terms;
 
 use super::standard::Detail;
-
-/// RFC 9111 §1.2.2: the largest age or lifetime that needs to be told apart.
-const MOST_SECONDS: u64 = 1 << 31;
 
 /// What came together is asked for again somewhere in the last tenth of the lifetime it has left, each of it elsewhere.
 const EARLY_PART: u32 = 10;
@@ -262,32 +260,16 @@ fn varies(head: &HeaderMap) -> bool {
 }
 
 fn read(head: &HeaderMap) -> Said {
-    let mut said = Said::default();
-    let (mut shared, mut max_age) = (None, None);
-    for (name, value) in head.get_all(CACHE_CONTROL).iter().flat_map(|line| directives(line.as_bytes())) {
-        match name.to_ascii_lowercase().as_slice() {
-            b"no-store" => said.no_store = true,
-            b"private" => said.private |= is_for_all(value),
-            b"no-cache" => said.no_cache |= is_for_all(value),
-            b"must-revalidate" | b"proxy-revalidate" => said.must_revalidate = true,
-            // Of two the shorter counts (RFC 9111 §4.2.1); one that is no number is taken as stale.
-            b"s-maxage" => shared = Some(seconds(value).min(shared.unwrap_or(u64::MAX))),
-            b"max-age" => max_age = Some(seconds(value).min(max_age.unwrap_or(u64::MAX))),
-            _ => {}
-        }
+    let told = cache_control::Said::of_field(head, &CACHE_CONTROL);
+    // Of fields that nothing is kept of, such as `Set-Cookie`, there is nothing to withhold (RFC 9111 §5.2.2.4, §5.2.2.7).
+    let any_kept = |names: &[HeaderName]| names.iter().any(|name| KEPT.contains(name));
+    Said {
+        no_store: told.no_store,
+        private: told.private || any_kept(&told.private_fields),
+        no_cache: told.no_cache || any_kept(&told.no_cache_fields),
+        must_revalidate: told.must_revalidate || told.proxy_revalidate,
+        lifetime: told.s_maxage.or(told.max_age).map(Duration::from_secs).or_else(|| expires(head)),
     }
-    said.lifetime = shared.or(max_age).map(Duration::from_secs).or_else(|| expires(head));
-    said
-}
-
-/// Whether `no-cache` or `private` is meant for the whole answer: one that names fields is for these alone (RFC 9111 §5.2.2.4,
-/// §5.2.2.7), and of those that nothing is kept of, such as `Set-Cookie`, there is nothing to withhold.
-fn is_for_all(value: &[u8]) -> bool {
-    let value = value.strip_prefix(b"\"").unwrap_or(value);
-    let value = value.strip_suffix(b"\"").unwrap_or(value);
-    let mut names =
-        value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()).peekable();
-    names.peek().is_none() || names.any(|name| HeaderName::from_bytes(name).map_or(true, |name| KEPT.contains(&name)))
 }
 
 /// RFC 9111 §5.3: `Expires` less `Date`; an invalid one is in the past.
@@ -301,35 +283,5 @@ fn expires(head: &HeaderMap) -> Option<Duration> {
 fn age_of(head: &HeaderMap) -> Duration {
     // RFC 9111 §5.1: of a list the first counts.
     let first = head.get(AGE).and_then(|value| value.as_bytes().split(|&byte| byte == b',').next());
-    let digits = first.unwrap_or_default().trim_ascii();
-    Duration::from_secs(if digits.iter().all(u8::is_ascii_digit) { seconds(digits) } else { 0 })
-}
-
-/// RFC 9111 §1.2.2: too large a number is the largest; what is no number is 0, the safe side.
-pub(super) fn seconds(value: &[u8]) -> u64 {
-    let value = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return 0;
-    }
-    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(MOST_SECONDS).min(MOST_SECONDS)
-}
-
-/// Whether a head, of a request or an answer, forbids to send other bytes than the partner's (RFC 9111 §5.2.1.6, §5.2.2.6).
-pub fn forbids_transform(head: &HeaderMap) -> bool {
-    let mut names = head.get_all(CACHE_CONTROL).iter().flat_map(|line| directives(line.as_bytes()));
-    names.any(|(name, _)| name.eq_ignore_ascii_case(b"no-transform"))
-}
-
-/// The directives of one line; a comma inside quotes separates nothing.
-pub(super) fn directives(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut quoted = false;
-    line.split(move |&byte| {
-        quoted ^= byte == b'"';
-        byte == b',' && !quoted
-    })
-    .map(|directive| {
-        let at = directive.iter().position(|&byte| byte == b'=').unwrap_or(directive.len());
-        let (name, value) = directive.split_at_checked(at).unwrap_or((directive, b""));
-        (name.trim_ascii(), value.strip_prefix(b"=").unwrap_or(value).trim_ascii())
-    })
+    Duration::from_secs(cache_control::seconds(first.unwrap_or_default().trim_ascii()).unwrap_or(0))
 }

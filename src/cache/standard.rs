@@ -4,8 +4,6 @@
 
 pub mod words;
 
-pub mod directives;
-
 pub mod moments;
 
 pub mod vary;

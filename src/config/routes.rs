@@ -10,7 +10,6 @@ use super::page::Page;
 use super::table::Table;
 use super::template;
 use super::words::{self, Word};
-use crate::account_api::KEY_HEADER;
 use crate::http::hop_by_hop::is_hop_by_hop;
 use crate::upstream::headers;
 
@@ -26,10 +25,10 @@ pub const ROUTE_NAMES: [&str; 8] = [
     "other",
 ];
 
-/// Headers that carry a caller's credential, or say what a message is and where it went: they are never forwarded, as those of
-/// one connection are not.
+/// Headers that carry a caller's credential, or that each hop writes itself: they are never forwarded, as little as those
+/// that belong to one connection.
 const NEVER_FORWARDED: [&str; 8] =
-    ["authorization", "content-length", "cookie", "expect", "forwarded", "host", "via", KEY_HEADER];
+    ["authorization", "content-length", "cookie", "expect", "forwarded", "host", "via", "x-reseller-api-key"];
 
 /// A built-in route, or the settings of an extra one.
 #[derive(Debug, Clone, PartialEq, Eq)]

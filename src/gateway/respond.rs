@@ -33,7 +33,8 @@ use crate::access::Denied;
 use crate::cache::standard::Detail;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
-use crate::http::q_list;
+use crate::http::conditional::{Comparison, matches};
+use crate::http::{problem as problem_writer, q_list};
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
 
@@ -61,7 +62,6 @@ pub(super) const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authoriz
 const VARY_OURS: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key, Accept-Encoding");
 const TWO_TOKENS: HeaderValue = HeaderValue::from_static(r#"Bearer realm="reseller-gateway", error="invalid_request""#);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What begins the directives of a document that may be used without asking first.
 const MAX_AGE: &[u8] = b"private, max-age=";
@@ -321,15 +321,10 @@ impl Signature {
     ) -> Response<Body> {
         let problem = problem_of(refusal);
         *cause = cause_of(refusal, &problem);
-        let text = serde_json::json!({
-            "type": format!("urn:reseller-gateway:problem:{}", problem.slug),
-            "title": problem.title,
-            "status": problem.status.as_u16(),
-            "detail": problem.detail,
-        });
-        let bytes = Bytes::from(text.to_string());
+        let Problem { status, slug, title, ref detail } = problem;
+        let bytes = problem_writer::Problem { status, slug, title, detail }.body();
         let mut headers = HeaderMap::with_capacity(10);
-        headers.insert(CONTENT_TYPE, PROBLEM);
+        headers.insert(CONTENT_TYPE, problem_writer::MEDIA_TYPE);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(VARY, VARY_OURS);
         if let Ok(status) = HeaderValue::from_str(&format!("{}; detail={}", self.name, problem.slug)) {
@@ -445,11 +440,11 @@ fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: Stat
     let date = |value: &HeaderValue| read(value.as_bytes());
     let modified = modified.and_then(read);
     let fails = match asked.get(IF_MATCH) {
-        Some(_) => !names(asked, &IF_MATCH, tag, false),
+        Some(_) => !matches(asked, &IF_MATCH, Some(tag.text()), Comparison::Strong),
         None => asked.get(IF_UNMODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(until, at)| at > until),
     };
     let same = match asked.get(IF_NONE_MATCH) {
-        Some(_) => names(asked, &IF_NONE_MATCH, tag, true),
+        Some(_) => matches(asked, &IF_NONE_MATCH, Some(tag.text()), Comparison::Weak),
         None => asked.get(IF_MODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(since, at)| at <= since),
     };
     match (fails, same) {
@@ -459,37 +454,26 @@ fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: Stat
     }
 }
 
-/// Whether a list of tags names this one; a weak tag only where the comparison may be weak (RFC 9110 §8.8.3.2).
-fn names(asked: &HeaderMap, list: &HeaderName, tag: &Tag, weak: bool) -> bool {
-    asked.get_all(list).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).any(|item| {
-        let item = item.trim_ascii();
-        let item = if weak { item.strip_prefix(b"W/").unwrap_or(item) } else { item };
-        item == b"*" || item == tag.text()
-    })
-}
-
 /// Whether a request takes JSON (RFC 9110 §12.5.1); without `Accept` it takes anything.
 pub fn accepts_json(asked: &HeaderMap) -> bool {
-    let mut ranges = q_list::items(asked, &ACCEPT).peekable();
-    if ranges.peek().is_none() {
-        return true;
-    }
     // The most specific range that fits decides. What is no range says nothing, and where none is one all is welcome.
     let mut best: Option<(u8, bool)> = None;
     let mut is_readable = false;
-    for range in ranges {
-        let (name, weight) = q_list::weighted(range);
-        let rank = match name.to_ascii_lowercase().as_slice() {
-            b"application/json" => 3,
-            b"application/*" => 2,
+    for element in q_list::elements(asked, &ACCEPT) {
+        let (range, weight) = q_list::weighted(element);
+        let is = |other: &[u8]| range.eq_ignore_ascii_case(other);
+        let rank = match () {
+            () if is(b"application/json") => 3,
+            () if is(b"application/*") => 2,
             // Some libraries write all types as one star.
-            b"*/*" | b"*" | b"" => 1,
-            other => {
-                is_readable |= is_media_type(other);
+            () if is(b"*/*") || is(b"*") || is(b"") => 1,
+            () => {
+                is_readable |= is_media_type(range);
                 continue;
             }
         };
         if best.is_none_or(|(other, _)| rank > other) {
+            // A weight that cannot be read refuses nothing.
             best = Some((rank, weight != Some(0)));
         }
     }
@@ -546,18 +530,7 @@ fn challenge(why: Unidentified) -> HeaderValue {
 /// A response with a whole body in the bytes of HTTP/1.1, for a connection that hyper cannot answer on.
 pub fn on_the_wire(response: Response<Body>) -> Bytes {
     let (head, body) = response.into_parts();
-    let body = body.into_bytes();
-    let mut wire =
-        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", head.status, body.len()).into_bytes();
-    for (name, value) in &head.headers {
-        wire.extend_from_slice(name.as_str().as_bytes());
-        wire.extend_from_slice(b": ");
-        wire.extend_from_slice(value.as_bytes());
-        wire.extend_from_slice(b"\r\n");
-    }
-    wire.extend_from_slice(b"\r\n");
-    wire.extend_from_slice(&body);
-    wire.into()
+    problem_writer::on_the_wire(head.status, &head.headers, &body.into_bytes())
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use crate::access::{Grant, Question};
-use crate::cache::standard::directives::Wishes;
 use crate::cache::{Entry, Held, Key};
 use crate::clock::Now;
+use crate::http::cache_control::Wishes;
 use crate::trail::Trail;
 use crate::view::{self, NotUnderstood};
 

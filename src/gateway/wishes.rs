@@ -11,9 +11,9 @@ use http::{HeaderMap, Response};
 use crate::access::Grant;
 use crate::cache::policy::Life;
 use crate::cache::standard::Detail;
-use crate::cache::standard::directives::{MOST_SECONDS, Wishes};
 use crate::cache::{Entry, Held, Key};
 use crate::clock::{Now, Tick};
+use crate::http::cache_control::{MOST_SECONDS, Wishes};
 use crate::trail::Trail;
 
 use super::refusal::Refusal;

@@ -4,7 +4,9 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
+
+use crate::http::problem::{self, Problem};
 
 /// What is wrong with a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,26 +58,18 @@ impl BadHead {
 
     /// As a response.
     pub fn response(self) -> Response<Bytes> {
-        let mut response = Response::new(Bytes::from(self.text()));
+        let mut response = Response::new(self.problem().body());
         *response.status_mut() = self.status();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(CONTENT_TYPE, problem::MEDIA_TYPE);
         response
     }
 
     /// As it stands on the wire of HTTP/1.1, where the connection ends with it.
     pub fn on_the_wire(self) -> Bytes {
-        let (status, text) = (self.status(), self.text());
-        let head = format!(
-            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\r\n",
-            text.len()
-        );
-        Bytes::from(head + &text)
+        self.problem().on_the_wire()
     }
 
-    fn text(self) -> String {
-        let (slug, title, status, detail) = (self.slug(), self.title(), self.status().as_u16(), self.detail());
-        format!(
-            "{{\"type\":\"urn:reseller-gateway:problem:{slug}\",\"title\":\"{title}\",\"status\":{status},\"detail\":\"{detail}\"}}\n"
-        )
+    fn problem(self) -> Problem<'static> {
+        Problem { status: self.status(), slug: self.slug(), title: self.title(), detail: self.detail() }
     }
 }

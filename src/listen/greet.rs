@@ -5,6 +5,7 @@
 use std::io;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -14,14 +15,18 @@ use super::crowd::{Crowd, Failed};
 use super::paced::LINGER;
 use super::tls::Tls;
 use crate::clock::Clock;
+use crate::http::problem::Problem;
 
 /// The first byte of a record that begins a handshake (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
 
 /// What somebody gets who says `http://` here.
-const HINT: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/problem+json\r\n\
-    content-length: 180\r\n\r\n\
-    {\"type\":\"urn:reseller-gateway:problem:clear-text\",\"title\":\"TLS is spoken here\",\"status\":400,\"detail\":\"This port speaks TLS and the request came in clear text; ask with https://.\"}\n";
+const HINT: Problem<'static> = Problem {
+    status: StatusCode::BAD_REQUEST,
+    slug: "clear-text",
+    title: "TLS is spoken here",
+    detail: "This port speaks TLS and the request came in clear text; ask with https://.",
+};
 
 /// Why a connection never became private.
 pub(super) struct Ungreeted {
@@ -86,7 +91,7 @@ async fn first_byte(stream: &TcpStream) -> io::Result<u8> {
 
 /// Whoever did not mean to speak HTTP can make nothing of it, and is gone all the same.
 async fn hint(mut stream: TcpStream) {
-    if stream.write_all(HINT.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok() {
+    if stream.write_all(&HINT.on_the_wire()).await.is_ok() && stream.shutdown().await.is_ok() {
         let _ = tokio::io::copy(&mut stream.take(LINGER as u64), &mut tokio::io::sink()).await;
     }
 }

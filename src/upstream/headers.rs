@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use crate::account_api::KEY_HEADER;
 use crate::budget::signal::is_a_limit;
-use crate::http::hop_by_hop::{is_hop_by_hop, strip};
+use crate::http::hop_by_hop::{self, is_hop_by_hop};
 
 use super::hub;
 
@@ -114,11 +114,6 @@ fn is_of_the_partner(name: &str) -> bool {
 
 /// Of an answer that is passed on.
 pub fn strip_for_caller(headers: &mut HeaderMap) {
-    strip(headers, is_of_the_partner);
+    hop_by_hop::strip_and(headers, is_of_the_partner);
     hub::strip_our_words(headers);
-}
-
-/// Of any head: what belongs to one connection.
-pub(super) fn strip_connection(headers: &mut HeaderMap) {
-    strip(headers, |_| false);
 }

@@ -71,12 +71,12 @@ pub fn make_ready(head: &mut HeaderMap, forward_authorization: bool) {
     let kept: Vec<HeaderValue> = match forward_authorization {
         true => {
             // What the connection names is its own, be it this.
-            headers::strip_connection(head);
+            hop_by_hop::strip(head);
             head.get_all(AUTHORIZATION).iter().filter(foreign).cloned().collect()
         }
         false => Vec::new(),
     };
-    hop_by_hop::strip(head, |name| {
+    hop_by_hop::strip_and(head, |name| {
         let folded = headers::folded(name);
         headers::is_of_the_caller(&folded) || misleads(&folded) || headers::is_another_name(name, &folded)
     });
@@ -87,7 +87,7 @@ pub fn make_ready(head: &mut HeaderMap, forward_authorization: bool) {
 
 /// Takes out of an answer what belongs to the connection, and what only the gateway itself may say.
 pub fn strip_connection(head: &mut HeaderMap) {
-    headers::strip_connection(head);
+    hop_by_hop::strip(head);
     hub::strip_our_words(head);
 }
 
@@ -96,7 +96,7 @@ pub fn strip_connection(head: &mut HeaderMap) {
 /// (`forward_authorization`) these are theirs, and stay.
 pub fn strip_household(head: &mut HeaderMap) {
     let of_our_key = |name: &str| matches!(name, "set-cookie" | "set-cookie2" | "www-authenticate");
-    hop_by_hop::strip(head, |name| of_our_key(name) || is_a_limit(name));
+    hop_by_hop::strip_and(head, |name| of_our_key(name) || is_a_limit(name));
     hub::strip_our_words(head);
 }
 

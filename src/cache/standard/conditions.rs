@@ -7,9 +7,9 @@ use std::ops::Range;
 use http::header::{DATE, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::directives::top_level_comma;
 use super::moments;
 use super::reply::Reply;
+use crate::http::conditional::{Comparison, matches};
 
 /// The shape of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,31 +50,12 @@ pub fn shape(method: &Method, asked: &HeaderMap, reply: &Reply) -> Shape {
 fn is_unmodified(asked: &HeaderMap, reply: &Reply) -> bool {
     if asked.contains_key(IF_NONE_MATCH) {
         let held = reply.tag();
-        return asked.get_all(IF_NONE_MATCH).iter().any(|line| names(line.as_bytes(), held.as_ref()));
+        return matches(asked, &IF_NONE_MATCH, held.as_ref().map(HeaderValue::as_bytes), Comparison::Weak);
     }
     let Some(since) = asked.get(IF_MODIFIED_SINCE).and_then(moments::parse) else { return false };
     // RFC 9111 §4.3.2: without a last modification the date of the answer stands for it.
     let held = reply.modified().or_else(|| reply.value(&DATE));
     held.as_ref().and_then(moments::parse).is_some_and(|at| at <= since)
-}
-
-/// Whether a list of tags names the held one, compared weakly (RFC 9110 §8.8.3.2).
-fn names(line: &[u8], held: Option<&HeaderValue>) -> bool {
-    let mut rest = line;
-    while !rest.is_empty() {
-        let (item, after) = rest.split_at_checked(top_level_comma(rest)).unwrap_or((rest, b""));
-        rest = after.strip_prefix(b",").unwrap_or(after);
-        let item = item.trim_ascii();
-        if item == b"*" || held.is_some_and(|held| !item.is_empty() && opaque(item) == opaque(held.as_bytes())) {
-            return true;
-        }
-    }
-    false
-}
-
-/// A tag without its mark of weakness.
-pub(super) fn opaque(tag: &[u8]) -> &[u8] {
-    tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
 /// RFC 9110 §13.1.5: a strong tag, or the exact date of a last modification that cannot have been followed by another in its second.

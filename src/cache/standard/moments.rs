@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::clock::{Now, Tick};
 
-use super::directives::{self, Said};
+use crate::http::cache_control::{self, Said};
 
 /// RFC 9111 §4.2.2 leaves it open; longer guesses are nobody's word.
 const LONGEST_GUESS: Duration = Duration::from_secs(86_400);
@@ -152,7 +152,7 @@ fn initial_age(head: &HeaderMap, exchange: Exchange) -> Duration {
 /// §5.1: of several the first counts, and one that is no number is as if it were not there.
 fn told_age(head: &HeaderMap) -> u64 {
     let first = head.get(AGE).and_then(|value| value.as_bytes().split(|&byte| byte == b',').next());
-    directives::seconds(first.unwrap_or_default().trim_ascii()).unwrap_or(0)
+    cache_control::seconds(first.unwrap_or_default().trim_ascii()).unwrap_or(0)
 }
 
 /// A date of a head, if it can be read.

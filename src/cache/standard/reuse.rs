@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::clock::Tick;
 
-use super::directives::{MOST_SECONDS, Wishes};
 use super::moments::{Beyond, Life};
 use super::words::{Detail, Why};
+use crate::http::cache_control::{MOST_SECONDS, Wishes};
 
 /// What to do with a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

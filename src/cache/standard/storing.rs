@@ -5,9 +5,9 @@
 use http::header::{AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, DATE, EXPIRES, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::http::cache_control::{Said, Wishes};
 use crate::http::hop_by_hop;
 
-use super::directives::{Said, Wishes};
 use super::moments::{self, Exchange, Life};
 use super::vary::Selection;
 use super::words::Detail;
@@ -71,7 +71,7 @@ pub fn judge(
     if moments::lifetime(&said, status, head, exchange).is_none() && !(validator && is_reusable(method)) {
         return Err(Detail::NoLifetime);
     }
-    Ok(Storable { life, selection, withheld: said.withheld.into_vec() })
+    Ok(Storable { life, selection, withheld: said.withheld() })
 }
 
 fn is_reusable(method: &Method) -> bool {
@@ -97,8 +97,7 @@ fn is_understood(status: StatusCode) -> bool {
 /// (RFC 9110 §6.6.1).
 pub fn stored_head(head: &HeaderMap, withheld: &[HeaderName], exchange: Exchange) -> HeaderMap {
     let mut stored = head.clone();
-    // RFC 9111 §3.1.
-    hop_by_hop::strip(&mut stored, |_| false);
+    hop_by_hop::strip(&mut stored);
     // Both are said anew with each answer: the length is the body's to say, the age the moment's.
     stored.remove(CONTENT_LENGTH);
     stored.remove(AGE);

@@ -8,13 +8,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::http::hop_by_hop;
-
-use super::conditions::opaque;
 use super::moments::Exchange;
 use super::reply::Reply;
 use super::storing;
 use super::words::Detail;
+use crate::http::conditional::opaque;
+use crate::http::hop_by_hop;
 
 /// RFC 9111 §3.2: what a newer head does not change, since it says something of the body that is held.
 const OF_THE_BODY: [HeaderName; 5] =
@@ -95,7 +94,7 @@ fn with_age(head: &HeaderMap, told: &HeaderMap) -> HeaderMap {
 /// The stored fields, those of the new head in the place of their namesakes.
 fn merged(stored: &HeaderMap, told: &HeaderMap) -> HeaderMap {
     let mut told = told.clone();
-    hop_by_hop::strip(&mut told, |_| false);
+    hop_by_hop::strip(&mut told);
     OF_THE_BODY.iter().for_each(|name| drop(told.remove(name)));
     let mut head = stored.clone();
     // RFC 9110 §6.6.1: a 304 without a date is of the moment it came, not of the stored answer's.

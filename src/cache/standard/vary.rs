@@ -5,9 +5,7 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, HeaderName, VARY};
 
-use crate::http::q_list::{MOST, thousandths, weight};
-
-use super::directives::top_level_comma;
+use crate::http::q_list;
 
 /// What an answer was chosen by: header names and the normalised values that the request had.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -75,9 +73,7 @@ impl Selection {
 fn best_language(sent: &HeaderMap) -> Option<Vec<u8>> {
     let list = normalised(sent, &ACCEPT_LANGUAGE)?;
     let weighed = list.split(|&byte| byte == b',').map(|item| {
-        let at = item.windows(3).position(|part| part == b";q=");
-        let (tag, weight) = item.split_at_checked(at.unwrap_or(item.len())).unwrap_or((item, b""));
-        let weight = weight.strip_prefix(b";q=").map_or(Some(MOST), thousandths);
+        let (tag, weight) = q_list::weighted(item);
         (tag, weight.unwrap_or(0))
     });
     let mut best: Option<(&[u8], u16, bool)> = None;
@@ -96,49 +92,19 @@ fn normalised(sent: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
     if !sent.contains_key(name) {
         return None;
     }
-    let mut items: Vec<Vec<u8>> = Vec::new();
-    for line in sent.get_all(name) {
-        let mut rest = line.as_bytes();
-        while !rest.is_empty() {
-            let (item, after) = rest.split_at_checked(top_level_comma(rest)).unwrap_or((rest, b""));
-            rest = after.strip_prefix(b",").unwrap_or(after);
-            if !item.trim_ascii().is_empty() {
-                items.push(item.trim_ascii().to_vec());
-            }
-        }
-    }
+    let elements = q_list::elements(sent, name).filter(|element| !element.is_empty());
+    let mut items: Vec<Vec<u8>> = elements.map(<[u8]>::to_vec).collect();
     if [ACCEPT, ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name) {
         // RFC 9110 §12.4.2: weights order, places do not; parameters of media types may be case-sensitive, but not their order.
         let lower = *name != ACCEPT;
-        items.iter_mut().for_each(|item| *item = weighted(item, lower));
+        for item in &mut items {
+            *item = q_list::canonical(item);
+            if lower {
+                item.make_ascii_lowercase();
+            }
+        }
         items.sort_unstable();
         items.dedup();
     }
     Some(items.join(&b","[..]).into_boxed_slice())
-}
-
-/// One item of a negotiation header: no spaces around semicolons, no weight of 1 in its many spellings.
-fn weighted(item: &[u8], lower: bool) -> Vec<u8> {
-    let mut text: Vec<u8> = Vec::with_capacity(item.len());
-    for part in item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii) {
-        if let Some(weight) = weight(part) {
-            if thousandths(weight) == Some(MOST) {
-                continue;
-            }
-            // In the shortest of its spellings.
-            let plain = std::str::from_utf8(weight).unwrap_or_default();
-            let plain = if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { plain };
-            text.extend_from_slice(b";q=");
-            text.extend_from_slice(plain.as_bytes());
-            continue;
-        }
-        if !text.is_empty() {
-            text.push(b';');
-        }
-        text.extend_from_slice(part);
-    }
-    if lower {
-        text.make_ascii_lowercase();
-    }
-    text
 }

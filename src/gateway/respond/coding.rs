@@ -2,27 +2,28 @@
 //! Given its headers, hands back whether gzip is welcome, and which of two codings that lie ready is the one to send.
 //! Never codes anything.
 
+use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
-use http::{HeaderMap, HeaderValue};
 
 use crate::cache::Coding;
-use crate::cache::policy::forbids_transform;
 use crate::cache::tag::Tag;
-use crate::http::q_list::{items, weighted};
+use crate::http::cache_control::forbids_transform;
+use crate::http::{conditional, q_list};
 
 /// Whether gzip is welcome (RFC 9110 §12.5.3): named or covered by `*` with a weight, and not less liked than what is
 /// said of `identity`. `Cache-Control: no-transform` of a request forbids it.
 pub fn welcomes_gzip(asked: &HeaderMap) -> bool {
     let (mut gzip, mut any, mut identity) = (None, None, None);
-    for item in items(asked, &ACCEPT_ENCODING) {
-        let (name, weight) = weighted(item);
+    for element in q_list::elements(asked, &ACCEPT_ENCODING) {
+        let (name, weight) = q_list::weighted(element);
         // A weight that cannot be read is none.
         let weight = weight.unwrap_or(0);
-        match name.to_ascii_lowercase().as_slice() {
-            b"gzip" | b"x-gzip" => gzip = gzip.max(Some(weight)),
-            b"identity" => identity = Some(weight),
-            b"*" => any = Some(weight),
-            _ => {}
+        let is = |coding: &[u8]| name.eq_ignore_ascii_case(coding);
+        match () {
+            () if is(b"gzip") || is(b"x-gzip") => gzip = gzip.max(Some(weight)),
+            () if is(b"identity") => identity = Some(weight),
+            () if is(b"*") => any = Some(weight),
+            () => {}
         }
     }
     let weight = gzip.or(any).unwrap_or(0);
@@ -46,9 +47,7 @@ pub fn chosen(asked: &HeaderMap, plain: &Tag, gzip: &Tag) -> Coding {
 }
 
 fn names(asked: &HeaderMap, tag: &Tag) -> bool {
-    let text = tag.text();
-    let line_names = |line: &HeaderValue| line.as_bytes().windows(text.len()).any(|window| window == text);
-    [IF_NONE_MATCH, IF_MATCH, IF_RANGE].iter().any(|name| asked.get_all(name).iter().any(line_names))
+    [IF_NONE_MATCH, IF_MATCH, IF_RANGE].iter().any(|list| conditional::names(asked, list, tag.text()))
 }
 
 #[cfg(test)]

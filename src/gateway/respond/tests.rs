@@ -328,7 +328,7 @@ fn a_range_beyond_the_end_is_told_where_the_end_is() {
     let response = refused(&Refusal::Beyond { length: 7 }, &Method::GET);
     assert_eq!(response.status(), StatusCode::RANGE_NOT_SATISFIABLE);
     assert_eq!(response.headers()[CONTENT_RANGE], "bytes */7");
-    assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM);
+    assert_eq!(response.headers()[CONTENT_TYPE], crate::http::problem::MEDIA_TYPE);
 }
 
 /// What hyper makes of a response: its own length, and a date where there is none.

@@ -10,10 +10,10 @@ use http::{HeaderMap, Method, Response};
 
 use crate::budget::Cause;
 use crate::cache::Key;
-use crate::cache::standard::directives::Said;
 use crate::cache::standard::moments::Exchange;
 use crate::cache::standard::{Why, invalidation, storing};
 use crate::clock::Tick;
+use crate::http::cache_control::Said;
 use crate::route::Target;
 use crate::trail::Trail;
 

@@ -2,9 +2,9 @@
 //! Given heads, holds storing and moments to their tables.
 //! Never waits.
 
-use super::super::directives::{MOST_SECONDS, Said, Wishes};
 use super::super::moments::Beyond;
 use super::*;
+use crate::http::cache_control::{MOST_SECONDS, Said, Wishes};
 
 const CC: &str = "cache-control";
 const CDN: &str = "cdn-cache-control";

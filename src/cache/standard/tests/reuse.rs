@@ -2,10 +2,10 @@
 //! Given lives and wishes, holds the judgement to its table.
 //! Never waits.
 
-use super::super::directives::Wishes;
 use super::super::reuse::{Fallback, Use, judge};
 use super::super::words::{Detail, Why};
 use super::*;
+use crate::http::cache_control::Wishes;
 
 const NONE: Fallback = Fallback::NONE;
 const UNREACHED: Fallback = Fallback { unreached: true, error: false };

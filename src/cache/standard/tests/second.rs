@@ -6,9 +6,9 @@ use http::{Request, Response};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
 use proptest::prelude::*;
 
-use super::super::directives::Wishes;
 use super::super::reuse::{Use, judge};
 use super::*;
+use crate::http::cache_control::Wishes;
 
 /// An answer. Left out on purpose:
 /// - directives given twice (the crate then adds `must-revalidate`; §4.2.1 lets the first count, as ours does),

@@ -99,7 +99,7 @@ const CLEAR_TEXT: [&str; 3] = ["400", "clear-text", "TLS is spoken here"];
 
 #[test]
 fn the_pages_table_of_refusals_has_each_with_its_status_and_title() {
-    assert!(include_str!("../../../listen/greet.rs").contains(&CLEAR_TEXT[1..].join("\\\",\\\"title\\\":\\\"")));
+    assert!(include_str!("../../../listen/greet.rs").contains(&CLEAR_TEXT[1..].join("\",\n    title: \"")));
     let mut all: Vec<[String; 3]> = vec![CLEAR_TEXT.map(str::to_owned)];
     for refusal in every() {
         let problem = problem_of(&refusal);

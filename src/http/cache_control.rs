@@ -1,11 +1,15 @@
-//! What do directives say?
+//! Directives for caches.
 //! Given a head, hands back the directives of an answer (RFC 9111 §5.2.2, RFC 5861, RFC 9213) or of a request (§5.2.1).
 //! Never fails: what is malformed is read the way that stores or reuses less.
+
+use std::borrow::Cow;
 
 use http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
 use http::{HeaderMap, HeaderValue};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 use smallvec::SmallVec;
+
+use super::list;
 
 /// RFC 9111 §1.2.2: the largest number of seconds that needs to be told apart.
 pub const MOST_SECONDS: u64 = 1 << 31;
@@ -30,8 +34,10 @@ pub struct Said {
     pub must_revalidate: bool,
     /// §5.2.2.8.
     pub proxy_revalidate: bool,
-    /// Fields that `private` or `no-cache` name: they are not stored, the rest is.
-    pub withheld: SmallVec<[HeaderName; 2]>,
+    /// Fields that `private` names: they are not stored, the rest is.
+    pub private_fields: SmallVec<[HeaderName; 1]>,
+    /// Fields that `no-cache` names, likewise.
+    pub no_cache_fields: SmallVec<[HeaderName; 1]>,
     /// §5.2.2.1, in seconds; one that is no number is 0, so that nothing rests on it.
     pub max_age: Option<u64>,
     /// §5.2.2.10, likewise.
@@ -50,26 +56,36 @@ impl Said {
         if let Some(said) = targeted(head) {
             return said;
         }
+        Self::of_field(head, &CACHE_CONTROL)
+    }
+
+    /// The directives in this field alone.
+    pub fn of_field(head: &HeaderMap, name: &HeaderName) -> Self {
         let mut said = Self::default();
-        for line in head.get_all(CACHE_CONTROL) {
-            for directive in Directives::of(line.as_bytes()) {
+        for line in head.get_all(name) {
+            for directive in directives(line.as_bytes()) {
                 said.take(&directive);
             }
         }
         said
     }
 
+    /// Fields that are not stored.
+    pub fn withheld(self) -> Vec<HeaderName> {
+        self.private_fields.into_iter().chain(self.no_cache_fields).collect()
+    }
+
     fn take(&mut self, directive: &Directive<'_>) {
         // §4.2.1: of several the first counts.
         let first = |slot: &mut Option<u64>| *slot = slot.or(Some(directive.seconds().unwrap_or(0)));
-        match directive.name.to_ascii_lowercase().as_slice() {
+        match lower(directive.name).as_ref() {
             b"no-store" => self.no_store = true,
             b"public" => self.public = true,
             b"must-understand" => self.must_understand = true,
             b"must-revalidate" => self.must_revalidate = true,
             b"proxy-revalidate" => self.proxy_revalidate = true,
-            b"private" => self.private |= !self.withhold(directive.value),
-            b"no-cache" => self.no_cache |= !self.withhold(directive.value),
+            b"private" => self.private |= is_for_all(directive.value, &mut self.private_fields),
+            b"no-cache" => self.no_cache |= is_for_all(directive.value, &mut self.no_cache_fields),
             b"max-age" => first(&mut self.max_age),
             b"s-maxage" => first(&mut self.s_maxage),
             b"stale-while-revalidate" => {
@@ -79,20 +95,20 @@ impl Said {
             _ => {}
         }
     }
+}
 
-    /// Takes the fields that a qualified directive names; `false` where none can be read, and it is for the whole answer.
-    fn withhold(&mut self, value: &[u8]) -> bool {
-        let names: Option<SmallVec<[HeaderName; 2]>> = unquoted(value)
-            .split(|&byte| byte == b',')
-            .map(<[u8]>::trim_ascii)
-            .filter(|name| !name.is_empty())
-            .map(|name| HeaderName::from_bytes(name).ok())
-            .collect();
-        let names = names.unwrap_or_default();
-        let any = !names.is_empty();
-        self.withheld.extend(names);
-        any
-    }
+/// Takes the fields that a qualified directive names; `true` where none can be read, and it is for the whole answer.
+fn is_for_all(value: &[u8], fields: &mut SmallVec<[HeaderName; 1]>) -> bool {
+    let names: Option<SmallVec<[HeaderName; 1]>> = unquoted(value)
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty())
+        .map(|name| HeaderName::from_bytes(name).ok())
+        .collect();
+    let names = names.unwrap_or_default();
+    let all = names.is_empty();
+    fields.extend(names);
+    all
 }
 
 /// RFC 9213 §2.1: a dictionary, read strictly; one that cannot be read, or is empty, is as if it were not there.
@@ -117,8 +133,8 @@ fn targeted(head: &HeaderMap) -> Option<Said> {
             "must-understand" => said.must_understand = true,
             "must-revalidate" => said.must_revalidate = true,
             "proxy-revalidate" => said.proxy_revalidate = true,
-            "private" => said.private |= !said.withhold(text.as_bytes()),
-            "no-cache" => said.no_cache |= !said.withhold(text.as_bytes()),
+            "private" => said.private |= is_for_all(text.as_bytes(), &mut said.private_fields),
+            "no-cache" => said.no_cache |= is_for_all(text.as_bytes(), &mut said.no_cache_fields),
             // Of another type than its own, a lifetime makes the field unreadable: the other fields then decide.
             "max-age" => said.max_age = Some(number?),
             "s-maxage" => said.s_maxage = Some(number?),
@@ -152,12 +168,12 @@ impl Wishes {
     pub fn of(head: &HeaderMap) -> Self {
         let mut wishes = Self::default();
         if !head.contains_key(CACHE_CONTROL) {
-            let pragmas = head.get_all(PRAGMA).iter().flat_map(|line| Directives::of(line.as_bytes()));
-            wishes.no_cache = pragmas.into_iter().any(|pragma| pragma.name.eq_ignore_ascii_case(b"no-cache"));
+            let mut pragmas = head.get_all(PRAGMA).iter().flat_map(|line| directives(line.as_bytes()));
+            wishes.no_cache = pragmas.any(|pragma| pragma.name.eq_ignore_ascii_case(b"no-cache"));
             return wishes;
         }
-        for directive in head.get_all(CACHE_CONTROL).iter().flat_map(|line| Directives::of(line.as_bytes())) {
-            match directive.name.to_ascii_lowercase().as_slice() {
+        for directive in head.get_all(CACHE_CONTROL).iter().flat_map(|line| directives(line.as_bytes())) {
+            match lower(directive.name).as_ref() {
                 b"no-cache" => wishes.no_cache = true,
                 b"no-store" => wishes.no_store = true,
                 b"only-if-cached" => wishes.only_if_cached = true,
@@ -174,8 +190,9 @@ impl Wishes {
 
 /// One directive of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Directive<'a> {
-    name: &'a [u8],
+pub struct Directive<'a> {
+    /// As it stood.
+    pub name: &'a [u8],
     /// As it stood behind the equals sign, quotes and spaces included.
     value: &'a [u8],
     /// Whether a space stood before the equals sign, where none may be.
@@ -184,7 +201,7 @@ struct Directive<'a> {
 
 impl Directive<'_> {
     /// RFC 9111 §1.2.2; a space beside the equals sign belongs to no number.
-    fn seconds(&self) -> Option<u64> {
+    pub fn seconds(&self) -> Option<u64> {
         if self.spaced { None } else { seconds(unquoted(self.value)) }
     }
 }
@@ -202,46 +219,26 @@ fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
 }
 
-/// The directives of one line; a comma or an equals sign inside quotes separates nothing.
-struct Directives<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Directives<'a> {
-    fn of(line: &'a [u8]) -> Self {
-        Self { rest: line }
+/// A name in small letters, which most have already.
+fn lower(name: &[u8]) -> Cow<'_, [u8]> {
+    match name.iter().any(u8::is_ascii_uppercase) {
+        true => Cow::Owned(name.to_ascii_lowercase()),
+        false => Cow::Borrowed(name),
     }
 }
 
-impl<'a> Iterator for Directives<'a> {
-    type Item = Directive<'a>;
+/// Whether a head, of a request or an answer, forbids to send other bytes than the partner's (RFC 9111 §5.2.1.6, §5.2.2.6).
+pub fn forbids_transform(head: &HeaderMap) -> bool {
+    let mut names = head.get_all(CACHE_CONTROL).iter().flat_map(|line| directives(line.as_bytes()));
+    names.any(|directive| directive.name.eq_ignore_ascii_case(b"no-transform"))
+}
 
-    fn next(&mut self) -> Option<Directive<'a>> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let end = top_level_comma(self.rest);
-        let (directive, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, b""));
-        self.rest = rest.strip_prefix(b",").unwrap_or(rest);
-        let directive = directive.trim_ascii();
+/// The directives of one line; a comma or an equals sign inside quotes separates nothing.
+pub fn directives(line: &[u8]) -> impl Iterator<Item = Directive<'_>> {
+    list::elements(line).map(|directive| {
         let at = directive.iter().position(|&byte| byte == b'=').unwrap_or(directive.len());
         let (name, value) = directive.split_at_checked(at).unwrap_or((directive, b""));
         let value = value.strip_prefix(b"=").unwrap_or(value);
-        Some(Directive { name: name.trim_ascii(), value, spaced: name != name.trim_ascii() })
-    }
-}
-
-/// Where the first comma outside quotes is (RFC 9110 §5.6.4); the length if there is none.
-pub(super) fn top_level_comma(text: &[u8]) -> usize {
-    let (mut quoted, mut escaped) = (false, false);
-    for (at, &byte) in text.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' if !quoted => return at,
-            _ => {}
-        }
-    }
-    text.len()
+        Directive { name: name.trim_ascii(), value, spaced: name != name.trim_ascii() }
+    })
 }
