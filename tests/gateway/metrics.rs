@@ -242,6 +242,31 @@ fn the_pages_table_of_metrics_has_each_with_its_kind_and_help() {
     });
 }
 
+/// Labels whose values are the operator's, the version's or the measurement's; those of all others are closed words.
+const OPEN: [&str; 6] = ["route", "caller", "listener", "version", "status", "le"];
+
+/// Only where the kernel limits the process.
+const NOT_EVERYWHERE: &str = "reseller_gateway_memory_limit_bytes";
+
+#[test]
+fn every_family_keeps_its_name_kind_help_labels_and_words() {
+    let (_partner, gateway) = busy();
+    let mut text = String::new();
+    for (name, family) in families(&gateway.metrics()).iter().filter(|(name, _)| *name != NOT_EVERYWHERE) {
+        let mut words: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (label, value) in family.samples.iter().flat_map(|(_, labels, _)| labels) {
+            let words = words.entry(label).or_default();
+            words.extend(Some(value.as_str()).filter(|_| !OPEN.contains(&label.as_str())));
+        }
+        text += &format!("{name} ({}): {}\n", family.kind, family.help);
+        for (label, words) in words {
+            text += format!("    {label}: {}", words.into_iter().collect::<Vec<_>>().join(" ")).trim_end();
+            text.push('\n');
+        }
+    }
+    crate::golden::is_unchanged("metrics.txt", &text);
+}
+
 #[test]
 #[ignore = "outside suite: needs promtool, bash and curl"]
 fn promtool_takes_the_rules_their_tests_and_what_is_scraped() {
