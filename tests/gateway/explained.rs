@@ -133,6 +133,7 @@ fn absent_on_every_route(page: &mut Page) {
         ("a parameter twice", format!("GET {CLIENTS}?provider_id=a&provider_id=b")),
         ("a bad identifier", format!("GET {CLIENTS}a%20b/")),
         ("a dot segment", format!("GET {CLIENTS}%2e%2e/")),
+        ("an empty segment", format!("GET {CLIENTS}c1//")),
     ];
     for (title, request) in wrong {
         app.explain(page, title, &request);
@@ -197,6 +198,10 @@ fn what_is_held(page: &mut Page) {
     for directives in ["no-cache", "max-age=0", "no-store", "min-fresh=1000000", "max-stale", "only-if-cached"] {
         let title = format!("held, fresh, {directives}");
         app.explain_with(page, &title, &get("c1"), &[("cache-control", directives)]);
+    }
+    app.explain_with(page, "held, fresh, gzip welcome", &get("c1"), &[("accept-encoding", "gzip")]);
+    for method in ["HEAD", "OPTIONS"] {
+        app.explain(page, &format!("held, fresh, {method}"), &format!("{method} {}", one("c1")));
     }
     let fresh = issued(&gateway, "fresh", forcing, &[]);
     let fresh = Scene { who: "cache:refresh", token: Some(&fresh), ..app };
@@ -314,7 +319,9 @@ fn routes_in_standard_mode(page: &mut Page) {
         app.explain_with(page, &title, &get("a"), &[("cache-control", directives)]);
     }
     app.explain_with(page, "standard, nothing held, only-if-cached", &get("z"), &[("cache-control", "only-if-cached")]);
-    app.explain(page, "standard, an unsafe method", &format!("POST {}", below("a")));
+    for method in ["POST", "HEAD", "DELETE", "OPTIONS"] {
+        app.explain(page, &format!("standard, held, fresh, {method}"), &format!("{method} {}", below("a")));
+    }
     app.explain(page, "standard, another variant is held", &get("b"));
     app.explain_with(page, "standard, this variant is held", &get("b"), &[("accept-language", "de")]);
     ["c", "f"].iter().for_each(|rest| app.soften(&below(rest)));
