@@ -38,6 +38,8 @@ pub mod clock;
 
 pub mod secret;
 
+pub mod http;
+
 pub mod gcra;
 
 pub mod throttle;

@@ -10,6 +10,8 @@ use super::page::Page;
 use super::table::Table;
 use super::template;
 use super::words::{self, Word};
+use crate::account_api::KEY_HEADER;
+use crate::http::hop_by_hop::is_hop_by_hop;
 use crate::upstream::headers;
 
 /// The built-in routes, in the order of [`super::Config::routes`].
@@ -24,26 +26,10 @@ pub const ROUTE_NAMES: [&str; 8] = [
     "other",
 ];
 
-/// Headers that carry a caller's credential, or belong to one connection: they are never forwarded.
-const NEVER_FORWARDED: [&str; 17] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "cookie",
-    "forwarded",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-reseller-api-key",
-    "expect",
-];
+/// Headers that carry a caller's credential, or say what a message is and where it went: they are never forwarded, as those of
+/// one connection are not.
+const NEVER_FORWARDED: [&str; 8] =
+    ["authorization", "content-length", "cookie", "expect", "forwarded", "host", "via", KEY_HEADER];
 
 /// A built-in route, or the settings of an extra one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,7 +239,7 @@ fn header(text: &str) -> Result<String, String> {
     let name: HeaderName = text.parse().map_err(|_| "a header's name is wanted".to_owned())?;
     // What differs by `_` alone is the same to many servers.
     let folded = headers::folded(name.as_str());
-    if NEVER_FORWARDED.contains(&folded.as_ref()) || headers::is_like_our_key(&folded) {
+    if NEVER_FORWARDED.contains(&folded.as_ref()) || is_hop_by_hop(&folded) || headers::is_like_our_key(&folded) {
         return Err(format!("`{name}` is never forwarded: it is a credential or belongs to one connection"));
     }
     Ok(name.as_str().to_owned())

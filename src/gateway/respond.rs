@@ -33,6 +33,7 @@ use crate::access::Denied;
 use crate::cache::standard::Detail;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
+use crate::http::q_list;
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
 
@@ -469,8 +470,7 @@ fn names(asked: &HeaderMap, list: &HeaderName, tag: &Tag, weak: bool) -> bool {
 
 /// Whether a request takes JSON (RFC 9110 §12.5.1); without `Accept` it takes anything.
 pub fn accepts_json(asked: &HeaderMap) -> bool {
-    let mut ranges =
-        asked.get_all(ACCEPT).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).peekable();
+    let mut ranges = q_list::items(asked, &ACCEPT).peekable();
     if ranges.peek().is_none() {
         return true;
     }
@@ -478,8 +478,8 @@ pub fn accepts_json(asked: &HeaderMap) -> bool {
     let mut best: Option<(u8, bool)> = None;
     let mut is_readable = false;
     for range in ranges {
-        let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-        let rank = match parts.next().unwrap_or_default().to_ascii_lowercase().as_slice() {
+        let (name, weight) = q_list::weighted(range);
+        let rank = match name.to_ascii_lowercase().as_slice() {
             b"application/json" => 3,
             b"application/*" => 2,
             // Some libraries write all types as one star.
@@ -489,11 +489,8 @@ pub fn accepts_json(asked: &HeaderMap) -> bool {
                 continue;
             }
         };
-        let refused = parts.any(|part| {
-            matches!(part.to_ascii_lowercase().as_slice(), b"q=0" | b"q=0." | b"q=0.0" | b"q=0.00" | b"q=0.000")
-        });
         if best.is_none_or(|(other, _)| rank > other) {
-            best = Some((rank, !refused));
+            best = Some((rank, weight != Some(0)));
         }
     }
     best.map_or(!is_readable, |(_, taken)| taken)

@@ -5,31 +5,12 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use http::header::{self, HeaderName};
-use smallvec::SmallVec;
 
 use crate::account_api::KEY_HEADER;
 use crate::budget::signal::is_a_limit;
+use crate::http::hop_by_hop::{is_hop_by_hop, strip};
 
 use super::hub;
-
-/// RFC 9110 §7.6.1, and the older ones that some still send, whether `Connection` names them or not.
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "http2-settings"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authentication-info"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
 
 /// A name as servers read it that make variables of headers (RFC 3875 §4.1.18 and its kin): whatever is no letter and no
 /// digit is the same to them.
@@ -140,14 +121,4 @@ pub fn strip_for_caller(headers: &mut HeaderMap) {
 /// Of any head: what belongs to one connection.
 pub(super) fn strip_connection(headers: &mut HeaderMap) {
     strip(headers, |_| false);
-}
-
-/// Takes out what belongs to the connection, which may name more of it (RFC 9110 §7.6.1), and what `stays` with us.
-pub(super) fn strip(headers: &mut HeaderMap, stays: impl Fn(&str) -> bool) {
-    let named =
-        headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    let named = named.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-    let ours = headers.keys().filter(|name| is_hop_by_hop(name.as_str()) || stays(name.as_str())).cloned();
-    let out: SmallVec<[HeaderName; 8]> = named.chain(ours).collect();
-    out.iter().for_each(|name| drop(headers.remove(name)));
 }

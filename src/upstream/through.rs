@@ -13,6 +13,7 @@ use crate::budget::Permit;
 use crate::budget::signal::is_a_limit;
 use crate::clock::Tick;
 use crate::dial::OutBody;
+use crate::http::hop_by_hop;
 
 use super::credential::Shown;
 use super::place::Origin;
@@ -75,7 +76,7 @@ pub fn make_ready(head: &mut HeaderMap, forward_authorization: bool) {
         }
         false => Vec::new(),
     };
-    headers::strip(head, |name| {
+    hop_by_hop::strip(head, |name| {
         let folded = headers::folded(name);
         headers::is_of_the_caller(&folded) || misleads(&folded) || headers::is_another_name(name, &folded)
     });
@@ -95,7 +96,7 @@ pub fn strip_connection(head: &mut HeaderMap) {
 /// (`forward_authorization`) these are theirs, and stay.
 pub fn strip_household(head: &mut HeaderMap) {
     let of_our_key = |name: &str| matches!(name, "set-cookie" | "set-cookie2" | "www-authenticate");
-    headers::strip(head, |name| of_our_key(name) || is_a_limit(name));
+    hop_by_hop::strip(head, |name| of_our_key(name) || is_a_limit(name));
     hub::strip_our_words(head);
 }
 

@@ -2,30 +2,15 @@
 //! Given the request as it went out and the answer's head, hands back what to store it as, or the reason not to (RFC 9111 §3).
 //! Never looks at a body: what is incomplete never comes here.
 
-use http::header::{
-    AGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, DATE, EXPIRES, HeaderName,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, DATE, EXPIRES, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::http::hop_by_hop;
 
 use super::directives::{Said, Wishes};
 use super::moments::{self, Exchange, Life};
 use super::vary::Selection;
 use super::words::Detail;
-
-/// RFC 9111 §3.1: what belongs to one connection or one proxy. (What `Connection` names goes with it.)
-const NOT_STORED: [HeaderName; 10] = [
-    CONNECTION,
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("keep-alive"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// How an answer is to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +97,8 @@ fn is_understood(status: StatusCode) -> bool {
 /// (RFC 9110 §6.6.1).
 pub fn stored_head(head: &HeaderMap, withheld: &[HeaderName], exchange: Exchange) -> HeaderMap {
     let mut stored = head.clone();
-    strip(&mut stored);
+    // RFC 9111 §3.1.
+    hop_by_hop::strip(&mut stored, |_| false);
     // Both are said anew with each answer: the length is the body's to say, the age the moment's.
     stored.remove(CONTENT_LENGTH);
     stored.remove(AGE);
@@ -122,15 +108,4 @@ pub fn stored_head(head: &HeaderMap, withheld: &[HeaderName], exchange: Exchange
         stored.extend(HeaderValue::from_str(&now).ok().map(|now| (DATE, now)));
     }
     stored
-}
-
-/// Takes out what belongs to one connection.
-pub fn strip(head: &mut HeaderMap) {
-    let named: Vec<HeaderName> = head
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
-    named.iter().chain(&NOT_STORED).for_each(|name| drop(head.remove(name)));
 }

@@ -8,6 +8,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::http::hop_by_hop;
+
 use super::conditions::opaque;
 use super::moments::Exchange;
 use super::reply::Reply;
@@ -93,7 +95,7 @@ fn with_age(head: &HeaderMap, told: &HeaderMap) -> HeaderMap {
 /// The stored fields, those of the new head in the place of their namesakes.
 fn merged(stored: &HeaderMap, told: &HeaderMap) -> HeaderMap {
     let mut told = told.clone();
-    storing::strip(&mut told);
+    hop_by_hop::strip(&mut told, |_| false);
     OF_THE_BODY.iter().for_each(|name| drop(told.remove(name)));
     let mut head = stored.clone();
     // RFC 9110 §6.6.1: a 304 without a date is of the moment it came, not of the stored answer's.

@@ -5,6 +5,8 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, HeaderName, VARY};
 
+use crate::http::q_list::{MOST, thousandths, weight};
+
 use super::directives::top_level_comma;
 
 /// What an answer was chosen by: header names and the normalised values that the request had.
@@ -75,10 +77,10 @@ fn best_language(sent: &HeaderMap) -> Option<Vec<u8>> {
     let weighed = list.split(|&byte| byte == b',').map(|item| {
         let at = item.windows(3).position(|part| part == b";q=");
         let (tag, weight) = item.split_at_checked(at.unwrap_or(item.len())).unwrap_or((item, b""));
-        let weight = weight.strip_prefix(b";q=").and_then(|weight| std::str::from_utf8(weight).ok());
-        (tag, weight.map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0)))
+        let weight = weight.strip_prefix(b";q=").map_or(Some(MOST), thousandths);
+        (tag, weight.unwrap_or(0))
     });
-    let mut best: Option<(&[u8], f32, bool)> = None;
+    let mut best: Option<(&[u8], u16, bool)> = None;
     for (tag, weight) in weighed {
         match best {
             Some((_, most, _)) if weight < most => {}
@@ -86,7 +88,7 @@ fn best_language(sent: &HeaderMap) -> Option<Vec<u8>> {
             _ => best = Some((tag, weight, true)),
         }
     }
-    best.filter(|(tag, weight, alone)| *alone && *weight > 0.0 && *tag != b"*").map(|(tag, ..)| tag.to_vec())
+    best.filter(|(tag, weight, alone)| *alone && *weight > 0 && *tag != b"*").map(|(tag, ..)| tag.to_vec())
 }
 
 /// The header's lines as one list without insignificant spaces; `None` where it is absent.
@@ -119,14 +121,15 @@ fn normalised(sent: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
 fn weighted(item: &[u8], lower: bool) -> Vec<u8> {
     let mut text: Vec<u8> = Vec::with_capacity(item.len());
     for part in item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii) {
-        let weight = part.split_at_checked(2).filter(|(name, _)| name.eq_ignore_ascii_case(b"q="));
-        if let Some((_, weight)) = weight {
-            let digits = std::str::from_utf8(weight).unwrap_or_default();
-            if digits.starts_with('1') {
+        if let Some(weight) = weight(part) {
+            if thousandths(weight) == Some(MOST) {
                 continue;
             }
+            // In the shortest of its spellings.
+            let plain = std::str::from_utf8(weight).unwrap_or_default();
+            let plain = if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { plain };
             text.extend_from_slice(b";q=");
-            text.extend_from_slice(digits.trim_end_matches('0').trim_end_matches('.').as_bytes());
+            text.extend_from_slice(plain.as_bytes());
             continue;
         }
         if !text.is_empty() {

@@ -2,12 +2,13 @@
 //! Given its headers, hands back whether gzip is welcome, and which of two codings that lie ready is the one to send.
 //! Never codes anything.
 
-use http::header::{ACCEPT_ENCODING, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue};
 
 use crate::cache::Coding;
 use crate::cache::policy::forbids_transform;
 use crate::cache::tag::Tag;
+use crate::http::q_list::{items, weighted};
 
 /// Whether gzip is welcome (RFC 9110 §12.5.3): named or covered by `*` with a weight, and not less liked than what is
 /// said of `identity`. `Cache-Control: no-transform` of a request forbids it.
@@ -15,6 +16,8 @@ pub fn welcomes_gzip(asked: &HeaderMap) -> bool {
     let (mut gzip, mut any, mut identity) = (None, None, None);
     for item in items(asked, &ACCEPT_ENCODING) {
         let (name, weight) = weighted(item);
+        // A weight that cannot be read is none.
+        let weight = weight.unwrap_or(0);
         match name.to_ascii_lowercase().as_slice() {
             b"gzip" | b"x-gzip" => gzip = gzip.max(Some(weight)),
             b"identity" => identity = Some(weight),
@@ -48,36 +51,9 @@ fn names(asked: &HeaderMap, tag: &Tag) -> bool {
     [IF_NONE_MATCH, IF_MATCH, IF_RANGE].iter().any(|name| asked.get_all(name).iter().any(line_names))
 }
 
-fn items<'a>(head: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    head.get_all(name).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
-}
-
-/// A name and its weight in thousandths (RFC 9110 §12.4.2); a weight that cannot be read is none.
-fn weighted(item: &[u8]) -> (&[u8], u16) {
-    let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-    let name = parts.next().unwrap_or_default();
-    let weight = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
-    (name, weight.map_or(1000, thousandths))
-}
-
-fn thousandths(weight: &[u8]) -> u16 {
-    let (whole, rest) = weight.split_at_checked(1).unwrap_or_default();
-    let digits = match rest {
-        [] => rest,
-        [b'.', digits @ ..] if digits.len() <= 3 && digits.iter().all(u8::is_ascii_digit) => digits,
-        _ => return 0,
-    };
-    let part = digits.iter().chain(b"000").take(3).fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    match whole {
-        b"0" => part,
-        b"1" if part == 0 => 1000,
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use http::header::CACHE_CONTROL;
+    use http::header::{CACHE_CONTROL, HeaderName};
 
     use super::*;
 
