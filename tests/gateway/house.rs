@@ -119,7 +119,6 @@ const BELOW: &[(&str, &str, &str)] = &[
     ("gateway", "landing", "respond"),
     ("gateway", "press", "respond"),
     ("gateway", "respond", "spool"),
-    ("quota", "account", "told"),
 ];
 
 /// A file's modules, as they are declared there.
