@@ -26,9 +26,11 @@ mod doors;
 
 mod renewal;
 
-mod life;
+mod assemble;
 
 mod reload;
+
+mod life;
 
 pub use authority::{authority, opened};
 pub use descriptors::raise_limit_of_files;
