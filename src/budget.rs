@@ -537,6 +537,13 @@ impl Budget {
         self.state.lock().documented.is_elsewhere(caller_of(who), now)
     }
 
+    /// That is so.
+    pub fn note_elsewhere(&self, who: Who, now: Tick) {
+        if let Some(caller) = caller_of(who) {
+            self.state.lock().documented.note_elsewhere(caller, now);
+        }
+    }
+
     /// A key is there that was not there before.
     pub fn key_changed(&self, now: Tick) {
         let mut state = self.state.lock();

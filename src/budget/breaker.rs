@@ -212,6 +212,15 @@ impl Breaker {
         }
     }
 
+    /// The key was refused for this caller's requests, and accepted for others meanwhile.
+    pub fn note_elsewhere(&mut self, caller: u64, now: Tick) {
+        self.elsewhere.retain(|(other, at)| *other != caller && now.since(*at) < ELSEWHERE);
+        if self.elsewhere.len() >= MAX_ELSEWHERE {
+            self.elsewhere.remove(0);
+        }
+        self.elsewhere.push((caller, now));
+    }
+
     /// Whether a refusal of the key over this caller's requests says nothing of the key.
     pub fn is_elsewhere(&self, caller: Option<u64>, now: Tick) -> bool {
         self.elsewhere.iter().any(|(other, at)| caller == Some(*other) && now.since(*at) < ELSEWHERE)
@@ -243,11 +252,7 @@ impl Breaker {
         if let (Some(caller), Some(Opening { reason: Reason::KeyRefused, .. })) = (self.blamed.take(), &closed)
             && started.caller != Some(caller)
         {
-            self.elsewhere.retain(|(other, at)| *other != caller && now.since(*at) < ELSEWHERE);
-            if self.elsewhere.len() >= MAX_ELSEWHERE {
-                self.elsewhere.remove(0);
-            }
-            self.elsewhere.push((caller, now));
+            self.note_elsewhere(caller, now);
         }
         (self.openings, self.probing, self.succeeded_at) = (0, false, Some(now));
         self.failed.clear();

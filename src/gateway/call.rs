@@ -32,6 +32,12 @@ use super::{Dials, Gateway};
 /// A call presents at most so many keys beyond the first, while the partner's nodes differ over them.
 const MAX_KEYS: u32 = 6;
 
+/// Refused as often over one document, while others' calls had it accepted, a key is good and the document another's.
+const REFUSALS_ELSEWHERE: u32 = 2;
+
+/// A key that was accepted so lately is taken to be good where one caller's documents want another login.
+const GOOD_FOR: Duration = Duration::from_secs(10);
+
 /// How a call is made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
@@ -373,7 +379,8 @@ impl<C: Dials> Gateway<C> {
     /// Whether a 401 is an answer about this document alone: the key is good, as others' calls show.
     fn wants_another_login(&self, call: &Call) -> bool {
         let now = self.clock.tick();
-        self.budget.is_elsewhere(call.asker.who, now) && self.upstream.credential().accepted_lately(now)
+        let lately = Tick::from_nanos(now.as_nanos().saturating_sub(GOOD_FOR.as_nanos() as u64));
+        self.budget.is_elsewhere(call.asker.who, now) && self.upstream.credential().accepted_since(lately)
     }
 
     fn note_opaque_refusal(&self, call: &Call) {
@@ -425,6 +432,12 @@ impl<C: Dials> Gateway<C> {
             self.budget.key_changed(now);
         }
         let slot = presented.slot();
+        if keys >= REFUSALS_ELSEWHERE && credential.accepted_since(asked) && !credential.alternates(now) {
+            // Others' calls had the key accepted while this one was under way, each time: the document wants another login.
+            permit.settle(Verdict::Answered, now, 0);
+            self.budget.note_elsewhere(call.asker.who, now);
+            return Err(self.key_fault().into());
+        }
         let (left, alternates) = (credential.refused(presented, asked, now), credential.alternates(now));
         // Where both keys were accepted within a minute, nodes differ over them: either may be accepted by the next one.
         let is_final = if alternates { keys > MAX_KEYS } else { !left };

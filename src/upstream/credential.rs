@@ -173,9 +173,11 @@ impl Credential {
     pub fn refused(&self, shown: &Shown, asked: Tick, now: Tick) -> bool {
         let mut slots = self.slots.lock();
         if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
-            slot.rejected = true;
+            // What was accepted since this call began is good, and a refusal of it is about something else.
+            let meanwhile = slot.accepted_at.is_some_and(|at| at >= asked);
+            slot.rejected |= !meanwhile;
             // Of many calls that were under way together the first says it all.
-            if slot.refusals == 0 || asked >= slot.refused_at {
+            if !meanwhile && (slot.refusals == 0 || asked >= slot.refused_at) {
                 (slot.refusals, slot.refused_at) = (slot.refusals.saturating_add(1), now);
             }
         }

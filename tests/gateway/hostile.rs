@@ -258,6 +258,26 @@ fn documents_that_want_another_login_are_refused_to_who_asks_for_them_and_say_no
     assert_eq!(scene.gateway.read(&broken, &client(15)).status, 200, "what it may have it gets");
 }
 
+/// A 401 that takes long kept all others waiting to see whether it was meant.
+#[test]
+fn a_refusal_of_a_key_that_others_had_accepted_meanwhile_keeps_nobody_waiting() {
+    let scene = Scene::new(with_broken);
+    let broken = scene.broken();
+    let gates = [Gate::default(), Gate::default()];
+    scene.partner.answers(&client(30), gates.each_ref().map(|gate| Reply::status(401).behind(gate)));
+    let slow = scene.gateway.call(&broken, &client(30));
+    scene.partner.has_got(1);
+    scene.others_are_served(0..1);
+    gates[0].open();
+    scene.partner.has_got(3);
+    scene.others_are_served(1..3);
+    gates[1].open();
+    assert_eq!(scene.gateway.seen(slow.hear(false)).status, 502);
+    scene.partner.answers(&client(31), [Reply::status(401)]);
+    assert_eq!(scene.gateway.read(&broken, &client(31)).status, 502);
+    assert_eq!(scene.partner.count(), 3 + 2 + 1, "once: it is known that its documents want another login");
+}
+
 /// Who joined a flight in the long line of another caller waited there, and was refused at its end.
 #[test]
 fn who_joins_a_flight_in_another_callers_line_waits_in_its_own() {
