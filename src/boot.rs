@@ -2,6 +2,8 @@
 //! Given a configuration, joins the rooms, serves their doors on every worker, swaps the house, and drains on a signal.
 //! Never answers a request itself.
 
+mod lack;
+
 mod descriptors;
 
 mod memory;
@@ -14,19 +16,21 @@ mod restart;
 
 mod traces;
 
-mod authority;
-
-mod doors;
-
 mod house;
 
 pub mod preflight;
 
+mod authority;
+
+mod doors;
+
 mod renewal;
 
-mod life;
+mod assemble;
 
 mod reload;
+
+mod life;
 
 pub use authority::{authority, opened};
 pub use descriptors::raise_limit_of_files;

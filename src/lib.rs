@@ -91,3 +91,9 @@ pub mod config;
 pub mod boot;
 
 pub mod cli;
+
+// what tests hold the words of the program to
+
+#[path = "../tests/golden/golden.rs"]
+#[cfg(test)]
+mod golden;

@@ -4,9 +4,11 @@
 
 pub mod strangers;
 
-mod account;
+mod spent;
 
 mod told;
+
+mod account;
 
 #[cfg(test)]
 mod tests;

@@ -174,3 +174,35 @@ pub(super) fn response(result: Result<Reply, Refused>) -> Response<Full<Bytes>> 
 pub(super) fn only(method: &Method, wanted: &Method, name: &'static str) -> Result<(), Refused> {
     if method == wanted { Ok(()) } else { Err(Refused::Method(name)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every() -> Vec<Refused> {
+        let who = [Unidentified::Missing, Unidentified::Expired, Unidentified::Ambiguous, Unidentified::Revoked];
+        let mut all: Vec<Refused> = who.map(Refused::Unidentified).into();
+        let text = String::new;
+        all.extend([Refused::Origin, Refused::Host, Refused::Path, Refused::Unknown(text()), Refused::Ledger]);
+        all.extend([Refused::Method("GET"), Refused::Malformed(text()), Refused::TooLarge, Refused::Busy]);
+        all.extend([Refused::Late, Refused::Configuration(text())]);
+        // Whoever adds one comes by here.
+        all.iter().for_each(|refused| match refused {
+            Refused::Origin | Refused::Host | Refused::Unidentified(_) | Refused::Path | Refused::Unknown(_) => {}
+            Refused::Ledger | Refused::Method(_) | Refused::Malformed(_) | Refused::TooLarge | Refused::Busy => {}
+            Refused::Late | Refused::Configuration(_) => {}
+        });
+        all
+    }
+
+    #[test]
+    fn every_problem_of_the_admin_api_keeps_its_status_type_and_title() {
+        let row = |refused: &Refused| {
+            let (status, word, (title, _)) = (refused.status().as_u16(), refused.word(), refused.words());
+            format!("{status} urn:reseller-gateway:problem:{word} \"{title}\"\n")
+        };
+        let mut rows: Vec<String> = every().iter().map(row).collect();
+        rows.sort();
+        crate::golden::is_unchanged("admin-problems.txt", &rows.concat());
+    }
+}

@@ -161,3 +161,35 @@ pub(super) fn public(body: Value) -> Response<Bytes> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every() -> Vec<Refused> {
+        let who = [Unidentified::Missing, Unidentified::Expired, Unidentified::Revoked, Unidentified::UnknownCaller];
+        let mut all: Vec<Refused> = who.map(Refused::Bearer).into();
+        all.extend([Refused::Request(""), Refused::TooLarge, Refused::Client, Refused::TooOften(Duration::ZERO)]);
+        all.extend([Refused::GrantType, Refused::Scope("".into()), Refused::Target, Refused::Details("")]);
+        all.extend([Refused::Unavailable(""), Refused::Method("POST"), Refused::Path]);
+        // Whoever adds one comes by here.
+        all.iter().for_each(|refused| match refused {
+            Refused::Request(_) | Refused::TooLarge | Refused::Client | Refused::TooOften(_) | Refused::GrantType => {}
+            Refused::Scope(_) | Refused::Target | Refused::Details(_) | Refused::Bearer(_) => {}
+            Refused::Unavailable(_) | Refused::Method(_) | Refused::Path => {}
+        });
+        all
+    }
+
+    #[test]
+    fn every_error_keeps_its_status_name_and_challenge() {
+        let row = |refused: &Refused| {
+            let response = refused.response();
+            let challenge = response.headers().get(WWW_AUTHENTICATE).map_or("-", |value| value.to_str().unwrap());
+            format!("{} {} {challenge}\n", response.status().as_u16(), refused.word())
+        };
+        let mut rows: Vec<String> = every().iter().map(row).collect();
+        rows.sort();
+        crate::golden::is_unchanged("oauth-errors.txt", &rows.concat());
+    }
+}

@@ -14,7 +14,8 @@ use crate::file_watch::SaidOnce;
 use crate::listen::inherited::Inherited;
 use crate::listen::{self, Address, Bound, Look, Socket, Tls};
 
-use super::preflight::{self, Lack};
+use super::lack::Lack;
+use super::preflight;
 
 /// Between two looks at the files of a certificate.
 const WATCH: Duration = Duration::from_secs(1);

@@ -37,8 +37,8 @@ use crate::upstream::credential::Source;
 use crate::upstream::{self, Upstream};
 use crate::view::Allow;
 
+use super::lack::Lack;
 use super::memory;
-use super::preflight::Lack;
 
 /// The house over real sockets.
 pub type House = Gateway<Dialer>;

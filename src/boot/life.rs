@@ -22,17 +22,18 @@ use crate::admin::{Admin, Connections, Health};
 use crate::authority::{self, Authority, Rooms};
 use crate::config::{Config, Given};
 use crate::dial::Dialer;
-use crate::estate::{Estate, InForce, Own};
+use crate::estate::InForce;
 use crate::file_watch::SaidOnce;
 use crate::gateway::at_once;
 use crate::gateway::respond::{self, Body, End};
-use crate::listen::{Address, AtOnce, BadHead, Bound, Crowd, Door, Limits, Listener, Socket, Tls, Wire};
+use crate::listen::{Address, AtOnce, BadHead, Bound, Crowd, Door, Limits, Listener, Tls, Wire};
 
 use super::House;
+use super::assemble::{self, Stand};
 use super::doors::{Doors, watch_certificate};
 use super::notify::{self, Beats};
 use super::pause::Pause;
-use super::reload::{Reloads, Stand, ambient_callers};
+use super::reload::Reloads;
 use super::traces::{self, Sending};
 
 /// Without a byte for this long a connection is closed.
@@ -152,8 +153,8 @@ pub fn serve(
         ..limits
     };
     let clock = gateway.clock;
-    let stands = public.iter().map(stand_of).collect::<anyhow::Result<Vec<_>>>()?;
-    let first = house(config, gateway, authority, &stands);
+    let stands = public.iter().map(Stand::of).collect::<anyhow::Result<Vec<_>>>()?;
+    let first = assemble::estate(config, gateway, authority, &stands);
     let in_force = Arc::new(InForce::new(first, clock.now().unix()));
     let crowd = Arc::new(Crowd::default());
     let closed = CancellationToken::new();
@@ -224,31 +225,6 @@ fn upkeep(in_force: &Arc<InForce<Dialer>>, beats: Option<Beats>) -> Vec<tokio::t
     [keys, tokens].into_iter().chain(life).collect()
 }
 
-/// All that one configuration makes, with where its listeners really stand.
-pub(super) fn house(
-    config: &Config,
-    gateway: Arc<House>,
-    authority: Arc<Authority>,
-    stands: &[Stand],
-) -> Estate<Dialer> {
-    Estate {
-        gateway,
-        authority,
-        ambient: ambient_callers(config, stands),
-        own: own_names(config),
-        drain_delay: config.server.drain_delay,
-        grace: config.server.shutdown_grace,
-    }
-}
-
-fn stand_of(bound: &Bound) -> anyhow::Result<Stand> {
-    let port = match &bound.socket {
-        Socket::Tcp(socket) => Some(socket.local_addr().context("listeners")?.port()),
-        Socket::Unix(_) => None,
-    };
-    Ok(Stand { port, private: bound.tls.is_some() })
-}
-
 /// Serves a door on the calling runtime, apart from the workers: it answers while they are busy.
 fn apart<D: Door>(
     name: &'static str,
@@ -283,16 +259,6 @@ fn remove(files: impl IntoIterator<Item = PathBuf>) {
     for file in files {
         let _ = std::fs::remove_file(file);
     }
-}
-
-/// Under which names the admin door may be called.
-fn own_names(config: &Config) -> Own {
-    let address = match config.admin.listen {
-        Address::Tcp(address) if !address.ip().is_loopback() => Some(address.ip()),
-        _ => None,
-    };
-    let public = config.server.public_url.parse::<http::Uri>().ok();
-    Own { address, public: public.and_then(|uri| uri.host().map(str::to_owned)) }
 }
 
 /// Looks at the key files for as long as the house stands, so that a new key is used within a second of its being there,

@@ -13,32 +13,9 @@ use std::path::Path;
 use crate::clock::Now;
 use crate::config::{Config, Faults};
 
+pub use super::lack::Lack;
 pub(super) use addresses::{bound, bound_unix};
 pub(super) use files::{open, unreadable};
-
-/// Something that the configuration refers to and the machine does not have, or not so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lack {
-    /// The dotted key that refers to it.
-    pub key: String,
-    /// What is missing, and what to do.
-    pub reason: String,
-}
-
-impl Lack {
-    /// Of this key, for this reason.
-    pub fn new(key: impl Into<String>, reason: impl fmt::Display) -> Self {
-        Self { key: key.into(), reason: reason.to_string() }
-    }
-}
-
-impl fmt::Display for Lack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.reason)
-    }
-}
-
-impl std::error::Error for Lack {}
 
 /// What is missing, with its places in the file. The text of the configuration is fine, so a later try may succeed.
 #[derive(Debug, thiserror::Error)]

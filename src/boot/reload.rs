@@ -14,11 +14,11 @@ use crate::authority::{self, Authority};
 use crate::config::{self, Config, Given};
 use crate::dial::Dialer;
 use crate::estate::{Changes, Entries, Estate, InForce, NotReloaded, Reloaded, Setting, Wish};
-use crate::gateway::Ambient;
 
 use super::House;
+use super::assemble::{self, Stand};
 use super::renewal::{self, Change, Roots};
-use super::{life, notify, restart};
+use super::{notify, restart};
 
 /// Between two looks at the file. What changed must look the same at the next: half of a file may be one without callers.
 const LOOK: Duration = Duration::from_millis(500);
@@ -191,7 +191,7 @@ impl Reloads {
         // The last that can fail: from here on nobody who is not configured any more gets anything.
         authority.reconcile().await.context("state.dir")?;
         let gateway = Arc::new(gateway);
-        let next = life::house(&config, Arc::clone(&gateway), authority, &self.stands);
+        let next = assemble::estate(&config, Arc::clone(&gateway), authority, &self.stands);
         let before = self.in_force.put(next, gateway.clock.now().unix());
         let warnings = warnings(&config);
         self.config = Arc::new(config);
@@ -252,21 +252,4 @@ fn told(error: &anyhow::Error) -> String {
         Some(faults) => faults.render(false),
         None => format!("error: {error:#}"),
     }
-}
-
-/// What each public listener says of requests without a token, by the port that it really has.
-pub(super) fn ambient_callers(config: &Config, stands: &[Stand]) -> Vec<Option<Ambient>> {
-    let of = |(listener, stand): (&config::Listener, &Stand)| {
-        listener.ambient.clone().map(|caller| Ambient::new(caller, stand.port, stand.private))
-    };
-    config.listeners.iter().zip(stands).map(of).collect()
-}
-
-/// Where a public listener stands since the start.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stand {
-    /// The port that it really has; `None` of a Unix socket.
-    pub(super) port: Option<u16>,
-    /// Whether it speaks TLS.
-    pub(super) private: bool,
 }

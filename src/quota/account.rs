@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use crate::clock::Tick;
 use crate::gcra::Arrivals;
 
-use super::{ComeBack, Limit, Limits, Refused, Told, told};
+use super::spent::Spent;
+use super::told::{self, Told};
+use super::{ComeBack, Limit, Limits, Refused};
 
 /// When a place may be free is not known; nobody is told to come back sooner than in a second anyway.
 const PLACE_FREE: Duration = Duration::from_secs(1);
@@ -24,34 +26,6 @@ pub(super) struct Account {
     policy: HeaderValue,
     /// Shared with the account that takes this one's place.
     spent: Arc<Mutex<Spent>>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Spent {
-    /// By which limits it was counted last; those of the account that it was handed over from count too until then.
-    by: Option<Limits>,
-    pub(super) requests: Arrivals,
-    pub(super) upstream: Arrivals,
-    pub(super) under_way: u32,
-    refused: [u64; Limit::ALL.len()],
-}
-
-impl Spent {
-    /// Counts by these limits from here on.
-    fn count_by(&mut self, limits: &Limits, now: Tick) {
-        if let Some(before) = self.by.filter(|before| before != limits) {
-            self.requests = self.requests.carried(before.requests, limits.requests, now);
-            self.upstream = self.upstream.carried(before.upstream, limits.upstream, now);
-        }
-        self.by = Some(*limits);
-    }
-
-    fn refuse(&mut self, back: ComeBack) -> ComeBack {
-        if let Some(times) = self.refused.get_mut(back.limit as usize) {
-            *times += 1;
-        }
-        back
-    }
 }
 
 impl Account {

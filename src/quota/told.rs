@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::account::Spent;
+use super::spent::Spent;
 use super::{Limit, Limits};
 use crate::clock::Tick;
 use crate::gcra::{Arrivals, Quota, Rate};

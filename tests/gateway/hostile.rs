@@ -159,6 +159,8 @@ fn a_reader_that_is_slow_while_the_buffers_are_full_is_cut_off_after_the_partner
     let mut reader = TcpStream::connect(scene.gateway.address).unwrap();
     let head = format!("GET {} HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {}\r\n\r\n", other(0), scene.hostile);
     reader.write_all(head.as_bytes()).unwrap();
+    // Else whoever waits for the permit below may have it before this one.
+    scene.partner.has_got(1);
     wait_for("the reader's permit", || (scene.gateway.read(&scene.reader, &client(0)).status == 200).then_some(()));
     let mut got = 0;
     let mut piece = vec![0; 1 << 16];

@@ -13,6 +13,9 @@
 
 mod support;
 
+#[path = "../golden/golden.rs"]
+mod golden;
+
 mod faults;
 
 mod path;
@@ -90,6 +93,8 @@ mod ambient;
 mod answers;
 
 mod explain;
+
+mod explained;
 
 mod deploy;
 

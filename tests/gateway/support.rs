@@ -40,23 +40,6 @@ pub(crate) fn outside(program: &str, package: &str) -> std::process::Command {
     std::process::Command::new(program)
 }
 
-/// Claims that a text is the one that is kept under this name; `BLESS=1` keeps it, and the difference is seen in review.
-pub(crate) fn is_golden(name: &str, text: &str) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
-    let (kept_lines, lines) = (lines(&kept), lines(text));
-    assert!(
-        kept == text,
-        "tests/golden/{name} is another; run this test with BLESS=1 if it is meant.\ngone: {:#?}\nnew: {:#?}",
-        kept_lines.difference(&lines).collect::<Vec<_>>(),
-        lines.difference(&kept_lines).collect::<Vec<_>>(),
-    );
-}
-
 /// Polls until `look` finds something; panics with `what` after ten seconds.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(10);

@@ -5,7 +5,7 @@
 use std::process::Output;
 
 use crate::authority::{partner, two_callers};
-use crate::support::{CLIENTS, Gateway, Program, READING, Reply, Setup, ask, is_golden, program, signal, wait_for};
+use crate::support::{CLIENTS, Gateway, Program, READING, Reply, Setup, ask, program, signal, wait_for};
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8(bytes.clone()).unwrap());
@@ -264,26 +264,4 @@ fn small_things_work_as_one_tries_them_first() {
         let checked = said(&program().arg("healthcheck").args(&arguments).output().unwrap());
         assert_eq!((checked.0, checked.2.as_str()), (Some(0), ""), "{arguments:?}");
     }
-}
-
-/// What `--help` says of a command, and of all below it.
-fn help_of(words: &[&str], text: &mut String) {
-    let output = program().args(words).arg("--help").output().unwrap();
-    assert!(output.status.success(), "{words:?}");
-    let said = String::from_utf8(output.stdout).unwrap();
-    text.push_str(&format!("$ reseller-gateway {}\n{said}\n", [words, &["--help"]].concat().join(" ")));
-    let below = said.split_once("\nCommands:\n").map_or("", |(_, below)| below);
-    for line in below.lines().take_while(|line| !line.is_empty()) {
-        let name = line.split_whitespace().next().unwrap_or_default();
-        if line.starts_with("  ") && !line.starts_with("   ") && name != "help" {
-            help_of(&[words, &[name]].concat(), text);
-        }
-    }
-}
-
-#[test]
-fn the_help_of_every_command_is_as_it_was() {
-    let mut text = String::new();
-    help_of(&[], &mut text);
-    is_golden("help.txt", &text);
 }

@@ -5,7 +5,8 @@
 use std::process::{Command, Output};
 
 fn program(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_reseller-gateway")).args(words).output().unwrap()
+    // Neither the width of lines nor the values of variables depend on where the tests run.
+    Command::new(env!("CARGO_BIN_EXE_reseller-gateway")).args(words).env_clear().output().unwrap()
 }
 
 fn printed(words: &[&str]) -> String {
@@ -51,4 +52,24 @@ fn what_is_neither_command_nor_topic_names_the_nearest_and_lists_the_topics() {
     }
     let far = String::from_utf8(program(&["help", "something-else"]).stderr).unwrap();
     assert!(!far.contains("nearest") && far.contains("callers"), "{far}");
+}
+
+/// Appends the help of a command, then that of each below it.
+fn append_help(words: &[&str], all: &mut String) {
+    let help = printed(&[words, &["--help"]].concat());
+    let name = ["reseller-gateway"].iter().chain(words).copied().collect::<Vec<_>>().join(" ");
+    *all += &format!("==== {name} --help\n{help}\n");
+    let listed = help.split("\nCommands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
+    // What a command does may take several lines; its name begins the first.
+    let below = listed.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    for command in below.filter(|command| !command.is_empty()) {
+        append_help(&[words, &[command]].concat(), all);
+    }
+}
+
+#[test]
+fn every_command_keeps_its_options_and_its_words() {
+    let mut all = String::new();
+    append_help(&[], &mut all);
+    crate::golden::is_unchanged("help.txt", &all);
 }

@@ -4,6 +4,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what broke by stopping there")]
 
+#[path = "../golden/golden.rs"]
+mod golden;
+
 mod table;
 
 mod tables;

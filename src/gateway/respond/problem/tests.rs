@@ -139,3 +139,46 @@ fn every_cause_that_the_operators_page_explains_is_one() {
         assert!(causes.contains(&cause), "no request has the cause {cause}");
     }
 }
+
+#[test]
+fn every_problem_keeps_its_status_type_title_and_cause() {
+    let mut all = every();
+    // The same words under another status or title.
+    all.push(Refusal::Malformed(Malformed::Identifier("client".to_owned())));
+    all.extend([StatusCode::NOT_FOUND, StatusCode::GONE].map(Refusal::Status));
+    let row = |refusal: &Refusal| {
+        let Problem { status, slug, title, .. } = problem_of(refusal);
+        let cause = crate::gateway::respond::word_of(refusal);
+        format!("{} urn:reseller-gateway:problem:{slug} \"{title}\" cause={cause}\n", status.as_u16())
+    };
+    let mut rows: Vec<String> = all.iter().map(row).collect();
+    let [status, slug, title] = CLEAR_TEXT;
+    rows.push(format!("{status} urn:reseller-gateway:problem:{slug} \"{title}\", before there is a request\n"));
+    rows.sort();
+    rows.dedup();
+    crate::golden::is_unchanged("problems.txt", &rows.concat());
+}
+
+#[test]
+fn every_closed_word_of_cache_status_and_the_log_stays() {
+    use crate::budget::{Cause, breaker};
+    use crate::cache::standard::{Detail, Why};
+    use crate::trail::Outcome;
+    fn line<T>(what: &str, all: &[T], word: impl Fn(&T) -> &'static str) -> String {
+        format!("{what}: {}\n", all.iter().map(word).collect::<Vec<_>>().join(" "))
+    }
+    let why = [Why::UriMiss, Why::VaryMiss, Why::Stale, Why::Request, Why::Bypass, Why::Method];
+    let mut causes: Vec<&str> = every().iter().map(crate::gateway::respond::word_of).collect();
+    causes.sort_unstable();
+    causes.dedup();
+    let text = [
+        line("Cache-Status fwd", &why, |why| why.word()),
+        line("Cache-Status detail, cause of an answer", &Detail::ALL, |detail| detail.word()),
+        line("cause of a refusal", &causes, |cause| cause),
+        line("outcome", &Outcome::ALL, |outcome| outcome.word()),
+        line("cause of a call", &Cause::ALL, |cause| cause.word()),
+        line("why calls have to wait", &breaker::Reason::ALL, |reason| reason.word()),
+        line("a caller's own limit", &Limit::ALL, |limit| limit.word()),
+    ];
+    crate::golden::is_unchanged("words.txt", &text.concat());
+}
