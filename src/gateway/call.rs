@@ -265,7 +265,7 @@ impl<C: Dials> Gateway<C> {
                         let again = self.permit(call.asker, call.deadline, NO_FLIGHT).await;
                         permit = again.map_err(|_| Refusal::from(Fault::Failed(Failed::Broken)))?;
                     } else {
-                        let paused = self.report(call, &mut permit, &presented, heard(&answer));
+                        let paused = self.report(call, &mut permit, (&presented, asked), heard(&answer));
                         drop(confirming.take());
                         self.ask_what_is_left(call, heard(&answer), &presented).await;
                         let Some(pause) = self.pause_before_retry(call, &answer, paused, sends.is_repeatable(), &tried)
@@ -432,7 +432,7 @@ impl<C: Dials> Gateway<C> {
             self.budget.key_changed(now);
         }
         let slot = presented.slot();
-        if keys >= REFUSALS_ELSEWHERE && credential.accepted_since(asked) && !credential.alternates(now) {
+        if keys >= REFUSALS_ELSEWHERE && credential.accepted_of_later(asked) && !credential.alternates(now) {
             // Others' calls had the key accepted while this one was under way, each time: the document wants another login.
             permit.settle(Verdict::Answered, now, 0);
             self.budget.note_elsewhere(call.asker.who, now);
@@ -460,7 +460,13 @@ impl<C: Dials> Gateway<C> {
 
     /// Tells the budget and the credential what became of a call; hands back until when the breaker is open, if the upstream
     /// wants to be left alone.
-    fn report(&self, call: &Call, permit: &mut Permit, presented: &Shown, answer: Heard<'_>) -> Option<Tick> {
+    fn report(
+        &self,
+        call: &Call,
+        permit: &mut Permit,
+        (presented, asked): (&Shown, Tick),
+        answer: Heard<'_>,
+    ) -> Option<Tick> {
         let now = self.clock.now();
         self.ledger.counts.heard(answer.map(|(status, _)| status).map_err(|failed| Fault::Failed(failed).word()));
         let documented = call.asker.scope == Scope::Documented;
@@ -472,7 +478,7 @@ impl<C: Dials> Gateway<C> {
             !is_server_error(status) && !refused && !astray(status)
         };
         if (documented || self.upstream.is_hub()) && answer.is_ok_and(|(status, _)| accepted(status)) {
-            self.upstream.credential().taken(presented, now.tick);
+            self.upstream.credential().taken(presented, asked, now.tick);
         }
         let signal = match answer {
             Ok((status, head)) => signal::heard(status, head, now, self.settings.max_pause),

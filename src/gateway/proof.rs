@@ -162,7 +162,8 @@ impl<C: Dials> Gateway<C> {
             Heard::Nothing if endpoint_said > 0 => self.taken_back(),
             Heard::Same | Heard::Another | Heard::Nothing => {
                 tracing::warn!(?heard, "a refusal of the token is not confirmed by the hub");
-                self.upstream.credential().taken(shown, self.clock.tick());
+                let now = self.clock.tick();
+                self.upstream.credential().taken(shown, now, now);
                 Fault::Status
             }
         }

@@ -66,6 +66,8 @@ struct Slot {
     rejected: bool,
     /// When it was accepted last.
     accepted_at: Option<Tick>,
+    /// When the latest of the calls was sent that had it accepted.
+    accepted_of: Option<Tick>,
 }
 
 impl Slot {
@@ -141,6 +143,7 @@ impl Credential {
                 refused_at: Tick::default(),
                 rejected: false,
                 accepted_at: None,
+                accepted_of: None,
             });
         }
         Ok(Self {
@@ -173,8 +176,8 @@ impl Credential {
     pub fn refused(&self, shown: &Shown, asked: Tick, now: Tick) -> bool {
         let mut slots = self.slots.lock();
         if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
-            // What was accepted since this call began is good, and a refusal of it is about something else.
-            let meanwhile = slot.accepted_at.is_some_and(|at| at >= asked);
+            // What a later call had accepted is good, and this refusal is about something else.
+            let meanwhile = slot.accepted_of.is_some_and(|later| later >= asked);
             slot.rejected |= !meanwhile;
             // Of many calls that were under way together the first says it all.
             if !meanwhile && (slot.refusals == 0 || asked >= slot.refused_at) {
@@ -186,14 +189,15 @@ impl Credential {
             || slots.get(shown.slot).is_some_and(|slot| slot.value.is_some() && slot.refusals < REFUSALS)
     }
 
-    /// The partner accepted this one: earlier refusals, of whichever, say nothing any more.
-    pub fn taken(&self, shown: &Shown, now: Tick) {
+    /// The partner accepted this one in a call that began at `asked`: earlier refusals, of whichever, say nothing any more.
+    pub fn taken(&self, shown: &Shown, asked: Tick, now: Tick) {
         let mut slots = self.slots.lock();
         let was_refused = slots.iter().any(|slot| slot.refusals > 0);
         let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) else {
             return;
         };
         (slot.accepted_at, slot.rejected) = (Some(now), false);
+        slot.accepted_of = slot.accepted_of.max(Some(asked));
         if was_refused {
             slots.iter_mut().for_each(|slot| slot.refusals = 0);
             self.preferred.store(shown.slot, Ordering::Relaxed);
@@ -213,6 +217,11 @@ impl Credential {
     /// Whether any key was accepted at `then` or later.
     pub fn accepted_since(&self, then: Tick) -> bool {
         self.slots.lock().iter().any(|slot| slot.accepted_at.is_some_and(|at| at >= then))
+    }
+
+    /// Whether a call that began after `asked` had any key accepted.
+    pub fn accepted_of_later(&self, asked: Tick) -> bool {
+        self.slots.lock().iter().any(|slot| slot.accepted_of.is_some_and(|later| later >= asked))
     }
 
     /// Another key than this one, if there is any.
@@ -285,7 +294,7 @@ impl Credential {
             match read {
                 Ok(value) if slot.value.as_ref() != Some(&value) => {
                     (slot.value, slot.refusals, slot.rejected) = (Some(value), 0, false);
-                    (slot.accepted_at, found.changed) = (None, true);
+                    (slot.accepted_at, slot.accepted_of, found.changed) = (None, None, true);
                     slot.changed = changed(&slot.source);
                     if nth == 0 {
                         // What was just put there is meant to be used; a next key may be put there before its time.
@@ -405,7 +414,7 @@ mod tests {
         assert_eq!(presented, [0, 1, 0, 1]);
         assert_eq!(credential.figures(), (2, 2));
         let first = credential.show().unwrap();
-        credential.taken(&first, at(9));
+        credential.taken(&first, at(9), at(9));
         assert!(!credential.is_in_doubt());
         assert_eq!(credential.figures(), (2, 1), "what was said of the other one still stands");
     }
@@ -427,11 +436,11 @@ mod tests {
         files.put("two", "new");
         let credential = files.credential();
         let old = credential.show().unwrap();
-        credential.taken(&old, at(0));
+        credential.taken(&old, at(0), at(0));
         assert!(credential.refused(&old, at(1), at(1)));
         let new = credential.show().unwrap();
         assert_eq!((new.slot(), credential.alternates(at(1))), (1, false));
-        credential.taken(&new, at(1));
+        credential.taken(&new, at(1), at(1));
         assert!(credential.alternates(at(2)) && credential.accepted_lately(at(2)));
         assert_eq!(shown(&credential), (1, "new".to_owned()));
         assert!(!credential.alternates(at(60)), "the old one was accepted a minute ago");
