@@ -11,7 +11,7 @@ use toml::Value;
 use crate::quota::{counted, limited};
 use crate::support::{
     Answer, CLIENTS, Client, Gateway, Kept, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, free_port, signal,
-    wait_for,
+    unix, wait_for,
 };
 use crate::views::{self, of};
 
@@ -210,9 +210,12 @@ fn no_head_gets_another_answer_for_having_been_met_before() {
     ];
     let mut came_at_once = 0;
     for request in &requests {
-        // Until the form that is sent lies ready, a gzip form among them.
+        // Until the form that is sent lies ready; the gzip form is made behind the first answer.
         (0..3).for_each(|_| drop(Kept::connect(gateway.address).ask_in_two(request)));
-        std::thread::sleep(Duration::from_millis(20));
+        if request.contains("gzip, deflate") {
+            let coded = || Kept::connect(gateway.address).ask_in_two(request).header("content-encoding");
+            wait_for("the gzip form", || coded().filter(|coding| coding == "gzip"));
+        }
         let mut caller = Kept::connect(gateway.address);
         for _ in 0..OFTEN {
             if caller.ask(request).status == 0 {
@@ -252,18 +255,16 @@ fn a_token_that_is_taken_back_or_over_is_refused_on_the_very_next_request() {
     assert_eq!((refused.status, refused.header("cache-control").as_deref()), (401, Some("no-store")));
     assert_eq!(gateway.line_of(&refused)["outcome"], "refused");
     assert_eq!(Kept::connect(gateway.address).ask(&request).status, 401);
-    // A token that ends while it is known.
-    std::thread::sleep(Duration::from_millis(1100));
+    // A token that ends while it is known; one of the same second as the revocation is taken back, too.
+    let then = unix();
+    wait_for("the next second", || (unix() > then).then_some(()));
     let issued = gateway.issue("app", &[], &["--ttl", "3s"]);
     assert!(issued.status.success(), "{}", String::from_utf8_lossy(&issued.stderr));
     let short = gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
     let request = get(&short, CLIENTS);
     known(&gateway, &request);
     let mut caller = Kept::connect(gateway.address);
-    let over = wait_for("the end of a token", || {
-        std::thread::sleep(Duration::from_millis(50));
-        Some(caller.ask(&request)).filter(|answer| answer.status != 200)
-    });
+    let over = wait_for("the end of a token", || Some(caller.ask(&request)).filter(|answer| answer.status != 200));
     assert_eq!(over.status, 401);
     assert!(over.told("www-authenticate").contains("expired"), "{over:?}");
     assert_eq!(partner.count(), 1);

@@ -2,11 +2,13 @@
 //! Given foreign issuers with good and bad keys, and tokens bent in one place each, claims what is exchanged.
 //! Never relies on the order of an issuer's keys.
 
+use std::time::Duration;
+
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
 use crate::authority::{partner, secret, two_callers};
-use crate::support::{Answer, CLIENTS, Gateway, Issuer, Partner, Reply, Setup, unix, wait_for};
+use crate::support::{Answer, CLIENTS, Gateway, Issuer, Partner, Reply, Setup, unix, wait_for, wait_for_within};
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 pub(crate) const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -204,7 +206,7 @@ fn a_rotated_key_of_the_issuer_is_learnt_and_a_dead_issuer_changes_nothing() {
         assert_eq!(of(stranger), 400);
     }
     assert_eq!((of(&new), keys.count()), (400, 1), "asked less than ten seconds ago");
-    wait_for_long("the new key", || (of(&new) == 200).then_some(()));
+    wait_for_within(Duration::from_secs(20), "the new key", || (of(&new) == 200).then_some(()));
     assert_eq!(keys.count(), 2);
     assert_eq!((of(&old), of(&new)), (200, 200));
     assert!(keys.count() <= 3, "{}", keys.count());
@@ -218,14 +220,6 @@ fn a_key_set_that_comes_compressed_is_read() {
     keys.answers("/jwks", [Reply::json(set).header("content-encoding", "gzip")]);
     let (gateway, _folder) = trusting(&partner, &format!("jwks_url = \"{}/jwks\"", keys.url()));
     assert_eq!(exchange(&gateway, &issuer.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[]).status, 200);
-}
-
-fn wait_for_long(what: &str, mut look: impl FnMut() -> Option<()>) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while look().is_none() {
-        assert!(std::time::Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(std::time::Duration::from_millis(500));
-    }
 }
 
 #[test]

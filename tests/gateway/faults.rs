@@ -3,7 +3,6 @@
 //! Never lets a secret pass: every answer and everything printed is searched for the key and the tokens.
 
 use std::net::TcpListener;
-use std::time::Duration;
 
 use rustls_pki_types::pem::PemObject;
 
@@ -118,7 +117,6 @@ faults! {
         let issued = scene.gateway.issue("app", &[], &["--ttl", "1s"]);
         let token = scene.gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
         crate::support::wait_for("the token's end", || {
-            std::thread::sleep(Duration::from_millis(100));
             let answer = scene.gateway.read(&token, "/nowhere");
             (answer.json()["type"] == "urn:reseller-gateway:problem:token-expired").then_some(())
         });

@@ -5,8 +5,12 @@
 use std::path::{Path, PathBuf};
 
 fn sources() -> Vec<PathBuf> {
+    files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for file in std::fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();
@@ -216,6 +220,40 @@ fn paths_are_seen_in_every_form() {
     let found: Vec<String> = paths(&["k", "l", "m"], code).iter().map(|path| path.join("::")).collect();
     assert_eq!(found, ["a::b::C", "h", "k::l::d", "k::l::f", "k::g"]);
     assert_eq!(declared("mod a;\npub mod b;\npub(super) mod c;\n    mod d;\nuse mod_e;\n"), ["a", "b", "c"]);
+}
+
+/// Where a test's thread may sleep: between two looks at what it waits for, and as a slow peer. `support/time.rs` has the rule.
+const SLEEPS: &[(&str, usize)] = &[("tests/gateway/support/time.rs", 3)];
+
+/// What runs in moved time only, though no test of its own says so.
+const MOVED: &[&str] = &["tests/gateway/support/moved.rs"];
+
+/// All code of tests: that below `tests/`, and files of tests below `src`.
+fn tests() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let of_sources = sources().into_iter().filter(|path| is_test(path));
+    let named = of_sources.chain(files_below(&root.join("tests"))).map(|path| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
+        (path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), code)
+    });
+    named.collect()
+}
+
+#[test]
+fn no_test_waits_for_time_unless_it_moves_the_clock_itself() {
+    let (mut found, tests) = (Vec::new(), tests());
+    for (name, code) in tests.iter().filter(|(name, _)| !name.ends_with("house.rs")) {
+        let threads = code.matches("thread::sleep").count();
+        if threads > 0 {
+            found.push((name.as_str(), threads));
+        }
+        let moves = ["time::sleep(", "time::{Instant, sleep", "time::sleep;"].iter().any(|word| code.contains(word));
+        let tests = code.matches("#[tokio::test").count();
+        let paused = code.matches("#[tokio::test(start_paused = true)]").count();
+        assert!(!moves || tests == paused && paused > 0 || MOVED.contains(&name.as_str()), "{name} sleeps for real");
+    }
+    assert_eq!(found, SLEEPS);
 }
 
 #[test]

@@ -4,7 +4,6 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 
@@ -29,7 +28,7 @@ fn what_was_answered_survives_being_killed_at_any_instant() {
     let (mut gateway, billing, _) = two_callers(&partner);
     let mut good: Vec<String> = Vec::new();
     let mut taken: Vec<String> = Vec::new();
-    for round in 0..12_u64 {
+    for round in 0..12 {
         let (issued, revoked) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let unsure = Mutex::new(Vec::new());
         let over = AtomicBool::new(false);
@@ -51,7 +50,9 @@ fn what_was_answered_survives_being_killed_at_any_instant() {
                     }
                 });
             }
-            std::thread::sleep(Duration::from_millis(20 + 37 * round % 180));
+            // In the middle of whatever follows the answer that comes then.
+            let answered = || issued.lock().unwrap().len() + revoked.lock().unwrap().len();
+            wait_for("answers", || (answered() > 2 * round % 13).then_some(()));
             signal(&gateway.program, "KILL");
             over.store(true, Ordering::Relaxed);
         });

@@ -32,7 +32,7 @@ mod pause;
 
 mod moved;
 
-mod proof;
+mod key_rotation;
 
 mod spend;
 

@@ -37,7 +37,8 @@ fn stale(partner: &Partner) -> (Gateway, String) {
     let gateway = setup.start();
     let token = gateway.token(&READING);
     assert!(rush(&gateway, &token).iter().all(|answer| answer.status == 200));
-    std::thread::sleep(Duration::from_millis(350));
+    let all = r#"{"all": true, "soft": true}"#;
+    assert_eq!(gateway.administer("POST", "/admin/v1/cache/purge", all).json()["purged"], MANY);
     (gateway, token)
 }
 
@@ -147,6 +148,7 @@ fn a_partner_that_fails_over_several_resources_is_given_a_pause_and_one_broken_r
     let answer = gateway.read(&token, &client(3));
     assert_eq!((answer.status, answer.told("retry-after").as_str()), (503, "1"));
     assert_eq!(partner.count(), 7);
+    assert!(gateway.metrics().contains(r#"reseller_gateway_partner_gate_closed{why="failing",routes="documented"} 1"#));
     everywhere(&partner, &Reply::json(GOOD));
     wait_for("the partner to be tried again", || (gateway.read(&token, &client(3)).status == 200).then_some(()));
     assert_eq!(gateway.read(&token, &client(4)).status, 200);

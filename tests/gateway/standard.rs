@@ -2,8 +2,6 @@
 //! Given a scripted partner, hands back what callers get, what `Cache-Status` says of it, and what the partner saw.
 //! Never waits for an answer to get old: the partner says how old it is.
 
-use std::time::Duration;
-
 use crate::support::{Answer, CLIENTS, Caller, Gate, Gateway, Partner, Reply, Setup, wait_for};
 
 const THING: &str = "/reseller/account/v1/thing?x=1";
@@ -515,12 +513,10 @@ fn a_refresh_behind_is_one_call_and_its_failure_leaves_what_is_held() {
     scene.get(&[]);
     // What is stale on arrival rests for a second first.
     wait_for("the first refresh", || {
-        std::thread::sleep(Duration::from_millis(50));
         assert_eq!(scene.get(&[]).text(), "old");
         (scene.partner.count() == 2).then_some(())
     });
     let new = wait_for("the second refresh", || {
-        std::thread::sleep(Duration::from_millis(50));
         let answer = scene.get(&[]);
         assert_eq!(answer.status, 200, "an error behind reaches nobody");
         (answer.text() == "new").then_some(answer)

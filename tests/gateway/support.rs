@@ -14,15 +14,16 @@ mod private;
 
 mod proxy;
 
-mod wire;
+mod time;
 
-use std::time::{Duration, Instant};
+mod wire;
 
 pub(crate) use gateway::{Gateway, Program, REAL_KEY, Setup, encoded, free_port, program, signal};
 pub(crate) use issuer::{Issuer, unix};
 pub(crate) use partner::{Gate, Partner, Reply};
 pub(crate) use private::{Client, Identity, Signer, in_runtime};
 pub(crate) use proxy::{Proxy, Says};
+pub(crate) use time::{slow_peer, throughout, wait_for, wait_for_within};
 pub(crate) use wire::{Answer, Caller, Kept, ask, ask_as, ask_at, request};
 
 /// Every scope a caller can read with.
@@ -38,16 +39,4 @@ pub(crate) fn outside(program: &str, package: &str) -> std::process::Command {
     let there = std::process::Command::new(program).arg("--version").output();
     assert!(there.is_ok(), "{program} cannot be run; install it (Debian: apt-get install {package})");
     std::process::Command::new(program)
-}
-
-/// Polls until `look` finds something; panics with `what` after ten seconds.
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }

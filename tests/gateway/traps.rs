@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::{Answer, CLIENTS, Caller, Gate, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{
+    Answer, CLIENTS, Caller, Gate, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, slow_peer, throughout, wait_for,
+};
 
 const GOOD: &str = r#"{"clients":[],"is":"good"}"#;
 const BETTER: &str = r#"{"clients":[],"is":"better"}"#;
@@ -149,11 +151,9 @@ fn a_failing_refresh_keeps_the_good_entry(failing: Reply) {
     gateway.gives(&token, CLIENTS);
     stale(&gateway, &token);
     partner.has_got(2);
-    let end = Instant::now() + Duration::from_millis(1300);
-    while Instant::now() < end {
+    throughout(Instant::now() + Duration::from_millis(1300), || {
         assert_eq!(gateway.gives(&token, CLIENTS).text(), GOOD);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    });
     // After a failure the entry rests: the failing partner is not asked by every request.
     assert!(partner.count() <= 4, "{} calls", partner.count());
     partner.answers(CLIENTS, [Reply::json(BETTER)]);
@@ -207,13 +207,12 @@ fn the_partner_is_left_alone(retry_after: &str, until: impl FnOnce(Instant) -> I
         assert_eq!(ready.status, 200, "readiness does not depend on the partner");
         ready.text().contains("degraded").then_some(())
     });
-    while Instant::now() + Duration::from_millis(150) < until {
+    throughout(until - Duration::from_millis(150), || {
         assert_eq!(gateway.gives(&token, CLIENTS).text(), GOOD);
         let cold = gateway.read(&token, &client(1));
         assert_eq!(cold.json()["type"], "urn:reseller-gateway:problem:partner-limit");
         assert!(cold.told("retry-after").parse::<u64>().unwrap() >= 1);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    });
     wait_for("the gate to open", || (gateway.gives(&token, CLIENTS).text() == BETTER).then_some(()));
     for call in &partner.calls()[2..] {
         assert!(call.at + Duration::from_millis(5) >= until, "{:?} too early", until - call.at);
@@ -237,14 +236,17 @@ fn retry_after_as_a_date_is_obeyed() {
 
 #[test]
 fn what_may_not_be_stored_is_shared_by_those_who_wait_and_serialises_nobody_after() {
-    let (partner, gateway, token) = scene(&[]);
+    let partner = Partner::listen();
+    let gateway = Setup::before(&partner).caller("counted", &READING, "[limits]\nconcurrent = 99").start();
+    let issued = gateway.issue("counted", &[], &[]);
+    let token = gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
     let (first, rest) = (Gate::default(), Gate::default());
     let reply = Reply::json(GOOD).header("cache-control", "no-store");
     partner.answers(CLIENTS, [reply.clone().behind(&first), reply.behind(&rest)]);
     let leader = gateway.call(&token, CLIENTS);
     partner.has_got(1);
     let waiting: Vec<Caller> = (0..10).map(|_| gateway.call(&token, CLIENTS)).collect();
-    wait_for("the callers to wait", || (joined(&gateway) >= 11).then_some(()));
+    wait_for("the callers to wait", || (waiting_of(&gateway, "counted") == 11).then_some(()));
     first.open();
     for caller in waiting.into_iter().chain([leader]) {
         let answer = gateway.seen(caller.hear(false));
@@ -260,9 +262,15 @@ fn what_may_not_be_stored_is_shared_by_those_who_wait_and_serialises_nobody_afte
     assert_eq!(partner.count(), 11);
 }
 
+/// Requests under way of a caller that may have 99.
+fn waiting_of(gateway: &Gateway, caller: &str) -> u64 {
+    let explained = gateway.administer("GET", &format!("/admin/v1/explain?path={CLIENTS}&caller={caller}"), "").json();
+    let left = explained["caller"]["limits"]["left"].as_str().unwrap().to_owned();
+    99 - left.strip_prefix("\"concurrent\";r=").unwrap().parse::<u64>().unwrap()
+}
+
 /// Connections that are open at the public door.
 fn joined(gateway: &Gateway) -> usize {
-    std::thread::sleep(Duration::from_millis(100));
     let metrics = gateway.metrics();
     let line = metrics.lines().find(|line| !line.starts_with('#') && line.contains("connections"));
     line.and_then(|line| line.split(' ').next_back()).and_then(|count| count.parse().ok()).unwrap_or_default()
@@ -392,7 +400,7 @@ fn a_head_that_drips_is_cut_after_its_time() {
     while !caller.is_closed() {
         assert!(began.elapsed() < Duration::from_secs(5), "still open");
         caller.say("a");
-        std::thread::sleep(Duration::from_millis(50));
+        slow_peer(Duration::from_millis(50));
     }
     assert!(began.elapsed() >= Duration::from_millis(400), "cut after {:?}", began.elapsed());
 }

@@ -19,7 +19,7 @@ use reseller_gateway::token::operator;
 use reseller_gateway::token::ring::Ring;
 
 use super::wire::{self, Answer, Caller};
-use super::{Identity, Partner, wait_for};
+use super::{Identity, Partner, wait_for, wait_for_within};
 
 /// What no answer and no line may hold.
 pub(crate) const REAL_KEY: &str = "the-real-key-of-the-partner-4711";
@@ -97,13 +97,11 @@ impl Program {
     /// Waits for its end.
     pub(crate) fn end_within(&mut self, most: Duration) -> ExitStatus {
         let end = Instant::now() + most;
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            assert!(Instant::now() < end, "still running after {most:?}: {}{}", self.out(), self.err());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for_within(2 * most, "a process to end", || {
+            let ended = self.ended();
+            assert!(ended.is_some() || Instant::now() < end, "runs after {most:?}: {}{}", self.out(), self.err());
+            ended
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{wait_for, wire};
+use super::{slow_peer, wait_for, wire};
 
 /// Holds replies back until it is opened.
 #[derive(Clone, Default)]
@@ -253,7 +253,7 @@ fn connection(tcp: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, state: &St
             End::Reset(_) => {
                 drop(stream);
                 // The bytes before it have time to arrive.
-                std::thread::sleep(Duration::from_millis(30));
+                slow_peer(Duration::from_millis(30));
                 return wire::reset(socket);
             }
         }

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use super::slow_peer;
+
 /// One answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answer {
@@ -251,7 +253,7 @@ impl<S: Read + Write> Kept<S> {
         let request = request.as_ref();
         let (first, second) = request.split_at(request.len() / 2);
         self.say(first);
-        std::thread::sleep(Duration::from_millis(5));
+        slow_peer(Duration::from_millis(5));
         self.say(second);
         self.hear(request.starts_with(b"HEAD "))
     }
