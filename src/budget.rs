@@ -436,7 +436,8 @@ impl Budget {
         let place = state.queue.enter(asker.lane, asker.who, waiter);
         let deadline = now.plus(state.settings.max_wait);
         drop(state);
-        let mut ticket = Ticket { budget: Arc::clone(self), asker, place: Some(place), woken, deadline };
+        let mut ticket =
+            Ticket { budget: Arc::clone(self), asker, starter: asker.who, place: Some(place), woken, deadline };
         // Others may wait for what this call does not need: their own part of the budget, or another breaker.
         match ticket.claim(now) {
             Ok(permit) => Asked::Permit(permit),
@@ -572,6 +573,8 @@ impl Budget {
 pub struct Ticket {
     budget: Arc<Budget>,
     asker: Asker,
+    /// Who waited for it first: where the caller in whose line it stands has all that one may, it is still this one's call.
+    starter: Who,
     place: Option<Place>,
     woken: Arc<Notify>,
     deadline: Tick,
@@ -584,7 +587,11 @@ impl Ticket {
     /// [`Later`] says when to ask again.
     pub fn claim(&mut self, now: Tick) -> Result<Permit, Later> {
         let mut state = self.budget.state.lock();
-        let Asker { who, scope, .. } = self.asker;
+        let scope = self.asker.scope;
+        if state.takes(self.asker.who, scope, now).is_err() && state.takes(self.starter, scope, now).is_ok() {
+            self.asker.who = self.starter;
+        }
+        let who = self.asker.who;
         if let Circuit::Open { until, reason } = state.circuit(who, scope, now) {
             return Err(Later::Closed { until, reason });
         }

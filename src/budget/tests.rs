@@ -246,6 +246,24 @@ fn a_flight_waits_in_the_best_line_of_all_who_want_it() {
     assert!(joined.claim(at(400)).is_ok());
 }
 
+/// A caller with all that one may have under way could have joined another's flight, and have held it up in its own line.
+#[test]
+fn who_joins_a_flight_never_makes_it_wait_longer() {
+    let budget = shared(0, 1, 16);
+    let _hers: Vec<_> = (0..12).map(|_| permit(&budget, of(1), at(0))).collect();
+    let theirs: Vec<_> = (3..7).map(|who| permit(&budget, of(who), at(0))).collect();
+    let queued = |who| match budget.ask(of(who), at(0)) {
+        Asked::Queued(ticket) => ticket,
+        _ => panic!("sixteen are under way"),
+    };
+    let (mut first, mut second) = (queued(2), queued(2));
+    second.raise(Lane::Interactive, 1);
+    assert_eq!(second.asker.who, 1, "its line is the shorter one");
+    drop(theirs);
+    let _first = first.claim(at(1)).unwrap();
+    assert_eq!(second.claim(at(1)).unwrap().asker().who, 2);
+}
+
 /// Bursts of eight, and single calls at random, waited for a caller that took all that was left each time.
 #[test]
 fn a_burst_of_the_others_finds_most_of_the_budget_there_whatever_one_caller_takes() {
