@@ -534,14 +534,14 @@ impl Budget {
 
     /// Whether a refusal of the key over documents that this caller asks for says nothing of the key: it was refused for them,
     /// and was accepted for others right after.
-    pub fn is_elsewhere(&self, who: Who, now: Tick) -> bool {
-        self.state.lock().documented.is_elsewhere(caller_of(who), now)
+    pub fn has_other_login(&self, who: Who, now: Tick) -> bool {
+        self.state.lock().documented.has_other_login(caller_of(who), now)
     }
 
-    /// That is so.
-    pub fn note_elsewhere(&self, who: Who, now: Tick) {
+    /// Notes a caller for whose documents the key was refused, while it was accepted for others.
+    pub fn note_other_login(&self, who: Who, now: Tick) {
         if let Some(caller) = caller_of(who) {
-            self.state.lock().documented.note_elsewhere(caller, now);
+            self.state.lock().documented.note_other_login(caller, now);
         }
     }
 

@@ -118,14 +118,14 @@ pub struct Breaker {
     blamed: Option<u64>,
     /// Callers for whose requests alone every key was refused while others' calls were accepted, and when that was seen: what
     /// they ask for wants another login, so that a refusal there says nothing of the key.
-    elsewhere: Vec<(u64, Tick)>,
+    other_logins: Vec<(u64, Tick)>,
 }
 
 /// For so long a caller whose requests want another login is taken for one.
-const ELSEWHERE: Duration = Duration::from_secs(60);
+const OTHER_LOGIN_FOR: Duration = Duration::from_secs(60);
 
 /// So many such callers are known; one more takes the place of the first.
-const MAX_ELSEWHERE: usize = 64;
+const MAX_OTHER_LOGINS: usize = 64;
 
 impl Breaker {
     /// May a call start at `now`?
@@ -213,17 +213,17 @@ impl Breaker {
     }
 
     /// The key was refused for this caller's requests, and accepted for others meanwhile.
-    pub fn note_elsewhere(&mut self, caller: u64, now: Tick) {
-        self.elsewhere.retain(|(other, at)| *other != caller && now.since(*at) < ELSEWHERE);
-        if self.elsewhere.len() >= MAX_ELSEWHERE {
-            self.elsewhere.remove(0);
+    pub fn note_other_login(&mut self, caller: u64, now: Tick) {
+        self.other_logins.retain(|(other, at)| *other != caller && now.since(*at) < OTHER_LOGIN_FOR);
+        if self.other_logins.len() >= MAX_OTHER_LOGINS {
+            self.other_logins.remove(0);
         }
-        self.elsewhere.push((caller, now));
+        self.other_logins.push((caller, now));
     }
 
     /// Whether a refusal of the key over this caller's requests says nothing of the key.
-    pub fn is_elsewhere(&self, caller: Option<u64>, now: Tick) -> bool {
-        self.elsewhere.iter().any(|(other, at)| caller == Some(*other) && now.since(*at) < ELSEWHERE)
+    pub fn has_other_login(&self, caller: Option<u64>, now: Tick) -> bool {
+        self.other_logins.iter().any(|(other, at)| caller == Some(*other) && now.since(*at) < OTHER_LOGIN_FOR)
     }
 
     /// Whom an opening is blamed on: the caller of the call that decided, unless another one is blamed already, so that it
@@ -252,7 +252,7 @@ impl Breaker {
         if let (Some(caller), Some(Opening { reason: Reason::KeyRefused, .. })) = (self.blamed.take(), &closed)
             && started.caller != Some(caller)
         {
-            self.note_elsewhere(caller, now);
+            self.note_other_login(caller, now);
         }
         (self.openings, self.probing, self.succeeded_at) = (0, false, Some(now));
         self.failed.clear();
@@ -716,19 +716,19 @@ mod tests {
         let refused = breaker.start(Some(1), at(0));
         breaker.key_refused(refused, at(0), &SETTINGS, 0, true);
         assert!(matches!(breaker.state_for(Some(1), at(0)), State::Open { reason: Reason::KeyRefused, .. }));
-        assert!(!breaker.is_elsewhere(Some(1), at(0)));
+        assert!(!breaker.has_other_login(Some(1), at(0)));
         let probe = breaker.start(Some(2), at(0));
         assert!(probe.is_probe());
         breaker.succeeded(probe, at(0));
         assert_eq!(breaker.state(at(0)), State::Closed);
-        assert!(breaker.is_elsewhere(Some(1), at(59)) && !breaker.is_elsewhere(Some(1), at(60)));
-        assert!(!breaker.is_elsewhere(Some(2), at(0)) && !breaker.is_elsewhere(None, at(0)));
+        assert!(breaker.has_other_login(Some(1), at(59)) && !breaker.has_other_login(Some(1), at(60)));
+        assert!(!breaker.has_other_login(Some(2), at(0)) && !breaker.has_other_login(None, at(0)));
         for caller in [1, 2] {
             let refused = breaker.start(Some(caller), at(61));
             breaker.key_refused(refused, at(61), &SETTINGS, 0, true);
         }
         assert!(matches!(breaker.state_for(Some(3), at(61)), State::Open { .. }), "it was refused for two");
-        assert!(!breaker.is_elsewhere(Some(2), at(61)));
+        assert!(!breaker.has_other_login(Some(2), at(61)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What one caller may use of a budget that several share.
 //! Given how much is under way for each caller and how often each called lately, hands back the part of the quota that is open
 //! to one of them.
-//! Never refuses a caller that uses less than half of the rate: what is kept back is kept for those.
+//! Never keeps back any of the rate from a caller that uses less than half of it: what is kept back is kept for those.
 
 use std::collections::HashMap;
 use std::time::Duration;

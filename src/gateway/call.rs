@@ -33,7 +33,7 @@ use super::{Dials, Gateway};
 const MAX_KEYS: u32 = 6;
 
 /// Refused as often over one document, while others' calls had it accepted, a key is good and the document another's.
-const REFUSALS_ELSEWHERE: u32 = 2;
+const REFUSALS_OF_OTHER_LOGIN: u32 = 2;
 
 /// A key that was accepted so lately is taken to be good where one caller's documents want another login.
 const GOOD_FOR: Duration = Duration::from_secs(10);
@@ -380,7 +380,7 @@ impl<C: Dials> Gateway<C> {
     fn wants_another_login(&self, call: &Call) -> bool {
         let now = self.clock.tick();
         let lately = Tick::from_nanos(now.as_nanos().saturating_sub(GOOD_FOR.as_nanos() as u64));
-        self.budget.is_elsewhere(call.asker.who, now) && self.upstream.credential().accepted_since(lately)
+        self.budget.has_other_login(call.asker.who, now) && self.upstream.credential().accepted_since(lately)
     }
 
     fn note_opaque_refusal(&self, call: &Call) {
@@ -391,15 +391,14 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    /// Whether a key was refused a moment ago, and a call that would present it waits until it is known whether that was meant.
+    /// Whether this call would present a key that was refused a moment ago, while it is not known yet whether that was meant.
     fn is_in_doubt(&self, call: &Call, permit: &Permit) -> bool {
         let credential = self.upstream.credential();
         let concerned = call.asker.scope == Scope::Documented && !self.upstream.is_hub() && !permit.is_probe();
         concerned && credential.is_in_doubt() && !credential.alternates(self.clock.tick())
     }
 
-    /// Where that is so, the next call waits until it is known whether that was meant; it finds out itself
-    /// where nobody did.
+    /// Waits until the call that confirms a refused key has ended, and takes its place where that left the refusal in doubt.
     async fn wait_for_the_confirming(&self, call: &Call, permit: Permit) -> Result<(Permit, Confirming<'_>), Refusal> {
         let credential = self.upstream.credential();
         // Whoever confirms needs a permit: it is not held while it is waited for.
@@ -432,10 +431,10 @@ impl<C: Dials> Gateway<C> {
             self.budget.key_changed(now);
         }
         let slot = presented.slot();
-        if keys >= REFUSALS_ELSEWHERE && credential.accepted_of_later(asked) && !credential.alternates(now) {
+        if keys >= REFUSALS_OF_OTHER_LOGIN && credential.accepted_in_call_after(asked) && !credential.alternates(now) {
             // Others' calls had the key accepted while this one was under way, each time: the document wants another login.
             permit.settle(Verdict::Answered, now, 0);
-            self.budget.note_elsewhere(call.asker.who, now);
+            self.budget.note_other_login(call.asker.who, now);
             return Err(self.key_fault().into());
         }
         let (left, alternates) = (credential.refused(presented, asked, now), credential.alternates(now));

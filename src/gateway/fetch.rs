@@ -146,7 +146,7 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
-    /// Waits as long as the request has.
+    /// Waits as long as the request has. The outer refusal is the request's own, the inner one the flight's.
     async fn await_landing(
         &self,
         pending: Pending<Landing>,

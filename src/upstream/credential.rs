@@ -67,7 +67,7 @@ struct Slot {
     /// When it was accepted last.
     accepted_at: Option<Tick>,
     /// When the latest of the calls was sent that had it accepted.
-    accepted_of: Option<Tick>,
+    accepted_sent_at: Option<Tick>,
 }
 
 impl Slot {
@@ -143,7 +143,7 @@ impl Credential {
                 refused_at: Tick::default(),
                 rejected: false,
                 accepted_at: None,
-                accepted_of: None,
+                accepted_sent_at: None,
             });
         }
         Ok(Self {
@@ -177,7 +177,7 @@ impl Credential {
         let mut slots = self.slots.lock();
         if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
             // What a later call had accepted is good, and this refusal is about something else.
-            let meanwhile = slot.accepted_of.is_some_and(|later| later >= asked);
+            let meanwhile = slot.accepted_sent_at.is_some_and(|later| later >= asked);
             slot.rejected |= !meanwhile;
             // Of many calls that were under way together the first says it all.
             if !meanwhile && (slot.refusals == 0 || asked >= slot.refused_at) {
@@ -197,7 +197,7 @@ impl Credential {
             return;
         };
         (slot.accepted_at, slot.rejected) = (Some(now), false);
-        slot.accepted_of = slot.accepted_of.max(Some(asked));
+        slot.accepted_sent_at = slot.accepted_sent_at.max(Some(asked));
         if was_refused {
             slots.iter_mut().for_each(|slot| slot.refusals = 0);
             self.preferred.store(shown.slot, Ordering::Relaxed);
@@ -220,8 +220,8 @@ impl Credential {
     }
 
     /// Whether a call that began after `asked` had any key accepted.
-    pub fn accepted_of_later(&self, asked: Tick) -> bool {
-        self.slots.lock().iter().any(|slot| slot.accepted_of.is_some_and(|later| later >= asked))
+    pub fn accepted_in_call_after(&self, asked: Tick) -> bool {
+        self.slots.lock().iter().any(|slot| slot.accepted_sent_at.is_some_and(|later| later >= asked))
     }
 
     /// Another key than this one, if there is any.
@@ -294,7 +294,7 @@ impl Credential {
             match read {
                 Ok(value) if slot.value.as_ref() != Some(&value) => {
                     (slot.value, slot.refusals, slot.rejected) = (Some(value), 0, false);
-                    (slot.accepted_at, slot.accepted_of, found.changed) = (None, None, true);
+                    (slot.accepted_at, slot.accepted_sent_at, found.changed) = (None, None, true);
                     slot.changed = changed(&slot.source);
                     if nth == 0 {
                         // What was just put there is meant to be used; a next key may be put there before its time.
