@@ -28,12 +28,24 @@ const AT_ONCE_PATIENCE: Duration = Duration::from_secs(2);
 impl<C: Dials> Gateway<C> {
     /// What is shown in this call. A sidecar that has no token yet gets one first; later that is done in time, beside the calls.
     pub(super) async fn shown(&self, permit: &mut Permit, deadline: Tick) -> Result<Shown, Refusal> {
-        let credential = self.upstream.credential();
-        if let Some(shown) = credential.show() {
-            return Ok(shown);
+        let shown = match self.upstream.credential().show() {
+            Some(shown) => shown,
+            None => self.first_token(permit, deadline).await?,
+        };
+        // What a token may do is known before anything is stored that it brought: else the first answer about it, which may be
+        // of a right that has changed meanwhile, drops what is stored.
+        let now = self.clock.tick();
+        if self.upstream.right_is_unknown(now) {
+            let until = deadline.min(now.plus(AT_ONCE_PATIENCE));
+            let _ = self.clock.until(until, self.heard_of(&shown)).await;
         }
+        Ok(shown)
+    }
+
+    /// Gets a sidecar's first token, for a call that cannot go on without.
+    async fn first_token(&self, permit: &mut Permit, deadline: Tick) -> Result<Shown, Refusal> {
         match self.clock.until(deadline, self.renewed(None)).await.map_err(|_| Refusal::Deadline)? {
-            Ok(()) => credential.show().ok_or(self.key_fault().into()),
+            Ok(()) => self.upstream.credential().show().ok_or(self.key_fault().into()),
             Err(why) => {
                 // Nothing is held yet that a first refusal could be waited with.
                 let busy = unheard(why).filter(|_| !matches!(why, NotGiven::Refused(..)));
