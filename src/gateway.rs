@@ -2,11 +2,13 @@
 //! Given a request, hands back an answer or a refusal, and a trail of what happened.
 //! Never touches moka, hyper's client, files or clocks of its own: it asks the rooms, in the order `lib.rs` has them.
 
+pub mod refusal;
+
 pub mod buffers;
 
-pub use ambient::Ambient;
+mod spool;
 
-pub mod refusal;
+pub mod respond;
 
 mod ambient;
 
@@ -32,15 +34,9 @@ mod landing;
 
 pub mod trial;
 
-pub use narrow::Views;
-
 mod press;
 
 pub mod at_once;
-
-pub mod respond;
-
-mod spool;
 
 mod traced;
 
@@ -53,6 +49,9 @@ pub mod explain;
 mod pass;
 
 mod standard;
+
+pub use ambient::Ambient;
+pub use narrow::Views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

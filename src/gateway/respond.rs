@@ -44,7 +44,7 @@ use asks::{Asks, Kinds};
 use problem::{Problem, problem_of};
 use range::{Known, Slice, Wanted};
 
-pub use body::{Body, BrokeOff, End};
+pub use body::{Body, End};
 pub use told::Told;
 
 /// Of RFC 9211, which `http` does not name.
