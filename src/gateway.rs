@@ -20,9 +20,7 @@ mod settle;
 
 mod turn;
 
-mod call;
-
-mod proof;
+mod withheld;
 
 mod upload;
 
@@ -30,7 +28,7 @@ mod beside;
 
 mod door;
 
-mod landing;
+pub mod landing;
 
 pub mod trial;
 
@@ -62,12 +60,10 @@ use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
-use hyper_util::client::legacy::connect::Connect;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Grant, Rules, Sight};
-use crate::budget::Budget;
 use crate::cache::{Coding, Entry, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
@@ -76,13 +72,14 @@ use crate::quota::Turns;
 use crate::quota::strangers::Strangers;
 use crate::route::{Mode, Resource, RouteIndex, Routes, Target};
 use crate::token::{Caller, Tokens};
-use crate::trail::trace::{Context, Stage, Traced};
+use crate::trail::trace::{Stage, Traced};
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
-use crate::upstream::Upstream;
+use crate::upstream::calls::Calls;
+pub use crate::upstream::calls::Connects as Dials;
 use crate::view::Allow;
 
 use buffers::Buffers;
-use landing::Landed;
+use landing::Landing;
 use refusal::Refusal;
 use respond::asks::{Asks, Kinds};
 use respond::{Body, Came, Document, End, Signature};
@@ -97,14 +94,6 @@ pub struct Settings {
     pub flight_timeout: Duration,
     /// The largest request body that is passed on.
     pub max_request_body: usize,
-    /// The longest time that the partner's wish to be left alone is obeyed.
-    pub max_pause: Duration,
-    /// Attempts beyond the first.
-    pub retries: u32,
-    /// The longest pause before the first of them; doubled for each further one.
-    pub backoff: Duration,
-    /// Whether the partner is told of the trace.
-    pub propagate_trace: bool,
     /// Connections of callers that there may be.
     pub max_connections: usize,
     /// Memory that the process may have, if anything limits it.
@@ -124,13 +113,11 @@ pub struct Gateway<C> {
     /// May they?
     pub rules: Rules,
     /// Do we hold it?
-    pub store: Store,
+    pub store: Arc<Store>,
     /// Is someone fetching it?
-    pub flights: Flights<Key, (Landed, Option<Context>)>,
-    /// May we ask the partner?
-    pub budget: Arc<Budget>,
-    /// Ask.
-    pub upstream: Upstream<C>,
+    pub flights: Arc<Flights<Key, Landing>>,
+    /// May we ask the partner, and what does it say?
+    pub calls: Calls<C>,
     /// What beyond the schema narrowed rights may see.
     pub allow: Arc<Allow>,
     /// What did these bytes mean when they were read before?
@@ -176,11 +163,6 @@ const CALLER_LEFT: &str = "caller-left";
 fn caller_left() -> StatusCode {
     StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT)
 }
-
-/// A gateway over any connector.
-pub trait Dials: Connect + Clone + Send + Sync + 'static {}
-
-impl<C: Connect + Clone + Send + Sync + 'static> Dials for C {}
 
 impl<C: Dials> Gateway<C> {
     /// Answers one request; a refusal is an answer too. `ambient` is what its listener says of requests without a token.
@@ -242,7 +224,7 @@ impl<C: Dials> Gateway<C> {
         mut now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        if asks.has(Kinds::VIA) && self.upstream.has_been(&parts.headers) {
+        if asks.has(Kinds::VIA) && self.calls.upstream().has_been(&parts.headers) {
             return Err(Refusal::Loop);
         }
         let target = Target::parse(&parts.uri)?;
