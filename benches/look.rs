@@ -11,7 +11,7 @@ use std::sync::Arc;
 use divan::{Bencher, black_box};
 use http::{HeaderMap, StatusCode};
 use reseller_gateway::cache::policy::judge;
-use reseller_gateway::cache::{Entry, Held};
+use reseller_gateway::cache::{Entry, Lookup};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,7 +36,7 @@ fn hit(bencher: Bencher, keys: usize) {
     let mut order = (0..keys.len()).map(|nth| nth * 7919 % keys.len()).cycle();
     bencher.bench_local(|| {
         let held = house.store.look(black_box(keys.get(order.next().unwrap()).unwrap()), now);
-        assert!(matches!(held, Held::Fresh(_)));
+        assert!(matches!(held, Lookup::Stored(_)));
         held
     });
 }

@@ -1,7 +1,6 @@
 //! What does it cost to judge an answer?
 //! Given heads as partners send them, measures both policies: the table of the seven, and RFC 9111 in standard mode.
 //! Never measures the store: what is judged here is put away elsewhere.
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up has to stop")]
 
 use std::time::Duration;
 
@@ -9,9 +8,8 @@ use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reseller_gateway::cache::policy;
 use reseller_gateway::cache::standard::moments::Exchange;
-use reseller_gateway::cache::standard::{reuse, storing};
+use reseller_gateway::cache::standard::storing;
 use reseller_gateway::clock::{Now, Tick};
-use reseller_gateway::http::cache_control::Wishes;
 use reseller_gateway::route::Terms;
 
 fn main() {
@@ -59,12 +57,4 @@ fn may_it_be_stored(bencher: Bencher) {
     let (answer, exchange) = (answer(), exchange());
     let sent = head(&[("accept", "application/json"), ("accept-language", "en, de;q=0.5")]);
     bencher.bench(|| storing::judge(&Method::GET, black_box(&sent), StatusCode::OK, black_box(&answer), exchange));
-}
-
-#[divan::bench(args = ["", "max-age=30, max-stale=5"], sample_size = 1000)]
-fn may_it_be_used(bencher: Bencher, line: &'static str) {
-    let (answer, exchange) = (answer(), exchange());
-    let asked = head(&[("accept", "application/json"), ("cache-control", line)]);
-    let life = storing::judge(&Method::GET, &asked, StatusCode::OK, &answer, exchange).unwrap().life;
-    bencher.bench(|| reuse::judge(black_box(&life), &Wishes::of(black_box(&asked)), CAME.plus(Duration::from_secs(9))));
 }

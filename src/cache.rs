@@ -4,6 +4,8 @@
 
 pub mod key;
 
+pub mod freshness;
+
 pub mod standard;
 
 pub mod policy;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
 use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -36,6 +39,7 @@ use crate::access::Right;
 use crate::account_api::Endpoint;
 use crate::clock::{Now, Tick};
 
+use freshness::{Life, Stage};
 use policy::NotStored;
 
 pub use entry::Entry;
@@ -61,38 +65,38 @@ pub struct Settings {
     pub max_variants: usize,
 }
 
-/// What is held under a key.
+/// What is stored for a request.
 #[derive(Debug, Clone)]
-pub enum Held {
-    /// Within its lifetime.
-    Fresh(Arc<Entry>),
-    /// The same, and its end is near: to be served, and asked for again behind.
-    Due(Arc<Entry>),
-    /// Beyond it, but served while a refresh runs behind.
-    Stale(Arc<Entry>),
-    /// To be asked for again first; served if that fails and `on_error` says so.
-    Expired {
-        /// The entry, whose validators save a transfer.
-        entry: Arc<Entry>,
-        /// Whether it may be served when the partner fails.
-        on_error: bool,
-    },
-    /// The partner lately said not to store it.
+pub enum Lookup<T> {
+    /// An answer that fits it, the newest (RFC 9111 §4.1), in whichever part of its life.
+    Stored(Arc<T>),
+    /// Answers to requests that differ where it matters.
+    OtherVariants(Vec<Arc<T>>),
+    /// The upstream lately said not to store it.
     Uncacheable,
     /// Nothing.
     Absent,
 }
 
-impl Held {
-    /// The fixed word.
-    pub const fn word(&self) -> &'static str {
+/// An answer in the store.
+pub trait Stored {
+    /// Its life.
+    fn life(&self) -> Life;
+
+    /// Its status.
+    fn status(&self) -> StatusCode;
+
+    /// Whether the upstream failed over it just now, or somebody refreshes it.
+    fn is_resting(&self, now: Tick) -> bool;
+}
+
+impl<T: Stored> Lookup<T> {
+    /// The fixed word for traces.
+    pub fn word(&self, now: Tick) -> &'static str {
         match self {
-            Self::Fresh(_) => "fresh",
-            Self::Due(_) => "due",
-            Self::Stale(_) => "stale",
-            Self::Expired { .. } => "expired",
+            Self::Stored(stored) => stored.life().stage(now).word(),
+            Self::OtherVariants(_) | Self::Absent => "absent",
             Self::Uncacheable => "uncacheable",
-            Self::Absent => "absent",
         }
     }
 }
@@ -180,19 +184,14 @@ impl Store {
     }
 
     /// What is held under this key now?
-    pub fn look(&self, key: &Key, now: Now) -> Held {
-        held_as(self.slots.get(key), now, Entry::was_hit)
+    pub fn look(&self, key: &Key, now: Now) -> Lookup<Entry> {
+        found(self.slots.get(key), now)
     }
 
-    /// What is held under this key, if it is fresh and its end is not near. It counts as shown by [`Store::showed`].
+    /// What is held under this key, if it is fresh and its end is not near.
     pub fn fresh(&self, key: &Key, now: Now) -> Option<Arc<Entry>> {
         let Some(Slot::Entry(entry)) = self.slots.get(key) else { return None };
-        (entry.life().stage(now.tick) == policy::Stage::Fresh).then_some(entry)
-    }
-
-    /// This one was shown from memory.
-    pub fn showed(&self, entry: &Entry) {
-        entry.was_hit();
+        (entry.life().stage(now.tick) == Stage::Fresh).then_some(entry)
     }
 
     /// The largest body that is stored.
@@ -290,30 +289,14 @@ impl Store {
     }
 }
 
-/// What a slot is to a request; `shown` hears of an entry that is shown for it.
+/// What a slot is to a request for a document.
 #[inline]
-fn held_as(slot: Option<Slot>, now: Now, shown: impl Fn(&Entry)) -> Held {
+fn found(slot: Option<Slot>, now: Now) -> Lookup<Entry> {
     match slot {
-        None => Held::Absent,
-        Some(Slot::Uncacheable { until }) if now.tick < until => Held::Uncacheable,
+        Some(Slot::Entry(entry)) => Lookup::Stored(entry),
+        Some(Slot::Uncacheable { until }) if now.tick < until => Lookup::Uncacheable,
         // No key of one mode is one of the other.
-        Some(Slot::Uncacheable { .. } | Slot::Variants(_)) => Held::Absent,
-        Some(Slot::Entry(entry)) => match entry.life().stage(now.tick) {
-            policy::Stage::Fresh => {
-                shown(&entry);
-                Held::Fresh(entry)
-            }
-            policy::Stage::Due => {
-                shown(&entry);
-                Held::Due(entry)
-            }
-            policy::Stage::Stale => {
-                shown(&entry);
-                Held::Stale(entry)
-            }
-            policy::Stage::OnError => Held::Expired { entry, on_error: true },
-            policy::Stage::Over => Held::Expired { entry, on_error: false },
-        },
+        Some(Slot::Uncacheable { .. } | Slot::Variants(_)) | None => Lookup::Absent,
     }
 }
 

@@ -10,6 +10,8 @@ mod spool;
 
 pub mod respond;
 
+pub(crate) mod plan;
+
 mod ambient;
 
 mod document;
@@ -38,8 +40,6 @@ pub mod at_once;
 
 mod traced;
 
-mod wishes;
-
 mod fetch;
 
 pub mod explain;
@@ -58,14 +58,16 @@ use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Grant, Rules, Sight};
-use crate::cache::{Coding, Entry, Key, Store};
-use crate::clock::{Clock, Now};
+use crate::cache::freshness::Stage as LifeStage;
+use crate::cache::standard::Why;
+use crate::cache::{Coding, Entry, Key, Lookup, Store};
+use crate::clock::{Clock, Now, Tick};
 use crate::flight::Flights;
 use crate::listen::BadHead;
 use crate::quota::Turns;
@@ -80,10 +82,10 @@ use crate::view::Allow;
 
 use buffers::Buffers;
 use landing::Landing;
+use plan::{Plan, Served, plan, wishes_of};
 use refusal::Refusal;
 use respond::asks::{Asks, Kinds};
 use respond::{Body, Came, Document, End, Signature};
-use wishes::Course;
 
 /// Waits and limits of the path.
 #[derive(Debug, Clone, Copy)]
@@ -256,14 +258,42 @@ impl<C: Dials> Gateway<C> {
         if asks.has(Kinds::ACCEPT) && !respond::accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
-        let held = self.store.look(&key, now);
-        self.traced_look(trail, || held.word());
-        let (entry, came) = match self.course_of(held, &grant, &parts.headers, asks, now.tick) {
-            Course::Show(entry, came) => (entry, came),
-            // In a box: it is large, and the hit path carries this future about.
-            course => return Box::pin(self.take_course(&grant, key, course, (parts, asks), now, trail)).await,
+        let found = self.store.look(&key, now);
+        self.traced_look(trail, || found.word(now.tick));
+        // What waits for the upstream is in boxes: it is large, and the hit path carries this future about.
+        let (entry, served) = match self.plan(found, &grant, &parts.headers, asks, now.tick) {
+            Plan::Serve(entry, served) => (entry, served),
+            Plan::ServeAndRefresh(entry, served) => {
+                self.refresh_behind(&grant, key, &entry, parts, now, trail);
+                (entry, served)
+            }
+            Plan::Revalidate { stored, why, fallback } => {
+                return Box::pin(self.confirm(&grant, key, stored, (why, fallback), parts, trail)).await;
+            }
+            Plan::Fetch { coalesce: true, .. } => {
+                return Box::pin(self.fetch_once(&grant, key, None, Why::UriMiss, parts, trail)).await;
+            }
+            Plan::Fetch { .. } => return Box::pin(self.fetch_alone(&grant, key, parts, trail)).await,
+            Plan::Refuse => return Err(Refusal::OnlyIfCached),
         };
-        self.show_asked(&grant, entry, came, (parts, asks), trail).await
+        entry.was_hit();
+        self.show_asked(&grant, entry, served.into(), (parts, asks), trail).await
+    }
+
+    /// The plan for a request for a document. `no-store` changes nothing here: no word of the request is in what is stored.
+    fn plan(&self, found: Lookup<Entry>, grant: &Grant, headers: &HeaderMap, asks: Asks, now: Tick) -> Plan<Entry> {
+        match found {
+            // The common one, without a look at directives that are not there.
+            Lookup::Stored(entry) if !asks.has(Kinds::DIRECTIVES) && entry.life().stage(now) == LifeStage::Fresh => {
+                Plan::Serve(entry, Served::Fresh)
+            }
+            found => {
+                let wishes = wishes_of(headers, asks);
+                // Who takes what is stored and nothing else does not force a call.
+                let forces = self.rules.may_refresh(grant.caller()) && !wishes.only_if_cached;
+                plan(found, &wishes, forces, now)
+            }
+        }
     }
 
     /// The part of the path that has no effects: what does this caller want, and may it.

@@ -13,8 +13,10 @@ use crate::access::Right;
 use crate::clock::Tick;
 use crate::http::cache_control::forbids_transform;
 
+use super::Stored;
 use super::face::{Coding, Faces, Shown};
-use super::policy::{KEPT, Life, NotStored};
+use super::freshness::{Life, Windows};
+use super::policy::{KEPT, NotStored};
 use super::tag::Tag;
 
 /// The headers of an answer that are kept, in the block's order.
@@ -76,8 +78,8 @@ impl From<Life> for PackedLife {
             since: life.since,
             lifetime: u64::try_from(life.lifetime.as_millis()).unwrap_or(u64::MAX),
             initial_age: short(life.initial_age),
-            stale_while_revalidate: short(life.stale_while_revalidate),
-            stale_if_error: short(life.stale_if_error),
+            stale_while_revalidate: short(life.stale.while_revalidate),
+            stale_if_error: short(life.stale.if_error),
             ask_first: life.ask_first,
             early: u16::try_from(life.early.as_millis()).unwrap_or(u16::MAX),
         }
@@ -91,11 +93,27 @@ impl From<PackedLife> for Life {
             since: life.since,
             lifetime: Duration::from_millis(life.lifetime),
             initial_age: long(life.initial_age),
-            stale_while_revalidate: long(life.stale_while_revalidate),
-            stale_if_error: long(life.stale_if_error),
+            stale: Windows {
+                if_asked: if life.ask_first { Duration::ZERO } else { long(life.stale_if_error) },
+                ..Windows::of_route(long(life.stale_while_revalidate), long(life.stale_if_error))
+            },
             ask_first: life.ask_first,
             early: Duration::from_millis(life.early.into()),
         }
+    }
+}
+
+impl Stored for Entry {
+    fn life(&self) -> Life {
+        self.life()
+    }
+
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn is_resting(&self, now: Tick) -> bool {
+        self.is_resting(now)
     }
 }
 
@@ -111,7 +129,7 @@ impl Entry {
         }
         let (life, not_stored) = match judged {
             Ok(life) => (life, None),
-            Err(why) => (NO_LIFE, Some(why)),
+            Err(why) => (Life { ask_first: true, ..Life::default() }, Some(why)),
         };
         Self {
             // Copied once more to its exact size, so that what is weighed is what is held.
@@ -286,7 +304,7 @@ impl Entry {
     /// It was shown from memory. Not an atomic addition, which would cost a hit more than its answer is worth: of two
     /// callers at the same instant one may not be counted.
     #[inline]
-    pub(super) fn was_hit(&self) {
+    pub fn was_hit(&self) {
         self.hits.store(self.hits.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
@@ -310,13 +328,3 @@ impl Entry {
         std::mem::size_of::<Self>() + self.block.len() + self.faces.bytes()
     }
 }
-
-const NO_LIFE: Life = Life {
-    since: Tick::from_nanos(0),
-    initial_age: Duration::ZERO,
-    lifetime: Duration::ZERO,
-    stale_while_revalidate: Duration::ZERO,
-    stale_if_error: Duration::ZERO,
-    ask_first: true,
-    early: Duration::ZERO,
-};

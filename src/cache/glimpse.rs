@@ -9,8 +9,9 @@ use http::HeaderMap;
 use crate::clock::Now;
 
 use super::list::{Row, row};
-use super::standard::slot::{self, selected};
-use super::{Held, Key, Slot, Store, held_as};
+use super::standard::Reply;
+use super::standard::slot::selected;
+use super::{Entry, Key, Lookup, Slot, Store, found};
 
 /// What stands under one key.
 pub struct Glimpse {
@@ -33,12 +34,12 @@ impl Glimpse {
     }
 
     /// The same as [`Store::look`].
-    pub fn look(&self, now: Now) -> Held {
-        held_as(self.slot.clone(), now, |_| ())
+    pub fn look(&self, now: Now) -> Lookup<Entry> {
+        found(self.slot.clone(), now)
     }
 
     /// The same as [`Store::select`].
-    pub fn select(&self, sent: &HeaderMap, now: Now) -> slot::Held {
+    pub fn select(&self, sent: &HeaderMap, now: Now) -> Lookup<Reply> {
         selected(self.slot.as_ref(), sent, now)
     }
 

@@ -11,7 +11,8 @@ use crate::clock::Tick;
 use crate::http::cache_control::directives;
 use crate::route::Terms;
 
-use super::policy::{self, Life, NotStored};
+use super::freshness::Life;
+use super::policy::{self, NotStored};
 
 /// Where a hub tells the gateways behind it for how long its answers may be shown stale (RFC 9213 §2: a field for caches of
 /// one kind). In `Cache-Control` the windows of RFC 5861 would be taken by every cache that a caller has.
@@ -41,13 +42,13 @@ pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, c
 }
 
 #[derive(Debug, Default)]
-struct Windows {
+struct Told {
     while_revalidate: Option<Duration>,
     if_error: Option<Duration>,
 }
 
-fn windows(head: &HeaderMap) -> Windows {
-    let mut told = Windows::default();
+fn windows(head: &HeaderMap) -> Told {
+    let mut told = Told::default();
     for directive in head.get_all(WINDOWS).iter().flat_map(|line| directives(line.as_bytes())) {
         let time = || Some(Duration::from_secs(directive.seconds().unwrap_or(0)));
         match directive.name {
@@ -61,13 +62,13 @@ fn windows(head: &HeaderMap) -> Windows {
 
 /// The windows of an entry, as they are told.
 pub fn told(life: &Life) -> Option<HeaderValue> {
-    let (while_revalidate, if_error) = (life.stale_while_revalidate.as_secs(), life.stale_if_error.as_secs());
+    let (while_revalidate, if_error) = (life.stale.while_revalidate.as_secs(), life.stale.if_error.as_secs());
     HeaderValue::try_from(format!("stale-while-revalidate={while_revalidate}, stale-if-error={if_error}")).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy::Stage;
+    use super::super::freshness::{Stage, Windows};
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -102,7 +103,7 @@ mod tests {
         let windows = |told: &'static str| {
             let lines = [("cache-control", "private, max-age=60"), ("reseller-gateway-cache-control", told)];
             let life = judged(200, &lines).unwrap();
-            (life.stale_while_revalidate.as_secs(), life.stale_if_error.as_secs())
+            (life.stale.while_revalidate.as_secs(), life.stale.if_error.as_secs())
         };
         assert_eq!(windows(""), (300, 3_600));
         assert_eq!(windows("stale-while-revalidate=20, stale-if-error=86400"), (20, 3_600));
@@ -131,12 +132,9 @@ mod tests {
     fn windows_are_told_as_they_are_read() {
         let life = Life {
             since: at(0),
-            initial_age: Duration::ZERO,
             lifetime: MINUTE,
-            stale_while_revalidate: Duration::from_secs(20),
-            stale_if_error: Duration::from_secs(40),
-            ask_first: false,
-            early: Duration::ZERO,
+            stale: Windows::of_route(Duration::from_secs(20), Duration::from_secs(40)),
+            ..Life::default()
         };
         let head = HeaderMap::from_iter([(WINDOWS, told(&life).unwrap())]);
         let read = windows(&head);

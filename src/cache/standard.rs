@@ -14,8 +14,6 @@ pub mod reply;
 
 pub mod slot;
 
-pub mod reuse;
-
 pub mod conditions;
 
 pub mod validation;

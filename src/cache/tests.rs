@@ -8,7 +8,8 @@ use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 
-use super::policy::{Life, NotStored, Stage, judge};
+use super::freshness::Windows;
+use super::policy::{NotStored, judge};
 use super::tag::Tag;
 use super::*;
 use crate::access::{Grant, Rules};
@@ -24,6 +25,14 @@ const SWR: u64 = 300;
 const SIE: u64 = 86_400;
 const NEGATIVE: u64 = 10;
 const CAME: Tick = Tick::from_nanos(1_000_000_000_000);
+
+/// Where in its life what is stored under this key is.
+fn stage(store: &Store, key: &Key, now: Now) -> Option<Stage> {
+    match store.look(key, now) {
+        Lookup::Stored(entry) => Some(entry.life().stage(now.tick)),
+        _ => None,
+    }
+}
 
 fn terms(overrides: bool) -> Terms {
     Terms {
@@ -53,7 +62,7 @@ type Row = (u64, u64, u64, bool);
 fn row(judged: Result<Life, NotStored>) -> Result<Row, NotStored> {
     judged.map(|life| {
         assert_eq!(life.since, CAME);
-        let windows = (life.stale_while_revalidate.as_secs(), life.stale_if_error.as_secs());
+        let windows = (life.stale.while_revalidate.as_secs(), life.stale.if_error.as_secs());
         (life.lifetime.as_secs(), windows.0, windows.1, life.ask_first)
     })
 }
@@ -323,18 +332,18 @@ fn now(after: u64) -> Now {
 #[test]
 fn what_is_held_ages_through_its_stages() {
     let (store, key) = (store(1 << 20, 1 << 16), key_of("/clients/c1/"));
-    assert!(matches!(store.look(&key, now(0)), Held::Absent));
+    assert!(matches!(store.look(&key, now(0)), Lookup::Absent));
     let asked = now(0).tick;
     store.keep(key.clone(), document(b"{}", "max-age=60"), asked).unwrap();
-    assert!(matches!(store.look(&key, now(59)), Held::Fresh(_)));
-    assert!(matches!(store.look(&key, now(60)), Held::Stale(_)));
-    assert!(matches!(store.look(&key, now(60 + SWR)), Held::Expired { on_error: true, .. }));
-    assert!(matches!(store.look(&key, now(60 + SIE)), Held::Expired { on_error: false, .. }));
-    assert!(matches!(store.look(&key_of("/clients/c2/"), now(0)), Held::Absent));
+    assert_eq!(stage(&store, &key, now(59)), Some(Stage::Fresh));
+    assert_eq!(stage(&store, &key, now(60)), Some(Stage::Stale));
+    assert_eq!(stage(&store, &key, now(60 + SWR)), Some(Stage::OnError));
+    assert_eq!(stage(&store, &key, now(60 + SIE)), Some(Stage::Over));
+    assert!(matches!(store.look(&key_of("/clients/c2/"), now(0)), Lookup::Absent));
 
     store.remember_uncacheable(key.clone(), now(0), asked);
-    assert!(matches!(store.look(&key, now(9)), Held::Uncacheable));
-    assert!(matches!(store.look(&key, now(10)), Held::Absent));
+    assert!(matches!(store.look(&key, now(9)), Lookup::Uncacheable));
+    assert!(matches!(store.look(&key, now(10)), Lookup::Absent));
 }
 
 fn shown(bytes: &'static [u8]) -> Shown {
@@ -412,11 +421,11 @@ fn forms_are_weighed_when_they_are_made_and_never_bring_an_entry_back() {
     let new = document(b"{\"new\":1}", "");
     store.keep(key.clone(), Arc::clone(&new), now(0).tick).unwrap();
     store.keep_face(key.clone(), &old, Right::numbered(2), Coding::Identity, &shown(&LONG));
-    assert!(matches!(store.look(&key, now(0)), Held::Fresh(held) if Arc::ptr_eq(&held, &new)));
+    assert!(matches!(store.look(&key, now(0)), Lookup::Stored(held) if Arc::ptr_eq(&held, &new)));
     assert_eq!(store.figures().0, 1);
     store.slots.invalidate(&key);
     store.keep_face(key.clone(), &new, Right::numbered(2), Coding::Identity, &shown(&LONG));
-    assert!(matches!(store.look(&key, now(0)), Held::Absent));
+    assert!(matches!(store.look(&key, now(0)), Lookup::Absent));
     assert_eq!(store.figures().1, 0);
 }
 
@@ -426,7 +435,7 @@ fn a_body_beyond_the_bound_is_left_out_and_replaces_nothing() {
     let asked = now(0).tick;
     assert_eq!(store.keep(key.clone(), document(&[b' '; 100], ""), asked), Ok(()));
     assert_eq!(store.keep(key.clone(), document(&[b' '; 101], ""), asked), Err(NotStored::TooLarge));
-    assert!(matches!(store.look(&key, now(0)), Held::Fresh(entry) if entry.body().len() == 100));
+    assert!(matches!(store.look(&key, now(0)), Lookup::Stored(entry) if entry.body().len() == 100));
 }
 
 #[test]
@@ -443,8 +452,8 @@ fn memory_stays_within_its_bound_whatever_comes() {
     assert!(bytes <= BOUND, "{bytes}");
     assert!(entries * (10 << 10) <= BOUND && entries > 100, "{entries}");
     assert_eq!(entries + evicted, 10_000);
-    assert!(matches!(store.look(&key(9_999), now(0)), Held::Fresh(_)), "the last one paid for is there");
-    assert!(matches!(store.look(&key(0), now(0)), Held::Absent));
+    assert_eq!(stage(&store, &key(9_999), now(0)), Some(Stage::Fresh), "the last one paid for is there");
+    assert!(matches!(store.look(&key(0), now(0)), Lookup::Absent));
 }
 
 /// A caller, a table and the rules, to make grants as the gateway does.

@@ -156,7 +156,7 @@ impl<C: Dials> Gateway<C> {
         trail.age = Some(document.age.as_secs());
         trail.turn = Some(turn);
         trail.caller = Some(caller);
-        self.store.showed(&document.entry);
+        document.entry.was_hit();
         self.ledger.counts.at_once();
         let limits = self.limits_of(&trail);
         let (body, length) = self.signature.write(document, &trail.request_id, now, limits, wire);

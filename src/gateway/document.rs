@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::account_api::Endpoint;
-use crate::cache::policy::Stage;
+use crate::cache::freshness::Stage;
 use crate::cache::{Entry, Key};
 use crate::clock::Tick;
 use crate::route::{Route, RouteIndex};

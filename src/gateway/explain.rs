@@ -8,6 +8,8 @@ mod state;
 
 mod verdict;
 
+mod plan;
+
 mod document;
 
 mod list;
@@ -30,8 +32,8 @@ use crate::token::{Caller, Unidentified};
 use super::refusal::Refusal;
 use super::{Dials, Gateway, turn};
 
+pub(super) use plan::Subject;
 pub use state::{State, Stored};
-pub(super) use verdict::Ages;
 pub use verdict::{Call, Verdict};
 
 /// A request that nobody has sent.

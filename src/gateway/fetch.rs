@@ -14,8 +14,10 @@ use crate::access::Grant;
 use crate::budget::breaker::Reason;
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause, Permit};
-use crate::cache::policy::{self, NotStored, Stage};
-use crate::cache::{self, Entry, Held, Key, hub};
+use crate::cache::freshness::{Fallback, Stage};
+use crate::cache::policy::{self, NotStored};
+use crate::cache::standard::{Detail, Why};
+use crate::cache::{self, Entry, Key, Lookup, hub};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation, Pending};
 use crate::route::RouteIndex;
@@ -25,9 +27,9 @@ use crate::upstream::{Failed, Fetched, Wish};
 
 use super::document::Candidate;
 use super::landing::{Answered, Landed, Landing};
+use super::plan::Served;
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Came, accepts_json};
-use super::wishes::STALE_IF_ERROR;
 use super::{Dials, Gateway, REFRESHES, turn};
 use crate::upstream::call::Called;
 use crate::upstream::calls::{Answers, Call};
@@ -49,7 +51,7 @@ pub(super) enum Instead<T> {
 }
 
 /// All that a flight takes along: nothing of a caller.
-struct Plan {
+struct Flight {
     route: RouteIndex,
     /// Where the answer is stored; `None` where the route stores nothing.
     key: Option<Key>,
@@ -94,10 +96,10 @@ impl<C: Dials> Gateway<C> {
         grant: &Grant,
         key: Key,
         held: Option<Arc<Entry>>,
+        why: Why,
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let why = why_asked(held.as_deref(), || self.clock.tick());
         match self.land_shared(grant, key, held, parts, trail).await? {
             Shared::Held(entry) => self.show(grant, entry, Came::Hit, parts, trail).await,
             Shared::Landed(landed, collapsed) => self.show_landed(grant, landed, (why, collapsed), parts, trail).await,
@@ -175,7 +177,9 @@ impl<C: Dials> Gateway<C> {
         let has_a_way = self.calls.upstream().is_hub() && parts.headers.contains_key(VIA);
         // Between the look and the join a flight may have landed: its answer is as good as a new one.
         let may_start = || match self.store.look(&key, now) {
-            Held::Fresh(entry) | Held::Due(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
+            Lookup::Stored(entry)
+                if entry.life().is_fresh(now.tick) && held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) =>
+            {
                 Err(Instead::Show(entry))
             }
             _ if has_a_way => Err(Instead::Alone),
@@ -189,11 +193,11 @@ impl<C: Dials> Gateway<C> {
             Ok(Joined::Wait(pending)) => Ok(Boarded::Waits(pending, true, None)),
             Ok(Joined::Fetch(obligation, pending)) => {
                 let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
-                let plan = self.plan(grant, Some(key), held, cause, parts, trail);
-                let (this, flight) = (Arc::clone(self), plan.trace.context());
+                let flight = self.flight_for(grant, Some(key), held, cause, parts, trail);
+                let (this, span) = (Arc::clone(self), flight.trace.context());
                 // In a box: a task moves what it runs more than once.
-                self.tasks.spawn(Box::pin(async move { this.fly(plan, Some(obligation)).await }));
-                Ok(Boarded::Waits(pending, false, flight))
+                self.tasks.spawn(Box::pin(async move { this.fly(flight, Some(obligation)).await }));
+                Ok(Boarded::Waits(pending, false, span))
             }
         }
     }
@@ -207,7 +211,7 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let landed = self.fly_alone(grant, Some(key), None, parts, trail).await?;
-        self.show_landed(grant, landed, ("uri-miss", false), parts, trail).await
+        self.show_landed(grant, landed, (Why::UriMiss, false), parts, trail).await
     }
 
     /// The route stores nothing, and the right is too narrow for what would pass through.
@@ -221,7 +225,7 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::NotAcceptable);
         }
         let landed = self.fly_alone(grant, None, None, parts, trail).await?;
-        self.show_landed(grant, landed, ("bypass", false), parts, trail).await
+        self.show_landed(grant, landed, (Why::Bypass, false), parts, trail).await
     }
 
     /// A flight that nobody joins, for the gateway's own eyes; without a key nothing of it is stored.
@@ -247,14 +251,14 @@ impl<C: Dials> Gateway<C> {
         let place = self.flights.alone().ok_or(FULL)?;
         self.pay(trail, self.clock.tick())?;
         let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
-        let plan = self.plan(grant, key, held, cause, parts, trail);
-        let context = plan.trace.context();
+        let flight = self.flight_for(grant, key, held, cause, parts, trail);
+        let context = flight.trace.context();
         let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
-        let flight = self.tasks.spawn(async move {
+        let landing = self.tasks.spawn(async move {
             let _place = place;
-            this.fly(plan, None).await
+            this.fly(flight, None).await
         });
-        let landed = self.clock.until(deadline, flight).await;
+        let landed = self.clock.until(deadline, landing).await;
         self.traced_flight(&mut trail.trace, context, false);
         let ended = landed.map_err(|_| Refusal::Deadline)?;
         Ok(ended.unwrap_or_else(|_| Err(Fault::Failed(Failed::Broken).into())))
@@ -266,13 +270,13 @@ impl<C: Dials> Gateway<C> {
         grant: &Grant,
         key: Key,
         entry: Arc<Entry>,
-        on_error: bool,
+        (why, fallback): (Why, Fallback),
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        match self.fetch_once(grant, key.clone(), Some(Arc::clone(&entry)), parts, trail).await {
-            Err(refusal) if on_error && refusal.allows_stale() && self.still_ours(&key) => {
-                self.show(grant, entry, STALE_IF_ERROR, parts, trail).await
+        match self.fetch_once(grant, key.clone(), Some(Arc::clone(&entry)), why, parts, trail).await {
+            Err(refusal) if refusal.allows(fallback) && self.still_ours(&key) => {
+                self.show(grant, entry, Served::Stale(Detail::StaleIfError).into(), parts, trail).await
             }
             other => other,
         }
@@ -298,9 +302,9 @@ impl<C: Dials> Gateway<C> {
         };
         let joined = self.flights.join_or(&key, turn::REFRESH, still_held);
         if let Ok(Joined::Fetch(obligation, _)) = joined {
-            let plan = self.plan(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts, trail);
+            let flight = self.flight_for(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts, trail);
             let this = Arc::clone(self);
-            self.tasks.spawn(async move { this.fly(plan, Some(obligation)).await });
+            self.tasks.spawn(async move { this.fly(flight, Some(obligation)).await });
         }
     }
 
@@ -308,17 +312,18 @@ impl<C: Dials> Gateway<C> {
         self: &Arc<Self>,
         grant: &Grant,
         landed: Result<Answered, Refusal>,
-        (why, collapsed): (&'static str, bool),
+        (why, collapsed): (Why, bool),
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let Answered { entry, status, stored, took } = landed?;
         trail.upstream = Some(took);
         let (stored, detail) = (stored.is_ok(), stored.err().map_or("", NotStored::word));
-        self.show(grant, entry, Came::Forwarded { why, status, stored, collapsed, detail }, parts, trail).await
+        self.show(grant, entry, Came::Forwarded { why: why.word(), status, stored, collapsed, detail }, parts, trail)
+            .await
     }
 
-    fn plan(
+    fn flight_for(
         &self,
         grant: &Grant,
         key: Option<Key>,
@@ -326,7 +331,7 @@ impl<C: Dials> Gateway<C> {
         cause: Cause,
         parts: &Parts,
         trail: &Trail,
-    ) -> Plan {
+    ) -> Flight {
         let route = grant.wanted().route();
         let mut wish = Wish::default();
         if let Some(settings) = self.routes.at(route) {
@@ -350,17 +355,18 @@ impl<C: Dials> Gateway<C> {
             _ => turn::asker(grant, resource, scope),
         };
         let trace = trail.trace.start(|| self.clock.tick());
-        Plan { route, key, wish, cause, asker, held, held_at, trace }
+        Flight { route, key, wish, cause, asker, held, held_at, trace }
     }
 
     /// One flight, from its place in the queue to its landing.
-    async fn fly(&self, mut plan: Plan, obligation: Option<Obligation<Key, Landing>>) -> Result<Answered, Refusal> {
-        let mut trace = std::mem::take(&mut plan.trace);
-        let what = (plan.route, plan.cause);
+    async fn fly(&self, mut flight: Flight, obligation: Option<Obligation<Key, Landing>>) -> Result<Answered, Refusal> {
+        let mut trace = std::mem::take(&mut flight.trace);
+        let what = (flight.route, flight.cause);
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
-        let permit = self.permit_of_flight((plan.asker, plan.cause), deadline, obligation.as_ref(), &mut trace).await;
+        let permit =
+            self.permit_of_flight((flight.asker, flight.cause), deadline, obligation.as_ref(), &mut trace).await;
         let landed = match permit {
-            Some(Ok(permit)) => self.ask(&plan, permit, deadline, &mut trace).await,
+            Some(Ok(permit)) => self.ask(&flight, permit, deadline, &mut trace).await,
             Some(Err(refusal)) => Err(refusal),
             None => {
                 let forsaken = Refusal::Deadline;
@@ -370,8 +376,8 @@ impl<C: Dials> Gateway<C> {
         };
         if let Err(refusal) = &landed {
             // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
-            let had_no_turn = plan.cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
-            if let Some(held) = plan.held.as_ref().filter(|_| !had_no_turn) {
+            let had_no_turn = flight.cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
+            if let Some(held) = flight.held.as_ref().filter(|_| !had_no_turn) {
                 held.rest_until(self.clock.tick().plus(REST));
             }
         }
@@ -383,20 +389,26 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Asks, and takes in what comes.
-    async fn ask(&self, plan: &Plan, permit: Permit, deadline: Tick, trace: &mut Traced) -> Result<Answered, Refusal> {
+    async fn ask(
+        &self,
+        flight: &Flight,
+        permit: Permit,
+        deadline: Tick,
+        trace: &mut Traced,
+    ) -> Result<Answered, Refusal> {
         let call = Call {
-            route: plan.route,
-            asker: plan.asker,
-            cause: plan.cause,
+            route: flight.route,
+            asker: flight.asker,
+            cause: flight.cause,
             deadline,
             answers: Answers::Retried,
             retries: true,
             forwards_authorization: false,
         };
-        let Called { answer, permit, asked, paused, .. } = self.calls.call(&call, &plan.wish, permit, trace).await?;
+        let Called { answer, permit, asked, paused, .. } = self.calls.call(&call, &flight.wish, permit, trace).await?;
         // Its place in flight is free while the answer is taken in.
         drop(permit);
-        self.take_in(plan, answer, paused, asked)
+        self.take_in(flight, answer, paused, asked)
     }
 
     /// What becomes of an answer that nobody waits for, where nothing was held before.
@@ -408,35 +420,37 @@ impl<C: Dials> Gateway<C> {
         asked: Tick,
     ) -> Result<Answered, Refusal> {
         let (wish, cause) = (Wish::default(), Cause::Miss);
-        let plan = Plan { route, key, wish, cause, asker, held: None, held_at: asked, trace: Traced::NONE };
-        self.take_in(&plan, fetched, told, asked)
+        let flight = Flight { route, key, wish, cause, asker, held: None, held_at: asked, trace: Traced::NONE };
+        self.take_in(&flight, fetched, told, asked)
     }
 
     /// Judges an answer and stores it if it may be.
-    fn take_in(&self, plan: &Plan, fetched: Fetched, told: Option<Tick>, asked: Tick) -> Result<Answered, Refusal> {
+    fn take_in(&self, flight: &Flight, fetched: Fetched, told: Option<Tick>, asked: Tick) -> Result<Answered, Refusal> {
         let now = self.clock.now();
         let Fetched { status, mut head, body, came } = fetched;
         if let Some(until) = told.filter(|_| is_pause(status)) {
             return Err(Refusal::Closed { retry: until.since(now.tick), reason: Reason::PausedByPartner });
         }
-        let route = self.routes.at(plan.route).ok_or(Refusal::NoSuchRoute)?;
-        self.withheld(status, &head, plan.key.as_ref())?;
-        let (key, held, body) = (plan.key.as_ref(), plan.held.as_deref(), &body[..]);
-        self.admitted(&Candidate { route: (plan.route, route), key, status, body, held }, &mut head, now.tick)?;
+        let route = self.routes.at(flight.route).ok_or(Refusal::NoSuchRoute)?;
+        self.withheld(status, &head, flight.key.as_ref())?;
+        let (key, held, body) = (flight.key.as_ref(), flight.held.as_deref(), &body[..]);
+        self.admitted(&Candidate { route: (flight.route, route), key, status, body, held }, &mut head, now.tick)?;
         let of_whom = if self.calls.upstream().is_hub() { hub::judge } else { policy::judge };
         let rest = REST.max(route.terms.ttl / 10);
         let judged = |status| of_whom(&route.terms, status, &head, asked, came).map(|life| life.rested(rest));
-        let judge = |status| match plan.key {
+        let judge = |status| match flight.key {
             Some(_) => judged(status).map(|life| match self.calls.upstream().is_hub() {
                 // A hub refreshes by its own clock: who asks it early gets the same answer once more.
                 true => life,
-                false => {
-                    life.spread(plan.held.as_deref().map(Entry::life), asked, turn::drawn(plan.asker.resource, asked))
-                }
+                false => life.spread(
+                    flight.held.as_deref().map(Entry::life),
+                    asked,
+                    turn::drawn(flight.asker.resource, asked),
+                ),
             }),
             None => Err(NotStored::Route),
         };
-        let entry = match (status, &plan.held) {
+        let entry = match (status, &flight.held) {
             (StatusCode::UNAUTHORIZED, _) => return Err(self.calls.login_fault().into()),
             (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
                 Ok(life) => held.freshened(&head, life),
@@ -455,8 +469,8 @@ impl<C: Dials> Gateway<C> {
             entry.rest_until(now.tick.plus(rest));
         }
         // A confirmation is as old as what it confirms.
-        let as_of = if status == StatusCode::NOT_MODIFIED { plan.held_at } else { asked };
-        let stored = match (entry.not_stored(), plan.key.clone()) {
+        let as_of = if status == StatusCode::NOT_MODIFIED { flight.held_at } else { asked };
+        let stored = match (entry.not_stored(), flight.key.clone()) {
             (_, None) => Err(NotStored::Route),
             (None, Some(key)) => self.store.keep(key, Arc::clone(&entry), as_of),
             (Some(why), _) if !why.is_the_partners_will() => Err(why),
@@ -473,16 +487,6 @@ impl<C: Dials> Gateway<C> {
             }
         };
         Ok(Answered { entry, status, stored, took: came.since(asked) })
-    }
-}
-
-/// Why the partner is asked (RFC 9211 §2.2).
-pub(super) fn why_asked(held: Option<&Entry>, now: impl FnOnce() -> Tick) -> &'static str {
-    match held.map(|held| held.life().stage(now())) {
-        None => "uri-miss",
-        // Good enough as it is: the request's own words sent us.
-        Some(Stage::Fresh | Stage::Due | Stage::Stale) => "request",
-        Some(Stage::OnError | Stage::Over) => "stale",
     }
 }
 

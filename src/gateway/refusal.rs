@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::access::Denied;
 use crate::budget::breaker::Reason;
-use crate::cache::standard::reuse::Fallback;
+use crate::cache::freshness::Fallback;
 use crate::clock::Tick;
 use crate::listen::BadHead;
 use crate::quota::{ComeBack, Limit};

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use crate::access::{Grant, Question};
-use crate::cache::{Entry, Held, Key};
+use crate::cache::freshness::Stage;
+use crate::cache::{Entry, Key, Lookup};
 use crate::clock::Now;
 use crate::http::cache_control::Wishes;
 use crate::trail::Trail;
@@ -49,14 +50,16 @@ impl<C: Dials> Gateway<C> {
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         let key = Key::of(grant, route, &parts.headers);
         let (key, held) = match key.map(|key| (self.store.look(&key, now), key)) {
-            Some((Held::Fresh(entry), _)) => return Ok(entry),
-            Some((Held::Due(entry) | Held::Stale(entry), key)) => {
-                self.refresh_behind(grant, key, &entry, parts, now, trail);
-                return Ok(entry);
-            }
-            Some((Held::Expired { entry, .. }, key)) => (Some((key, true)), Some(entry)),
-            Some((Held::Uncacheable, key)) => (Some((key, false)), None),
-            Some((Held::Absent, key)) => (Some((key, true)), None),
+            Some((Lookup::Stored(entry), key)) => match entry.life().stage(now.tick) {
+                Stage::Fresh => return Ok(entry),
+                Stage::Due | Stage::Stale => {
+                    self.refresh_behind(grant, key, &entry, parts, now, trail);
+                    return Ok(entry);
+                }
+                Stage::OnError | Stage::Over => (Some((key, true)), Some(entry)),
+            },
+            Some((Lookup::Uncacheable, key)) => (Some((key, false)), None),
+            Some((Lookup::OtherVariants(_) | Lookup::Absent, key)) => (Some((key, true)), None),
             None => (None, None),
         };
         if Wishes::of(&parts.headers).only_if_cached {

@@ -24,8 +24,7 @@ use crate::access::Grant;
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause};
 use crate::cache::Key;
-use crate::cache::standard::reuse::{self, Fallback, Use};
-use crate::cache::standard::slot::Held;
+use crate::cache::freshness::Fallback;
 use crate::cache::standard::{Detail, Reply, Why, validation};
 use crate::clock::{Late, Now, Tick};
 use crate::flight::{Joined, Obligation};
@@ -36,6 +35,7 @@ use crate::upstream::{Failed, through};
 
 use super::fetch::{FULL, Instead};
 use super::landing::{Kept, Landed, Landing};
+use super::plan::{Plan, Served, plan};
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Told};
 use super::{Dials, Gateway, REFRESHES, turn};
@@ -56,10 +56,37 @@ struct Asked {
     wishes: Wishes,
 }
 
-impl Asked {
-    /// Whether its call is for nobody else.
-    fn is_alone(&self, held: &Held) -> bool {
-        self.method == Method::HEAD || self.wishes.no_store || matches!(held, Held::Uncacheable)
+/// Of what is stored, what a call may confirm or replace, and why it is made.
+#[derive(Debug)]
+struct Miss {
+    /// The reply that fits the request.
+    stored: Option<Arc<Reply>>,
+    /// Those that fit others, which a 304 may name.
+    others: Vec<Arc<Reply>>,
+    why: Why,
+    /// Whether `stored` is served where the call fails.
+    fallback: Fallback,
+    /// Whether all who ask meanwhile wait for one call.
+    coalesce: bool,
+}
+
+impl Miss {
+    /// What a plan asks the upstream for; else the plan, which asks for nothing.
+    fn of(plan: Plan<Reply>) -> Result<Self, Plan<Reply>> {
+        match plan {
+            Plan::Revalidate { stored, why, fallback } => {
+                Ok(Self { stored: Some(stored), others: Vec::new(), why, fallback, coalesce: true })
+            }
+            Plan::Fetch { why, coalesce, others } => {
+                Ok(Self { stored: None, others, why, fallback: Fallback::NONE, coalesce })
+            }
+            plan => Err(plan),
+        }
+    }
+
+    /// Whether the call of this request is for nobody else.
+    fn is_alone(&self, asked: &Asked) -> bool {
+        asked.method == Method::HEAD || asked.wishes.no_store || !self.coalesce
     }
 }
 
@@ -126,61 +153,37 @@ impl<C: Dials> Gateway<C> {
         now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let held = self.store.select(&asked.key, &asked.head, now);
-        let Held::Fits(reply) = &held else {
-            self.traced_look(trail, || if matches!(held, Held::Uncacheable) { "uncacheable" } else { "absent" });
-            if asked.wishes.only_if_cached {
-                return Err(Refusal::OnlyIfCached);
-            }
-            let why = if matches!(held, Held::Others(_)) { Why::VaryMiss } else { Why::UriMiss };
-            return self.fetch(asked, held, why, Fallback::NONE, trail).await;
+        let found = self.store.select(&asked.key, &asked.head, now);
+        self.traced_look(trail, || found.word(now.tick));
+        let plan = match Miss::of(plan(found, &asked.wishes, true, now.tick)) {
+            Ok(miss) => return self.fetch(asked, miss, trail).await,
+            Err(plan) => plan,
         };
-        let used = reuse::judge(&reply.life(), &asked.wishes, now.tick);
-        self.traced_look(trail, || match used {
-            Use::Fresh => "fresh",
-            Use::Stale(_) | Use::Refresh => "stale",
-            Use::Validate { .. } => "expired",
-        });
-        if !matches!(used, Use::Validate { .. }) {
-            reply.was_hit();
-        }
-        match used {
-            Use::Fresh => Ok(self.give(&asked, reply, Told::default(), trail.began, trail)),
-            Use::Stale(detail) => Ok(self.give(&asked, reply, stale(detail), trail.began, trail)),
-            Use::Refresh => {
-                self.refresh(&asked, reply, now, trail);
-                Ok(self.give(&asked, reply, stale(Detail::StaleWhileRevalidate), trail.began, trail))
+        let (reply, served) = match plan {
+            Plan::ServeAndRefresh(reply, served) => {
+                self.refresh(&asked, &reply, now, trail);
+                (reply, served)
             }
-            Use::Validate { .. } if asked.wishes.only_if_cached => Err(Refusal::OnlyIfCached),
-            Use::Validate { why, fallback } => self.fetch(asked, held, why, fallback, trail).await,
-        }
+            Plan::Serve(reply, served) => (reply, served),
+            Plan::Refuse | Plan::Revalidate { .. } | Plan::Fetch { .. } => return Err(Refusal::OnlyIfCached),
+        };
+        reply.was_hit();
+        Ok(self.give(&asked, &reply, served.into(), trail.began, trail))
     }
 
     /// Asks the partner, together with whoever asks the same in the same words.
-    async fn fetch(
-        self: &Arc<Self>,
-        asked: Asked,
-        held: Held,
-        why: Why,
-        fallback: Fallback,
-        trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
-        let alone = asked.is_alone(&held);
-        let old = match &held {
-            Held::Fits(reply) => Some(Arc::clone(reply)),
-            _ => None,
-        };
-        let errand = Errand::new(&asked, held, why, fallback);
+    async fn fetch(self: &Arc<Self>, asked: Asked, miss: Miss, trail: &mut Trail) -> Result<Response<Body>, Refusal> {
+        let (alone, old, fallback) = (miss.is_alone(&asked), miss.stored.clone(), miss.fallback);
+        let errand = Errand::new(&asked, miss);
         let deadline = trail.began.plus(self.settings.request_timeout);
         let mut collapsed = false;
         let mut brought = None;
         if !alone {
             let now = self.clock.now();
             // Joining is free, starting is paid for; and between the look and the join a flight may have landed.
-            let may_start = || match self.store.select(&asked.key, &asked.head, now) {
-                Held::Fits(reply) if reuse::judge(&reply.life(), &asked.wishes, now.tick) == Use::Fresh => {
-                    Err(Instead::Show(reply))
-                }
+            let look = || plan(self.store.select(&asked.key, &asked.head, now), &asked.wishes, true, now.tick);
+            let may_start = || match look() {
+                Plan::Serve(reply, Served::Fresh) => Err(Instead::Show(reply)),
                 _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
             };
             match self.flights.join_or(&errand.name(), turn::rank(asked.asker.lane, asked.asker.who), may_start) {
@@ -225,7 +228,9 @@ impl<C: Dials> Gateway<C> {
                 Ok(self.hand_on(response, told, trail))
             }
             Brought::Failed(refusal) => match old.filter(|_| refusal.allows(fallback) && self.still_ours(&asked.key)) {
-                Some(reply) => Ok(self.give(&asked, &reply, stale(Detail::StaleIfError), self.clock.tick(), trail)),
+                Some(reply) => {
+                    Ok(self.give(&asked, &reply, Served::Stale(Detail::StaleIfError).into(), self.clock.tick(), trail))
+                }
                 None => Err(refusal),
             },
         }
@@ -270,7 +275,9 @@ impl<C: Dials> Gateway<C> {
         }
         let asker = Asker { lane: Lane::Refresh, who: 0, payer: None, ..asked.asker };
         let asked = Asked { method: Method::GET, asker, ..asked.clone() };
-        let mut errand = Errand::new(&asked, Held::Fits(Arc::clone(reply)), Why::Stale, Fallback::NONE);
+        let stored = Some(Arc::clone(reply));
+        let miss = Miss { stored, others: Vec::new(), why: Why::Stale, fallback: Fallback::NONE, coalesce: true };
+        let mut errand = Errand::new(&asked, miss);
         // A server error does not replace what is held.
         (errand.cause, errand.keeps_errors_out) = (Cause::Refresh, true);
         if let Joined::Fetch(obligation, _) = self.flights.join(&errand.name(), turn::REFRESH) {
@@ -278,10 +285,6 @@ impl<C: Dials> Gateway<C> {
             self.tasks.spawn(async move { this.fly_standard(errand, Some(obligation), trace).await });
         }
     }
-}
-
-fn stale(detail: Detail) -> Told {
-    Told { detail: Some(detail), ..Told::default() }
 }
 
 fn forwards_authorization(route: &Route) -> bool {

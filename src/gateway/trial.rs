@@ -9,7 +9,8 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause};
-use crate::cache::policy::{self, Life, NotStored};
+use crate::cache::freshness::Life;
+use crate::cache::policy::{self, NotStored};
 use crate::cache::{Key, hub, key};
 use crate::clock::Tick;
 use crate::route::{Mode, Route, Target, Terms};

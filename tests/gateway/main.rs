@@ -94,6 +94,8 @@ mod answers;
 
 mod explain;
 
+mod explain_law;
+
 mod explained;
 
 mod deploy;

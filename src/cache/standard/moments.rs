@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::clock::{Now, Tick};
 
+use crate::cache::freshness::{Life, Windows};
 use crate::http::cache_control::{self, Said};
 
 /// RFC 9111 §4.2.2 leaves it open; longer guesses are nobody's word.
@@ -27,80 +28,17 @@ pub struct Exchange {
     pub came: Now,
 }
 
-/// The life of a stored answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Life {
-    /// When its head came.
-    pub since: Tick,
-    /// How old it was then (`corrected_initial_age`, §4.2.3).
-    pub initial_age: Duration,
-    /// Freshness lifetime (§4.2.1).
-    pub lifetime: Duration,
-    /// `no-cache`: it is asked for each time (§5.2.2.4).
-    pub ask_first: bool,
-    /// What the partner forbids or allows beyond the lifetime (§4.2.4).
-    pub beyond: Beyond,
-}
-
-/// What may be done with it when it is stale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beyond {
-    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`: nothing.
-    Forbidden,
-    /// It may be given where something allows that.
-    Allowed {
-        /// For so long while a new one is fetched (RFC 5861 §3).
-        while_revalidate: Duration,
-        /// For so long when the partner answers with an error (RFC 5861 §4).
-        if_error: Duration,
-        /// For so long when the partner cannot be reached at all.
-        if_unreached: Duration,
-    },
-}
-
-impl Life {
-    /// `current_age` (§4.2.3).
-    pub fn age(&self, now: Tick) -> Duration {
-        self.initial_age + now.since(self.since)
-    }
-
-    /// How long it still is fresh; `Err` says for how long it has not been.
-    ///
-    /// # Errors
-    /// Its staleness.
-    pub fn left(&self, now: Tick) -> Result<Duration, Duration> {
-        let age = self.age(now);
-        match self.lifetime.checked_sub(age) {
-            Some(left) if !left.is_zero() => Ok(left),
-            _ => Err(age.saturating_sub(self.lifetime)),
-        }
-    }
-
-    /// Whether it is over, and may be given all the same while a new one is fetched.
-    pub fn may_be_refreshed_behind(&self, now: Tick) -> bool {
-        match (self.left(now), self.beyond) {
-            (Err(stale), Beyond::Allowed { while_revalidate, .. }) => stale < while_revalidate,
-            _ => false,
-        }
-    }
-
-    /// The same, over at once.
-    #[must_use]
-    pub fn ended(self, now: Tick) -> Self {
-        Self { lifetime: self.lifetime.min(self.age(now)), ..self }
-    }
-}
-
 /// The life of an answer whose directives are `said`, without a lifetime where nothing gives one.
 pub fn life(said: &Said, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> Life {
     let seconds = |told: Option<u64>| told.map(Duration::from_secs);
     let forbidden = said.must_revalidate || said.proxy_revalidate || said.no_cache || said.s_maxage.is_some();
-    let beyond = match forbidden {
-        true => Beyond::Forbidden,
-        false => Beyond::Allowed {
+    let stale = match forbidden {
+        true => Windows::default(),
+        false => Windows {
             while_revalidate: seconds(said.stale_while_revalidate).unwrap_or_default(),
             if_error: seconds(said.stale_if_error).unwrap_or_default(),
             if_unreached: seconds(said.stale_if_error).unwrap_or(UNREACHED),
+            if_asked: Duration::MAX,
         },
     };
     Life {
@@ -108,7 +46,8 @@ pub fn life(said: &Said, status: StatusCode, head: &HeaderMap, exchange: Exchang
         initial_age: initial_age(head, exchange),
         lifetime: lifetime(said, status, head, exchange).unwrap_or_default(),
         ask_first: said.no_cache,
-        beyond,
+        early: Duration::ZERO,
+        stale,
     }
 }
 

@@ -8,9 +8,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{ETAG, HeaderName, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::cache::Stored;
+use crate::cache::freshness::Life;
 use crate::clock::Tick;
 
-use super::moments::Life;
 use super::vary::Selection;
 
 /// One stored answer.
@@ -25,6 +26,20 @@ pub struct Reply {
     /// Nanoseconds until which nobody else refreshes it.
     rest: AtomicU64,
     hits: AtomicU32,
+}
+
+impl Stored for Reply {
+    fn life(&self) -> Life {
+        self.life()
+    }
+
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn is_resting(&self, now: Tick) -> bool {
+        self.is_resting(now)
+    }
 }
 
 impl Reply {

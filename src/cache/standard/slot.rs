@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use moka::ops::compute::Op;
 
-use crate::cache::{Key, Slot, Store, UNCACHEABLE};
+use crate::cache::{Key, Lookup, Slot, Store, UNCACHEABLE};
 use crate::clock::{Now, Tick};
 
 use super::reply::Reply;
@@ -52,22 +52,9 @@ impl Variants {
     }
 }
 
-/// What is held for a request.
-#[derive(Debug, Clone)]
-pub enum Held {
-    /// The newest reply that fits it (RFC 9111 §4.1).
-    Fits(Arc<Reply>),
-    /// Replies to requests that differ where it matters.
-    Others(Vec<Arc<Reply>>),
-    /// The partner lately gave something that may not be stored.
-    Uncacheable,
-    /// Nothing.
-    Absent,
-}
-
 impl Store {
     /// What is held for the request that would go out with this head?
-    pub fn select(&self, key: &Key, sent: &HeaderMap, now: Now) -> Held {
+    pub fn select(&self, key: &Key, sent: &HeaderMap, now: Now) -> Lookup<Reply> {
         selected(self.slots.get(key).as_ref(), sent, now)
     }
 
@@ -136,12 +123,12 @@ impl Store {
 }
 
 /// What of a slot fits the request that would go out with this head.
-pub(in crate::cache) fn selected(slot: Option<&Slot>, sent: &HeaderMap, now: Now) -> Held {
-    let Some(Slot::Variants(variants)) = slot else { return Held::Absent };
+pub(in crate::cache) fn selected(slot: Option<&Slot>, sent: &HeaderMap, now: Now) -> Lookup<Reply> {
+    let Some(Slot::Variants(variants)) = slot else { return Lookup::Absent };
     match variants.replies.iter().find(|reply| reply.selection().fits(sent)) {
-        Some(reply) => Held::Fits(Arc::clone(reply)),
-        None if variants.unstored_until.is_some_and(|until| now.tick < until) => Held::Uncacheable,
-        None if variants.replies.is_empty() => Held::Absent,
-        None => Held::Others(variants.replies.clone()),
+        Some(reply) => Lookup::Stored(Arc::clone(reply)),
+        None if variants.unstored_until.is_some_and(|until| now.tick < until) => Lookup::Uncacheable,
+        None if variants.replies.is_empty() => Lookup::Absent,
+        None => Lookup::OtherVariants(variants.replies.clone()),
     }
 }

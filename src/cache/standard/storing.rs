@@ -8,9 +8,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use crate::http::cache_control::{Said, Wishes};
 use crate::http::hop_by_hop;
 
-use super::moments::{self, Exchange, Life};
+use super::moments::{self, Exchange};
 use super::vary::Selection;
 use super::words::Detail;
+use crate::cache::freshness::Life;
 
 /// How an answer is to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,10 +14,9 @@ use crate::clock::{Now, Tick};
 use super::moments::Exchange;
 use super::storing::{self, Storable};
 use super::{Detail, Reply};
+use crate::cache::freshness::Life;
 
 mod life;
-
-mod reuse;
 
 mod second;
 
@@ -50,6 +49,12 @@ fn tick(seconds: u64) -> Tick {
 
 fn now(seconds: u64) -> Now {
     Now { tick: tick(seconds), unix_ms: NOON_MS + seconds * 1000 }
+}
+
+/// How long it still is fresh, or for how long it has not been.
+fn left(life: &Life, now: Tick) -> Result<Duration, Duration> {
+    let left = life.lifetime.saturating_sub(life.age(now));
+    if left.is_zero() { Err(life.staleness(now)) } else { Ok(left) }
 }
 
 /// Asked for and come at noon.

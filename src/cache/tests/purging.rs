@@ -42,7 +42,7 @@ fn taken(of: &dyn Fn(&Asker) -> Which) -> Vec<&'static str> {
     let (store, asker) = (store(1 << 20, 1 << 16), asker());
     let keys = kept(&store, &asker, &PATHS);
     let many = store.purge(&of(&asker), How::Hard, false, now(1));
-    let absent = |key: &Key| matches!(store.look(key, now(1)), Held::Absent);
+    let absent = |key: &Key| matches!(store.look(key, now(1)), Lookup::Absent);
     let taken: Vec<_> = PATHS.iter().zip(&keys).filter(|(_, key)| absent(key)).map(|(path, _)| *path).collect();
     assert_eq!(taken.len(), many);
     taken
@@ -70,7 +70,7 @@ fn a_resource_is_purged_with_all_that_forwarded_headers_made_of_it() {
         store.keep(key.clone(), document(b"{}", ""), now(0).tick).unwrap();
     }
     assert_eq!(store.purge(&which(&asker, "/clients/c1/"), How::Hard, false, now(0)), 3);
-    assert!(keys.iter().all(|key| matches!(store.look(key, now(0)), Held::Absent)));
+    assert!(keys.iter().all(|key| matches!(store.look(key, now(0)), Lookup::Absent)));
 }
 
 #[test]
@@ -79,14 +79,15 @@ fn a_soft_purge_ends_the_lifetime_and_begins_the_stale_windows() {
     let keys = kept(&store, &asker, &["/clients/", "/clients/c1/"]);
     let only = which(&asker, "/clients/");
     assert_eq!(store.purge(&only, How::Soft, true, now(30)), 1);
-    assert!(matches!(store.look(&keys[0], now(30)), Held::Stale(entry) if entry.body() == "{}"));
-    assert!(matches!(store.look(&keys[0], now(29 + SWR)), Held::Stale(_)));
-    assert!(matches!(store.look(&keys[0], now(30 + SWR)), Held::Expired { on_error: true, .. }));
-    assert!(matches!(store.look(&keys[0], now(30 + SIE)), Held::Expired { on_error: false, .. }));
-    assert!(matches!(store.look(&keys[1], now(30)), Held::Fresh(_)));
+    assert!(matches!(store.look(&keys[0], now(30)), Lookup::Stored(entry) if entry.body() == "{}"));
+    assert_eq!(stage(&store, &keys[0], now(30)), Some(Stage::Stale));
+    assert_eq!(stage(&store, &keys[0], now(29 + SWR)), Some(Stage::Stale));
+    assert_eq!(stage(&store, &keys[0], now(30 + SWR)), Some(Stage::OnError));
+    assert_eq!(stage(&store, &keys[0], now(30 + SIE)), Some(Stage::Over));
+    assert_eq!(stage(&store, &keys[1], now(30)), Some(Stage::Fresh));
     // What is stale already stays as it is: its windows do not begin anew.
     assert_eq!(store.purge(&only, How::Soft, true, now(200)), 1);
-    assert!(matches!(store.look(&keys[0], now(30 + SWR)), Held::Expired { .. }));
+    assert_eq!(stage(&store, &keys[0], now(30 + SWR)), Some(Stage::OnError));
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn where_staleness_is_forbidden_a_soft_purge_makes_it_be_asked_for_first() {
     let keys = kept(&store, &asker, &["/clients/", "/clients/c1/"]);
     store.keep(keys[1].clone(), document(b"{}", "max-age=60, must-revalidate"), now(0).tick).unwrap();
     store.purge(&Which::All, How::Soft, false, now(1));
-    assert!(matches!(store.look(&keys[1], now(1)), Held::Expired { on_error: false, .. }));
+    assert_eq!(stage(&store, &keys[1], now(1)), Some(Stage::Over));
 }
 
 #[test]
@@ -110,7 +111,7 @@ fn what_was_asked_for_before_a_purge_of_its_key_stays_out() {
             assert_eq!(keep(&keys[1], asked), Ok(()), "another key's purge is none of its");
         }
         store.remember_uncacheable(keys[0].clone(), now(5), now(4).tick);
-        assert!(!matches!(store.look(&keys[0], now(5)), Held::Uncacheable));
+        assert!(!matches!(store.look(&keys[0], now(5)), Lookup::Uncacheable));
         assert_eq!(keep(&keys[0], 6), Ok(()));
         store.purge(&client("c2"), how, false, now(7));
         assert_eq!((keep(&keys[0], 6), keep(&keys[1], 6)), (Ok(()), Err(NotStored::Purged)));
@@ -147,14 +148,14 @@ fn storing_and_purging_at_once_leaves_nothing_that_is_older_than_its_purge() {
             });
             scope.spawn(|| store.purge(&Which::All, How::Hard, false, at(begin + 2)));
         });
-        assert!(keys.iter().all(|key| matches!(store.look(key, at(begin + 2)), Held::Absent)), "round {round}");
+        assert!(keys.iter().all(|key| matches!(store.look(key, at(begin + 2)), Lookup::Absent)), "round {round}");
         let newer = store.keep(keys[7].clone(), document(b"{}", ""), at(begin + 3).tick);
         assert_eq!(newer, Ok(()));
         std::thread::scope(|scope| {
             scope.spawn(|| store.purge(&one, How::Soft, true, at(begin + 5)));
             let _ = store.keep(keys[7].clone(), document(b"{}", ""), at(begin + 4).tick);
         });
-        assert!(matches!(store.look(&keys[7], at(begin + 5)), Held::Stale(_)), "round {round}");
+        assert_eq!(stage(&store, &keys[7], at(begin + 5)), Some(Stage::Stale), "round {round}");
     }
 }
 
@@ -184,7 +185,8 @@ fn the_list_goes_through_all_keys_once_whatever_the_page() {
 fn hits_are_counted_for_each_entry_and_kept_by_a_soft_purge() {
     let (store, asker) = (store(1 << 20, 1 << 16), asker());
     let keys = kept(&store, &asker, &["/clients/", "/clients/c1/"]);
-    (0..5).for_each(|_| drop(store.look(&keys[0], now(1))));
+    let served = store.held(&keys[0]).unwrap();
+    (0..5).for_each(|_| served.was_hit());
     let hits = |at: usize| {
         store.list(&Which::All, &[], 9, now(1)).iter().find(|row| row.at == keys[at].as_bytes()).map(|row| row.hits)
     };

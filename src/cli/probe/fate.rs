@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::cache::policy::{Life, NotStored};
+use crate::cache::freshness::Life;
+use crate::cache::policy::NotStored;
 use crate::config::time_text;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::gateway::trial::{Fate, Trial, Winner};
@@ -39,8 +40,8 @@ fn stored(life: &Life, winner: Winner) -> String {
     if age > 0 {
         text += &format!(", of which {age}s are over when it comes");
     }
-    let behind = if life.ask_first { Duration::ZERO } else { life.stale_while_revalidate };
-    for (window, when) in [(behind, "while it is refreshed"), (life.stale_if_error, "when the partner fails")] {
+    let behind = if life.ask_first { Duration::ZERO } else { life.stale.while_revalidate };
+    for (window, when) in [(behind, "while it is refreshed"), (life.stale.if_error, "when the partner fails")] {
         if !window.is_zero() {
             text += &format!("; up to {} longer {when}", time_text(window));
         }

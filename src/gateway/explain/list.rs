@@ -3,16 +3,17 @@
 //! Never fetches or refreshes that list.
 
 use crate::access::{Grant, Question};
-use crate::cache::{Held, Key};
+use crate::cache::freshness::Stage;
+use crate::cache::{Key, Lookup};
 use crate::clock::Now;
 use crate::view::NotUnderstood;
 
+use super::super::plan::wishes_of;
 use super::super::refusal::Refusal;
 use super::super::respond::asks::Asks;
 use super::super::settle::said;
-use super::super::wishes::wishes_of;
 use super::super::{Dials, Gateway};
-use super::document::asker_of;
+use super::plan::asker_of;
 use super::{May, Verdict, Wanted};
 
 impl<C: Dials> Gateway<C> {
@@ -27,14 +28,16 @@ impl<C: Dials> Gateway<C> {
         let route = self.routes.at(question.list().wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         let key = Key::of(question.list(), route, &wanted.headers);
         let held = key.clone().map(|key| self.store.glimpse(key).look(now));
-        if let Some(Held::Fresh(list) | Held::Due(list) | Held::Stale(list)) = &held {
+        if let Some(Lookup::Stored(list)) = &held
+            && matches!(list.life().stage(now.tick), Stage::Fresh | Stage::Due | Stage::Stale)
+        {
             let providers = said(question.project(), list).map_err(|NotUnderstood| Refusal::NotUnderstood)?;
             return Ok(Ok(question.settle(&providers)?));
         }
         if wishes_of(&wanted.headers, Asks::of(&wanted.headers)).only_if_cached {
             return Err(Refusal::OnlyIfCached);
         }
-        let joins = !matches!(held, Some(Held::Uncacheable)) && key.is_some_and(|key| self.flights.has(&key));
+        let joins = !matches!(held, Some(Lookup::Uncacheable)) && key.is_some_and(|key| self.flights.has(&key));
         let ahead = if joins {
             None
         } else {

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::cache::Lookup;
+use crate::cache::freshness::{Life, Stage};
 use crate::cache::glimpse::Glimpse;
 use crate::cache::list::Row;
-use crate::cache::policy;
-use crate::cache::standard::moments::{self, Beyond};
-use crate::cache::standard::slot;
-use crate::cache::{Entry, Held};
 use crate::clock::{Now, Tick};
 
 /// Where in its life it is.
@@ -61,13 +59,11 @@ pub struct Stored {
 impl Stored {
     pub(super) fn of(glimpse: &Glimpse, sent: &HeaderMap, now: Now) -> Self {
         let of = match (glimpse.look(now), glimpse.select(sent, now)) {
-            (Held::Fresh(entry) | Held::Due(entry), _) => Self::of_entry(State::Fresh, &entry, now.tick),
-            (Held::Stale(entry), _) => Self::of_entry(State::Stale, &entry, now.tick),
-            (Held::Expired { entry, .. }, _) => Self::of_entry(State::Expired, &entry, now.tick),
-            (Held::Absent, slot::Held::Fits(reply)) => Self::of_reply(&reply.life(), now.tick),
-            (Held::Absent, slot::Held::Others(_)) => Self::bare(State::OtherVariants),
-            (Held::Uncacheable, _) | (Held::Absent, slot::Held::Uncacheable) => Self::bare(State::Uncacheable),
-            (Held::Absent, slot::Held::Absent) => Self::bare(State::Absent),
+            (Lookup::Stored(entry), _) => Self::of_life(&entry.life(), now.tick),
+            (_, Lookup::Stored(reply)) => Self::of_life(&reply.life(), now.tick),
+            (_, Lookup::OtherVariants(_)) => Self::bare(State::OtherVariants),
+            (Lookup::Uncacheable, _) | (_, Lookup::Uncacheable) => Self::bare(State::Uncacheable),
+            _ => Self::bare(State::Absent),
         };
         Self { row: glimpse.row(now), ..of }
     }
@@ -76,32 +72,18 @@ impl Stored {
         Self { state, row: None, while_revalidate: None, if_error: None }
     }
 
-    fn of_entry(state: State, entry: &Entry, now: Tick) -> Self {
-        let policy::Life { lifetime, stale_while_revalidate, stale_if_error, ask_first, .. } = entry.life();
-        let left =
-            |window: Duration| (lifetime + window).checked_sub(entry.life().age(now)).filter(|left| !left.is_zero());
-        let while_revalidate = left(stale_while_revalidate).filter(|_| !ask_first && !stale_while_revalidate.is_zero());
-        let if_error = left(stale_if_error).filter(|_| !stale_if_error.is_zero());
-        Self { while_revalidate, if_error, ..Self::bare(state) }
-    }
-
-    fn of_reply(life: &moments::Life, now: Tick) -> Self {
-        let (fresh, past) = match life.left(now) {
-            Ok(_) => (!life.ask_first, Duration::ZERO),
-            Err(past) => (false, past),
+    fn of_life(life: &Life, now: Tick) -> Self {
+        let state = match life.stage(now) {
+            Stage::Fresh | Stage::Due => State::Fresh,
+            Stage::Stale => State::Stale,
+            Stage::OnError | Stage::Over => State::Expired,
         };
-        let (while_revalidate, if_error) = match life.beyond {
-            Beyond::Forbidden => (None, None),
-            Beyond::Allowed { while_revalidate, if_error, if_unreached } => {
-                let left = |window: Duration| window.checked_sub(past).filter(|left| !left.is_zero());
-                (left(while_revalidate), left(if_error.max(if_unreached)))
-            }
+        let left = |window: Duration| {
+            let left = (life.lifetime + window).checked_sub(life.age(now))?;
+            Some(left).filter(|left| !left.is_zero() && !window.is_zero())
         };
-        let state = match () {
-            () if fresh => State::Fresh,
-            () if while_revalidate.is_some() => State::Stale,
-            () => State::Expired,
-        };
+        let while_revalidate = left(life.stale.while_revalidate).filter(|_| !life.ask_first);
+        let if_error = left(life.stale.if_error.max(life.stale.if_unreached));
         Self { while_revalidate, if_error, ..Self::bare(state) }
     }
 }

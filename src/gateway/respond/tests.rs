@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::access::Denied;
 use crate::budget::breaker::Reason;
-use crate::cache::policy::Life;
+use crate::cache::freshness::Life;
 use crate::clock::{Now, Tick};
 use crate::quota::Limit;
 
@@ -214,15 +214,7 @@ fn sent(
         (CONTENT_LANGUAGE, "en"),
         (ETAG, "\"v1\""),
     ]);
-    let life = Life {
-        since: Tick::from_nanos(0),
-        initial_age: Duration::ZERO,
-        lifetime: Duration::from_secs(60),
-        stale_while_revalidate: Duration::ZERO,
-        stale_if_error: Duration::ZERO,
-        ask_first: false,
-        early: Duration::ZERO,
-    };
+    let life = Life { lifetime: Duration::from_secs(60), ..Life::default() };
     let entry = Arc::new(Entry::new(StatusCode::OK, &partner, b"{\"a\":1}", Ok(life)));
     let view = bytes.map(|bytes| (Bytes::from_static(bytes), Tag::of(bytes)));
     let document = Document {
@@ -366,13 +358,8 @@ proptest! {
         partner.extend(dated.then(|| (DATE, HeaderValue::from_static(AFTER))));
         partner.extend(modified.then(|| (LAST_MODIFIED, HeaderValue::from_static(SUN))));
         let life = Life {
-            since: Tick::from_nanos(0),
-            initial_age: Duration::ZERO,
             lifetime: Duration::from_secs(lifetime),
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-            ask_first: false,
-            early: Duration::ZERO,
+            ..Life::default()
         };
         let now = Now { tick: Tick::from_nanos(5), unix_ms: number / 1_000_000_000 };
         let entry = Arc::new(Entry::new(StatusCode::OK, &partner, &body, Ok(life)));

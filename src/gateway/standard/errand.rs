@@ -11,15 +11,13 @@ use hyper::body::Incoming;
 use crate::budget::{Cause, Permit};
 use crate::cache::Key;
 use crate::cache::standard::moments::Exchange;
-use crate::cache::standard::reuse::Fallback;
-use crate::cache::standard::slot::Held;
 use crate::cache::standard::{Reply, Why, validation};
 use crate::clock::Tick;
 
 use super::super::landing::{Kept, Landed};
 use super::super::refusal::Refusal;
 use super::super::respond::{Body, Told};
-use super::Asked;
+use super::{Asked, Miss};
 
 /// All that one call takes along.
 #[derive(Debug, Clone)]
@@ -77,31 +75,24 @@ impl Brought {
 }
 
 impl Errand {
-    pub(super) fn new(asked: &Asked, held: Held, why: Why, fallback: Fallback) -> Self {
-        let mut sent = asked.head.clone();
-        let mut cause = Cause::Miss;
-        let (mut about, mut old) = (Vec::new(), None);
+    pub(super) fn new(asked: &Asked, miss: Miss) -> Self {
+        let Miss { stored: old, others, why, fallback, .. } = miss;
+        let (mut sent, mut about, mut cause) = (asked.head.clone(), Vec::new(), Cause::Miss);
+        // A HEAD is asked for as it came.
         if asked.method == Method::GET {
-            match held {
-                Held::Fits(reply) => {
-                    cause = Cause::Revalidate;
-                    if validation::ask_about(&mut sent, &reply) {
-                        about.push(Arc::clone(&reply));
-                    }
-                    old = Some(reply);
+            if let Some(reply) = &old {
+                cause = Cause::Revalidate;
+                if validation::ask_about(&mut sent, reply) {
+                    about.push(Arc::clone(reply));
                 }
+            } else if !validation::is_conditional(&sent) {
                 // The caller's own condition would get mixed up with ours.
-                Held::Others(others) if !validation::is_conditional(&sent) => {
-                    about = others.into_iter().filter(|other| other.tag().is_some()).take(8).collect();
-                    let tags: Vec<_> = about.iter().filter_map(|other| other.tag()).collect();
-                    if !tags.is_empty() {
-                        validation::ask_which(&mut sent, &tags);
-                    }
+                about = others.into_iter().filter(|other| other.tag().is_some()).take(8).collect();
+                let tags: Vec<_> = about.iter().filter_map(|other| other.tag()).collect();
+                if !tags.is_empty() {
+                    validation::ask_which(&mut sent, &tags);
                 }
-                _ => {}
             }
-        } else if let Held::Fits(reply) = held {
-            old = Some(reply);
         }
         Self { asked: asked.clone(), sent, why, cause, about, old, keeps_errors_out: fallback.error }
     }

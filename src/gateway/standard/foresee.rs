@@ -2,23 +2,20 @@
 //! Given a grant and what is held, hands back the verdict, and whether somebody fetches the same.
 //! Never gives, sends or refreshes.
 
-use std::sync::Arc;
-
 use crate::access::Grant;
+use crate::cache::Lookup;
 use crate::cache::glimpse::Glimpse;
-use crate::cache::standard::reuse::{self, Fallback, Use};
-use crate::cache::standard::slot::Held;
-use crate::cache::standard::{Detail, Reply, Why};
-use crate::clock::{Now, Tick};
+use crate::cache::standard::{Reply, Why};
+use crate::clock::Now;
 use crate::quota::ComeBack;
 use crate::trail::Outcome;
 
-use super::super::explain::{Ages, Call, Verdict, Wanted};
+use super::super::explain::{Subject, Verdict, Wanted};
+use super::super::plan::plan;
 use super::super::refusal::Refusal;
-use super::super::respond::{Told, worded};
-use super::super::{Dials, Gateway, REFRESHES};
+use super::super::{Dials, Gateway};
 use super::errand::Errand;
-use super::{Asked, give, stale};
+use super::{Asked, Miss};
 
 /// The verdict, and whether somebody fetches it, if that was looked at.
 type Foreseen = (Verdict, Option<bool>);
@@ -39,77 +36,21 @@ impl<C: Dials> Gateway<C> {
             let why = "the route, its method or its headers go past the store";
             return Ok((Verdict::asks(Outcome::Pass, why, Some(ahead), now.tick), None));
         }
-        let held = glimpse.map_or(Held::Absent, |glimpse| glimpse.select(&asked.head, now));
-        let Held::Fits(reply) = &held else {
-            if asked.wishes.only_if_cached {
-                return Err(Refusal::OnlyIfCached);
-            }
-            let why = if matches!(held, Held::Others(_)) { Why::VaryMiss } else { Why::UriMiss };
-            return self.foresee_call(&asked, held, (why, Fallback::NONE), may, now.tick);
+        let found = || glimpse.map_or(Lookup::Absent, |glimpse| glimpse.select(&asked.head, now));
+        let planned = || plan(found(), &asked.wishes, true, now.tick);
+        let miss = Miss::of(planned()).ok();
+        let alone = miss.as_ref().is_some_and(|miss| miss.is_alone(&asked));
+        let errand = miss.map(|miss| Errand::new(&asked, miss));
+        let flight = errand.as_ref().map(|errand| self.flights.has(&errand.name()));
+        let can_confirm = errand.as_ref().is_some_and(|errand| !errand.about.is_empty());
+        let subject = Subject {
+            asker: asked.asker,
+            may,
+            flight: flight.unwrap_or(false),
+            alone,
+            confirms: if can_confirm { |why| matches!(why, Why::Stale | Why::Request) } else { |_| false },
+            shows: &|_: &Reply| Ok(()),
         };
-        match reuse::judge(&reply.life(), &asked.wishes, now.tick) {
-            Use::Fresh => Ok((shown(reply, &Told::default(), now.tick), None)),
-            Use::Stale(detail) => Ok((shown(reply, &stale(detail), now.tick), None)),
-            Use::Refresh => {
-                let (call, behind) = self.foresee_behind(&asked, reply, now.tick);
-                let shown = shown(reply, &stale(Detail::StaleWhileRevalidate), now.tick);
-                Ok((shown.and(call, &behind), None))
-            }
-            Use::Validate { .. } if asked.wishes.only_if_cached => Err(Refusal::OnlyIfCached),
-            Use::Validate { why, fallback } => self.foresee_call(&asked, held, (why, fallback), may, now.tick),
-        }
+        Ok((self.foresee_plan(planned(), &subject, now.tick)?, flight))
     }
-
-    /// What becomes of the refresh behind.
-    fn foresee_behind(&self, asked: &Asked, reply: &Reply, now: Tick) -> (Call, String) {
-        if self.flights.count() >= REFRESHES || reply.is_resting(now) {
-            return (Call::None, ", and no refresh starts: one is under way or failed just now".to_owned());
-        }
-        match self.may_call(Ok(()), self.flights.is_full(), crate::budget::Asker { who: 0, ..asked.asker }, now) {
-            Ok(_) => (Call::Behind, " while a refresh starts".to_owned()),
-            Err(refusal) => (Call::None, format!(", and its refresh cannot start: {}", worded(&refusal).title)),
-        }
-    }
-
-    fn foresee_call(
-        &self,
-        asked: &Asked,
-        held: Held,
-        (why, fallback): (Why, Fallback),
-        may: Result<(), ComeBack>,
-        now: Tick,
-    ) -> Result<Foreseen, Refusal> {
-        let alone = asked.is_alone(&held);
-        let old = match &held {
-            Held::Fits(reply) => Some(Arc::clone(reply)),
-            _ => None,
-        };
-        let errand = Errand::new(asked, held, why, fallback);
-        let flight = self.flights.has(&errand.name());
-        if flight && !alone {
-            return Ok((Verdict::joins(), Some(true)));
-        }
-        let verdict = match self.may_call(may, self.flights.is_full(), asked.asker, now) {
-            Ok(ahead) => {
-                let confirms = matches!(why, Why::Stale | Why::Request) && !errand.about.is_empty();
-                let outcome = if confirms { Outcome::Revalidated } else { Outcome::Miss };
-                Verdict::asks(outcome, why.word(), Some(ahead), now)
-            }
-            Err(refusal) => match old.filter(|_| refusal.allows(fallback)) {
-                Some(reply) => {
-                    let title = worded(&refusal).title;
-                    let shown = shown(&reply, &stale(Detail::StaleIfError), now);
-                    shown.and(Call::None, &format!(", since the partner cannot be asked: {title}"))
-                }
-                None => return Err(refusal),
-            },
-        };
-        Ok((verdict, Some(flight)))
-    }
-}
-
-fn shown(reply: &Reply, told: &Told, now: Tick) -> Verdict {
-    let life = reply.life();
-    let ages = Ages { age: life.age(now), lifetime: life.lifetime };
-    Verdict::shown(give::words(told), reply.status(), ages)
 }

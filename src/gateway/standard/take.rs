@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 
 use crate::cache::Key;
+use crate::cache::freshness::Stage;
 use crate::cache::standard::validation::Told as HeadTold;
 use crate::cache::standard::{Detail, Reply, storing, validation};
 use crate::clock::{Now, Tick};
@@ -101,7 +102,7 @@ impl<C: Dials> Gateway<C> {
     /// allows a stale one (RFC 9111 §4.2.4), each request asks all the same.
     fn at_rest(&self, reply: Reply) -> Arc<Reply> {
         let now = self.clock.tick();
-        if reply.life().may_be_refreshed_behind(now) {
+        if reply.life().stage(now) == Stage::Stale {
             reply.rest_until(now.plus(REST));
         }
         Arc::new(reply)

@@ -2,8 +2,8 @@
 //! Given heads, holds storing and moments to their tables.
 //! Never waits.
 
-use super::super::moments::Beyond;
 use super::*;
+use crate::cache::freshness::Windows;
 use crate::http::cache_control::{MOST_SECONDS, Said, Wishes};
 
 const CC: &str = "cache-control";
@@ -176,13 +176,17 @@ fn an_answer_is_as_old_as_its_date_its_age_or_its_way_say_whichever_is_more() {
 
 #[test]
 fn what_is_forbidden_beyond_the_lifetime_is_forbidden_whatever_else_allows_it() {
-    let beyond = |said: &str| judged(200, &[(CC, said), ("etag", "\"a\"")]).unwrap().life.beyond;
+    let beyond = |said: &str| judged(200, &[(CC, said), ("etag", "\"a\"")]).unwrap().life.stale;
     for forbids in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=1"] {
         let said = format!("max-age=1, stale-while-revalidate=60, stale-if-error=60, {forbids}");
-        assert_eq!(beyond(&said), Beyond::Forbidden, "{forbids}");
+        assert_eq!(beyond(&said), Windows::default(), "{forbids}");
     }
-    let allowed =
-        |a, b, c| Beyond::Allowed { while_revalidate: seconds(a), if_error: seconds(b), if_unreached: seconds(c) };
+    let allowed = |while_revalidate, if_error, if_unreached| Windows {
+        while_revalidate: seconds(while_revalidate),
+        if_error: seconds(if_error),
+        if_unreached: seconds(if_unreached),
+        if_asked: Duration::MAX,
+    };
     assert_eq!(beyond("max-age=1"), allowed(0, 0, 86_400));
     assert_eq!(beyond("max-age=1, stale-while-revalidate=7, stale-if-error=9"), allowed(7, 9, 9));
     assert_eq!(beyond("max-age=1, stale-while-revalidate=x"), allowed(0, 0, 86_400));

@@ -6,8 +6,9 @@ use http::{Request, Response};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
 use proptest::prelude::*;
 
-use super::super::reuse::{Use, judge};
 use super::*;
+use crate::cache::Lookup;
+use crate::gateway::plan::{Plan, plan};
 use crate::http::cache_control::Wishes;
 
 /// An answer. Left out on purpose:
@@ -132,14 +133,15 @@ proptest! {
             return Ok(());
         };
         let wishes = Wishes::of(request(&then).headers());
-        let left = storable.life.left(tick(later));
+        let left = left(&storable.life, tick(later));
         if wishes.max_stale.is_some() {
             // §5.2.2.4, §5.2.2.10: neither is given stale without asking, whatever the request takes; the crate does.
             prop_assume!(!answer.says("no-cache") && !answer.says("s-maxage"));
             // At the very second both readings of "exceeded by" stand; the crate's excludes it.
             prop_assume!(left != Err(seconds(wishes.max_stale.unwrap())));
         }
-        let ours = matches!(judge(&storable.life, &wishes, tick(later)), Use::Fresh | Use::Stale(_));
+        let stored = shared(Reply::new(status, &answer.head(), Bytes::new(), storable.life, storable.selection));
+        let ours = matches!(plan(Lookup::Stored(stored), &wishes, true, tick(later)), Plan::Serve(..));
         let theirs = second(&answer, &plain).before_request(&request(&then), now(later).wall());
         prop_assert_eq!(ours, matches!(theirs, BeforeRequest::Fresh(_)), "{:?} {:?} {} {:?}", answer, then, later, left);
     }

@@ -155,14 +155,14 @@ fn a_304_updates_the_head_but_not_what_belongs_to_the_body() {
         ("date", "Sun, 06 Nov 1994 08:51:17 GMT"),
     ];
     assert_eq!((fresh.head(), why), (head(&expected), None));
-    assert_eq!((fresh.life().left(tick(100)), fresh.body()), (Ok(seconds(60)), Bytes::from_static(b"x")));
+    assert_eq!((left(&fresh.life(), tick(100)), fresh.body()), (Ok(seconds(60)), Bytes::from_static(b"x")));
 }
 
 #[test]
 fn a_304_that_forbids_storing_takes_back_what_was_stored() {
     let told = head(&[("cache-control", "no-store")]);
     let (reply, why) = freshened(&stored(&[CC, ("etag", "\"a\"")], "x"), &told, &HeaderMap::new(), at_once());
-    assert_eq!((why, reply.life().left(tick(0))), (Some(Detail::NoStore), Err(seconds(0))));
+    assert_eq!((why, left(&reply.life(), tick(0))), (Some(Detail::NoStore), Err(seconds(0))));
 }
 
 #[test]
@@ -172,10 +172,10 @@ fn a_head_updates_the_get_it_agrees_with_and_ends_the_one_it_does_not() {
         let told = after_head(&reply, StatusCode::from_u16(status).unwrap(), &head(told), &HeaderMap::new(), at_once());
         told.map(|told| match told {
             Told::Updated(new) => {
-                (true, new.value(&HeaderName::from_static("x-old")).unwrap(), new.life().left(tick(0)))
+                (true, new.value(&HeaderName::from_static("x-old")).unwrap(), left(&new.life(), tick(0)))
             }
             Told::Outdated(new) => {
-                (false, new.value(&HeaderName::from_static("x-old")).unwrap(), new.life().left(tick(0)))
+                (false, new.value(&HeaderName::from_static("x-old")).unwrap(), left(&new.life(), tick(0)))
             }
         })
     };

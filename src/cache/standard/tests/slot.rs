@@ -4,9 +4,9 @@
 
 use proptest::prelude::*;
 
-use super::super::slot::Held;
 use super::super::vary::Selection;
 use super::*;
+use crate::cache::Lookup;
 use crate::cache::{Key, Settings, Store};
 
 fn store(max_variants: usize) -> Store {
@@ -23,7 +23,7 @@ fn variant(sent: Lines<'_>, body: &'static str) -> Arc<Reply> {
 
 fn held(store: &Store, sent: Lines<'_>) -> Option<Bytes> {
     match store.select(&key("k"), &head(sent), now(0)) {
-        Held::Fits(reply) => Some(reply.body()),
+        Lookup::Stored(reply) => Some(reply.body()),
         _ => None,
     }
 }
@@ -100,9 +100,9 @@ fn variants_stand_beside_each_other_and_the_newest_speaks_for_its_requests() {
     assert_eq!(held(&store, &[("foo", "1")]), Some(Bytes::from_static(b"one")));
     assert_eq!(held(&store, &[("foo", "2"), ("bar", "x")]), Some(Bytes::from_static(b"two")));
     assert!(
-        matches!(store.select(&key("k"), &head(&[("foo", "3")]), now(0)), Held::Others(others) if others.len() == 2)
+        matches!(store.select(&key("k"), &head(&[("foo", "3")]), now(0)), Lookup::OtherVariants(others) if others.len() == 2)
     );
-    assert!(matches!(store.select(&key("l"), &head(&[]), now(0)), Held::Absent));
+    assert!(matches!(store.select(&key("l"), &head(&[]), now(0)), Lookup::Absent));
     // One that varies by nothing fits all requests, until a newer answer to one of them varies.
     let plain = shared(stored(&[("cache-control", "max-age=60")], "plain"));
     assert!(store.keep_reply(&key("k"), &head(&[("foo", "1")]), &plain, tick(0)));
@@ -172,15 +172,15 @@ fn what_was_asked_for_before_a_change_is_not_let_in_after_it() {
 fn what_may_not_be_stored_is_remembered_only_where_nothing_is_held() {
     let store = store(8);
     store.remember_unstored(&key("k"), now(0));
-    assert!(matches!(store.select(&key("k"), &head(&[]), now(9)), Held::Uncacheable));
-    assert!(matches!(store.select(&key("k"), &head(&[]), now(10)), Held::Absent));
+    assert!(matches!(store.select(&key("k"), &head(&[]), now(9)), Lookup::Uncacheable));
+    assert!(matches!(store.select(&key("k"), &head(&[]), now(10)), Lookup::Absent));
     assert!(store.keep_reply(&key("k"), &head(&[]), &variant(&[], "x"), tick(1)));
     store.remember_unstored(&key("k"), now(1));
     assert!(held(&store, &[]).is_some());
     // Nor does it let in what a change keeps out.
     store.invalidate(&key("k"), tick(5));
     store.remember_unstored(&key("k"), now(6));
-    assert!(matches!(store.select(&key("k"), &head(&[]), now(7)), Held::Uncacheable));
+    assert!(matches!(store.select(&key("k"), &head(&[]), now(7)), Lookup::Uncacheable));
     assert!(!store.keep_reply(&key("k"), &head(&[]), &variant(&[], "old"), tick(5)));
     assert!(store.keep_reply(&key("k"), &head(&[]), &variant(&[], "new"), tick(8)));
     assert_eq!(held(&store, &[]), Some(Bytes::from_static(b"new")));
@@ -234,7 +234,7 @@ proptest! {
         }
         for (sent, reply) in &newest {
             let found = store.select(&key("k"), sent, now(0));
-            prop_assert!(matches!(found, Held::Fits(found) if Arc::ptr_eq(&found, reply)));
+            prop_assert!(matches!(found, Lookup::Stored(found) if Arc::ptr_eq(&found, reply)));
         }
     }
 }
