@@ -72,6 +72,9 @@ use crate::budget::Budget;
 use crate::cache::{Coding, Entry, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
+use crate::http::REQUEST_ID;
+use crate::http::accept::accepts_json;
+use crate::http::asks::{Asks, Kinds};
 use crate::listen::BadHead;
 use crate::quota::Turns;
 use crate::quota::strangers::Strangers;
@@ -85,7 +88,6 @@ use crate::view::Allow;
 use buffers::Buffers;
 use landing::Landed;
 use refusal::Refusal;
-use respond::asks::{Asks, Kinds};
 use respond::{Body, Came, Document, End, Signature};
 use wishes::Course;
 
@@ -198,7 +200,7 @@ impl<C: Dials> Gateway<C> {
         let method = parts.method.clone();
         let asks = Asks::of(&parts.headers);
         let sent = match asks.has(Kinds::ID) {
-            true => parts.headers.get(respond::REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes())),
+            true => parts.headers.get(REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes())),
             false => None,
         };
         let trace = self.ledger.sample(&parts.headers, now);
@@ -272,7 +274,7 @@ impl<C: Dials> Gateway<C> {
                 Resource::Seven { .. } => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
             };
         };
-        if asks.has(Kinds::ACCEPT) && !respond::accepts_json(&parts.headers) {
+        if asks.has(Kinds::ACCEPT) && !accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
         let held = self.store.look(&key, now);

@@ -7,7 +7,7 @@ use http::header::{HOST, ORIGIN};
 use http::uri::{Authority, Uri};
 
 use crate::estate::Own;
-use crate::listen::Host;
+use crate::http::host::Host;
 
 use super::reply::Refused;
 

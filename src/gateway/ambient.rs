@@ -7,7 +7,7 @@ use http::Uri;
 use http::header::{FORWARDED, HOST, HeaderName, ORIGIN, VIA};
 use http::uri::Authority;
 
-use crate::listen::Host;
+use crate::http::host::Host;
 
 use super::refusal::Refusal;
 

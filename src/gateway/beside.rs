@@ -11,11 +11,12 @@ use http::header::{CONNECTION, CONTENT_LENGTH, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
+use crate::http::REQUEST_ID;
 use crate::token::Caller;
 use crate::trail::{Outcome, RequestId};
 use crate::upstream::hub;
 
-use super::respond::{Body, CACHE_STATUS, End, REQUEST_ID};
+use super::respond::{Body, CACHE_STATUS, End};
 use super::{CALLER_LEFT, Dials, Gateway, caller_left};
 
 /// What the other door answered, to whom, and why not if it refused.

@@ -18,6 +18,7 @@ use crate::cache::policy::{self, NotStored, Stage};
 use crate::cache::{self, Entry, Held, Key, hub};
 use crate::clock::{Now, Tick};
 use crate::flight::{Joined, Obligation, Pending};
+use crate::http::accept::accepts_json;
 use crate::route::RouteIndex;
 use crate::trail::Trail;
 use crate::trail::trace::{Context, Traced};
@@ -27,7 +28,7 @@ use super::call::{Answers, Call, Called};
 use super::document::Candidate;
 use super::landing::{Answered, Landed, Landing};
 use super::refusal::{Fault, Refusal};
-use super::respond::{Body, Came, accepts_json};
+use super::respond::{Body, Came};
 use super::wishes::STALE_IF_ERROR;
 use super::{Dials, Gateway, REFRESHES, turn};
 

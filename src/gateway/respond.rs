@@ -2,15 +2,9 @@
 //! Given either, hands back a response; this is the only file that chooses status codes.
 //! Never sees a socket; what is formatted per request is the age, the remaining ttl and the request's id.
 
-pub mod asks;
-
 mod body;
 
-pub mod coding;
-
 mod problem;
-
-pub mod range;
 
 mod told;
 
@@ -22,9 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
-    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RETRY_AFTER, VARY, VIA,
-    WWW_AUTHENTICATE,
+    AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderName,
+    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RETRY_AFTER, VARY, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use smallvec::SmallVec;
@@ -33,16 +26,16 @@ use crate::access::Denied;
 use crate::cache::standard::Detail;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
+use crate::http::asks::{Asks, Kinds};
 use crate::http::conditional::{Comparison, matches};
-use crate::http::{problem as problem_writer, q_list};
+use crate::http::range::{self, Known, Slice, Wanted};
+use crate::http::{REQUEST_ID, problem as problem_writer};
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
 
 use super::refusal::Refusal;
 
-use asks::{Asks, Kinds};
 use problem::{Problem, problem_of};
-use range::{Known, Slice, Wanted};
 
 pub use body::{Body, BrokeOff, End};
 pub use told::Told;
@@ -53,9 +46,6 @@ pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// What a caller with limits is told of them (draft-ietf-httpapi-ratelimit-headers-11).
 pub(super) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 pub(super) const STANDING: HeaderName = HeaderName::from_static("ratelimit");
-
-/// The header that ties a caller's log to ours.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Of an answer that is the partner's own: who may have it was decided by these.
 pub(super) const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key");
@@ -451,43 +441,6 @@ fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: Stat
         (true, _) => Condition::Fails,
         (false, true) => Condition::NotModified,
         (false, false) => Condition::None,
-    }
-}
-
-/// Whether a request takes JSON (RFC 9110 §12.5.1); without `Accept` it takes anything.
-pub fn accepts_json(asked: &HeaderMap) -> bool {
-    // The most specific range that fits decides. What is no range says nothing, and where none is one all is welcome.
-    let mut best: Option<(u8, bool)> = None;
-    let mut is_readable = false;
-    for element in q_list::elements(asked, &ACCEPT) {
-        let (range, weight) = q_list::weighted(element);
-        let is = |other: &[u8]| range.eq_ignore_ascii_case(other);
-        let rank = match () {
-            () if is(b"application/json") => 3,
-            () if is(b"application/*") => 2,
-            // Some libraries write all types as one star.
-            () if is(b"*/*") || is(b"*") || is(b"") => 1,
-            () => {
-                is_readable |= is_media_type(range);
-                continue;
-            }
-        };
-        if best.is_none_or(|(other, _)| rank > other) {
-            // A weight that cannot be read refuses nothing.
-            best = Some((rank, weight != Some(0)));
-        }
-    }
-    best.map_or(!is_readable, |(_, taken)| taken)
-}
-
-/// Whether a range names types that are not JSON: `text/html` or `text/*`, but no `*/json` or `application/*+json`.
-fn is_media_type(range: &[u8]) -> bool {
-    let mut parts = range.split(|&byte| byte == b'/');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(kind), Some(subtype), None) => {
-            !kind.is_empty() && !kind.contains(&b'*') && (subtype == b"*" || !subtype.contains(&b'*'))
-        }
-        _ => false,
     }
 }
 

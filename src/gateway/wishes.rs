@@ -13,11 +13,11 @@ use crate::cache::policy::Life;
 use crate::cache::standard::Detail;
 use crate::cache::{Entry, Held, Key};
 use crate::clock::{Now, Tick};
+use crate::http::asks::{Asks, Kinds};
 use crate::http::cache_control::{MOST_SECONDS, Wishes};
 use crate::trail::Trail;
 
 use super::refusal::Refusal;
-use super::respond::asks::{Asks, Kinds};
 use super::respond::{Body, Came};
 use super::{Dials, Gateway};
 

@@ -25,8 +25,9 @@ use tokio_util::task::TaskTracker;
 use super::frames::Counted;
 use super::pace::{Pace, Wish};
 use super::paced::MOST_LINES;
-use super::{BadHead, Door, Listener, is_named_well};
+use super::{BadHead, Door, Listener};
 use crate::clock::HyperTimer;
+use crate::http::host::is_named_well;
 
 /// Requests at once on one connection.
 const STREAMS: u32 = 128;

@@ -117,7 +117,6 @@ const BELOW: &[(&str, &str, &str)] = &[
     ("gateway", "beside", "respond"),
     ("gateway", "door", "respond"),
     ("gateway", "landing", "respond"),
-    ("gateway", "press", "respond"),
     ("gateway", "respond", "spool"),
 ];
 

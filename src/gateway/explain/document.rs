@@ -8,13 +8,14 @@ use crate::budget::lanes::Lane;
 use crate::cache::glimpse::Glimpse;
 use crate::cache::{Entry, Held, Key};
 use crate::clock::{Now, Tick};
+use crate::http::accept::accepts_json;
+use crate::http::asks::{Asks, Kinds};
 use crate::route::{Resource, Route};
 use crate::trail::Outcome;
 
 use super::super::fetch::why_asked;
 use super::super::refusal::Refusal;
-use super::super::respond::asks::{Asks, Kinds};
-use super::super::respond::{Came, accepts_json, worded};
+use super::super::respond::{Came, worded};
 use super::super::wishes::{Course, STALE_IF_ERROR, course, wishes_of};
 use super::super::{Dials, Gateway, REFRESHES, turn};
 use super::verdict::Ages;

@@ -5,10 +5,10 @@
 use crate::access::{Grant, Question};
 use crate::cache::{Held, Key};
 use crate::clock::Now;
+use crate::http::asks::Asks;
 use crate::view::NotUnderstood;
 
 use super::super::refusal::Refusal;
-use super::super::respond::asks::Asks;
 use super::super::settle::said;
 use super::super::wishes::wishes_of;
 use super::super::{Dials, Gateway};

@@ -26,49 +26,6 @@ fn head(lines: &[(HeaderName, &str)]) -> HeaderMap {
 }
 
 #[test]
-fn an_accept_that_takes_json_is_told_from_one_that_does_not() {
-    let rows: [(&[&str], bool); 31] = [
-        (&[], true),
-        (&[""], true),
-        (&["application/json"], true),
-        (&["Application/JSON"], true),
-        (&["application/json;charset=utf-8"], true),
-        (&["application/*"], true),
-        (&["*/*"], true),
-        (&["text/html, */*;q=0.1"], true),
-        (&["text/html", "application/json"], true),
-        (&["text/html,application/json;q=0.001"], true),
-        (&["text/html"], false),
-        (&["text/*, image/png"], false),
-        (&["application/problem+json"], false),
-        (&["application/jsonp"], false),
-        (&["application/json;q=0"], false),
-        (&["application/json; q=0.000"], false),
-        (&["application/json;Q=0.0"], false),
-        (&["*/*;q=0"], false),
-        (&["application/json;q=0, */*"], false),
-        (&["*/*, application/*;q=0"], false),
-        (&["*/*;q=0, application/json"], true),
-        (&["application/*;q=0, application/json;q=0.5"], true),
-        // As some libraries write it; a client of theirs got 406 for all that it asked.
-        (&["*"], true),
-        (&["text/html, image/gif, *; q=.2"], true),
-        (&["*;q=0"], false),
-        (&["*, application/json;q=0"], false),
-        // What is no range is as if it were not there.
-        (&["abc"], true),
-        (&["*/json"], true),
-        (&["application/*+json"], true),
-        (&["abc, text/html"], false),
-        (&["text/x; a=\",\", application/json"], true),
-    ];
-    for (lines, taken) in rows {
-        let lines: Vec<_> = lines.iter().map(|&line| (ACCEPT, line)).collect();
-        assert_eq!(accepts_json(&head(&lines)), taken, "{lines:?}");
-    }
-}
-
-#[test]
 fn preconditions_are_judged_in_their_order() {
     use Condition::{Fails, None, NotModified};
     let tag = Tag::of(b"{}");
