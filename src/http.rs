@@ -14,6 +14,8 @@ pub mod accept;
 
 pub mod asks;
 
+pub mod date;
+
 pub mod conditional;
 
 pub mod host;

@@ -29,7 +29,7 @@ use crate::cache::{Coding, Entry, hub};
 use crate::http::asks::{Asks, Kinds};
 use crate::http::conditional::{Comparison, matches};
 use crate::http::range::{self, Known, Slice, Wanted};
-use crate::http::{REQUEST_ID, problem as problem_writer};
+use crate::http::{REQUEST_ID, date, problem as problem_writer};
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
 
@@ -426,9 +426,8 @@ fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: Stat
     if status != StatusCode::OK {
         return Condition::None;
     }
-    let read = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    let date = |value: &HeaderValue| read(value.as_bytes());
-    let modified = modified.and_then(read);
+    let date = |value: &HeaderValue| date::parse(value.as_bytes());
+    let modified = modified.and_then(date::parse);
     let fails = match asked.get(IF_MATCH) {
         Some(_) => !matches(asked, &IF_MATCH, Some(tag.text()), Comparison::Strong),
         None => asked.get(IF_UNMODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(until, at)| at > until),

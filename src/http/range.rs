@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::header::{IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::date;
+
 /// What a `Range` asks of a document (RFC 9110 §14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -88,9 +90,9 @@ fn is_unchanged(asked: &HeaderMap, known: Known<'_>) -> bool {
     if said.starts_with(b"\"") || said.starts_with(b"W/") {
         return !said.starts_with(b"W/") && known.tag == Some(said);
     }
-    let date = |value: &HeaderValue| value.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    let said = std::str::from_utf8(said).ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    let (Some(said), Some(modified), Some(sent)) = (said, known.modified.and_then(date), known.date.and_then(date))
+    let date = |value: &HeaderValue| date::parse(value.as_bytes());
+    let (Some(said), Some(modified), Some(sent)) =
+        (date::parse(said), known.modified.and_then(date), known.date.and_then(date))
     else {
         return false;
     };

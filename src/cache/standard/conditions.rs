@@ -3,13 +3,14 @@
 //! Never judges `If-Match` and `If-Unmodified-Since`: those are the partner's to judge.
 
 use std::ops::Range;
+use std::time::SystemTime;
 
 use http::header::{DATE, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::moments;
 use super::reply::Reply;
 use crate::http::conditional::{Comparison, matches};
+use crate::http::date;
 
 /// The shape of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,16 +47,20 @@ pub fn shape(method: &Method, asked: &HeaderMap, reply: &Reply) -> Shape {
     }
 }
 
+fn parse(value: &HeaderValue) -> Option<SystemTime> {
+    date::parse(value.as_bytes())
+}
+
 /// RFC 9110 §13.1.2 and §13.1.3; the first takes precedence.
 fn is_unmodified(asked: &HeaderMap, reply: &Reply) -> bool {
     if asked.contains_key(IF_NONE_MATCH) {
         let held = reply.tag();
         return matches(asked, &IF_NONE_MATCH, held.as_ref().map(HeaderValue::as_bytes), Comparison::Weak);
     }
-    let Some(since) = asked.get(IF_MODIFIED_SINCE).and_then(moments::parse) else { return false };
+    let Some(since) = asked.get(IF_MODIFIED_SINCE).and_then(parse) else { return false };
     // RFC 9111 §4.3.2: without a last modification the date of the answer stands for it.
     let held = reply.modified().or_else(|| reply.value(&DATE));
-    held.as_ref().and_then(moments::parse).is_some_and(|at| at <= since)
+    held.as_ref().and_then(parse).is_some_and(|at| at <= since)
 }
 
 /// RFC 9110 §13.1.5: a strong tag, or the exact date of a last modification that cannot have been followed by another in its second.
@@ -65,7 +70,7 @@ fn range_holds(condition: &HeaderValue, reply: &Reply) -> bool {
         return reply.tag().is_some_and(|held| held.as_bytes() == condition);
     }
     let Some(held) = reply.modified().filter(|held| held.as_bytes() == condition) else { return false };
-    let (at, date) = (moments::parse(&held), reply.value(&DATE).as_ref().and_then(moments::parse));
+    let (at, date) = (parse(&held), reply.value(&DATE).as_ref().and_then(parse));
     at.zip(date).is_some_and(|(at, date)| at < date)
 }
 
