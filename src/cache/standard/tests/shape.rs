@@ -230,3 +230,36 @@ fn what_an_answer_names_of_the_same_origin_is_changed_too() {
     let both = head(&[("location", "/one"), ("content-location", "/two")]);
     assert_eq!(also_changed(origin, "/", &both), ["/one", "/two"]);
 }
+
+proptest::proptest! {
+    /// An empty document has no part, and an empty element of a list does not count (RFC 9110 §5.6.1.2): there they differ.
+    #[test]
+    fn both_readings_of_a_range_agree(
+        range in "[Bb]ytes ?= ?[0-9]{0,2} ?- ?[0-9]{0,24}|bytes=[0-9]-[0-9],[0-9]{1,2}-|[ -+.-~]{0,12}",
+        condition in proptest::sample::select(vec!["\"a\"", "W/\"a\"", "\"b\"", "a", "", DAY_BEFORE, NOON, "never"]),
+        is_conditional in proptest::bool::ANY,
+        tag in proptest::sample::select(vec!["\"a\"", "W/\"a\"", "\"\""]),
+        modified in proptest::sample::select(vec![NOON, DAY_BEFORE, "never"]),
+        body in proptest::sample::select(vec!["a", "abc", "abcdefghij"]),
+    ) {
+        use crate::http::range::{Known, Wanted, wanted};
+        let reply = stored(&[CC, ("etag", tag), ("last-modified", modified), ("date", NOON)], body);
+        let mut asked = head(&[("range", range.as_str())]);
+        if is_conditional {
+            asked.extend(head(&[("if-range", condition)]));
+        }
+        let (tag, modified, date) = (reply.tag(), reply.modified(), reply.value(&http::header::DATE));
+        let known = Known { tag: tag.as_ref().map(HeaderValue::as_bytes), modified: modified.as_ref(), date: date.as_ref() };
+        let told = match wanted(&Method::GET, &asked, body.len() as u64, known) {
+            Wanted::Whole => Shape::Whole,
+            Wanted::Beyond => Shape::Unsatisfiable,
+            Wanted::Part(slice) => {
+                let part = slice.of(&reply.body());
+                let Shape::Part(range) = shape(&Method::GET, &asked, &reply) else { panic!("{range:?}: no part") };
+                proptest::prop_assert_eq!(reply.body().slice(range.clone()), part);
+                Shape::Part(range)
+            }
+        };
+        proptest::prop_assert_eq!(told, shape(&Method::GET, &asked, &reply));
+    }
+}
