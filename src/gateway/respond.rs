@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{
     AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderName,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RETRY_AFTER, VARY, VIA, WWW_AUTHENTICATE,
+    RETRY_AFTER, VARY, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use smallvec::SmallVec;
@@ -27,9 +27,9 @@ use crate::cache::standard::Detail;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
 use crate::http::asks::{Asks, Kinds};
-use crate::http::conditional::{Comparison, matches};
-use crate::http::range::{self, Known, Slice, Wanted};
-use crate::http::{REQUEST_ID, date, problem as problem_writer};
+use crate::http::conditional::{Condition, Validators, condition};
+use crate::http::range::{self, Slice, Wanted};
+use crate::http::{REQUEST_ID, problem as problem_writer};
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
 
@@ -190,16 +190,15 @@ impl Signature {
         let Document { entry, full, view, coding, age, came, asks } = document;
         let (bytes, tag) = view.unwrap_or_else(|| (entry.body(), *entry.tag()));
         let condition = match asks.has(Kinds::CONDITION) {
-            true => condition(asked, &tag, entry.modified().filter(|_| full), entry.status()),
-            false => Condition::None,
+            true => validators(&entry, &tag, full).map_or(Condition::Holds, |held| condition(asked, held)),
+            false => Condition::Holds,
         };
         if condition == Condition::Fails {
             return Err(Refusal::Precondition);
         }
-        let part = if condition == Condition::None && asks.has(Kinds::RANGE) {
-            part(&entry, full, method, asked, (&bytes, &tag))?
-        } else {
-            None
+        let part = match condition == Condition::Holds && asks.has(Kinds::RANGE) {
+            true => validators(&entry, &tag, full).map_or(Ok(None), |held| part(method, asked, &bytes, held))?,
+            false => None,
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = entry.status();
@@ -393,53 +392,21 @@ fn retry_after(refusal: &Refusal) -> Option<u64> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    None,
-    NotModified,
-    Fails,
+/// By what the shown form of a document is known; `None` where it is not one that is there, which alone has preconditions
+/// and parts. What the partner dated is the whole document.
+fn validators<'a>(entry: &'a Entry, tag: &'a Tag, full: bool) -> Option<Validators<'a>> {
+    let head = entry.head();
+    let (modified, date) = (head.modified.filter(|_| full), head.date.filter(|_| full));
+    (entry.status() == StatusCode::OK).then_some(Validators { tag: Some(tag.text()), modified, date })
 }
 
 /// The slice of a document that is wanted, if not all of it.
-fn part(
-    entry: &Entry,
-    full: bool,
-    method: &Method,
-    asked: &HeaderMap,
-    (bytes, tag): (&Bytes, &Tag),
-) -> Result<Option<Slice>, Refusal> {
-    if entry.status() != StatusCode::OK {
-        return Ok(None);
-    }
-    let (modified, date) = (entry.validators().1, entry.date());
-    let known = Known { tag: Some(tag.text()), modified: modified.as_ref().filter(|_| full), date: date.as_ref() };
+fn part(method: &Method, asked: &HeaderMap, bytes: &Bytes, held: Validators<'_>) -> Result<Option<Slice>, Refusal> {
     let length = bytes.len() as u64;
-    match range::wanted(method, asked, length, known) {
+    match range::wanted(method, asked, length, held) {
         Wanted::Whole => Ok(None),
         Wanted::Part(slice) => Ok(Some(slice)),
         Wanted::Beyond => Err(Refusal::Beyond { length }),
-    }
-}
-
-/// RFC 9110 §13.2.2, in its order. Only a document that is there has preconditions.
-fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: StatusCode) -> Condition {
-    if status != StatusCode::OK {
-        return Condition::None;
-    }
-    let date = |value: &HeaderValue| date::parse(value.as_bytes());
-    let modified = modified.and_then(date::parse);
-    let fails = match asked.get(IF_MATCH) {
-        Some(_) => !matches(asked, &IF_MATCH, Some(tag.text()), Comparison::Strong),
-        None => asked.get(IF_UNMODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(until, at)| at > until),
-    };
-    let same = match asked.get(IF_NONE_MATCH) {
-        Some(_) => matches(asked, &IF_NONE_MATCH, Some(tag.text()), Comparison::Weak),
-        None => asked.get(IF_MODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(since, at)| at <= since),
-    };
-    match (fails, same) {
-        (true, _) => Condition::Fails,
-        (false, true) => Condition::NotModified,
-        (false, false) => Condition::None,
     }
 }
 

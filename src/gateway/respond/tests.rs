@@ -2,7 +2,7 @@
 //! Given requests' headers, holds negotiation, preconditions and refusals to RFC 9110.
 //! Never opens a socket, and hands every age in.
 
-use http::header::{CONTENT_LANGUAGE, IF_RANGE, LAST_MODIFIED, RANGE};
+use http::header::{CONTENT_LANGUAGE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE};
 
 use proptest::prelude::*;
 
@@ -14,7 +14,6 @@ use crate::clock::{Now, Tick};
 use crate::quota::Limit;
 
 const SUN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
-const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
 fn head(lines: &[(HeaderName, &str)]) -> HeaderMap {
@@ -23,56 +22,6 @@ fn head(lines: &[(HeaderName, &str)]) -> HeaderMap {
         head.append(name, value.parse().unwrap());
     }
     head
-}
-
-#[test]
-fn preconditions_are_judged_in_their_order() {
-    use Condition::{Fails, None, NotModified};
-    let tag = Tag::of(b"{}");
-    let own = std::str::from_utf8(tag.text()).unwrap().to_owned();
-    let weak = format!("W/{own}");
-    let list = format!("\"a\", W/\"b\" ,{own}");
-    let weak_list = format!("\"a\", {weak}");
-    let bare = own.trim_matches('"').to_owned();
-    let rows: [(&[(HeaderName, &str)], Condition); 26] = [
-        (&[], None),
-        (&[(IF_NONE_MATCH, &own)], NotModified),
-        (&[(IF_NONE_MATCH, &weak)], NotModified),
-        (&[(IF_NONE_MATCH, "*")], NotModified),
-        (&[(IF_NONE_MATCH, &list)], NotModified),
-        (&[(IF_NONE_MATCH, &weak_list)], NotModified),
-        (&[(IF_NONE_MATCH, "\"a\""), (IF_NONE_MATCH, &own)], NotModified),
-        (&[(IF_NONE_MATCH, "\"a\"")], None),
-        (&[(IF_NONE_MATCH, &bare)], None),
-        (&[(IF_NONE_MATCH, "")], None),
-        (&[(IF_MATCH, &own)], None),
-        (&[(IF_MATCH, "*")], None),
-        (&[(IF_MATCH, &list)], None),
-        (&[(IF_MATCH, &weak)], Fails),
-        (&[(IF_MATCH, "\"a\"")], Fails),
-        (&[(IF_MATCH, "\"a\""), (IF_NONE_MATCH, &own)], Fails),
-        (&[(IF_MATCH, &own), (IF_NONE_MATCH, &own)], NotModified),
-        (&[(IF_MODIFIED_SINCE, SUN)], NotModified),
-        (&[(IF_MODIFIED_SINCE, AFTER)], NotModified),
-        (&[(IF_MODIFIED_SINCE, BEFORE)], None),
-        (&[(IF_MODIFIED_SINCE, "yesterday")], None),
-        (&[(IF_UNMODIFIED_SINCE, BEFORE)], Fails),
-        (&[(IF_UNMODIFIED_SINCE, SUN)], None),
-        (&[(IF_UNMODIFIED_SINCE, "yesterday")], None),
-        // A tag is the better word: dates beside it are not looked at.
-        (&[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, AFTER)], None),
-        (&[(IF_MATCH, &own), (IF_UNMODIFIED_SINCE, BEFORE)], None),
-    ];
-    let modified = SUN.as_bytes();
-    for (lines, expected) in rows {
-        let asked = head(lines);
-        assert_eq!(condition(&asked, &tag, Some(modified), StatusCode::OK), expected, "{lines:?}");
-        assert_eq!(condition(&asked, &tag, Some(modified), StatusCode::NOT_FOUND), None, "{lines:?} of a 404");
-    }
-    for name in [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
-        let asked = head(&[(name, SUN)]);
-        assert_eq!(condition(&asked, &tag, Option::None, StatusCode::OK), None, "without a date of ours");
-    }
 }
 
 fn signature() -> Signature {
@@ -164,6 +113,17 @@ fn sent(
     method: &Method,
     asked: &[(HeaderName, &str)],
 ) -> Result<Response<Body>, Refusal> {
+    of(StatusCode::OK, full, bytes, coding, method, asked)
+}
+
+fn of(
+    status: StatusCode,
+    full: bool,
+    bytes: Option<&'static [u8]>,
+    coding: Coding,
+    method: &Method,
+    asked: &[(HeaderName, &str)],
+) -> Result<Response<Body>, Refusal> {
     let partner = head(&[
         (CONTENT_TYPE, "application/json"),
         (LAST_MODIFIED, SUN),
@@ -180,7 +140,7 @@ fn sent(
         ask_first: false,
         early: Duration::ZERO,
     };
-    let entry = Arc::new(Entry::new(StatusCode::OK, &partner, b"{\"a\":1}", Ok(life)));
+    let entry = Arc::new(Entry::new(status, &partner, b"{\"a\":1}", Ok(life)));
     let view = bytes.map(|bytes| (Bytes::from_static(bytes), Tag::of(bytes)));
     let document = Document {
         entry,
@@ -278,6 +238,14 @@ fn a_range_comes_after_the_preconditions() {
     assert_eq!(narrowed.status(), StatusCode::OK, "the partner's date says nothing of a view");
     let of_head = shown(None, &Method::HEAD, &[range]).unwrap();
     assert_eq!((of_head.status(), &of_head.headers()[CONTENT_LENGTH]), (StatusCode::OK, &"7".parse().unwrap()));
+}
+
+#[test]
+fn only_a_document_that_is_there_has_preconditions_and_parts() {
+    for asked in [(IF_MATCH, "\"a\""), (IF_NONE_MATCH, "*"), (IF_MODIFIED_SINCE, AFTER), (RANGE, "bytes=7-")] {
+        let missing = of(StatusCode::NOT_FOUND, true, None, Coding::Identity, &Method::GET, &[asked]).unwrap();
+        assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+    }
 }
 
 #[test]
