@@ -22,6 +22,8 @@ pub mod host;
 
 pub mod range;
 
+pub mod rate_limit_fields;
+
 pub mod problem;
 
 use http::HeaderName;

@@ -49,6 +49,7 @@ use self::wanted::Wanted;
 use self::world::World;
 use crate::clock::{Clock, Tick};
 use crate::gcra::{Arrivals, ComeBack, Rate};
+use crate::http::rate_limit_fields::retry_after;
 use crate::secret::Secret;
 
 /// Who exists, and how the partner behaves until it is told otherwise.
@@ -241,11 +242,7 @@ impl Simulator {
 
 impl State {
     fn admit(&mut self, key: &str, now: Tick) -> Result<(), Refusal> {
-        let too_many = |come_back: ComeBack| {
-            // Rounded up: who waits as long as told must not be too early.
-            let seconds = come_back.at.since(now).as_nanos().div_ceil(1_000_000_000);
-            Refusal::TooMany { seconds: u64::try_from(seconds).unwrap_or(u64::MAX) }
-        };
+        let too_many = |come_back: ComeBack| Refusal::TooMany { seconds: retry_after(come_back.at.since(now)) };
         let quota = |rate: Rate| self.behaviour.quota(rate);
         let (all, each) = (quota(self.behaviour.rate), quota(self.behaviour.rate_per_key));
         if let Some(quota) = each {

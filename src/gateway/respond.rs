@@ -29,7 +29,7 @@ use crate::cache::{Coding, Entry, hub};
 use crate::http::asks::{Asks, Kinds};
 use crate::http::conditional::{Condition, Validators, condition};
 use crate::http::range::{self, Slice, Wanted};
-use crate::http::{REQUEST_ID, problem as problem_writer};
+use crate::http::{REQUEST_ID, problem as problem_writer, rate_limit_fields};
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
 
@@ -42,10 +42,6 @@ pub use told::Told;
 
 /// Of RFC 9211, which `http` does not name.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
-/// What a caller with limits is told of them (draft-ietf-httpapi-ratelimit-headers-11).
-pub(super) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-pub(super) const STANDING: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Of an answer that is the partner's own: who may have it was decided by these.
 pub(super) const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key");
@@ -381,13 +377,12 @@ fn cause_of(refusal: &Refusal, problem: &Problem) -> &'static str {
     }
 }
 
-/// Rounded up: who comes back when told to is not sent away again.
 fn retry_after(refusal: &Refusal) -> Option<u64> {
     match refusal {
         Refusal::Busy { retry }
         | Refusal::Closed { retry, .. }
         | Refusal::BadTokens { retry }
-        | Refusal::Limited { retry, .. } => Some(retry.as_nanos().div_ceil(1_000_000_000).max(1) as u64),
+        | Refusal::Limited { retry, .. } => Some(rate_limit_fields::retry_after(*retry)),
         _ => None,
     }
 }

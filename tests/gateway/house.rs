@@ -115,7 +115,6 @@ fn a_module_imports_only_modules_declared_above_it() {
 const BELOW: &[(&str, &str, &str)] = &[
     ("gateway", "at_once", "respond"),
     ("gateway", "beside", "respond"),
-    ("gateway", "door", "respond"),
     ("gateway", "landing", "respond"),
     ("gateway", "respond", "spool"),
 ];

@@ -11,6 +11,7 @@ use crate::access::Denied;
 use crate::budget::breaker::Reason;
 use crate::cache::policy::Life;
 use crate::clock::{Now, Tick};
+use crate::http::rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::quota::Limit;
 
 const SUN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -319,8 +320,8 @@ proptest! {
         let id = RequestId::made(number);
         let mut response = signature().document(document(), &Method::GET, &HeaderMap::new(), &id).unwrap();
         if let Some(told) = &limits {
-            response.headers_mut().insert(POLICY, told.policy.clone());
-            response.headers_mut().insert(STANDING, told.standing.clone());
+            response.headers_mut().insert(RATE_LIMIT_POLICY, told.policy.clone());
+            response.headers_mut().insert(RATE_LIMIT, told.standing.clone());
         }
         let (expected, bytes) = by_hyper(response, now);
         let mut wire = crate::listen::Wire::new();
