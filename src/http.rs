@@ -22,6 +22,8 @@ pub mod host;
 
 pub mod range;
 
+pub mod cache_status;
+
 pub mod rate_limit_fields;
 
 pub mod problem;

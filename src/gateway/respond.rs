@@ -27,6 +27,7 @@ use crate::cache::standard::Detail;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
 use crate::http::asks::{Asks, Kinds};
+use crate::http::cache_status::{self, CACHE_STATUS, Member};
 use crate::http::conditional::{Condition, Validators, condition};
 use crate::http::range::{self, Slice, Wanted};
 use crate::http::{REQUEST_ID, problem as problem_writer, rate_limit_fields};
@@ -39,9 +40,6 @@ use problem::{Problem, problem_of};
 
 pub use body::{Body, BrokeOff, End};
 pub use told::Told;
-
-/// Of RFC 9211, which `http` does not name.
-pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Of an answer that is the partner's own: who may have it was decided by these.
 pub(super) const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key");
@@ -148,11 +146,8 @@ impl Signature {
     pub fn new(name: &str) -> Result<Self, http::header::InvalidHeaderValue> {
         let via = format!("1.1 {name}");
         HeaderValue::from_str(&via)?;
-        let token = name.starts_with(|first: char| first.is_ascii_alphabetic())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-        // RFC 8941 §3.3: what is no token is a string.
-        let name = if token { name.to_owned() } else { format!("{name:?}") };
-        let hit = format!("{name}; hit; ttl=").into_bytes().into();
+        let name = cache_status::identifier(name);
+        let hit = cache_status::hit(&name);
         let middle = wire::middle(&via);
         // Made once and never freed, so that no answer counts its users in memory that all workers share.
         let via = HeaderValue::from_static(via.leak());
@@ -244,53 +239,50 @@ impl Signature {
     }
 
     fn status_of(&self, entry: &Entry, age: Duration, came: Came, full: bool) -> HeaderValue {
-        let mut text: SmallVec<[u8; 128]> = SmallVec::new();
-        let lifetime = entry.life().lifetime;
+        let ttl = || ttl(entry.life().lifetime, age);
         match came {
-            Came::Hit | Came::Clamped | Came::Stale(_) => {
-                text.extend_from_slice(&self.hit);
-                text.extend_from_slice(itoa::Buffer::new().format(ttl(lifetime, age)).as_bytes());
-                let detail = match came {
-                    Came::Stale(detail) => detail,
-                    Came::Clamped => Detail::Clamped.word(),
-                    _ => "",
-                };
-                if !detail.is_empty() {
-                    text.extend_from_slice(b"; detail=");
-                    text.extend_from_slice(detail.as_bytes());
-                }
-            }
+            Came::Hit => Member::of_hit(&self.hit, ttl()).value(),
+            Came::Clamped => self.hit_with(ttl(), Detail::Clamped.word()),
+            Came::Stale(detail) => self.hit_with(ttl(), detail),
             Came::Forwarded { why, status, stored, collapsed, detail } => {
-                text.extend_from_slice(self.name.as_bytes());
-                text.extend_from_slice(b"; fwd=");
-                text.extend_from_slice(why.as_bytes());
+                let mut member = Member::of(self.name.as_bytes());
+                member.forwarded(why);
                 // Whether the partner said 200 or 304 tells if anything changed, be it hidden.
                 if full {
-                    text.extend_from_slice(b"; fwd-status=");
-                    text.extend_from_slice(itoa::Buffer::new().format(status.as_u16()).as_bytes());
+                    member.forwarded_status(status);
                 }
                 if stored {
-                    text.extend_from_slice(b"; stored; ttl=");
-                    text.extend_from_slice(itoa::Buffer::new().format(ttl(lifetime, age)).as_bytes());
+                    member.stored();
+                    member.ttl(ttl());
                 }
                 if collapsed {
-                    text.extend_from_slice(b"; collapsed");
+                    member.collapsed();
                 }
-                if !detail.is_empty() {
-                    text.extend_from_slice(b"; detail=");
-                    text.extend_from_slice(detail.as_bytes());
-                }
+                member.detail(detail);
+                member.value()
             }
         }
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("gateway"))
+    }
+
+    fn hit_with(&self, ttl: i64, detail: &str) -> HeaderValue {
+        let mut member = Member::of_hit(&self.hit, ttl);
+        member.detail(detail);
+        member.value()
+    }
+
+    /// `Cache-Status` of an answer of our own, with the reason that another gateway knows it by.
+    pub(super) fn detail(&self, detail: &str) -> HeaderValue {
+        let mut member = Member::of(self.name.as_bytes());
+        member.detail(detail);
+        member.value()
     }
 
     /// A passed answer gets our signature too.
     pub fn passed(&self, mut response: Response<Body>, partner: StatusCode, id: &RequestId) -> Response<Body> {
-        let status = format!("{}; fwd=bypass; fwd-status={}", self.name, partner.as_u16());
-        if let Ok(status) = HeaderValue::from_str(&status) {
-            response.headers_mut().append(CACHE_STATUS, status);
-        }
+        let mut member = Member::of(self.name.as_bytes());
+        member.forwarded("bypass");
+        member.forwarded_status(partner);
+        response.headers_mut().append(CACHE_STATUS, member.value());
         response.headers_mut().append(VARY, VARY_BY_TOKEN);
         self.sign(response.headers_mut(), id);
         response
@@ -312,9 +304,7 @@ impl Signature {
         headers.insert(CONTENT_TYPE, problem_writer::MEDIA_TYPE);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(VARY, VARY_OURS);
-        if let Ok(status) = HeaderValue::from_str(&format!("{}; detail={}", self.name, problem.slug)) {
-            headers.insert(CACHE_STATUS, status);
-        }
+        headers.insert(CACHE_STATUS, self.detail(problem.slug));
         match refusal {
             Refusal::Unidentified(why) => drop(headers.insert(WWW_AUTHENTICATE, challenge(*why))),
             // RFC 6750 §3.1.
