@@ -6,6 +6,7 @@ use http::header::{VIA, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::http::cache_status::{has_detail, strip_details};
+use crate::http::list::plain_elements;
 
 /// What a gateway calls its refusal where its own hub refused the resource to it.
 pub const RIGHTS: &str = "hub-rights";
@@ -87,13 +88,12 @@ pub(super) fn strip_our_words(head: &mut HeaderMap) {
 
 /// Whether a request has been at the gateway of this name, or at too many (RFC 9110 §7.6.3).
 pub fn has_been(name: &str, head: &HeaderMap) -> bool {
-    let hops = head.get_all(VIA).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     let long = head.get_all(VIA).iter().map(HeaderValue::len).sum::<usize>() > LONGEST_WAY;
     let mut many = 0;
-    long || hops.into_iter().any(|hop| {
+    long || plain_elements(head, &VIA).any(|hop| {
         many += 1;
         // A protocol, a name, maybe a comment.
-        let by = hop.trim_ascii().split(u8::is_ascii_whitespace).filter(|part| !part.is_empty()).nth(1);
+        let by = hop.split(u8::is_ascii_whitespace).filter(|part| !part.is_empty()).nth(1);
         many > MOST_HOPS || by.is_some_and(|by| by.eq_ignore_ascii_case(name.as_bytes()))
     })
 }
