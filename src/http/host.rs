@@ -43,6 +43,24 @@ impl<'a> Host<'a> {
     }
 }
 
+/// A `Host` that is given more than once, or is no authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAHost;
+
+/// The authority that `Host` names; `None` where it is absent or empty.
+///
+/// # Errors
+/// [`NotAHost`].
+pub fn named(headers: &HeaderMap) -> Result<Option<Authority>, NotAHost> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => Ok(None),
+        (Some(host), None) if host.is_empty() => Ok(None),
+        (Some(host), None) => host.to_str().ok().and_then(|host| host.parse().ok()).map(Some).ok_or(NotAHost),
+        (Some(_), Some(_)) => Err(NotAHost),
+    }
+}
+
 /// Whether a request names its host as RFC 9112 §3.2 wants it: once, as a host may be written, and from HTTP/1.1 on at all.
 pub fn is_named_well(version: Version, headers: &HeaderMap) -> bool {
     is_named(version, headers, is_authority)
