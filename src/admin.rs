@@ -92,7 +92,7 @@ impl<C: Dials> Health<C> {
     fn closed(&self) -> Option<String> {
         let gateway = &self.in_force.now().gateway;
         let now = gateway.clock.tick();
-        let figures = gateway.budget.figures(now);
+        let figures = gateway.calls.budget().figures(now);
         // What holds for documents holds for other paths too, and is said once.
         let (standing, which) = match (figures.documented, figures.opaque) {
             (Some(standing), _) => (standing, ""),
@@ -108,18 +108,18 @@ impl<C: Dials> Health<C> {
             None => String::new(),
         };
         Some(match standing.reason {
-            Reason::PausedByPartner if gateway.upstream.is_hub() => {
+            Reason::PausedByPartner if gateway.calls.upstream().is_hub() => {
                 format!("the hub asked to be left alone{word}{which}; the next call may try in {wait}")
             }
             Reason::PausedByPartner => {
                 format!("the partner asked to be left alone{word}{which}; the next call may try in {wait}")
             }
             Reason::PausedByOperator => format!("calls are paused by an operator{word}; they go on in {wait}"),
-            Reason::Failing if gateway.upstream.is_hub() => {
+            Reason::Failing if gateway.calls.upstream().is_hub() => {
                 format!("the hub fails{which}; the next call may try in {wait}")
             }
             Reason::Failing => format!("the partner fails{which}; the next call may try in {wait}"),
-            Reason::KeyRefused if gateway.upstream.is_hub() => format!(
+            Reason::KeyRefused if gateway.calls.upstream().is_hub() => format!(
                 "the hub refuses our token (upstream.token_file or upstream.exchange); the next call may try in {wait}"
             ),
             Reason::KeyRefused => format!("the partner refuses our key; the next call may try in {wait}"),
@@ -136,15 +136,15 @@ impl<C: Dials> Health<C> {
             let left = figures.validity.until.saturating_sub(i64::try_from(unix).unwrap_or(i64::MAX));
             CertificateFigures { listener: listener.clone(), left, faulty: figures.faulty }
         };
-        let budget = gateway.budget.figures(now);
+        let budget = gateway.calls.budget().figures(now);
         let settings = &gateway.settings;
         gateway.ledger.counts.text(&Gauges {
             store: gateway.store.figures(),
             budget: budget.clone(),
             buffers: (gateway.buffers.used(), gateway.buffers.most()),
-            opaque_refusals: gateway.upstream.credential().opaque_alarms(),
+            opaque_refusals: gateway.calls.upstream().credential().opaque_alarms(),
             closed_for: budget.documented.as_ref().map_or(0.0, |standing| standing.until.since(now).as_secs_f64()),
-            keys: gateway.upstream.credential().figures(),
+            keys: gateway.calls.upstream().credential().figures(),
             flights: gateway.flights.count(),
             connections: self.connections.crowd.figures(),
             certificates: self.connections.certificates.iter().map(certificate).collect(),
@@ -152,7 +152,7 @@ impl<C: Dials> Health<C> {
             refused: gateway.turns.refused(),
             strangers: gateway.strangers.figures(),
             reloads: self.in_force.figures(),
-            partner_key_age: gateway.upstream.credential().changed().map(|at| unix.saturating_sub(at)),
+            partner_key_age: gateway.calls.upstream().credential().changed().map(|at| unix.saturating_sub(at)),
             expiring: gateway.tokens.expiring(unix),
             most: Most {
                 connections: settings.max_connections,

@@ -2,11 +2,13 @@
 //! Given a request, hands back an answer or a refusal, and a trail of what happened.
 //! Never touches moka, hyper's client, files or clocks of its own: it asks the rooms, in the order `lib.rs` has them.
 
+pub mod refusal;
+
 pub mod buffers;
 
-pub use ambient::Ambient;
+mod spool;
 
-pub mod refusal;
+pub mod respond;
 
 mod ambient;
 
@@ -18,9 +20,7 @@ mod settle;
 
 mod turn;
 
-mod call;
-
-mod proof;
+mod withheld;
 
 mod upload;
 
@@ -28,19 +28,13 @@ mod beside;
 
 mod door;
 
-mod landing;
+pub mod landing;
 
 pub mod trial;
-
-pub use narrow::Views;
 
 mod press;
 
 pub mod at_once;
-
-pub mod respond;
-
-mod spool;
 
 mod traced;
 
@@ -54,6 +48,9 @@ mod pass;
 
 mod standard;
 
+pub use ambient::Ambient;
+pub use narrow::Views;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,12 +60,10 @@ use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
-use hyper_util::client::legacy::connect::Connect;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Grant, Rules, Sight};
-use crate::budget::Budget;
 use crate::cache::{Coding, Entry, Key, Store};
 use crate::clock::{Clock, Now};
 use crate::flight::Flights;
@@ -80,13 +75,14 @@ use crate::quota::Turns;
 use crate::quota::strangers::Strangers;
 use crate::route::{Mode, Resource, RouteIndex, Routes, Target};
 use crate::token::{Caller, Tokens};
-use crate::trail::trace::{Context, Stage, Traced};
+use crate::trail::trace::{Stage, Traced};
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
-use crate::upstream::Upstream;
+use crate::upstream::calls::Calls;
+pub use crate::upstream::calls::Connects as Dials;
 use crate::view::Allow;
 
 use buffers::Buffers;
-use landing::Landed;
+use landing::Landing;
 use refusal::Refusal;
 use respond::{Body, Came, Document, End, Signature};
 use wishes::Course;
@@ -100,14 +96,6 @@ pub struct Settings {
     pub flight_timeout: Duration,
     /// The largest request body that is passed on.
     pub max_request_body: usize,
-    /// The longest time that the partner's wish to be left alone is obeyed.
-    pub max_pause: Duration,
-    /// Attempts beyond the first.
-    pub retries: u32,
-    /// The longest pause before the first of them; doubled for each further one.
-    pub backoff: Duration,
-    /// Whether the partner is told of the trace.
-    pub propagate_trace: bool,
     /// Connections of callers that there may be.
     pub max_connections: usize,
     /// Memory that the process may have, if anything limits it.
@@ -127,13 +115,11 @@ pub struct Gateway<C> {
     /// May they?
     pub rules: Rules,
     /// Do we hold it?
-    pub store: Store,
+    pub store: Arc<Store>,
     /// Is someone fetching it?
-    pub flights: Flights<Key, (Landed, Option<Context>)>,
-    /// May we ask the partner?
-    pub budget: Arc<Budget>,
-    /// Ask.
-    pub upstream: Upstream<C>,
+    pub flights: Arc<Flights<Key, Landing>>,
+    /// May we ask the partner, and what does it say?
+    pub calls: Calls<C>,
     /// What beyond the schema narrowed rights may see.
     pub allow: Arc<Allow>,
     /// What did these bytes mean when they were read before?
@@ -179,11 +165,6 @@ const CALLER_LEFT: &str = "caller-left";
 fn caller_left() -> StatusCode {
     StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT)
 }
-
-/// A gateway over any connector.
-pub trait Dials: Connect + Clone + Send + Sync + 'static {}
-
-impl<C: Connect + Clone + Send + Sync + 'static> Dials for C {}
 
 impl<C: Dials> Gateway<C> {
     /// Answers one request; a refusal is an answer too. `ambient` is what its listener says of requests without a token.
@@ -245,7 +226,7 @@ impl<C: Dials> Gateway<C> {
         mut now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        if asks.has(Kinds::VIA) && self.upstream.has_been(&parts.headers) {
+        if asks.has(Kinds::VIA) && self.calls.upstream().has_been(&parts.headers) {
             return Err(Refusal::Loop);
         }
         let target = Target::parse(&parts.uri)?;

@@ -68,11 +68,11 @@ pub mod flight;
 
 pub mod budget;
 
+pub mod trail;
+
 pub mod upstream;
 
 pub mod view;
-
-pub mod trail;
 
 pub mod gateway;
 

@@ -22,6 +22,18 @@ pub mod own;
 
 pub mod through;
 
+pub mod fault;
+
+pub mod calls;
+
+mod token;
+
+mod permit;
+
+mod key_rotation;
+
+pub mod call;
+
 use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ pub(super) fn spend<C: Dials>(gateway: &Gateway<C>) -> Reply {
     let since = i64::try_from(now.unix_ms.saturating_sub(ran_ms)).unwrap_or_default();
     let since = jiff::Timestamp::from_millisecond(since).unwrap_or_default();
     let Account { all, routes, callers, both } = gateway.ledger.counts.account();
-    let budget = gateway.budget.figures(now.tick);
+    let budget = gateway.calls.budget().figures(now.tick);
     let closed = budget
         .documented
         .as_ref()

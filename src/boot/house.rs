@@ -12,7 +12,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Rules;
 use crate::budget::{self, Budget, breaker};
-use crate::cache::{self, Store};
+use crate::cache::key::named;
+use crate::cache::purge::How;
+use crate::cache::{self, Key, Store};
 use crate::clock::Clock;
 use crate::config::{self, AccessLog, ApiKey, Config, Credential, LogFormat, Projection, RouteMode, secret_in};
 use crate::dial::proxy::Proxy;
@@ -20,6 +22,7 @@ use crate::dial::turnover::Turnover;
 use crate::dial::{self, DialError, Dialer, dialer};
 use crate::flight::Flights;
 use crate::gateway::buffers::Buffers;
+use crate::gateway::landing::Landing;
 use crate::gateway::respond::Signature;
 use crate::gateway::{self, Dials, Gateway};
 use crate::gcra::Quota;
@@ -33,6 +36,7 @@ use crate::trail::Ledger;
 use crate::trail::count::Counts;
 use crate::trail::line::{Lines, Look, Which};
 use crate::trail::trace::Tracer;
+use crate::upstream::calls::{Calls, Holdings};
 use crate::upstream::credential::Source;
 use crate::upstream::{self, Upstream};
 use crate::view::Allow;
@@ -80,25 +84,34 @@ pub fn join<C: Dials>(
     let upstream = partner(config, &name, keys)?;
     let tasks = TaskTracker::new();
     tasks.close();
+    let store = Arc::new(Store::new(store(config)));
+    let flights = Arc::new(Flights::new(most_flights(config)));
+    let ledger = Arc::new(Ledger {
+        counts: Counts::new(route_names(&routes), &caller_names(config)),
+        lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
+        traces: traces(&config.telemetry),
+    });
     Ok(Arc::new(Gateway {
         tokens: Arc::new(tokens(config, ring, names)),
         turns: Turns::new(turns(config)),
         strangers: Arc::default(),
         rules,
-        store: Store::new(store(config)),
-        flights: Flights::new(most_flights(config)),
-        budget: Budget::new(budget(config)),
         origin: format!("{}://{}", upstream.scheme, upstream.authority),
-        upstream: Upstream::new(Turnover::new(connector, config.upstream.max_connection_age), upstream, clock)
-            .context("upstream")?,
+        calls: Calls::new(
+            Budget::new(budget(config)),
+            Upstream::new(Turnover::new(connector, config.upstream.max_connection_age), upstream, clock)
+                .context("upstream")?,
+            Arc::clone(&ledger),
+            holdings(&store, &flights, clock),
+            calls(config),
+            clock,
+        ),
+        store,
+        flights,
         allow: Arc::new(allow(&config.views.allow)?),
         memory: gateway::at_once::Memory::default(),
         views: gateway::Views::new(gateway::VIEWS),
-        ledger: Arc::new(Ledger {
-            counts: Counts::new(route_names(&routes), &caller_names(config)),
-            lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
-            traces: traces(&config.telemetry),
-        }),
+        ledger,
         signature: Signature::new(&name).context("server.name")?,
         name,
         settings: path(config),
@@ -169,15 +182,33 @@ pub(super) fn budget(config: &Config) -> budget::Settings {
     }
 }
 
+/// How calls are made and repeated.
+pub(super) fn calls(config: &Config) -> upstream::calls::Settings {
+    upstream::calls::Settings {
+        max_pause: config.upstream.max_pause,
+        retries: config.upstream.retry.attempts,
+        backoff: config.upstream.retry.backoff,
+        propagate_trace: config.upstream.propagate_trace,
+    }
+}
+
+/// What a hub's token has brought, and brings by calls that are under way.
+pub(super) fn holdings(store: &Arc<Store>, flights: &Arc<Flights<Key, Landing>>, clock: Clock) -> Holdings {
+    let (stored, coming) = (Arc::clone(store), Arc::clone(flights));
+    let any = Box::new(move || stored.figures().0 > 0 || coming.count() > 0);
+    let (stored, coming) = (Arc::clone(store), Arc::clone(flights));
+    let forget = Box::new(move || {
+        stored.purge(&named::Which::All, How::Hard, false, clock.now());
+        coming.leave_behind(|_| true);
+    });
+    Holdings { any, forget }
+}
+
 pub(super) fn path(config: &Config) -> gateway::Settings {
     gateway::Settings {
         request_timeout: config.server.request_timeout,
         flight_timeout: config.upstream.timeout,
         max_request_body: bounded(config.server.max_request_body),
-        max_pause: config.upstream.max_pause,
-        retries: config.upstream.retry.attempts,
-        backoff: config.upstream.retry.backoff,
-        propagate_trace: config.upstream.propagate_trace,
         max_connections: config.server.max_connections,
         memory_limit: memory::limit_bytes(),
     }

@@ -267,7 +267,7 @@ async fn watch_keys(in_force: Arc<InForce<Dialer>>) {
     let mut said = SaidOnce::default();
     loop {
         let house = Arc::clone(&in_force.now().gateway);
-        let faults = house.keep_proven().await.join("; ");
+        let faults = house.calls.keep_proven().await.join("; ");
         if said.is_new(&faults) {
             tracing::warn!("{faults}; the last good key is kept");
         }
@@ -280,7 +280,7 @@ fn kept_pause(folder: &Path, in_force: &Arc<InForce<Dialer>>) -> (Arc<Pause>, to
     let (clock, theirs) = (in_force.now().gateway.clock, Arc::clone(in_force));
     let partner = move || {
         let house = &theirs.now().gateway;
-        (house.origin.clone(), Arc::clone(&house.budget), house.settings.max_pause)
+        (house.origin.clone(), Arc::clone(house.calls.budget()), house.calls.settings().max_pause)
     };
     let pause = Pause::new(folder, partner, clock);
     pause.restore();

@@ -15,6 +15,7 @@ use crate::gateway::{self, Gateway};
 use crate::quota::Turns;
 use crate::route::{Mode, Route};
 use crate::trail::Ledger;
+use crate::upstream::calls::Calls;
 use crate::upstream::credential::Source;
 
 use super::house::{self, House, Table};
@@ -77,27 +78,37 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
     let clients = dialled.map(|dialer| Turnover::new(dialer, config.upstream.max_connection_age));
     let upstream = house::partner(config, &name, keys)?;
     let telemetry = &config.telemetry;
+    let store = Arc::new(before.store.renewed(house::store(config)));
+    let flights = Arc::new(before.flights.with_most(house::most_flights(config)));
+    let ledger = Arc::new(Ledger {
+        counts: before.ledger.counts.renewed(house::route_names(&routes), &house::caller_names(config)),
+        lines: before.ledger.lines.renewed(house::which(telemetry.access_log), house::look(telemetry.log_format)),
+        // Where traces go, and how many, waits for a restart.
+        traces: before.ledger.traces.clone(),
+    });
+    let old = &before.calls;
     Ok(Gateway {
         tokens: Arc::new(before.tokens.renewed(house::token_settings(config), names)),
         turns: Turns::after(house::turns(config), &before.turns),
         strangers: Arc::clone(&before.strangers),
         rules,
-        store: before.store.renewed(house::store(config)),
-        flights: before.flights.with_most(house::most_flights(config)),
-        // Another partner has said nothing yet about how often it may be asked.
-        budget: if change.another { another_budget(config, before) } else { Arc::clone(&before.budget) },
         origin: format!("{}://{}", upstream.scheme, upstream.authority),
-        upstream: before.upstream.renewed(clients, upstream).context("upstream")?,
+        calls: Calls::new(
+            // Another partner has said nothing yet about how often it may be asked.
+            if change.another { another_budget(config, before) } else { Arc::clone(old.budget()) },
+            old.upstream().renewed(clients, upstream).context("upstream")?,
+            Arc::clone(&ledger),
+            house::holdings(&store, &flights, before.clock),
+            house::calls(config),
+            before.clock,
+        ),
+        store,
+        flights,
         allow: Arc::new(house::allow(&config.views.allow)?),
         // What was read for the house before may mean something else here.
         memory: gateway::at_once::Memory::default(),
         views: gateway::Views::new(gateway::VIEWS),
-        ledger: Arc::new(Ledger {
-            counts: before.ledger.counts.renewed(house::route_names(&routes), &house::caller_names(config)),
-            lines: before.ledger.lines.renewed(house::which(telemetry.access_log), house::look(telemetry.log_format)),
-            // Where traces go, and how many, waits for a restart.
-            traces: before.ledger.traces.clone(),
-        }),
+        ledger,
         signature: Signature::new(&name).context("server.name")?,
         name,
         settings: house::path(config),
@@ -114,7 +125,7 @@ pub(super) fn renew(config: &Config, before: &House, was: &Config, change: &Chan
 /// The budget of another partner: what an operator paused stays paused.
 fn another_budget(config: &Config, before: &House) -> Arc<Budget> {
     let budget = Budget::new(house::budget(config));
-    if let Some(pause) = before.budget.operator_pause(before.clock.tick()) {
+    if let Some(pause) = before.calls.budget().operator_pause(before.clock.tick()) {
         budget.pause(pause);
     }
     budget
@@ -125,11 +136,11 @@ pub(super) fn settle_in(gateway: &House, before: &House, config: &Config, change
     let now = gateway.clock.now();
     gateway.buffers.resize(house::buffer_bytes(config));
     match change.another {
-        true => before.budget.followed(),
-        false => gateway.budget.change(house::budget(config), now.tick),
+        true => before.calls.budget().followed(),
+        false => gateway.calls.budget().change(house::budget(config), now.tick),
     }
     if change.keys {
-        gateway.budget.key_changed(now.tick);
+        gateway.calls.budget().key_changed(now.tick);
     }
     let editions = |gateway: &House| gateway.routes.all().iter().map(|route| route.edition).collect();
     let (old, new): (Box<[u32]>, Box<[u32]>) = (editions(before), editions(gateway));

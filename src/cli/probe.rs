@@ -65,7 +65,7 @@ pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
                 }
             },
         };
-        routes.push(Told::of(endpoint, came, record.odd_lines(house.upstream.credential().show().as_ref())));
+        routes.push(Told::of(endpoint, came, record.odd_lines(house.calls.upstream().credential().show().as_ref())));
     }
     let report = Report { partner: house.origin.clone(), routes };
     let mut out = std::io::stdout();
@@ -165,7 +165,7 @@ fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Trial, known
             "not understood: a member is of another type or there twice; narrowed callers get 502"
         }
     };
-    let head = Head::new(&trial.head, house.upstream.credential().show());
+    let head = Head::new(&trial.head, house.calls.upstream().credential().show());
     Answered {
         status: trial.status.as_u16(),
         took_ms: u64::try_from(trial.took.as_millis()).unwrap_or(u64::MAX),

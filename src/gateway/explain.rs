@@ -106,7 +106,7 @@ impl<C: Dials> Gateway<C> {
         let now = self.clock.now();
         let place = self.place(wanted);
         let scope = place.route.map_or(Scope::Documented, turn::scope);
-        let partner = self.budget.foresee(0, scope, now.tick);
+        let partner = self.calls.budget().foresee(0, scope, now.tick);
         let mut found = Found::default();
         let verdict = self.foresee(wanted, &place, now, &mut found);
         let stored = place.glimpse.as_ref().map(|glimpse| Stored::of(glimpse, &wanted.headers, now));
@@ -140,7 +140,7 @@ impl<C: Dials> Gateway<C> {
 
     /// The path, line by line as in [`Gateway::answer`].
     fn foresee(&self, wanted: &Wanted, place: &Place, now: Now, found: &mut Found) -> Result<Verdict, Refusal> {
-        if self.upstream.has_been(&wanted.headers) {
+        if self.calls.upstream().has_been(&wanted.headers) {
             return Err(Refusal::Loop);
         }
         let target = Target::parse(&wanted.target)?;

@@ -24,13 +24,14 @@ use crate::trail::Trail;
 use crate::trail::trace::{Context, Traced};
 use crate::upstream::{Failed, Fetched, Wish};
 
-use super::call::{Answers, Call, Called};
 use super::document::Candidate;
 use super::landing::{Answered, Landed, Landing};
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Came};
 use super::wishes::STALE_IF_ERROR;
 use super::{Dials, Gateway, REFRESHES, turn};
+use crate::upstream::call::Called;
+use crate::upstream::calls::{Answers, Call};
 
 /// After a failure an entry is left alone for this long.
 const REST: Duration = Duration::from_secs(1);
@@ -172,7 +173,7 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Boarded, Refusal> {
         let now = self.clock.now();
         // Where a request has been goes on to a hub, which may refuse it for that: what a caller says there is its own alone.
-        let has_a_way = self.upstream.is_hub() && parts.headers.contains_key(VIA);
+        let has_a_way = self.calls.upstream().is_hub() && parts.headers.contains_key(VIA);
         // Between the look and the join a flight may have landed: its answer is as good as a new one.
         let may_start = || match self.store.look(&key, now) {
             Held::Fresh(entry) | Held::Due(entry) if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) => {
@@ -336,7 +337,7 @@ impl<C: Dials> Gateway<C> {
             }
         }
         // A refresh is nobody's, so it begins a way of its own.
-        wish.via = (cause != Cause::Refresh).then(|| self.upstream.way_of(&parts.headers)).flatten();
+        wish.via = (cause != Cause::Refresh).then(|| self.calls.upstream().way_of(&parts.headers)).flatten();
         let held_at = self.clock.tick();
         // It may have been purged since it was looked up.
         let held = held.and(key.as_ref()).and_then(|key| self.store.held(key));
@@ -358,27 +359,15 @@ impl<C: Dials> Gateway<C> {
         let mut trace = std::mem::take(&mut plan.trace);
         let what = (plan.route, plan.cause);
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
-        let forsaken = async {
-            match &obligation {
-                // A refresh is waited for by nobody and wanted all the same.
-                Some(obligation) if plan.cause != Cause::Refresh => obligation.forsaken().await,
-                _ => std::future::pending().await,
-            }
-        };
-        let permit = tokio::select! {
-            biased;
-            permit = self.permit(plan.asker, deadline, obligation.as_ref()) => permit,
-            () = forsaken => {
+        let permit = self.permit_of_flight((plan.asker, plan.cause), deadline, obligation.as_ref(), &mut trace).await;
+        let landed = match permit {
+            Some(Ok(permit)) => self.ask(&plan, permit, deadline, &mut trace).await,
+            Some(Err(refusal)) => Err(refusal),
+            None => {
                 let forsaken = Refusal::Deadline;
-                self.traced_wait(&mut trace, Some(&forsaken));
                 self.traced_landing(trace, what, Err(&forsaken));
                 return Err(forsaken);
             }
-        };
-        self.traced_wait(&mut trace, permit.as_ref().err());
-        let landed = match permit {
-            Ok(permit) => self.ask(&plan, permit, deadline, &mut trace).await,
-            Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = &landed {
             // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
@@ -402,10 +391,10 @@ impl<C: Dials> Gateway<C> {
             cause: plan.cause,
             deadline,
             answers: Answers::Retried,
-            retries: self.settings.retries,
+            retries: true,
             forwards_authorization: false,
         };
-        let Called { answer, permit, asked, paused, .. } = self.call(&call, &plan.wish, permit, trace).await?;
+        let Called { answer, permit, asked, paused, .. } = self.calls.call(&call, &plan.wish, permit, trace).await?;
         // Its place in flight is free while the answer is taken in.
         drop(permit);
         self.take_in(plan, answer, paused, asked)
@@ -435,11 +424,11 @@ impl<C: Dials> Gateway<C> {
         self.withheld(status, &head, plan.key.as_ref())?;
         let (key, held, body) = (plan.key.as_ref(), plan.held.as_deref(), &body[..]);
         self.admitted(&Candidate { route: (plan.route, route), key, status, body, held }, &mut head, now.tick)?;
-        let of_whom = if self.upstream.is_hub() { hub::judge } else { policy::judge };
+        let of_whom = if self.calls.upstream().is_hub() { hub::judge } else { policy::judge };
         let rest = REST.max(route.terms.ttl / 10);
         let judged = |status| of_whom(&route.terms, status, &head, asked, came).map(|life| life.rested(rest));
         let judge = |status| match plan.key {
-            Some(_) => judged(status).map(|life| match self.upstream.is_hub() {
+            Some(_) => judged(status).map(|life| match self.calls.upstream().is_hub() {
                 // A hub refreshes by its own clock: who asks it early gets the same answer once more.
                 true => life,
                 false => {
@@ -449,7 +438,7 @@ impl<C: Dials> Gateway<C> {
             None => Err(NotStored::Route),
         };
         let entry = match (status, &plan.held) {
-            (StatusCode::UNAUTHORIZED, _) => return Err(self.login_fault().into()),
+            (StatusCode::UNAUTHORIZED, _) => return Err(self.calls.login_fault().into()),
             (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
                 Ok(life) => held.freshened(&head, life),
                 Err(why) => Entry::new(held.status(), &head, &held.body(), Err(why)),
@@ -473,7 +462,7 @@ impl<C: Dials> Gateway<C> {
             (None, Some(key)) => self.store.keep(key, Arc::clone(&entry), as_of),
             (Some(why), _) if !why.is_the_partners_will() => Err(why),
             (Some(why), Some(key)) => {
-                if !self.upstream.is_hub() {
+                if !self.calls.upstream().is_hub() {
                     tracing::warn!(
                         route = route.name,
                         reason = why.word(),

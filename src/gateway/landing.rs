@@ -30,7 +30,7 @@ pub enum Landed {
 }
 
 /// The same with the flight's trace, for those who waited.
-pub(super) type Landing = (Landed, Option<Context>);
+pub type Landing = (Landed, Option<Context>);
 
 /// A document, stored or not.
 #[derive(Debug, Clone)]

@@ -17,12 +17,13 @@ use crate::trail::{Outcome, Trail};
 use crate::upstream::headers::strip_for_caller;
 use crate::upstream::{Failed, through};
 
-use super::call::{Answers, Call, Called};
 use super::fetch::is_pause;
 use super::refusal::{Fault, Refusal};
 use super::respond::Body;
 use super::spool::{self, Limits, Spooled};
 use super::{Dials, Gateway, turn};
+use crate::upstream::call::Called;
+use crate::upstream::calls::{Answers, Call};
 
 impl<C: Dials> Gateway<C> {
     pub(super) async fn pass_through(
@@ -40,19 +41,18 @@ impl<C: Dials> Gateway<C> {
         let asker = turn::asker(grant, turn::target(&target), turn::scope(route));
         let (outgoing, upload) = self.outgoing(parts, body, target, asker.who, deadline).await?;
         self.pay(trail, self.clock.tick())?;
-        let permit = self.permit(asker, deadline, turn::NO_FLIGHT).await;
-        self.traced_wait(&mut trail.trace, permit.as_ref().err());
+        let permit = self.permit(asker, deadline, &mut trail.trace).await?;
         let call = Call {
             route,
             asker,
             cause: Cause::Pass,
             deadline,
             answers: Answers::Judged,
-            retries: 0,
+            retries: false,
             forwards_authorization: false,
         };
         let sent = self.clock.tick();
-        let called = self.call(&call, &outgoing, permit?, &mut trail.trace).await;
+        let called = self.calls.call(&call, &outgoing, permit, &mut trail.trace).await;
         trail.upstream = Some(self.clock.tick().since(sent));
         let Called { answer, permit, paused, .. } = called?;
         drop(upload);
@@ -64,7 +64,7 @@ impl<C: Dials> Gateway<C> {
         }
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                return Err(self.login_fault().into());
+                return Err(self.calls.login_fault().into());
             }
             status if status.is_server_error() => return Err(Fault::Status.into()),
             _ => {}
@@ -88,7 +88,7 @@ impl<C: Dials> Gateway<C> {
         permit: Permit,
         length: Option<u64>,
     ) -> Result<Body, Refusal> {
-        let max_response = self.upstream.max_response();
+        let max_response = self.calls.upstream().max_response();
         if incoming.size_hint().lower().saturating_add(before.len() as u64) > max_response as u64 {
             return Err(Fault::Failed(Failed::TooLarge).into());
         }

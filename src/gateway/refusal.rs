@@ -14,8 +14,10 @@ use crate::listen::BadHead;
 use crate::quota::{ComeBack, Limit};
 use crate::route::{Malformed, Miss, NoSuchRoute};
 use crate::token::Unidentified;
-use crate::upstream::Failed;
+use crate::upstream::fault::Unanswered;
 use crate::upstream::through::ToItself;
+
+pub use crate::upstream::fault::Fault;
 
 /// Every way to say no.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,59 +124,6 @@ impl Refusal {
     }
 }
 
-/// What the partner did wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// No whole answer.
-    Failed(Failed),
-    /// It does not take our key.
-    Key,
-    /// It is a hub, and does not take our token.
-    Token,
-    /// It is a hub, our token's time is over, and there is no other.
-    TokenExpired,
-    /// 5xx.
-    Status,
-    /// A redirect where a document should be.
-    Redirect,
-    /// Something else than JSON, or half of it.
-    NotJson,
-    /// A 206 or 304 that nobody asked for.
-    Unasked,
-    /// JSON, but no document of the route.
-    NotADocument,
-    /// A 404 or 410 that is no word of the API, over something good that is held.
-    DoubtfulAbsence,
-    /// A redirect from the target to itself, as callers would follow it.
-    ToItself,
-}
-
-impl Fault {
-    /// The fixed word for the log.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Failed(Failed::Connect) => "connect",
-            Self::Failed(Failed::Certificate) => "certificate",
-            Self::Failed(Failed::ProxyAuth) => "proxy-auth",
-            Self::Failed(Failed::ProxyRefuses) => "proxy-refuses",
-            Self::Failed(Failed::Broken) => "connection-broke",
-            Self::Failed(Failed::Interim) => "interim-status",
-            Self::Failed(Failed::Timeout) => "timeout",
-            Self::Failed(Failed::TooLarge) => "response-too-large",
-            Self::Key => "key-refused",
-            Self::Token => "token-refused",
-            Self::TokenExpired => "token-expired",
-            Self::Status => "partner-5xx",
-            Self::Redirect => "redirect",
-            Self::NotJson => "not-json",
-            Self::Unasked => "unasked",
-            Self::NotADocument => "not-a-document",
-            Self::DoubtfulAbsence => "doubtful-absence",
-            Self::ToItself => "redirect-to-itself",
-        }
-    }
-}
-
 impl From<Malformed> for Refusal {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed)
@@ -214,9 +163,17 @@ impl From<ToItself> for Refusal {
 
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Failed(Failed::Timeout) => Self::Deadline,
-            fault => Self::Partner(fault),
+        Unanswered::from(fault).into()
+    }
+}
+
+impl From<Unanswered> for Refusal {
+    fn from(why: Unanswered) -> Self {
+        match why {
+            Unanswered::Fault(fault) => Self::Partner(fault),
+            Unanswered::Busy { retry } => Self::Busy { retry },
+            Unanswered::Closed { retry, reason } => Self::Closed { retry, reason },
+            Unanswered::Deadline => Self::Deadline,
         }
     }
 }

@@ -38,7 +38,7 @@ use super::refusal::Refusal;
 
 use problem::{Problem, problem_of};
 
-pub use body::{Body, BrokeOff, End};
+pub use body::{Body, End};
 pub use told::Told;
 
 /// Of an answer that is the partner's own: who may have it was decided by these.

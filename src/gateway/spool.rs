@@ -19,10 +19,14 @@ use crate::budget::Permit;
 use crate::clock::Clock;
 
 use super::buffers::Lease;
-use super::respond::BrokeOff;
 
 /// What arrived together with the head is passed on without a task of its own, up to so many bytes.
 const AT_ONCE: usize = 64 << 10;
+
+/// The answer broke off: its sender stood still or ended, it became too large, or its reader took too long.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the partner's answer broke off")]
+pub struct BrokeOff;
 
 /// The limits of one answer.
 #[derive(Debug, Clone, Copy)]

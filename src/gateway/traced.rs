@@ -2,31 +2,21 @@
 //! Given what a step brought, adds it to the trace in the words of log and metrics.
 //! Never says an address, a query or a header, and does nothing for a request that is not sampled.
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
-use crate::budget::Cause;
+use crate::budget::{Asker, Cause, Permit};
+use crate::cache::Key;
+use crate::clock::Tick;
+use crate::flight::Obligation;
 use crate::route::RouteIndex;
 use crate::trail::Trail;
 use crate::trail::trace::{Context, End, Fact, Facts, Stage, Traced};
-use crate::upstream::Failed;
+use crate::upstream::calls::NO_FLIGHT;
 
-use super::refusal::{Fault, Refusal};
+use super::landing::Landing;
+use super::refusal::Refusal;
 use super::respond::word_of;
 use super::{Dials, Gateway};
-
-const CAUSE: &str = "reseller_gateway.cause";
-const ROUTE: &str = "reseller_gateway.route";
-const STATUS: &str = "http.response.status_code";
-/// OpenTelemetry's name for why something failed, in a word.
-const ERROR: &str = "error.type";
-
-fn word(key: &'static str, word: &'static str) -> Fact {
-    Fact::Word(key, word.into())
-}
-
-fn status_of(status: StatusCode) -> Fact {
-    Fact::Number(STATUS, i64::from(status.as_u16()))
-}
 
 impl<C: Dials> Gateway<C> {
     /// It was looked up in memory.
@@ -34,7 +24,7 @@ impl<C: Dials> Gateway<C> {
     pub(super) fn traced_look(&self, trail: &mut Trail, held: impl FnOnce() -> &'static str) {
         trail.trace.reached(Stage::Cache, || self.clock.tick());
         if let Some(step) = trail.trace.last() {
-            step.facts.push(word("reseller_gateway.held", held()));
+            step.facts.push(Fact::Word("reseller_gateway.held", held().into()));
         }
     }
 
@@ -47,30 +37,45 @@ impl<C: Dials> Gateway<C> {
         }
     }
 
+    /// Waits for the permit of a call that nobody else joins.
+    pub(super) async fn permit(&self, asker: Asker, deadline: Tick, trace: &mut Traced) -> Result<Permit, Refusal> {
+        let permit = self.calls.permit(asker, deadline, NO_FLIGHT).await.map_err(Refusal::from);
+        self.traced_wait(trace, permit.as_ref().err());
+        permit
+    }
+
+    /// Waits for the permit of a flight; `None` where all who wanted it have left. A refresh is waited for by nobody and wanted
+    /// all the same.
+    pub(super) async fn permit_of_flight(
+        &self,
+        (asker, cause): (Asker, Cause),
+        deadline: Tick,
+        obligation: Option<&Obligation<Key, Landing>>,
+        trace: &mut Traced,
+    ) -> Option<Result<Permit, Refusal>> {
+        let forsaken = async {
+            match obligation {
+                Some(obligation) if cause != Cause::Refresh => obligation.forsaken().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let permit = tokio::select! {
+            biased;
+            permit = self.calls.permit(asker, deadline, obligation) => Some(permit.map_err(Refusal::from)),
+            () = forsaken => None,
+        };
+        let refused = permit.as_ref().map_or(Some(&Refusal::Deadline), |permit| permit.as_ref().err());
+        self.traced_wait(trace, refused);
+        permit
+    }
+
     /// It was waited for the budget.
-    pub(super) fn traced_wait(&self, trace: &mut Traced, refused: Option<&Refusal>) {
+    fn traced_wait(&self, trace: &mut Traced, refused: Option<&Refusal>) {
         trace.reached(Stage::Budget, || self.clock.tick());
         if let (Some(step), Some(refused)) = (trace.last(), refused) {
-            step.facts.push(word(ERROR, word_of(refused)));
+            step.facts.push(Fact::error(word_of(refused)));
             step.failed = true;
         }
-    }
-
-    /// The partner was asked.
-    pub(super) fn traced_call(&self, trace: &mut Traced, cause: Cause, answer: Result<StatusCode, Failed>) {
-        trace.reached(Stage::Partner, || self.clock.tick());
-        let Some(step) = trace.last() else { return };
-        step.facts.push(word(CAUSE, cause.word()));
-        step.facts.push(match answer {
-            Ok(status) => status_of(status),
-            Err(failed) => word(ERROR, Fault::Failed(failed).word()),
-        });
-        step.failed = !answer.is_ok_and(|status| status.as_u16() < 400);
-    }
-
-    /// What the partner is told of the call that comes next, if it is told anything.
-    pub(super) fn traceparent(&self, trace: &Traced) -> Option<HeaderValue> {
-        if self.settings.propagate_trace { trace.coming()?.header() } else { None }
     }
 
     /// A flight is over: with this status of the partner's, or refused.
@@ -83,10 +88,11 @@ impl<C: Dials> Gateway<C> {
         self.ledger.landed(trace, || {
             let route = self.ledger.counts.route(Some(route)).to_owned();
             let name = format!("flight {route}");
-            let mut facts: Facts = smallvec::smallvec![Fact::Word(ROUTE, route.into()), word(CAUSE, cause.word())];
+            let mut facts: Facts =
+                smallvec::smallvec![Fact::Word("reseller_gateway.route", route.into()), Fact::cause(cause)];
             match landed {
-                Ok(status) => facts.extend(status.map(status_of)),
-                Err(refusal) => facts.push(word(ERROR, word_of(refusal))),
+                Ok(status) => facts.extend(status.map(Fact::status)),
+                Err(refusal) => facts.push(Fact::error(word_of(refusal))),
             }
             End { name, served: false, at: self.clock.tick(), facts, failed: landed.is_err() }
         });

@@ -16,10 +16,11 @@ use crate::route::{Mode, Route, Target, Terms};
 use crate::trail::trace::Traced;
 use crate::upstream::{Fetched, Wish};
 
-use super::call::{Answers, Call, Called};
 use super::landing::Answered;
 use super::refusal::Refusal;
 use super::{Dials, Gateway, turn};
+use crate::upstream::call::Called;
+use crate::upstream::calls::{Answers, Call};
 
 /// One answer of the partner's.
 #[derive(Debug)]
@@ -75,12 +76,19 @@ impl<C: Dials> Gateway<C> {
         let scope = turn::scope(wanted.route());
         let asker = Asker { lane: Lane::Interactive, who: 0, resource: turn::target(&wish.target), payer: None, scope };
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
-        let permit = self.permit(asker, deadline, turn::NO_FLIGHT).await?;
-        let (cause, answers) = (Cause::Miss, Answers::Judged);
-        let call =
-            Call { route: wanted.route(), asker, cause, deadline, answers, retries: 0, forwards_authorization: false };
         let mut untraced = Traced::NONE;
-        let called = self.call(&call, &wish, permit, &mut untraced).await?;
+        let permit = self.permit(asker, deadline, &mut untraced).await?;
+        let (cause, answers) = (Cause::Miss, Answers::Judged);
+        let call = Call {
+            route: wanted.route(),
+            asker,
+            cause,
+            deadline,
+            answers,
+            retries: false,
+            forwards_authorization: false,
+        };
+        let called = self.calls.call(&call, &wish, permit, &mut untraced).await?;
         let Called { answer: fetched, permit, asked, paused, keys_refused } = called;
         drop(permit);
         let (status, head, body) = (fetched.status, fetched.head.clone(), fetched.body.clone());
@@ -105,7 +113,7 @@ impl<C: Dials> Gateway<C> {
         let (status, head, came) = (fetched.status, fetched.head.clone(), fetched.came);
         match self.take_in_alone(place, fetched, told, asked) {
             Ok(Answered { entry, stored: Ok(()), .. }) => {
-                let judge = if self.upstream.is_hub() { hub::judge } else { policy::judge };
+                let judge = if self.calls.upstream().is_hub() { hub::judge } else { policy::judge };
                 let winner = winner(&route.terms, |terms| judge(terms, status, &head, asked, came));
                 Fate::Stored(entry.life(), winner)
             }

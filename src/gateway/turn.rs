@@ -1,23 +1,17 @@
-//! When may a call to the partner start?
-//! Given who asks, waits for the budget and hands back the permit.
-//! Never waits beyond the deadline it was given.
+//! For whom a call to the upstream is made, as the budget and the table of flights know it.
+//! Given a grant and a resource, hands back the asker, its lane in the queue and its rank in a flight.
+//! Never asks the budget, and never waits.
 
 use std::hash::Hash;
 
-use super::refusal::Refusal;
-use super::{Dials, Gateway};
 use crate::access::Grant;
-use crate::budget::breaker::Reason;
 use crate::budget::lanes::{Lane, Who};
-use crate::budget::{Asked, Asker, Later, Permit, Scope};
+use crate::budget::{Asker, Scope};
 use crate::cache::Key;
 use crate::clock::Tick;
-use crate::flight::{Obligation, Rank};
+use crate::flight::Rank;
 use crate::route::{OTHER, RouteIndex};
 use crate::token::{Caller, Priority};
-
-/// For a call that nobody else can join.
-pub(super) const NO_FLIGHT: Option<&Obligation<Key, ()>> = None;
 
 /// Numbers for names and keys, the same throughout a process.
 fn number_of(what: impl Hash) -> u64 {
@@ -70,71 +64,3 @@ pub(super) fn rank(lane: Lane, who: Who) -> Rank {
 
 /// The same for a refresh, which is made for nobody.
 pub(super) const REFRESH: Rank = Rank { urgency: Lane::Refresh as u8, who: 0 };
-
-fn lane(urgency: u8) -> Lane {
-    match urgency {
-        0 => Lane::Interactive,
-        1 => Lane::Batch,
-        _ => Lane::Refresh,
-    }
-}
-
-impl<C: Dials> Gateway<C> {
-    /// Waits for a place in the budget, but not beyond `max_wait` or `deadline`; a flight waits in the best
-    /// place of all who join it.
-    pub(super) async fn permit<V>(
-        &self,
-        asker: Asker,
-        deadline: Tick,
-        flight: Option<&Obligation<Key, V>>,
-    ) -> Result<Permit, Refusal> {
-        let now = self.clock.tick();
-        let mut ticket = match self.budget.ask(asker, now) {
-            Asked::Permit(permit) => return Ok(permit),
-            Asked::Closed { until, reason } => return Err(self.closed(until, now, reason)),
-            Asked::Queued(ticket) => ticket,
-        };
-        let deadline = deadline.min(ticket.deadline());
-        loop {
-            let now = self.clock.tick();
-            let at = match ticket.claim(now) {
-                Ok(permit) => return Ok(permit),
-                Err(Later::Closed { until, reason }) => return Err(self.closed(until, now, reason)),
-                Err(Later::At(at)) => at.min(deadline),
-                Err(Later::Woken) => deadline,
-            };
-            if now >= deadline {
-                // Who comes back does not wait behind itself.
-                drop(ticket);
-                return Err(Refusal::Busy { retry: self.budget.opens(asker.who, asker.scope, now).since(now) });
-            }
-            let raised = async {
-                match flight {
-                    Some(flight) => flight.raised().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                _ = self.clock.until(at, ticket.woken()) => {}
-                joined = raised => joined.iter().for_each(|rank| ticket.raise(lane(rank.urgency), rank.who)),
-            }
-        }
-    }
-
-    /// The refusal while a breaker is open.
-    pub(super) fn closed(&self, until: Tick, now: Tick, reason: Reason) -> Refusal {
-        match reason {
-            Reason::PausedByPartner | Reason::PausedByOperator | Reason::Failing => {
-                Refusal::Closed { retry: until.since(now), reason }
-            }
-            Reason::KeyRefused => self.key_fault().into(),
-        }
-    }
-}
-
-/// Any number.
-pub(super) fn dice() -> u32 {
-    let mut dice = [0; 4];
-    let _ = getrandom::fill(&mut dice);
-    u32::from_le_bytes(dice)
-}

@@ -12,9 +12,9 @@ use crate::budget::lanes::Who;
 use crate::clock::Tick;
 
 use super::buffers::Lease;
-use super::call::Outgoing;
 use super::refusal::Refusal;
 use super::{Dials, Gateway};
+use crate::upstream::call::Outgoing;
 
 impl<C: Dials> Gateway<C> {
     /// The request as it goes on to `target`, with its body, and the lease of the body's bytes.
@@ -60,7 +60,7 @@ impl<C: Dials> Gateway<C> {
                 return Err(Refusal::BodyTooLarge);
             }
             if !lease.grow(part.len()) {
-                let full = self.clock.tick().plus(self.budget.max_wait());
+                let full = self.clock.tick().plus(self.calls.budget().max_wait());
                 let busy = Refusal::Busy { retry: super::NO_ROOM };
                 self.clock.until(full, lease.grown(part.len())).await.map_err(|_| busy)?;
             }

@@ -12,9 +12,10 @@ mod tracer;
 
 use std::borrow::Cow;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
+use crate::budget::Cause;
 use crate::clock::{Now, Tick};
 
 pub use tracer::{End, Tracer};
@@ -81,6 +82,23 @@ pub enum Fact {
     Number(&'static str, i64),
     /// Yes or no.
     Flag(&'static str, bool),
+}
+
+impl Fact {
+    /// Why the upstream was asked.
+    pub fn cause(cause: Cause) -> Self {
+        Self::Word("reseller_gateway.cause", cause.word().into())
+    }
+
+    /// A status of the upstream's.
+    pub fn status(status: StatusCode) -> Self {
+        Self::Number("http.response.status_code", i64::from(status.as_u16()))
+    }
+
+    /// Why something failed, in a word; the name is OpenTelemetry's.
+    pub fn error(word: &'static str) -> Self {
+        Self::Word("error.type", word.into())
+    }
 }
 
 /// A few of them.

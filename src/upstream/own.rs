@@ -92,6 +92,14 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         self.is_hub() && now >= self.known.state.lock().due
     }
 
+    /// Whether it was never heard what the token may do, and it is time to ask.
+    pub fn right_is_unknown(&self, now: Tick) -> bool {
+        self.is_hub() && {
+            let state = self.known.state.lock();
+            state.effective.is_none() && now >= state.due
+        }
+    }
+
     /// Whether a refusal is to be followed by a question at once. Where there was one a moment ago, the next comes soon.
     pub fn is_to_ask_at_once(&self, now: Tick) -> bool {
         let mut state = self.known.state.lock();

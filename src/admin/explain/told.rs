@@ -125,8 +125,8 @@ fn of_partner<C: Dials>(gateway: &Gateway<C>, ahead: Prospect) -> Value {
         Prospect::Waits { until } => ("queue", until.map(seconds), None),
         Prospect::Closed { until, reason } => ("closed", Some(seconds(until)), Some(reason.word())),
     };
-    let figures = gateway.budget.figures(now);
-    let (keys, refused) = gateway.upstream.credential().figures();
+    let figures = gateway.calls.budget().figures(now);
+    let (keys, refused) = gateway.calls.upstream().credential().figures();
     json!({
         "now": state,
         "for_seconds": wait,

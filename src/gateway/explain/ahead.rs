@@ -23,20 +23,20 @@ impl<C: Dials> Gateway<C> {
         if full {
             return Err(FULL);
         }
-        let end = now.plus(self.budget.max_wait().min(self.settings.flight_timeout));
-        let ahead = self.budget.foresee(asker.who, asker.scope, now);
+        let end = now.plus(self.calls.budget().max_wait().min(self.settings.flight_timeout));
+        let ahead = self.calls.budget().foresee(asker.who, asker.scope, now);
         match ahead {
-            Prospect::Closed { until, reason } => return Err(self.closed(until, now, reason)),
+            Prospect::Closed { until, reason } => return Err(self.calls.closed(until, now, reason).into()),
             Prospect::Waits { until: Some(at) } if at > end => {
-                return Err(Refusal::Busy { retry: self.budget.opens(asker.who, asker.scope, end).since(end) });
+                return Err(Refusal::Busy { retry: self.calls.budget().opens(asker.who, asker.scope, end).since(end) });
             }
             Prospect::Waits { .. } | Prospect::Call { .. } => {}
         }
-        match self.upstream.credential().show() {
+        match self.calls.upstream().credential().show() {
             Some(_) => Ok(ahead),
             // The first call gets one.
-            None if self.upstream.exchanges() => Ok(ahead),
-            None => Err(self.key_fault().into()),
+            None if self.calls.upstream().exchanges() => Ok(ahead),
+            None => Err(self.calls.key_fault().into()),
         }
     }
 }

@@ -12,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::clock::Clock;
 use crate::trail::{Ledger, Trail};
 
-use super::super::spool::Spool;
+use super::super::spool::{BrokeOff, Spool};
 
 /// Settles the request when it is dropped.
 pub struct End {
@@ -42,11 +42,6 @@ pub struct Body {
     /// In a box: a response is moved a few times on its way out, and this is the larger part of it.
     end: Option<Box<End>>,
 }
-
-/// The answer broke off: its sender stood still or ended, it became too large, or its reader took too long.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the partner's answer broke off")]
-pub struct BrokeOff;
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

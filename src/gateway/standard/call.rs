@@ -18,17 +18,17 @@ use crate::flight::Obligation;
 use crate::trail::trace::Traced;
 use crate::upstream::through;
 
-use super::super::call::{Answers, Call, Called, Outgoing};
 use super::super::landing::Landing;
 use super::super::refusal::{Fault, Refusal};
-use super::super::turn::NO_FLIGHT;
 use super::super::{Dials, Gateway};
 use super::Asked;
 use super::errand::{Arrived, Brought, Errand};
+use crate::upstream::call::{Called, Outgoing};
+use crate::upstream::calls::{Answers, Call};
 
 impl Asked {
     /// How the call for this request is made.
-    pub(super) fn call(&self, cause: Cause, deadline: Tick, retries: u32) -> Call {
+    pub(super) fn call(&self, cause: Cause, deadline: Tick, retries: bool) -> Call {
         Call {
             route: self.route,
             asker: self.asker,
@@ -53,24 +53,16 @@ impl<C: Dials> Gateway<C> {
         mut trace: Traced,
     ) -> Brought {
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
-        let forsaken = async {
-            match &obligation {
-                Some(obligation) if errand.cause != Cause::Refresh => obligation.forsaken().await,
-                _ => std::future::pending().await,
-            }
-        };
-        let permit = tokio::select! {
-            biased;
-            permit = self.permit(errand.asked.asker, deadline, obligation.as_ref()) => permit,
-            () = forsaken => Err(Refusal::Deadline),
-        };
-        self.traced_wait(&mut trace, permit.as_ref().err());
+        let call = (errand.asked.asker, errand.cause);
+        let permit = self.permit_of_flight(call, deadline, obligation.as_ref(), &mut trace).await;
+        let is_forsaken = permit.is_none();
         let brought = match permit {
-            Ok(permit) => self.run(&errand, permit, deadline, &mut trace).await,
-            Err(refusal) => Err(refusal),
+            Some(Ok(permit)) => self.run(&errand, permit, deadline, &mut trace).await,
+            Some(Err(refusal)) => Err(refusal),
+            None => Err(Refusal::Deadline),
         };
         let brought = brought.unwrap_or_else(Brought::Failed);
-        if let (Brought::Failed(_), Some(old)) = (&brought, &errand.old) {
+        if let (Brought::Failed(_), Some(old), false) = (&brought, &errand.old, is_forsaken) {
             old.rest_until(self.clock.tick().plus(REST));
         }
         if let Some(obligation) = obligation {
@@ -98,8 +90,7 @@ impl<C: Dials> Gateway<C> {
             again.about.clear();
             again.sent = errand.asked.head.clone();
             drop(arrived);
-            let permit = self.permit(errand.asked.asker, deadline, NO_FLIGHT).await?;
-            self.traced_wait(trace, None);
+            let permit = self.permit(errand.asked.asker, deadline, trace).await?;
             let arrived = self.fetch_once_more(&again, permit, deadline, trace).await?;
             return self.take(&again, arrived, deadline).await;
         }
@@ -125,8 +116,8 @@ impl<C: Dials> Gateway<C> {
             head: errand.sent.clone(),
             body: Bytes::new(),
         };
-        let call = asked.call(errand.cause, deadline, self.settings.retries);
-        let Called { answer, permit, asked: sent, .. } = self.call(&call, &outgoing, permit, trace).await?;
+        let call = asked.call(errand.cause, deadline, true);
+        let Called { answer, permit, asked: sent, .. } = self.calls.call(&call, &outgoing, permit, trace).await?;
         self.withheld(answer.status(), answer.headers(), Some(&asked.key))?;
         let exchange = Exchange { asked: sent, came: self.clock.now() };
         self.arrived(answer, permit, exchange, asked)
@@ -144,7 +135,7 @@ impl<C: Dials> Gateway<C> {
         let (status, mut head) = (parts.status, parts.headers);
         let login = status == StatusCode::UNAUTHORIZED && !asked.forwards_authorization;
         if login || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            return Err(self.login_fault().into());
+            return Err(self.calls.login_fault().into());
         }
         match asked.forwards_authorization {
             true => through::strip_connection(&mut head),

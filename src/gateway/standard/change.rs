@@ -17,13 +17,12 @@ use crate::http::cache_control::Said;
 use crate::route::Target;
 use crate::trail::Trail;
 
-use super::super::call::{Called, Outgoing};
 use super::super::refusal::Refusal;
 use super::super::respond::{Body, Told, VARY_BY_TOKEN};
-use super::super::turn::NO_FLIGHT;
 use super::super::{Dials, Gateway};
 use super::Asked;
 use super::errand::{Arrived, Brought};
+use crate::upstream::call::{Called, Outgoing};
 
 impl<C: Dials> Gateway<C> {
     /// A request that the store has no part in, or that changes what is stored.
@@ -36,11 +35,10 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let deadline = self.pass_deadline(trail);
-        let permit = self.permit(asked.asker, deadline, NO_FLIGHT).await;
-        self.traced_wait(&mut trail.trace, permit.as_ref().err());
-        let call = asked.call(Cause::Pass, deadline, 0);
+        let permit = self.permit(asked.asker, deadline, &mut trail.trace).await?;
+        let call = asked.call(Cause::Pass, deadline, false);
         let began = self.clock.tick();
-        let called = self.call(&call, &outgoing, permit?, &mut trail.trace).await;
+        let called = self.calls.call(&call, &outgoing, permit, &mut trail.trace).await;
         trail.upstream = Some(self.clock.tick().since(began));
         let Called { answer, permit, asked: sent, .. } = called?;
         let exchange = Exchange { asked: sent, came: self.clock.now() };

@@ -1,11 +1,8 @@
 //! One call to the upstream, and again where that may help: the only place that makes any.
-//! Given a permit and what is to be sent, hands back the answer with the permit of the call that brought it, or a refusal.
+//! Given a permit and what is to be sent, hands back the answer with the permit of the call that brought it, or why there is none.
 //! Never judges what an answer says of its resource, and never repeats what may have had an effect.
-//!
-//! Longer than other files, and so is its loop: what a call may come to is decided in one place, in the order of the answers.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,65 +12,25 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 
 use crate::budget::signal::{self, Signal};
-use crate::budget::{Asker, Cause, Permit, Scope, Verdict};
+use crate::budget::{Cause, Permit, Scope, Verdict};
 use crate::clock::Tick;
 use crate::dial::OutBody;
-use crate::route::RouteIndex;
-use crate::trail::trace::Traced;
 use crate::trail::trace::parent::TRACEPARENT;
-use crate::upstream::credential::Shown;
-use crate::upstream::hub::Said;
-use crate::upstream::{Failed, Fetched, Upstream, Wish};
+use crate::trail::trace::{Fact, Stage, Traced};
 
-use super::refusal::{Fault, Refusal};
-use super::turn::{NO_FLIGHT, dice};
-use super::{Dials, Gateway};
-
-/// A call presents at most so many keys beyond the first, while the partner's nodes differ over them.
-const MAX_KEYS: u32 = 6;
-
-/// Refused as often over one document, while others' calls had it accepted, a key is good and the document another's.
-const REFUSALS_OF_OTHER_LOGIN: u32 = 2;
-
-/// A key that was accepted so lately is taken to be good where one caller's documents want another login.
-const GOOD_FOR: Duration = Duration::from_secs(10);
-
-/// How a call is made.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Call {
-    /// For the counters.
-    pub(super) route: RouteIndex,
-    /// For whom, and over what.
-    pub(super) asker: Asker,
-    /// Why the upstream is asked the first time.
-    pub(super) cause: Cause,
-    /// All attempts and waits end then.
-    pub(super) deadline: Tick,
-    /// What a server error means, and whether it is asked again.
-    pub(super) answers: Answers,
-    /// Attempts beyond the first.
-    pub(super) retries: u32,
-    /// Whether a 401 may be about credentials of the caller's own.
-    pub(super) forwards_authorization: bool,
-}
-
-/// What a server error says of the upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answers {
-    /// It failed, and may succeed if it is asked again.
-    Retried,
-    /// It failed.
-    Judged,
-    /// Nothing: it is an answer like others.
-    Passed,
-}
+use super::calls::{Answers, Call, Calls, Connects, NO_FLIGHT, dice};
+use super::credential::Shown;
+use super::fault::{Fault, Unanswered};
+use super::hub::Said;
+use super::key_rotation::{Confirming, Heard, Rejected, Tried};
+use super::{Failed, Fetched, Upstream, Wish};
 
 /// An answer that is waited for. In a box: that it is `Send` for any connector is settled where it is made.
 type Sent<'a, A> = Pin<Box<dyn Future<Output = Result<A, Failed>> + Send + 'a>>;
 
 /// What one attempt has beside what is sent.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub struct Attempt<'a> {
     permit: &'a Permit,
     presented: &'a Shown,
     /// What the upstream is told of the trace.
@@ -82,7 +39,7 @@ pub(super) struct Turn<'a> {
 }
 
 /// What is sent, in a form that can be sent again.
-pub(super) trait Sends<C>: Sync {
+pub trait Sends<C>: Sync {
     /// What comes back.
     type Answer: Answer + Send;
 
@@ -90,12 +47,14 @@ pub(super) trait Sends<C>: Sync {
     fn is_repeatable(&self) -> bool;
 
     /// Sends it once.
-    fn send<'a>(&'a self, upstream: &'a Upstream<C>, turn: Turn<'a>) -> Sent<'a, Self::Answer>;
+    fn send<'a>(&'a self, upstream: &'a Upstream<C>, attempt: Attempt<'a>) -> Sent<'a, Self::Answer>;
 }
 
 /// The head of what came back.
-pub(super) trait Answer {
+pub trait Answer {
+    /// Its status.
     fn status(&self) -> StatusCode;
+    /// Its head.
     fn head(&self) -> &HeaderMap;
 }
 
@@ -120,15 +79,15 @@ impl Answer for Response<Incoming> {
 }
 
 /// A document that is read whole.
-impl<C: Dials> Sends<C> for Wish {
+impl<C: Connects> Sends<C> for Wish {
     type Answer = Fetched;
 
     fn is_repeatable(&self) -> bool {
         true
     }
 
-    fn send<'a>(&'a self, upstream: &'a Upstream<C>, turn: Turn<'a>) -> Sent<'a, Fetched> {
-        let Turn { permit, presented, parent, deadline } = turn;
+    fn send<'a>(&'a self, upstream: &'a Upstream<C>, attempt: Attempt<'a>) -> Sent<'a, Fetched> {
+        let Attempt { permit, presented, parent, deadline } = attempt;
         let Some(parent) = parent else { return Box::pin(upstream.ask(permit, presented, self, deadline)) };
         let mut wish = self.clone();
         // One that the route forwards says where its caller is, and ours is in between.
@@ -140,23 +99,28 @@ impl<C: Dials> Sends<C> for Wish {
 
 /// A caller's request as it goes on; its body is here whole.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) method: Method,
-    pub(super) version: Version,
-    pub(super) target: String,
-    pub(super) head: HeaderMap,
-    pub(super) body: Bytes,
+pub struct Outgoing {
+    /// The method.
+    pub method: Method,
+    /// The version of HTTP.
+    pub version: Version,
+    /// Path and query.
+    pub target: String,
+    /// The head, without what belongs to the caller's connection.
+    pub head: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
 }
 
-impl<C: Dials> Sends<C> for Outgoing {
+impl<C: Connects> Sends<C> for Outgoing {
     type Answer = Response<Incoming>;
 
     fn is_repeatable(&self) -> bool {
         matches!(self.method, Method::GET | Method::HEAD)
     }
 
-    fn send<'a>(&'a self, upstream: &'a Upstream<C>, turn: Turn<'a>) -> Sent<'a, Response<Incoming>> {
-        let Turn { permit, presented, parent, deadline } = turn;
+    fn send<'a>(&'a self, upstream: &'a Upstream<C>, attempt: Attempt<'a>) -> Sent<'a, Response<Incoming>> {
+        let Attempt { permit, presented, parent, deadline } = attempt;
         let body: OutBody = match self.body.is_empty() {
             true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
             false => Full::new(self.body.clone()).map_err(|never| match never {}).boxed_unsync(),
@@ -174,39 +138,25 @@ impl<C: Dials> Sends<C> for Outgoing {
 
 /// An answer, and the call that brought it.
 #[derive(Debug)]
-pub(super) struct Called<A> {
-    pub(super) answer: A,
+pub struct Called<A> {
+    /// The answer.
+    pub answer: A,
     /// Held until the answer's last byte is here.
-    pub(super) permit: Permit,
+    pub permit: Permit,
     /// When the request was sent.
-    pub(super) asked: Tick,
+    pub asked: Tick,
     /// Until when the breaker is open, where this answer was a word of the upstream's to leave it alone.
-    pub(super) paused: Option<Tick>,
+    pub paused: Option<Tick>,
     /// Keys that were refused before.
-    pub(super) keys_refused: u32,
+    pub keys_refused: u32,
 }
-
-/// What came of a call: a status and a head, or nothing.
-type Heard<'a> = Result<(StatusCode, &'a HeaderMap), Failed>;
-
-/// What has been tried already.
-#[derive(Debug, Default)]
-struct Tried {
-    attempts: u32,
-    keys: u32,
-    /// Whether the call was repeated because its connection may have been closed before it was sent.
-    reconnected: bool,
-}
-
-/// One call at a time finds out whether a refusal of a key was meant.
-type Confirming<'a> = Option<tokio::sync::MutexGuard<'a, ()>>;
 
 /// A call that is made, with all its attempts.
-type Made<'a, A> = Pin<Box<dyn Future<Output = Result<Called<A>, Refusal>> + Send + 'a>>;
+type Made<'a, A> = Pin<Box<dyn Future<Output = Result<Called<A>, Unanswered>> + Send + 'a>>;
 
-impl<C: Dials> Gateway<C> {
+impl<C: Connects> Calls<C> {
     /// Makes a call, and again while that may help and the deadline allows. In a box, as it is large and waits for the network.
-    pub(super) fn call<'a, S: Sends<C>>(
+    pub fn call<'a, S: Sends<C>>(
         &'a self,
         call: &'a Call,
         sends: &'a S,
@@ -222,7 +172,7 @@ impl<C: Dials> Gateway<C> {
         sends: &S,
         mut permit: Permit,
         trace: &mut Traced,
-    ) -> Result<Called<S::Answer>, Refusal> {
+    ) -> Result<Called<S::Answer>, Unanswered> {
         let (mut tried, mut cause, mut other) = (Tried::default(), call.cause, None);
         let mut confirming: Confirming<'_> = None;
         loop {
@@ -234,11 +184,12 @@ impl<C: Dials> Gateway<C> {
                 None => self.shown(&mut permit, call.deadline).await?,
             };
             let asked = self.clock.tick();
-            self.ledger.counts.call(call.route, cause, call.asker.payer);
-            let parent = self.traceparent(trace);
-            let turn = Turn { permit: &permit, presented: &presented, parent, deadline: call.deadline };
-            let answer = sends.send(&self.upstream, turn).await;
-            self.traced_call(trace, cause, answer.as_ref().map(Answer::status).map_err(|why| *why));
+            self.telemetry.counts.call(call.route, cause, call.asker.payer);
+            let parent =
+                if self.settings.propagate_trace { trace.coming().and_then(|next| next.header()) } else { None };
+            let attempt = Attempt { permit: &permit, presented: &presented, parent, deadline: call.deadline };
+            let answer = sends.send(&self.upstream, attempt).await;
+            self.trace_call(trace, cause, answer.as_ref().map(Answer::status).map_err(|why| *why));
             let again = self.credential_again(call, sends.is_repeatable(), heard(&answer), &presented, &mut tried);
             match again {
                 Some(Rejected::Token(said)) => {
@@ -263,14 +214,14 @@ impl<C: Dials> Gateway<C> {
                     if self.reconnects(&answer, sends.is_repeatable(), &mut tried) {
                         drop(permit);
                         let again = self.permit(call.asker, call.deadline, NO_FLIGHT).await;
-                        permit = again.map_err(|_| Refusal::from(Fault::Failed(Failed::Broken)))?;
+                        permit = again.map_err(|_| Unanswered::from(Fault::Failed(Failed::Broken)))?;
                     } else {
                         let paused = self.report(call, &mut permit, (&presented, asked), heard(&answer));
                         drop(confirming.take());
                         self.ask_what_is_left(call, heard(&answer), &presented).await;
                         let Some(pause) = self.pause_before_retry(call, &answer, paused, sends.is_repeatable(), &tried)
                         else {
-                            let answer = answer.map_err(|failed| Refusal::from(Fault::Failed(failed)))?;
+                            let answer = answer.map_err(|failed| Unanswered::from(Fault::Failed(failed)))?;
                             return Ok(Called { answer, permit, asked, paused, keys_refused: tried.keys });
                         };
                         drop(permit);
@@ -279,7 +230,7 @@ impl<C: Dials> Gateway<C> {
                     }
                 }
             }
-            self.traced_wait(trace, None);
+            trace.reached(Stage::Budget, || self.clock.tick());
             cause = Cause::Retry;
         }
     }
@@ -299,7 +250,7 @@ impl<C: Dials> Gateway<C> {
         pause: Duration,
         failed: Option<Failed>,
         trace: &mut Traced,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<Permit, Unanswered> {
         self.clock.sleep_until(self.clock.tick().plus(pause)).await;
         trace.resume_at(|| self.clock.tick());
         let permit = self.permit(call.asker, call.deadline, NO_FLIGHT).await;
@@ -331,7 +282,7 @@ impl<C: Dials> Gateway<C> {
             _ => return None,
         };
         let in_time = self.clock.tick().plus(pause) < call.deadline;
-        (tried.attempts < call.retries && in_time).then_some(pause)
+        (call.retries && tried.attempts < self.settings.retries && in_time).then_some(pause)
     }
 
     /// Whether a call is repeated because the upstream had closed the connection, or gave up waiting on it, before it was
@@ -340,121 +291,10 @@ impl<C: Dials> Gateway<C> {
         let broken = repeatable && !tried.reconnected && matches!(answer, Err(Failed::Broken));
         let reconnects = broken && self.upstream.reconnect();
         if reconnects {
-            self.ledger.counts.heard(Err(Fault::Failed(Failed::Broken).word()));
+            self.telemetry.counts.heard(Err(Fault::Failed(Failed::Broken).word()));
             (tried.reconnected, tried.attempts) = (true, tried.attempts + 1);
         }
         reconnects
-    }
-
-    /// What an answer says of the credential that it was presented, where another try may be answered otherwise.
-    fn credential_again(
-        &self,
-        call: &Call,
-        repeatable: bool,
-        heard: Heard<'_>,
-        presented: &Shown,
-        tried: &mut Tried,
-    ) -> Option<Rejected> {
-        let (status, head) = heard.ok()?;
-        let rejected = if self.upstream.is_hub() {
-            let said = self.upstream.said(status, head).filter(|said| said.is_of_the_token());
-            Rejected::Token(said.filter(|_| !call.forwards_authorization)?)
-        } else if status != StatusCode::UNAUTHORIZED || call.forwards_authorization {
-            return None;
-        } else if call.asker.scope == Scope::Documented {
-            if self.wants_another_login(call) {
-                return None;
-            }
-            Rejected::Key
-        } else {
-            self.note_opaque_refusal(call);
-            let other = self.upstream.credential().other(presented).filter(|_| repeatable && tried.keys == 0)?;
-            Rejected::OnOpaque(other)
-        };
-        self.ledger.counts.heard(Ok(StatusCode::UNAUTHORIZED));
-        tried.keys += 1;
-        Some(rejected)
-    }
-
-    /// Whether a 401 is an answer about this document alone: the key is good, as others' calls show.
-    fn wants_another_login(&self, call: &Call) -> bool {
-        let now = self.clock.tick();
-        let lately = Tick::from_nanos(now.as_nanos().saturating_sub(GOOD_FOR.as_nanos() as u64));
-        self.budget.has_other_login(call.asker.who, now) && self.upstream.credential().accepted_since(lately)
-    }
-
-    fn note_opaque_refusal(&self, call: &Call) {
-        if self.upstream.credential().opaque_refusal(call.asker.resource, self.clock.tick()) {
-            tracing::error!(
-                "the partner answered 401 for several paths that are no documents of its API; documents are still fetched with the key"
-            );
-        }
-    }
-
-    /// Whether this call would present a key that was refused a moment ago, while it is not known yet whether that was meant.
-    fn is_in_doubt(&self, call: &Call, permit: &Permit) -> bool {
-        let credential = self.upstream.credential();
-        let concerned = call.asker.scope == Scope::Documented && !self.upstream.is_hub() && !permit.is_probe();
-        concerned && credential.is_in_doubt() && !credential.alternates(self.clock.tick())
-    }
-
-    /// Waits until the call that confirms a refused key has ended, and takes its place where that left the refusal in doubt.
-    async fn wait_for_the_confirming(&self, call: &Call, permit: Permit) -> Result<(Permit, Confirming<'_>), Refusal> {
-        let credential = self.upstream.credential();
-        // Whoever confirms needs a permit: it is not held while it is waited for.
-        drop(permit);
-        let mine = self.clock.until(call.deadline, credential.confirm()).await.map_err(|_| Refusal::Deadline)?;
-        // Whether it was meant is the breaker's to say: what was refused for another caller may be accepted for this one.
-        let mine = Some(mine).filter(|_| credential.is_in_doubt());
-        Ok((self.permit(call.asker, call.deadline, NO_FLIGHT).await?, mine))
-    }
-
-    /// A documented route refused a key: the files are read again, and one call at a time finds out whether it was meant.
-    ///
-    /// # Errors
-    /// Every slot was refused as often as it takes, or there is no permit for another call.
-    async fn confirm_key(
-        &self,
-        call: &Call,
-        mut permit: Permit,
-        presented: &Shown,
-        asked: Tick,
-        keys: u32,
-    ) -> Result<(Permit, Confirming<'_>), Refusal> {
-        let credential = self.upstream.credential();
-        let files = Arc::clone(credential);
-        // Not on a worker: a disk may be slow.
-        let reread = tokio::task::spawn_blocking(move || files.reread()).await;
-        let now = self.clock.tick();
-        if reread.is_ok_and(|reread| reread.changed) {
-            tracing::info!("a new key is in use");
-            self.budget.key_changed(now);
-        }
-        let slot = presented.slot();
-        if keys >= REFUSALS_OF_OTHER_LOGIN && credential.accepted_in_call_after(asked) && !credential.alternates(now) {
-            // Others' calls had the key accepted while this one was under way, each time: the document wants another login.
-            permit.settle(Verdict::Answered, now, 0);
-            self.budget.note_other_login(call.asker.who, now);
-            return Err(self.key_fault().into());
-        }
-        let (left, alternates) = (credential.refused(presented, asked, now), credential.alternates(now));
-        // Where both keys were accepted within a minute, nodes differ over them: either may be accepted by the next one.
-        let is_final = if alternates { keys > MAX_KEYS } else { !left };
-        if is_final {
-            let recent = credential.accepted_lately(now);
-            permit.settle(Verdict::KeyRefused { recent }, now, dice());
-            tracing::error!(slot, "the partner refused every key; put a good one where upstream.api_key_file points");
-            return Err(self.key_fault().into());
-        }
-        tracing::warn!(slot, "the partner refused a key; it is asked again");
-        drop(permit);
-        let mut confirming = None;
-        if !alternates {
-            let mine = self.clock.until(call.deadline, credential.confirm()).await.map_err(|_| Refusal::Deadline)?;
-            confirming = Some(mine).filter(|_| credential.is_in_doubt());
-        }
-        let permit = self.permit(call.asker, call.deadline, NO_FLIGHT).await?;
-        Ok((permit, confirming))
     }
 
     /// Tells the budget and the credential what became of a call; hands back until when the breaker is open, if the upstream
@@ -467,7 +307,7 @@ impl<C: Dials> Gateway<C> {
         answer: Heard<'_>,
     ) -> Option<Tick> {
         let now = self.clock.now();
-        self.ledger.counts.heard(answer.map(|(status, _)| status).map_err(|failed| Fault::Failed(failed).word()));
+        self.telemetry.counts.heard(answer.map(|(status, _)| status).map_err(|failed| Fault::Failed(failed).word()));
         let documented = call.asker.scope == Scope::Documented;
         // An upstream that fails, or is too busy to look, has said nothing about the key, and a path may not ask for any.
         // Nor has a 401 in a hub's place that is no word of the hub's.
@@ -503,6 +343,18 @@ impl<C: Dials> Gateway<C> {
         permit.settle(verdict, now.tick, dice).filter(|_| signal.pause.is_some())
     }
 
+    /// What the upstream answered, in the trace.
+    fn trace_call(&self, trace: &mut Traced, cause: Cause, answer: Result<StatusCode, Failed>) {
+        trace.reached(Stage::Partner, || self.clock.tick());
+        let Some(step) = trace.last() else { return };
+        step.facts.push(Fact::cause(cause));
+        step.facts.push(match answer {
+            Ok(status) => Fact::status(status),
+            Err(failed) => Fact::error(Fault::Failed(failed).word()),
+        });
+        step.failed = !answer.is_ok_and(|status| status.as_u16() < 400);
+    }
+
     /// Full jitter: anything from nothing to the doubled backoff, so that many do not come back together.
     fn backoff(&self, attempt: u32) -> Duration {
         let share = f64::from(dice()) / f64::from(u32::MAX);
@@ -512,16 +364,6 @@ impl<C: Dials> Gateway<C> {
 
 /// So many tokens are presented to a hub over one resource: what was put into the slot meanwhile included.
 const MAX_TOKENS: u32 = 3;
-
-/// A credential that was not accepted.
-enum Rejected {
-    /// The hub says so of its token.
-    Token(Said),
-    /// A documented route says so of the key.
-    Key,
-    /// Another target says so, which is no word on the key; this other one is tried.
-    OnOpaque(Shown),
-}
 
 fn heard<A: Answer>(answer: &Result<A, Failed>) -> Heard<'_> {
     answer.as_ref().map(|answer| (answer.status(), answer.head())).map_err(|why| *why)

@@ -1,39 +1,45 @@
-//! What is the partner shown, and what becomes of it?
+//! The credential of a call, and the renewal of a hub's token.
 //! Given a call that is about to start, hands back the key, or a hub's token; given a refusal, whether another is worth a call.
-//! Never shows or keeps what was fetched with a token that the hub has taken back.
+//! Never keeps what was fetched with a token that the hub has taken back.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
-
 use crate::budget::{Permit, Verdict};
-use crate::cache::Key;
-use crate::cache::key::named::Which;
-use crate::cache::purge::How;
 use crate::clock::Tick;
-use crate::upstream::credential::{Refused, Shown};
-use crate::upstream::exchange::NotGiven;
-use crate::upstream::hub::Said;
-use crate::upstream::own::Heard;
 
-use super::refusal::{Fault, Refusal};
-use super::turn::dice;
-use super::{Dials, Gateway};
+use super::calls::{Calls, Connects, dice};
+use super::credential::{Refused, Shown};
+use super::exchange::NotGiven;
+use super::fault::{Fault, Unanswered};
+use super::hub::Said;
+use super::own::Heard;
 
 /// A refusal waits no longer than this for what the hub says of the right.
 const AT_ONCE_PATIENCE: Duration = Duration::from_secs(2);
 
-impl<C: Dials> Gateway<C> {
+impl<C: Connects> Calls<C> {
     /// What is shown in this call. A sidecar that has no token yet gets one first; later that is done in time, beside the calls.
-    pub(super) async fn shown(&self, permit: &mut Permit, deadline: Tick) -> Result<Shown, Refusal> {
-        let credential = self.upstream.credential();
-        if let Some(shown) = credential.show() {
-            return Ok(shown);
+    pub(super) async fn shown(&self, permit: &mut Permit, deadline: Tick) -> Result<Shown, Unanswered> {
+        let shown = match self.upstream.credential().show() {
+            Some(shown) => shown,
+            None => self.first_token(permit, deadline).await?,
+        };
+        // What a token may do is known before anything is stored that it brought: else the first answer about it, which may be
+        // of a right that has changed meanwhile, drops what is stored.
+        let now = self.clock.tick();
+        if self.upstream.right_is_unknown(now) {
+            let until = deadline.min(now.plus(AT_ONCE_PATIENCE));
+            let _ = self.clock.until(until, self.heard_of(&shown)).await;
         }
-        match self.clock.until(deadline, self.renewed(None)).await.map_err(|_| Refusal::Deadline)? {
-            Ok(()) => credential.show().ok_or(self.key_fault().into()),
+        Ok(shown)
+    }
+
+    /// Gets a sidecar's first token, for a call that cannot go on without.
+    async fn first_token(&self, permit: &mut Permit, deadline: Tick) -> Result<Shown, Unanswered> {
+        match self.clock.until(deadline, self.renewed(None)).await.map_err(|_| Unanswered::Deadline)? {
+            Ok(()) => self.upstream.credential().show().ok_or(self.key_fault().into()),
             Err(why) => {
                 // Nothing is held yet that a first refusal could be waited with.
                 let busy = unheard(why).filter(|_| !matches!(why, NotGiven::Refused(..)));
@@ -54,7 +60,7 @@ impl<C: Dials> Gateway<C> {
             // What a token of another right brought was meant for that.
             if renewed.another_right {
                 tracing::info!("the hub gives a token of another right; what was held by the one before is dropped");
-                self.forget_the_hubs();
+                self.forget_holdings();
             }
             Ok(())
         })
@@ -62,21 +68,21 @@ impl<C: Dials> Gateway<C> {
 
     /// The same of the question what a token may do.
     fn heard_of<'a>(&'a self, shown: &'a Shown) -> Pin<Box<dyn Future<Output = Heard> + Send + 'a>> {
-        let holds = self.store.figures().0 > 0 || self.flights.count() > 0;
+        let holds = (self.holdings.any)();
         Box::pin(async move {
             let heard = self.upstream.ask_right(shown, holds).await;
             if heard == Heard::Another {
                 tracing::info!(
                     "the hub says that the token has another right; what was held by the one before is dropped"
                 );
-                self.forget_the_hubs();
+                self.forget_holdings();
             }
             heard
         })
     }
 
     /// That nothing we have is taken.
-    pub(super) fn key_fault(&self) -> Fault {
+    pub fn key_fault(&self) -> Fault {
         match self.upstream.is_hub() {
             true if self.upstream.has_expired() => Fault::TokenExpired,
             true => Fault::Token,
@@ -86,7 +92,7 @@ impl<C: Dials> Gateway<C> {
 
     /// What a 401 means that is no word on what we present: a partner wants another login there, and behind a hub that is a
     /// failure like others.
-    pub(super) fn login_fault(&self) -> Fault {
+    pub fn login_fault(&self) -> Fault {
         if self.upstream.is_hub() { Fault::Status } else { Fault::Key }
     }
 
@@ -98,7 +104,7 @@ impl<C: Dials> Gateway<C> {
         // What the token brought goes with it, once the hub has said twice that it was taken back.
         let heard = if said == Said::Revoked { Some(self.heard_of(&shown).await) } else { None };
         if heard == Some(Heard::Revoked) {
-            self.forget_the_hubs();
+            self.forget_holdings();
         }
         let fault = match self.another_token(&shown).await {
             Ok(()) => {
@@ -171,7 +177,7 @@ impl<C: Dials> Gateway<C> {
 
     /// The hub has taken back what it gave.
     fn taken_back(&self) -> Fault {
-        self.forget_the_hubs();
+        self.forget_holdings();
         tracing::error!(
             "the hub refused the token, and what it had brought is dropped; upstream.token_file or upstream.exchange has to bring a good one"
         );
@@ -181,7 +187,7 @@ impl<C: Dials> Gateway<C> {
     /// A file holds another token.
     fn another_file(&self) {
         self.upstream.forget_right();
-        self.forget_the_hubs();
+        self.forget_holdings();
     }
 
     /// The hub refused a request for want of a right: it is asked at once what is left of that.
@@ -205,7 +211,7 @@ impl<C: Dials> Gateway<C> {
         }
         let lost = match heard {
             Heard::Revoked => {
-                self.forget_the_hubs();
+                self.forget_holdings();
                 self.another_token(&shown).await
             }
             Heard::Refused | Heard::Expired => self.another_token(&shown).await,
@@ -218,10 +224,9 @@ impl<C: Dials> Gateway<C> {
 
     /// Drops all that a hub's token has brought: it may not have been meant for whoever holds the next one. What is on its
     /// way by that token is for those who wait for it already, and for nobody who comes now.
-    pub fn forget_the_hubs(&self) {
+    pub fn forget_holdings(&self) {
         if self.upstream.is_hub() {
-            self.store.purge(&Which::All, How::Hard, false, self.clock.now());
-            self.flights.leave_behind(|_| true);
+            (self.holdings.forget)();
         }
     }
 
@@ -230,28 +235,9 @@ impl<C: Dials> Gateway<C> {
         let Some(Ok(renewed)) = self.upstream.renew_in_time().await else { return false };
         if renewed.another_right {
             tracing::info!("the hub gives a token of another right; what was held by the one before is dropped");
-            self.forget_the_hubs();
+            self.forget_holdings();
         }
         true
-    }
-
-    /// Whether what was held before a call may be shown after it: what a hub's token brought may have gone with the token.
-    pub(super) fn still_ours(&self, key: &Key) -> bool {
-        !self.upstream.is_hub() || self.store.holds(key)
-    }
-
-    /// Refuses in our own name what the hub refuses to our token, or sends round; what is held of it goes.
-    pub(super) fn withheld(&self, status: StatusCode, head: &HeaderMap, key: Option<&Key>) -> Result<(), Refusal> {
-        match self.upstream.said(status, head) {
-            Some(Said::Beyond) => {
-                if let Some(key) = key.filter(|key| self.store.holds(key)) {
-                    self.store.purge(&Which::Resource(key.clone()), How::Hard, true, self.clock.now());
-                }
-                Err(Refusal::HubRights)
-            }
-            Some(Said::Loop) => Err(Refusal::Loop),
-            Some(Said::Expired | Said::Revoked | Said::Refused) | None => Ok(()),
-        }
     }
 
     /// Looks whether there is something new to show, gets it when it is time, and asks a hub what it is good for: for whoever

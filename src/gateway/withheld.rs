@@ -1,0 +1,34 @@
+//! What a hub keeps from this gateway's own token.
+//! Given an answer of the hub's, refuses in our own name what it refused to the token, or sent round; what is held of it goes.
+//! Never judges a partner's answer.
+
+use http::{HeaderMap, StatusCode};
+
+use crate::cache::Key;
+use crate::cache::key::named::Which;
+use crate::cache::purge::How;
+use crate::upstream::hub::Said;
+
+use super::refusal::Refusal;
+use super::{Dials, Gateway};
+
+impl<C: Dials> Gateway<C> {
+    /// Whether what was held before a call may be shown after it: what a hub's token brought may have gone with the token.
+    pub(super) fn still_ours(&self, key: &Key) -> bool {
+        !self.calls.upstream().is_hub() || self.store.holds(key)
+    }
+
+    /// Refuses in our own name what the hub refuses to our token, or sends round; what is held of it goes.
+    pub(super) fn withheld(&self, status: StatusCode, head: &HeaderMap, key: Option<&Key>) -> Result<(), Refusal> {
+        match self.calls.upstream().said(status, head) {
+            Some(Said::Beyond) => {
+                if let Some(key) = key.filter(|key| self.store.holds(key)) {
+                    self.store.purge(&Which::Resource(key.clone()), How::Hard, true, self.clock.now());
+                }
+                Err(Refusal::HubRights)
+            }
+            Some(Said::Loop) => Err(Refusal::Loop),
+            Some(Said::Expired | Said::Revoked | Said::Refused) | None => Ok(()),
+        }
+    }
+}
