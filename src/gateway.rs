@@ -69,6 +69,9 @@ use crate::cache::standard::Why;
 use crate::cache::{Coding, Entry, Key, Lookup, Store};
 use crate::clock::{Clock, Now, Tick};
 use crate::flight::Flights;
+use crate::http::REQUEST_ID;
+use crate::http::accept::accepts_json;
+use crate::http::asks::{Asks, Kinds};
 use crate::listen::BadHead;
 use crate::quota::Turns;
 use crate::quota::strangers::Strangers;
@@ -84,7 +87,6 @@ use buffers::Buffers;
 use landing::Landing;
 use plan::{Plan, Served, plan, wishes_of};
 use refusal::Refusal;
-use respond::asks::{Asks, Kinds};
 use respond::{Body, Came, Document, End, Signature};
 
 /// Waits and limits of the path.
@@ -181,7 +183,7 @@ impl<C: Dials> Gateway<C> {
         let method = parts.method.clone();
         let asks = Asks::of(&parts.headers);
         let sent = match asks.has(Kinds::ID) {
-            true => parts.headers.get(respond::REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes())),
+            true => parts.headers.get(REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes())),
             false => None,
         };
         let trace = self.ledger.sample(&parts.headers, now);
@@ -255,7 +257,7 @@ impl<C: Dials> Gateway<C> {
                 Resource::Seven { .. } => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
             };
         };
-        if asks.has(Kinds::ACCEPT) && !respond::accepts_json(&parts.headers) {
+        if asks.has(Kinds::ACCEPT) && !accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
         let found = self.store.look(&key, now);

@@ -10,6 +10,25 @@ pub mod q_list;
 
 pub mod cache_control;
 
+pub mod accept;
+
+pub mod asks;
+
+pub mod date;
+
 pub mod conditional;
 
+pub mod host;
+
+pub mod range;
+
+pub mod cache_status;
+
+pub mod rate_limit_fields;
+
 pub mod problem;
+
+use http::HeaderName;
+
+/// The field that ties a caller's log to ours.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

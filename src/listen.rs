@@ -64,7 +64,6 @@ use socket::Accepting;
 pub use ahead::{AtOnce, Wire};
 pub use bad_head::BadHead;
 pub use crowd::{Crowd, Failed, Figures};
-pub use host::{Host, is_named_well};
 pub use probe::{could_bind, could_bind_unix};
 pub use socket::{Address, ON_THIS_MACHINE, Peer, Socket, bind, bind_unix};
 pub use tls::{Faulty, Figures as Certificate, Files, Look, Tls, Validity};

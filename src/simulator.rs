@@ -33,11 +33,11 @@ mod orders;
 mod door;
 
 use bytes::Bytes;
-use http::header::ETAG;
+use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 
-use self::answers::{Refusal, bare, etag_of, json_answer, names, plain};
+use self::answers::{Refusal, bare, etag_of, json_answer, plain};
 pub use self::behaviour::{Behaviour, Fault, Spoiled};
 pub use self::body::{Body, Cut};
 use self::counts::{Counts, route_of};
@@ -49,6 +49,8 @@ use self::wanted::Wanted;
 use self::world::World;
 use crate::clock::{Clock, Tick};
 use crate::gcra::{Arrivals, ComeBack, Rate};
+use crate::http::conditional::{Comparison, matches};
+use crate::http::rate_limit_fields::retry_after;
 use crate::secret::Secret;
 
 /// Who exists, and how the partner behaves until it is told otherwise.
@@ -241,11 +243,7 @@ impl Simulator {
 
 impl State {
     fn admit(&mut self, key: &str, now: Tick) -> Result<(), Refusal> {
-        let too_many = |come_back: ComeBack| {
-            // Rounded up: who waits as long as told must not be too early.
-            let seconds = come_back.at.since(now).as_nanos().div_ceil(1_000_000_000);
-            Refusal::TooMany { seconds: u64::try_from(seconds).unwrap_or(u64::MAX) }
-        };
+        let too_many = |come_back: ComeBack| Refusal::TooMany { seconds: retry_after(come_back.at.since(now)) };
         let quota = |rate: Rate| self.behaviour.quota(rate);
         let (all, each) = (quota(self.behaviour.rate), quota(self.behaviour.rate_per_key));
         if let Some(quota) = each {
@@ -270,7 +268,8 @@ struct Turn {
 impl Turn {
     fn present(&self, document: Bytes, headers: &HeaderMap) -> Response<Bytes> {
         let etag = self.etag.then(|| etag_of(&document)).flatten();
-        let held = etag.as_ref().is_some_and(|etag| names(headers, etag));
+        let held =
+            etag.as_ref().is_some_and(|etag| matches(headers, &IF_NONE_MATCH, Some(etag.as_bytes()), Comparison::Weak));
         let mut answer = if held { bare(StatusCode::NOT_MODIFIED) } else { json_answer(StatusCode::OK, document) };
         if let Some(etag) = etag {
             answer.headers_mut().insert(ETAG, etag);

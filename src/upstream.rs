@@ -55,6 +55,7 @@ use crate::budget::Permit;
 use crate::clock::{Clock, Tick};
 use crate::dial::turnover::Turnover;
 use crate::dial::{self, OutBody, Unconnected};
+use crate::http::date;
 use crate::secret::Secret;
 
 use credential::{BadKey, Credential, Shown};
@@ -320,14 +321,14 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     /// RFC 9110 §6.6.1: an answer without a date, or with one that cannot be read, is of when it came.
     fn date(&self, head: &mut HeaderMap) {
         let mut last = self.last_date.lock();
-        let date = head.get(DATE);
-        if date.is_some() && date == last.as_ref() {
+        let sent = head.get(DATE);
+        if sent.is_some() && sent == last.as_ref() {
             return;
         }
-        let readable = date.filter(|date| date.to_str().is_ok_and(|date| httpdate::parse_http_date(date).is_ok()));
+        let readable = sent.filter(|date| date::parse(date.as_bytes()).is_some());
         if let Some(readable) = readable {
             *last = HeaderValue::from_bytes(readable.as_bytes()).ok();
-        } else if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(self.clock.now().wall())) {
+        } else if let Some(date) = date::value(self.clock.now().wall()) {
             head.insert(DATE, date);
         }
     }

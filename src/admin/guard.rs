@@ -3,11 +3,11 @@
 //! Never looks at a token: whoever is led here by a browser is refused before that.
 
 use http::HeaderMap;
-use http::header::{HOST, ORIGIN};
+use http::header::ORIGIN;
 use http::uri::{Authority, Uri};
 
 use crate::estate::Own;
-use crate::listen::Host;
+use crate::http::host::{self, Host};
 
 use super::reply::Refused;
 
@@ -17,9 +17,7 @@ pub(super) fn check(own: &Own, uri: &Uri, headers: &HeaderMap) -> Result<(), Ref
     if headers.contains_key(ORIGIN) {
         return Err(Refused::Origin);
     }
-    let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Refused::Host) };
-    let named = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()).ok_or(Refused::Host)?;
+    let Ok(Some(named)) = host::named(headers) else { return Err(Refused::Host) };
     // The absolute form names the host once more (RFC 9112 §3.2.2).
     let all_own = is_own(own, &named) && uri.authority().is_none_or(|authority| is_own(own, authority));
     if all_own { Ok(()) } else { Err(Refused::Host) }

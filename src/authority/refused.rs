@@ -10,6 +10,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::http::rate_limit_fields::retry_after;
 use crate::token::Unidentified;
 
 /// Every way to say no.
@@ -124,10 +125,7 @@ impl Refused {
                 const INVALID: &str = "Bearer realm=\"reseller-gateway\", error=\"invalid_token\"";
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(INVALID));
             }
-            // Rounded up: who comes back when told to is not sent away again.
-            Self::TooOften(wait) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_nanos().div_ceil(1_000_000_000) as u64));
-            }
+            Self::TooOften(wait) => drop(headers.insert(RETRY_AFTER, retry_after(*wait).into())),
             Self::Unavailable(_) => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("5"))),
             Self::Method(allowed) => drop(headers.insert(ALLOW, HeaderValue::from_static(allowed))),
             _ => {}

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use http::header::{AGE, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::clock::Tick;
-use crate::http::cache_control;
+use crate::http::{cache_control, date};
 use crate::route::Terms;
 
 use super::freshness::{Life, Windows};
@@ -130,7 +130,7 @@ fn judge_as(
     }
     // Without a lifetime of the partner's its Age has nothing to be held against: the route's ttl counts from the arrival.
     let (lifetime, initial_age) = match told {
-        Some(lifetime) => (lifetime, age_of(head) + came.since(asked)),
+        Some(lifetime) => (lifetime, Duration::from_secs(cache_control::age(head)) + came.since(asked)),
         None => (terms.ttl, Duration::ZERO),
     };
     let life = Life { lifetime, initial_age, ..windows };
@@ -161,14 +161,7 @@ fn read(head: &HeaderMap) -> Said {
 
 /// RFC 9111 §5.3: `Expires` less `Date`; an invalid one is in the past.
 fn expires(head: &HeaderMap) -> Option<Duration> {
-    let date = |value: &http::HeaderValue| value.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    let expires = head.get(EXPIRES)?;
-    let lifetime = date(expires).zip(head.get(DATE).and_then(date)).map(|(until, from)| until.duration_since(from));
+    head.get(EXPIRES)?;
+    let lifetime = date::of(head, &EXPIRES).zip(date::of(head, &DATE)).map(|(until, from)| until.duration_since(from));
     Some(lifetime.and_then(Result::ok).unwrap_or(Duration::ZERO))
-}
-
-fn age_of(head: &HeaderMap) -> Duration {
-    // RFC 9111 §5.1: of a list the first counts.
-    let first = head.get(AGE).and_then(|value| value.as_bytes().split(|&byte| byte == b',').next());
-    Duration::from_secs(cache_control::seconds(first.unwrap_or_default().trim_ascii()).unwrap_or(0))
 }

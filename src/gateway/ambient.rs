@@ -4,10 +4,10 @@
 
 use http::HeaderMap;
 use http::Uri;
-use http::header::{FORWARDED, HOST, HeaderName, ORIGIN, VIA};
+use http::header::{FORWARDED, HeaderName, ORIGIN, VIA};
 use http::uri::Authority;
 
-use crate::listen::Host;
+use crate::http::host::{self, Host, NotAHost};
 
 use super::refusal::Refusal;
 
@@ -51,16 +51,11 @@ impl Ambient {
 
     /// A web page that has its name led to this machine (DNS rebinding) sends its own name.
     fn host_is_local(&self, headers: &HeaderMap) -> bool {
-        let mut hosts = headers.get_all(HOST).iter();
-        match (hosts.next(), hosts.next()) {
+        match host::named(headers) {
             // A path has no name, so programs that ask there may send none; no browser can ask there.
-            (None, _) => self.port.is_none(),
-            (Some(host), None) if host.is_empty() => self.port.is_none(),
-            (Some(host), None) => {
-                let named = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
-                named.is_some_and(|named| self.is_local(&named))
-            }
-            (Some(_), Some(_)) => false,
+            Ok(None) => self.port.is_none(),
+            Ok(Some(named)) => self.is_local(&named),
+            Err(NotAHost) => false,
         }
     }
 

@@ -18,13 +18,13 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::access::{Grant, Right};
 use crate::cache::{Coding, Entry, Key};
 use crate::clock::Now;
+use crate::http::asks::Asks;
 use crate::listen::{AtOnce, Wire};
 use crate::route::Match;
 use crate::token::Caller;
 use crate::trail::trace::Stage;
 
 use super::press::SMALLEST;
-use super::respond::asks::Asks;
 use super::respond::{Came, Document, End};
 use super::{Ambient, Dials, Gateway};
 

@@ -11,11 +11,13 @@ use http::header::{CONNECTION, CONTENT_LENGTH, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
+use crate::http::REQUEST_ID;
+use crate::http::cache_status::CACHE_STATUS;
 use crate::token::Caller;
 use crate::trail::{Outcome, RequestId};
 use crate::upstream::hub;
 
-use super::respond::{Body, CACHE_STATUS, End, REQUEST_ID};
+use super::respond::{Body, End};
 use super::{CALLER_LEFT, Dials, Gateway, caller_left};
 
 /// What the other door answered, to whom, and why not if it refused.
@@ -42,10 +44,8 @@ impl<C: Dials> Gateway<C> {
         (trail.status, trail.caller, trail.cause) = (head.status, caller, cause);
         trail.outcome = if cause.is_empty() { Outcome::Own } else { Outcome::Refused };
         // A gateway that asks in its own name knows by this that it is we who refuse its token.
-        if let Some(detail) = head.headers.get(WWW_AUTHENTICATE).and_then(hub::detail_beside)
-            && let Ok(status) = HeaderValue::from_str(&format!("{}; detail={detail}", self.name))
-        {
-            head.headers.insert(CACHE_STATUS, status);
+        if let Some(detail) = head.headers.get(WWW_AUTHENTICATE).and_then(hub::detail_beside) {
+            head.headers.insert(CACHE_STATUS, self.signature.detail(detail));
         }
         self.signature.sign(&mut head.headers, &trail.request_id);
         if self.draining.load(Ordering::Relaxed) {

@@ -12,13 +12,13 @@ use http::request::Parts;
 
 use crate::clock::{Now, Tick};
 use crate::gcra::ComeBack;
+use crate::http::rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::quota::{Limit, Told};
 use crate::token::ambient::shows_nothing;
 use crate::token::{Caller, Recalled, Unidentified};
 use crate::trail::Trail;
 
 use super::refusal::Refusal;
-use super::respond::{POLICY, STANDING};
 use super::{Ambient, Dials, Gateway};
 
 impl<C: Dials> Gateway<C> {
@@ -64,8 +64,8 @@ impl<C: Dials> Gateway<C> {
     /// Tells a caller that has limits how it stands (draft-ietf-httpapi-ratelimit-headers-11).
     pub(super) fn tell_limits(&self, trail: &Trail, headers: &mut HeaderMap) {
         if let Some(told) = self.limits_of(trail) {
-            headers.insert(POLICY, told.policy);
-            headers.insert(STANDING, told.standing);
+            headers.insert(RATE_LIMIT_POLICY, told.policy);
+            headers.insert(RATE_LIMIT, told.standing);
         }
     }
 

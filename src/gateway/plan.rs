@@ -12,9 +12,9 @@ use crate::cache::freshness::{Fallback, Life, Stage};
 use crate::cache::standard::{Detail, Why};
 use crate::cache::{Lookup, Stored};
 use crate::clock::Tick;
+use crate::http::asks::{Asks, Kinds};
 use crate::http::cache_control::{MOST_SECONDS, Wishes};
 
-use super::respond::asks::{Asks, Kinds};
 use super::respond::{Came, Told};
 
 /// What is done for a request.

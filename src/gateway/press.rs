@@ -8,13 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, StatusCode};
 
 use crate::access::{Grant, Right};
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, Key, Shown};
+use crate::http::accept::welcomes_gzip;
+use crate::http::conditional;
 
-use super::respond::coding;
 use super::{Dials, Gateway};
 
 /// Below it a document and its head fit one packet of 1,460 bytes, so that nothing would arrive earlier.
@@ -37,11 +39,11 @@ impl<C: Dials> Gateway<C> {
     ) -> Sent {
         let right = if view.is_some() { grant.right() } else { Right::FULL };
         let plain = view.as_ref().map_or(entry.tag(), |(_, tag)| tag);
-        if entry.status() != StatusCode::OK || entry.forbids_transform() || !coding::welcomes_gzip(asked) {
+        if entry.status() != StatusCode::OK || entry.forbids_transform() || !welcomes_gzip(asked) {
             return (view, Coding::Identity);
         }
         match entry.face(right, Coding::Gzip) {
-            Some(gzip) => match coding::chosen(asked, plain, &gzip.tag) {
+            Some(gzip) => match chosen(asked, plain, &gzip.tag) {
                 Coding::Gzip => (Some((gzip.bytes.clone(), gzip.tag)), Coding::Gzip),
                 Coding::Identity => (view, Coding::Identity),
             },
@@ -84,6 +86,25 @@ impl<C: Dials> Gateway<C> {
     }
 }
 
+/// Which of the two to send where gzip is welcome.
+///
+/// A request that names one of our tags speaks of these bytes: it is answered with that coding, so that who holds the
+/// plain form is told it has not changed, and who resumes a download gets the rest of what it began. A range without a
+/// tag is one of the plain form, whatever the earlier ranges were answered with.
+fn chosen(asked: &HeaderMap, plain: &Tag, gzip: &Tag) -> Coding {
+    if names(asked, gzip) {
+        return Coding::Gzip;
+    }
+    match names(asked, plain) || asked.contains_key(RANGE) {
+        true => Coding::Identity,
+        false => Coding::Gzip,
+    }
+}
+
+fn names(asked: &HeaderMap, tag: &Tag) -> bool {
+    [IF_NONE_MATCH, IF_MATCH, IF_RANGE].iter().any(|list| conditional::names(asked, list, tag.text()))
+}
+
 /// The same bytes always become the same: no name and no time stand in the head.
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut pressed = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), LEVEL);
@@ -92,4 +113,39 @@ fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     // What is weighed is what is held.
     pressed.shrink_to_fit();
     Ok(pressed)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_names_a_tag_is_answered_with_those_bytes() {
+        let (plain, gzip) = (Tag::of(b"plain"), Tag::of(b"gzip"));
+        let text = |tag: &Tag| String::from_utf8(tag.text().to_vec()).unwrap();
+        let (p, g) = (text(&plain), text(&gzip));
+        let both = format!("{p}, W/{g}");
+        let weak = format!("W/{p}");
+        let rows: [(&[(HeaderName, &str)], Coding); 13] = [
+            (&[], Coding::Gzip),
+            (&[(IF_NONE_MATCH, "\"a\"")], Coding::Gzip),
+            (&[(IF_NONE_MATCH, "*")], Coding::Gzip),
+            (&[(IF_NONE_MATCH, &p)], Coding::Identity),
+            (&[(IF_NONE_MATCH, &weak)], Coding::Identity),
+            (&[(IF_NONE_MATCH, &g)], Coding::Gzip),
+            (&[(IF_NONE_MATCH, &both)], Coding::Gzip),
+            (&[(IF_MATCH, &p)], Coding::Identity),
+            (&[(IF_MATCH, &g)], Coding::Gzip),
+            (&[(RANGE, "bytes=0-1")], Coding::Identity),
+            (&[(RANGE, "bytes=0-1"), (IF_RANGE, &p)], Coding::Identity),
+            (&[(RANGE, "bytes=0-1"), (IF_RANGE, &g)], Coding::Gzip),
+            (&[(RANGE, "bytes=0-1"), (IF_RANGE, "\"a\"")], Coding::Identity),
+        ];
+        for (lines, expected) in rows {
+            let asked = lines.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+            assert_eq!(chosen(&asked, &plain, &gzip), expected, "{lines:?}");
+        }
+    }
 }

@@ -2,15 +2,9 @@
 //! Given either, hands back a response; this is the only file that chooses status codes.
 //! Never sees a socket; what is formatted per request is the age, the remaining ttl and the request's id.
 
-pub mod asks;
-
 mod body;
 
-pub mod coding;
-
 mod problem;
-
-pub mod range;
 
 mod told;
 
@@ -22,9 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
-    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RETRY_AFTER, VARY, VIA,
-    WWW_AUTHENTICATE,
+    AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderName,
+    RETRY_AFTER, VARY, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use smallvec::SmallVec;
@@ -33,29 +26,20 @@ use crate::access::Denied;
 use crate::cache::standard::Detail;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
-use crate::http::conditional::{Comparison, matches};
-use crate::http::{problem as problem_writer, q_list};
+use crate::http::asks::{Asks, Kinds};
+use crate::http::cache_status::{self, CACHE_STATUS, Member};
+use crate::http::conditional::{Condition, Validators, condition};
+use crate::http::range::{self, Slice, Wanted};
+use crate::http::{REQUEST_ID, problem as problem_writer, rate_limit_fields};
 use crate::token::Unidentified;
 use crate::trail::{Outcome, RequestId};
 
 use super::refusal::Refusal;
 
-use asks::{Asks, Kinds};
 use problem::{Problem, problem_of};
-use range::{Known, Slice, Wanted};
 
 pub use body::{Body, End};
 pub use told::Told;
-
-/// Of RFC 9211, which `http` does not name.
-pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
-/// What a caller with limits is told of them (draft-ietf-httpapi-ratelimit-headers-11).
-pub(super) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-pub(super) const STANDING: HeaderName = HeaderName::from_static("ratelimit");
-
-/// The header that ties a caller's log to ours.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Of an answer that is the partner's own: who may have it was decided by these.
 pub(super) const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key");
@@ -162,11 +146,8 @@ impl Signature {
     pub fn new(name: &str) -> Result<Self, http::header::InvalidHeaderValue> {
         let via = format!("1.1 {name}");
         HeaderValue::from_str(&via)?;
-        let token = name.starts_with(|first: char| first.is_ascii_alphabetic())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-        // RFC 8941 §3.3: what is no token is a string.
-        let name = if token { name.to_owned() } else { format!("{name:?}") };
-        let hit = format!("{name}; hit; ttl=").into_bytes().into();
+        let name = cache_status::identifier(name);
+        let hit = cache_status::hit(&name);
         let middle = wire::middle(&via);
         // Made once and never freed, so that no answer counts its users in memory that all workers share.
         let via = HeaderValue::from_static(via.leak());
@@ -200,16 +181,15 @@ impl Signature {
         let Document { entry, full, view, coding, age, came, asks } = document;
         let (bytes, tag) = view.unwrap_or_else(|| (entry.body(), *entry.tag()));
         let condition = match asks.has(Kinds::CONDITION) {
-            true => condition(asked, &tag, entry.modified().filter(|_| full), entry.status()),
-            false => Condition::None,
+            true => validators(&entry, &tag, full).map_or(Condition::Holds, |held| condition(asked, held)),
+            false => Condition::Holds,
         };
         if condition == Condition::Fails {
             return Err(Refusal::Precondition);
         }
-        let part = if condition == Condition::None && asks.has(Kinds::RANGE) {
-            part(&entry, full, method, asked, (&bytes, &tag))?
-        } else {
-            None
+        let part = match condition == Condition::Holds && asks.has(Kinds::RANGE) {
+            true => validators(&entry, &tag, full).map_or(Ok(None), |held| part(method, asked, &bytes, held))?,
+            false => None,
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = entry.status();
@@ -259,53 +239,50 @@ impl Signature {
     }
 
     fn status_of(&self, entry: &Entry, age: Duration, came: Came, full: bool) -> HeaderValue {
-        let mut text: SmallVec<[u8; 128]> = SmallVec::new();
-        let lifetime = entry.life().lifetime;
+        let ttl = || ttl(entry.life().lifetime, age);
         match came {
-            Came::Hit | Came::Clamped | Came::Stale(_) => {
-                text.extend_from_slice(&self.hit);
-                text.extend_from_slice(itoa::Buffer::new().format(ttl(lifetime, age)).as_bytes());
-                let detail = match came {
-                    Came::Stale(detail) => detail,
-                    Came::Clamped => Detail::Clamped.word(),
-                    _ => "",
-                };
-                if !detail.is_empty() {
-                    text.extend_from_slice(b"; detail=");
-                    text.extend_from_slice(detail.as_bytes());
-                }
-            }
+            Came::Hit => Member::of_hit(&self.hit, ttl()).value(),
+            Came::Clamped => self.hit_with(ttl(), Detail::Clamped.word()),
+            Came::Stale(detail) => self.hit_with(ttl(), detail),
             Came::Forwarded { why, status, stored, collapsed, detail } => {
-                text.extend_from_slice(self.name.as_bytes());
-                text.extend_from_slice(b"; fwd=");
-                text.extend_from_slice(why.as_bytes());
+                let mut member = Member::of(self.name.as_bytes());
+                member.forwarded(why);
                 // Whether the partner said 200 or 304 tells if anything changed, be it hidden.
                 if full {
-                    text.extend_from_slice(b"; fwd-status=");
-                    text.extend_from_slice(itoa::Buffer::new().format(status.as_u16()).as_bytes());
+                    member.forwarded_status(status);
                 }
                 if stored {
-                    text.extend_from_slice(b"; stored; ttl=");
-                    text.extend_from_slice(itoa::Buffer::new().format(ttl(lifetime, age)).as_bytes());
+                    member.stored();
+                    member.ttl(ttl());
                 }
                 if collapsed {
-                    text.extend_from_slice(b"; collapsed");
+                    member.collapsed();
                 }
-                if !detail.is_empty() {
-                    text.extend_from_slice(b"; detail=");
-                    text.extend_from_slice(detail.as_bytes());
-                }
+                member.detail(detail);
+                member.value()
             }
         }
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("gateway"))
+    }
+
+    fn hit_with(&self, ttl: i64, detail: &str) -> HeaderValue {
+        let mut member = Member::of_hit(&self.hit, ttl);
+        member.detail(detail);
+        member.value()
+    }
+
+    /// `Cache-Status` of an answer of our own, with the reason that another gateway knows it by.
+    pub(super) fn detail(&self, detail: &str) -> HeaderValue {
+        let mut member = Member::of(self.name.as_bytes());
+        member.detail(detail);
+        member.value()
     }
 
     /// A passed answer gets our signature too.
     pub fn passed(&self, mut response: Response<Body>, partner: StatusCode, id: &RequestId) -> Response<Body> {
-        let status = format!("{}; fwd=bypass; fwd-status={}", self.name, partner.as_u16());
-        if let Ok(status) = HeaderValue::from_str(&status) {
-            response.headers_mut().append(CACHE_STATUS, status);
-        }
+        let mut member = Member::of(self.name.as_bytes());
+        member.forwarded("bypass");
+        member.forwarded_status(partner);
+        response.headers_mut().append(CACHE_STATUS, member.value());
         response.headers_mut().append(VARY, VARY_BY_TOKEN);
         self.sign(response.headers_mut(), id);
         response
@@ -327,9 +304,7 @@ impl Signature {
         headers.insert(CONTENT_TYPE, problem_writer::MEDIA_TYPE);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(VARY, VARY_OURS);
-        if let Ok(status) = HeaderValue::from_str(&format!("{}; detail={}", self.name, problem.slug)) {
-            headers.insert(CACHE_STATUS, status);
-        }
+        headers.insert(CACHE_STATUS, self.detail(problem.slug));
         match refusal {
             Refusal::Unidentified(why) => drop(headers.insert(WWW_AUTHENTICATE, challenge(*why))),
             // RFC 6750 §3.1.
@@ -392,102 +367,31 @@ fn cause_of(refusal: &Refusal, problem: &Problem) -> &'static str {
     }
 }
 
-/// Rounded up: who comes back when told to is not sent away again.
 fn retry_after(refusal: &Refusal) -> Option<u64> {
     match refusal {
         Refusal::Busy { retry }
         | Refusal::Closed { retry, .. }
         | Refusal::BadTokens { retry }
-        | Refusal::Limited { retry, .. } => Some(retry.as_nanos().div_ceil(1_000_000_000).max(1) as u64),
+        | Refusal::Limited { retry, .. } => Some(rate_limit_fields::retry_after(*retry)),
         _ => None,
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    None,
-    NotModified,
-    Fails,
+/// By what the shown form of a document is known; `None` where it is not one that is there, which alone has preconditions
+/// and parts. What the partner dated is the whole document.
+fn validators<'a>(entry: &'a Entry, tag: &'a Tag, full: bool) -> Option<Validators<'a>> {
+    let head = entry.head();
+    let (modified, date) = (head.modified.filter(|_| full), head.date.filter(|_| full));
+    (entry.status() == StatusCode::OK).then_some(Validators { tag: Some(tag.text()), modified, date })
 }
 
 /// The slice of a document that is wanted, if not all of it.
-fn part(
-    entry: &Entry,
-    full: bool,
-    method: &Method,
-    asked: &HeaderMap,
-    (bytes, tag): (&Bytes, &Tag),
-) -> Result<Option<Slice>, Refusal> {
-    if entry.status() != StatusCode::OK {
-        return Ok(None);
-    }
-    let (modified, date) = (entry.validators().1, entry.date());
-    let known = Known { tag: Some(tag.text()), modified: modified.as_ref().filter(|_| full), date: date.as_ref() };
+fn part(method: &Method, asked: &HeaderMap, bytes: &Bytes, held: Validators<'_>) -> Result<Option<Slice>, Refusal> {
     let length = bytes.len() as u64;
-    match range::wanted(method, asked, length, known) {
+    match range::wanted(method, asked, length, held) {
         Wanted::Whole => Ok(None),
         Wanted::Part(slice) => Ok(Some(slice)),
         Wanted::Beyond => Err(Refusal::Beyond { length }),
-    }
-}
-
-/// RFC 9110 §13.2.2, in its order. Only a document that is there has preconditions.
-fn condition(asked: &HeaderMap, tag: &Tag, modified: Option<&[u8]>, status: StatusCode) -> Condition {
-    if status != StatusCode::OK {
-        return Condition::None;
-    }
-    let read = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    let date = |value: &HeaderValue| read(value.as_bytes());
-    let modified = modified.and_then(read);
-    let fails = match asked.get(IF_MATCH) {
-        Some(_) => !matches(asked, &IF_MATCH, Some(tag.text()), Comparison::Strong),
-        None => asked.get(IF_UNMODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(until, at)| at > until),
-    };
-    let same = match asked.get(IF_NONE_MATCH) {
-        Some(_) => matches(asked, &IF_NONE_MATCH, Some(tag.text()), Comparison::Weak),
-        None => asked.get(IF_MODIFIED_SINCE).and_then(date).zip(modified).is_some_and(|(since, at)| at <= since),
-    };
-    match (fails, same) {
-        (true, _) => Condition::Fails,
-        (false, true) => Condition::NotModified,
-        (false, false) => Condition::None,
-    }
-}
-
-/// Whether a request takes JSON (RFC 9110 §12.5.1); without `Accept` it takes anything.
-pub fn accepts_json(asked: &HeaderMap) -> bool {
-    // The most specific range that fits decides. What is no range says nothing, and where none is one all is welcome.
-    let mut best: Option<(u8, bool)> = None;
-    let mut is_readable = false;
-    for element in q_list::elements(asked, &ACCEPT) {
-        let (range, weight) = q_list::weighted(element);
-        let is = |other: &[u8]| range.eq_ignore_ascii_case(other);
-        let rank = match () {
-            () if is(b"application/json") => 3,
-            () if is(b"application/*") => 2,
-            // Some libraries write all types as one star.
-            () if is(b"*/*") || is(b"*") || is(b"") => 1,
-            () => {
-                is_readable |= is_media_type(range);
-                continue;
-            }
-        };
-        if best.is_none_or(|(other, _)| rank > other) {
-            // A weight that cannot be read refuses nothing.
-            best = Some((rank, weight != Some(0)));
-        }
-    }
-    best.map_or(!is_readable, |(_, taken)| taken)
-}
-
-/// Whether a range names types that are not JSON: `text/html` or `text/*`, but no `*/json` or `application/*+json`.
-fn is_media_type(range: &[u8]) -> bool {
-    let mut parts = range.split(|&byte| byte == b'/');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(kind), Some(subtype), None) => {
-            !kind.is_empty() && !kind.contains(&b'*') && (subtype == b"*" || !subtype.contains(&b'*'))
-        }
-        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
+use http::header::{AGE, CACHE_CONTROL, HeaderName, PRAGMA};
 use http::{HeaderMap, HeaderValue};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 use smallvec::SmallVec;
@@ -213,6 +213,12 @@ pub fn seconds(digits: &[u8]) -> Option<u64> {
     }
     let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u64>().ok());
     Some(number.unwrap_or(MOST_SECONDS).min(MOST_SECONDS))
+}
+
+/// `Age` in seconds (RFC 9111 §5.1): of several the first counts, and one that is no number is as if it were not there.
+pub fn age(head: &HeaderMap) -> u64 {
+    let first = head.get(AGE).and_then(|value| value.as_bytes().split(|&byte| byte == b',').next());
+    seconds(first.unwrap_or_default().trim_ascii()).unwrap_or(0)
 }
 
 fn unquoted(value: &[u8]) -> &[u8] {

@@ -2,9 +2,11 @@
 //! Given a head, takes them out: those that RFC 9110 §7.6.1 names, and those that `Connection` names.
 //! Never touches what is said from end to end.
 
+use http::HeaderMap;
 use http::header::{CONNECTION, HeaderName};
-use http::{HeaderMap, HeaderValue};
 use smallvec::SmallVec;
+
+use super::list;
 
 /// Whether a field of this name, in small letters, belongs to one connection, whether `Connection` names it or not
 /// (RFC 9110 §7.6.1, §11.7, RFC 9111 §3.1; and the older ones that some still send).
@@ -32,10 +34,7 @@ pub fn strip(headers: &mut HeaderMap) {
 
 /// Takes out what belongs to the connection, and what is `withheld` by its name.
 pub fn strip_and(headers: &mut HeaderMap, withheld: impl Fn(&str) -> bool) {
-    // Its elements are tokens: a quote begins nothing here that could hide a name.
-    let lines = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
-    let named = lines.flat_map(|line| line.split(|&byte| byte == b','));
-    let named = named.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    let named = list::plain_elements(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
     let others = headers.keys().filter(|name| is_hop_by_hop(name.as_str()) || withheld(name.as_str())).cloned();
     let out: SmallVec<[HeaderName; 8]> = named.chain(others).collect();
     out.iter().for_each(|name| drop(headers.remove(name)));

@@ -1,6 +1,16 @@
 //! Field values that are lists.
-//! Given one line, hands back its elements, trimmed, in order (RFC 9110 §5.6.1).
+//! Given a line or a head, hands back its elements, trimmed, in order (RFC 9110 §5.6.1).
 //! Never drops an empty element: what it means is for the reader to say.
+
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
+
+/// The elements of all lines of a field whose elements are tokens or numbers: a quote begins nothing there that could hide
+/// one.
+pub fn plain_elements<'a>(head: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = head.get_all(name).iter().map(HeaderValue::as_bytes);
+    lines.flat_map(|line| line.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
+}
 
 /// The elements of a line; a comma inside a quoted string separates nothing (RFC 9110 §5.6.4).
 pub fn elements(line: &[u8]) -> Elements<'_> {
@@ -47,6 +57,17 @@ fn top_level_comma(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quote_hides_no_token() {
+        let mut head = HeaderMap::new();
+        for line in ["a ,\"b", " c\",,d"] {
+            head.append(http::header::VIA, line.parse().unwrap());
+        }
+        let found: Vec<&[u8]> = plain_elements(&head, &http::header::VIA).collect();
+        assert_eq!(found, [&b"a"[..], b"\"b", b"c\"", b"", b"d"]);
+        assert_eq!(plain_elements(&head, &http::header::TE).count(), 0);
+    }
 
     #[test]
     fn a_comma_inside_quotes_separates_nothing() {

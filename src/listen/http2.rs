@@ -25,8 +25,10 @@ use tokio_util::task::TaskTracker;
 use super::frames::Counted;
 use super::pace::{Pace, Wish};
 use super::paced::MOST_LINES;
-use super::{BadHead, Door, Listener, is_named_well};
+use super::{BadHead, Door, Listener};
 use crate::clock::HyperTimer;
+use crate::http::host::is_named_well;
+use crate::http::list::plain_elements;
 
 /// Requests at once on one connection.
 const STREAMS: u32 = 128;
@@ -154,10 +156,12 @@ pub(super) fn one_length(headers: &mut HeaderMap) -> Result<(), BadHead> {
     if first.as_bytes().iter().all(u8::is_ascii_digit) && lengths.next().is_none() {
         return Ok(());
     }
-    let all = headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    let mut all = all.map(|length| std::str::from_utf8(length).ok().and_then(|text| text.trim().parse::<u64>().ok()));
+    let mut all = plain_elements(headers, &CONTENT_LENGTH)
+        .map(|length| std::str::from_utf8(length).ok().and_then(|text| text.parse::<u64>().ok()));
     let first = all.next().flatten().ok_or(BadHead::Malformed)?;
-    if all.any(|length| length != Some(first)) {
+    let same = all.all(|length| length == Some(first));
+    drop(all);
+    if !same {
         return Err(BadHead::Malformed);
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(first));

@@ -5,8 +5,8 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 /// Why a call gets no document.
@@ -47,15 +47,6 @@ pub(super) fn etag_of(document: &[u8]) -> Option<HeaderValue> {
     let digest = digest(&SHA256, document);
     let half = digest.as_ref().get(..16)?;
     HeaderValue::try_from(format!("\"{}\"", HEXLOWER.encode(half))).ok()
-}
-
-/// Whether `If-None-Match` names this validator, compared weakly (RFC 9110 §13.1.2).
-pub(super) fn names(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes())
 }
 
 /// The answer of a status that was asked for: 304 and 204 have no body (RFC 9110 §6.4.1).

@@ -2,8 +2,11 @@
 //! Given an answer's status and head, hands back whether it refused the token, or this resource to it, or found a loop.
 //! Never believes a bare status: a partner behind the hub, or an ingress before it, has statuses of its own.
 
-use http::header::{HeaderName, VIA, WWW_AUTHENTICATE};
+use http::header::{VIA, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::http::cache_status::{has_detail, strip_details};
+use crate::http::list::plain_elements;
 
 /// What a gateway calls its refusal where its own hub refused the resource to it.
 pub const RIGHTS: &str = "hub-rights";
@@ -43,8 +46,6 @@ const REVOKED: [&str; 1] = ["token-revoked"];
 const REFUSED: [&str; 1] = ["token-bad"];
 const BEYOND: [&str; 2] = ["scope", "bounds"];
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
 /// The detail that belongs beside a challenge of our own, where it is an answer of another door than the path.
 pub fn detail_beside(challenge: &HeaderValue) -> Option<&'static str> {
     let challenge = challenge.to_str().ok().filter(|it| it.contains("error=\"invalid_token\""))?;
@@ -79,42 +80,20 @@ pub fn said(status: StatusCode, head: &HeaderMap) -> Option<Said> {
     }
 }
 
-fn has_detail(head: &HeaderMap, wanted: &[&str]) -> bool {
-    let lines = head.get_all(CACHE_STATUS).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|member| detail(member).is_some_and(|told| wanted.contains(&told)))
-}
-
-/// The detail of one member.
-fn detail(member: &str) -> Option<&str> {
-    member.split(';').skip(1).find_map(|parameter| parameter.trim().strip_prefix("detail=")).map(str::trim)
-}
-
 /// Takes out of an answer that is passed on what would be the gateway's own word of a token if the gateway said it.
 pub(super) fn strip_our_words(head: &mut HeaderMap) {
     let all = || EXPIRED.iter().chain(&REVOKED).chain(&REFUSED).chain(&BEYOND).chain(&[RIGHTS]);
-    let is_ours = |member: &str| detail(member).is_some_and(|told| all().any(|ours| *ours == told));
-    let is_meant = |line: &HeaderValue| line.to_str().is_ok_and(|line| line.split(',').any(is_ours));
-    if !head.get_all(CACHE_STATUS).iter().any(is_meant) {
-        return;
-    }
-    let lines: Vec<HeaderValue> = head.get_all(CACHE_STATUS).iter().cloned().collect();
-    head.remove(CACHE_STATUS);
-    for line in lines {
-        let kept: Vec<&str> = line.to_str().unwrap_or_default().split(',').filter(|member| !is_ours(member)).collect();
-        let kept = HeaderValue::from_str(kept.join(",").trim()).ok().filter(|kept| !kept.is_empty());
-        head.extend(kept.map(|kept| (CACHE_STATUS, kept)));
-    }
+    strip_details(head, |told| all().any(|ours| *ours == told));
 }
 
 /// Whether a request has been at the gateway of this name, or at too many (RFC 9110 §7.6.3).
 pub fn has_been(name: &str, head: &HeaderMap) -> bool {
-    let hops = head.get_all(VIA).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     let long = head.get_all(VIA).iter().map(HeaderValue::len).sum::<usize>() > LONGEST_WAY;
     let mut many = 0;
-    long || hops.into_iter().any(|hop| {
+    long || plain_elements(head, &VIA).any(|hop| {
         many += 1;
         // A protocol, a name, maybe a comment.
-        let by = hop.trim_ascii().split(u8::is_ascii_whitespace).filter(|part| !part.is_empty()).nth(1);
+        let by = hop.split(u8::is_ascii_whitespace).filter(|part| !part.is_empty()).nth(1);
         many > MOST_HOPS || by.is_some_and(|by| by.eq_ignore_ascii_case(name.as_bytes()))
     })
 }
@@ -128,7 +107,10 @@ pub fn via(head: &HeaderMap, ours: &HeaderValue) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use http::header::HeaderName;
+
     use super::*;
+    use crate::http::cache_status::CACHE_STATUS;
 
     fn head(name: HeaderName, values: &[&'static str]) -> HeaderMap {
         values.iter().map(|value| (name.clone(), HeaderValue::from_static(value))).collect()

@@ -256,6 +256,16 @@ fn a_caller_sees_and_revokes_its_own_tokens_alone() {
     assert_eq!(ask("/oauth/revoke", &own, &token).status, 200, "twice is as good");
 }
 
+/// A name that begins with a digit is a string in `Cache-Status` (RFC 9211 §2): beside this challenge alone it stood bare, and who
+/// reads strictly read nothing.
+#[test]
+fn a_token_that_is_refused_at_the_token_endpoint_is_told_to_gateways_by_whatever_name() {
+    let partner = partner();
+    let gateway = Setup::before(&partner).set("server.name", "1gw").start();
+    let bad = gateway.post("/oauth/introspect", &[("authorization", "Bearer no.token.atall")], &[("token", "x")]);
+    assert_eq!((bad.status, bad.told("cache-status").as_str()), (401, "\"1gw\"; detail=token-bad"));
+}
+
 /// A page of nothing said that there was more, so that whoever asked for it page by page never came to an end.
 #[test]
 fn a_page_of_no_tokens_is_refused_with_what_to_do() {

@@ -3,8 +3,10 @@
 //! Never takes an `oct` key: as a shared secret it would let whoever reads the set sign.
 
 use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// More keys than this no issuer shows.
 const MOST: usize = 100;
@@ -23,22 +25,11 @@ struct Usable {
 
 #[derive(Deserialize)]
 struct Set {
-    keys: Vec<serde_json::Value>,
+    keys: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    kid: Option<String>,
-    #[serde(rename = "use")]
-    purpose: Option<String>,
-    alg: Option<String>,
-    crv: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-}
+/// The members that are read. What others hold, of whatever type, is nothing to us (RFC 7517 §4).
+const READ: [&str; 9] = ["kty", "kid", "use", "alg", "crv", "n", "e", "x", "y"];
 
 impl Keys {
     /// The usable keys of a set; others are passed over.
@@ -69,32 +60,33 @@ impl Keys {
     }
 }
 
-fn usable(key: serde_json::Value) -> Option<Usable> {
+fn usable(mut key: Value) -> Option<Usable> {
+    let members = key.as_object_mut()?;
+    members.retain(|name, _| READ.contains(&name.as_str()));
+    for part in ["n", "e", "x", "y"] {
+        // Some pad what RFC 7515 §2 leaves unpadded.
+        if let Some(Value::String(text)) = members.get_mut(part) {
+            text.truncate(text.trim_end_matches('=').len());
+        }
+    }
     let jwk: Jwk = serde_json::from_value(key).ok()?;
-    if jwk.purpose.as_deref().is_some_and(|purpose| purpose != "sig") {
+    if jwk.common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
         return None;
     }
-    let is_for = |algorithm: &str| jwk.alg.as_deref().is_none_or(|alg| alg == algorithm);
-    // Some pad what RFC 7515 §2 leaves unpadded.
-    let unpadded = |part: &Option<String>| part.as_deref().map(|part| part.trim_end_matches('=').to_owned());
-    let bytes = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).ok();
-    let (n, e, x, y) = (unpadded(&jwk.n), unpadded(&jwk.e), unpadded(&jwk.x), unpadded(&jwk.y));
-    let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-        ("RSA", _) if is_for("RS256") => {
-            let modulus = bytes(n.as_deref()?)?;
-            let bits = modulus.iter().skip_while(|byte| **byte == 0).count() * 8;
-            if !(2048..=8192).contains(&bits) {
-                return None;
-            }
-            (Algorithm::RS256, DecodingKey::from_rsa_components(n.as_deref()?, e.as_deref()?).ok()?)
+    let is_for = |algorithm| jwk.common.key_algorithm.is_none_or(|other| other == algorithm);
+    let bytes = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).unwrap_or_default();
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(parts) if is_for(KeyAlgorithm::RS256) => {
+            let bits = bytes(&parts.n).iter().skip_while(|byte| **byte == 0).count() * 8;
+            (2048..=8192).contains(&bits).then_some(Algorithm::RS256)?
         }
-        ("EC", Some("P-256")) if is_for("ES256") => {
-            if bytes(x.as_deref()?)?.len() != 32 || bytes(y.as_deref()?)?.len() != 32 {
-                return None;
-            }
-            (Algorithm::ES256, DecodingKey::from_ec_components(x.as_deref()?, y.as_deref()?).ok()?)
+        AlgorithmParameters::EllipticCurve(parts)
+            if parts.curve == EllipticCurve::P256 && is_for(KeyAlgorithm::ES256) =>
+        {
+            [&parts.x, &parts.y].iter().all(|part| bytes(part).len() == 32).then_some(Algorithm::ES256)?
         }
         _ => return None,
     };
-    Some(Usable { kid: jwk.kid.filter(|kid| !kid.is_empty()), algorithm, key })
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    Some(Usable { kid: jwk.common.key_id.filter(|kid| !kid.is_empty()), algorithm, key })
 }

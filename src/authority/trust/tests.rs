@@ -54,6 +54,8 @@ fn of_a_set_only_keys_that_verify_our_algorithms_are_taken() {
     assert!(!with("n", json!(BASE64URL_NOPAD.encode(&[[0; 128], [0xff; 128]].concat()))), "short behind zeroes");
     assert!(with("kid", json!("")) && with("kid", Value::Null), "an id is optional");
     assert!(with("n", json!(format!("{n}=="))), "padded");
+    assert!(with("x5c", json!("not a list")) && with("key_ops", json!(7)), "what is not read may be anything");
+    assert!(!with("alg", json!("ours")) && !with("use", json!("ours")), "neither is ours to guess");
     assert!(Keys::parse(b"{}").is_err() && Keys::parse(br#"{"keys":[]}"#).is_err());
     let many = vec![good.clone(); 101];
     assert!(Keys::parse(json!({ "keys": many }).to_string().as_bytes()).is_err());

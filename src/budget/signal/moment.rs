@@ -11,6 +11,7 @@ use jiff::fmt::friendly::SpanParser;
 use jiff::fmt::{rfc2822, temporal};
 
 use crate::clock::Now;
+use crate::http::date;
 
 /// What a date is held against: the answer's own `Date`, so that two clocks that differ change nothing, or else our clock.
 #[derive(Clone, Copy)]
@@ -101,7 +102,7 @@ fn seconds(number: f64) -> Duration {
 
 /// A date, as the time since 1970.
 fn date(text: &str) -> Option<Duration> {
-    if let Ok(date) = httpdate::parse_http_date(text) {
+    if let Some(date) = date::parse(text.as_bytes()) {
         return Some(date.duration_since(UNIX_EPOCH).unwrap_or_default());
     }
     let moment = || -> Option<jiff::Timestamp> {

@@ -4,13 +4,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{AGE, DATE, EXPIRES, HeaderName, LAST_MODIFIED};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{DATE, EXPIRES, LAST_MODIFIED};
+use http::{HeaderMap, StatusCode};
 
 use crate::clock::{Now, Tick};
 
 use crate::cache::freshness::{Life, Windows};
 use crate::http::cache_control::{self, Said};
+use crate::http::date;
 
 /// RFC 9111 §4.2.2 leaves it open; longer guesses are nobody's word.
 const LONGEST_GUESS: Duration = Duration::from_secs(86_400);
@@ -62,16 +63,15 @@ pub fn lifetime(said: &Said, status: StatusCode, head: &HeaderMap, exchange: Exc
 
 /// §5.3: `Expires` less `Date`, or less the arrival where there is no date; an invalid one is in the past.
 fn expires(head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
-    let told = head.get(EXPIRES)?;
-    let from = date(head, &DATE).unwrap_or_else(|| exchange.came.wall());
-    let until = parse(told);
-    Some(until.and_then(|until| until.duration_since(from).ok()).unwrap_or_default())
+    head.get(EXPIRES)?;
+    let from = date::of(head, &DATE).unwrap_or_else(|| exchange.came.wall());
+    Some(date::of(head, &EXPIRES).and_then(|until| until.duration_since(from).ok()).unwrap_or_default())
 }
 
 /// §4.2.2: a tenth of the time since the last change.
 fn guess(head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
-    let from = date(head, &DATE).unwrap_or_else(|| exchange.came.wall());
-    let unchanged = from.duration_since(date(head, &LAST_MODIFIED)?).ok()?;
+    let from = date::of(head, &DATE).unwrap_or_else(|| exchange.came.wall());
+    let unchanged = from.duration_since(date::of(head, &LAST_MODIFIED)?).ok()?;
     Some((unchanged / 10).min(LONGEST_GUESS))
 }
 
@@ -83,23 +83,7 @@ pub fn is_guessed_by_default(status: StatusCode) -> bool {
 /// §4.2.3: what the clocks say, or what the caches on the way say and the answer took, whichever is more.
 fn initial_age(head: &HeaderMap, exchange: Exchange) -> Duration {
     let whole = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let apparent = date(head, &DATE).map_or(0, |date| whole(exchange.came.wall()).saturating_sub(whole(date)));
-    let corrected = Duration::from_secs(told_age(head)) + exchange.came.tick.since(exchange.asked);
+    let apparent = date::of(head, &DATE).map_or(0, |date| whole(exchange.came.wall()).saturating_sub(whole(date)));
+    let corrected = Duration::from_secs(cache_control::age(head)) + exchange.came.tick.since(exchange.asked);
     corrected.max(Duration::from_secs(apparent))
-}
-
-/// §5.1: of several the first counts, and one that is no number is as if it were not there.
-fn told_age(head: &HeaderMap) -> u64 {
-    let first = head.get(AGE).and_then(|value| value.as_bytes().split(|&byte| byte == b',').next());
-    cache_control::seconds(first.unwrap_or_default().trim_ascii()).unwrap_or(0)
-}
-
-/// A date of a head, if it can be read.
-pub fn date(head: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    head.get(name).and_then(parse)
-}
-
-/// RFC 9110 §5.6.7, in its three forms.
-pub fn parse(value: &HeaderValue) -> Option<SystemTime> {
-    value.to_str().ok().and_then(|text| httpdate::parse_http_date(text.trim()).ok())
 }

@@ -3,10 +3,10 @@
 //! Never looks at a body: what is incomplete never comes here.
 
 use http::header::{AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, DATE, EXPIRES, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::http::cache_control::{Said, Wishes};
-use crate::http::hop_by_hop;
+use crate::http::{date, hop_by_hop};
 
 use super::moments::{self, Exchange};
 use super::vary::Selection;
@@ -103,9 +103,8 @@ pub fn stored_head(head: &HeaderMap, withheld: &[HeaderName], exchange: Exchange
     stored.remove(CONTENT_LENGTH);
     stored.remove(AGE);
     withheld.iter().filter(|name| **name != CACHE_CONTROL).for_each(|name| drop(stored.remove(name)));
-    if moments::date(&stored, &DATE).is_none() && !stored.contains_key(DATE) {
-        let now = httpdate::fmt_http_date(exchange.came.wall());
-        stored.extend(HeaderValue::from_str(&now).ok().map(|now| (DATE, now)));
+    if !stored.contains_key(DATE) {
+        stored.extend(date::value(exchange.came.wall()).map(|now| (DATE, now)));
     }
     stored
 }

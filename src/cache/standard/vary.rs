@@ -5,7 +5,7 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, HeaderName, VARY};
 
-use crate::http::q_list;
+use crate::http::{list, q_list};
 
 /// What an answer was chosen by: header names and the normalised values that the request had.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,8 +29,8 @@ impl Selection {
     /// [`Anything`], also among other names. A name that is none makes it [`Anything`] as well.
     pub fn of(head: &HeaderMap, sent: &HeaderMap) -> Result<Self, Anything> {
         let mut names: Vec<HeaderName> = Vec::new();
-        for name in head.get_all(VARY).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
-            match name.trim_ascii() {
+        for name in list::plain_elements(head, &VARY) {
+            match name {
                 b"" => {}
                 b"*" => return Err(Anything),
                 name => names.push(HeaderName::from_bytes(name).map_err(|_| Anything)?),
@@ -71,8 +71,8 @@ impl Selection {
 
 /// The one language with the greatest weight, in lower case; `None` where several share it.
 fn best_language(sent: &HeaderMap) -> Option<Vec<u8>> {
-    let list = normalised(sent, &ACCEPT_LANGUAGE)?;
-    let weighed = list.split(|&byte| byte == b',').map(|item| {
+    let listed = normalised(sent, &ACCEPT_LANGUAGE)?;
+    let weighed = listed.split(|&byte| byte == b',').map(|item| {
         let (tag, weight) = q_list::weighted(item);
         (tag, weight.unwrap_or(0))
     });

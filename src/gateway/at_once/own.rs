@@ -6,10 +6,9 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderValue};
 
+use crate::http::REQUEST_ID;
 use crate::trail::RequestId;
 use crate::trail::trace::parent::TRACEPARENT;
-
-use super::super::respond::REQUEST_ID;
 
 /// The rest of the trace's context (W3C Trace Context §3.3), which nobody reads here.
 const TRACESTATE: &str = "tracestate";

@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::account_api::API_KEY;
 use crate::cache::Key;
-use crate::listen::is_named_well;
+use crate::http::accept::{accepts_json, welcomes_gzip};
+use crate::http::host::is_named_well;
 use crate::route::{Mode, Resource, Target};
 use crate::token::Recalled;
 use crate::token::ambient::shows_nothing;
 
-use super::super::respond::{accepts_json, coding};
 use super::super::{Dials, Gateway};
 use super::{Asked, Listener, Sender, Who};
 
@@ -85,6 +85,6 @@ impl<C: Dials> Gateway<C> {
                 Recalled::Unseen(_) => return None,
             },
         };
-        Some(Sender { who, welcomes_gzip: coding::welcomes_gzip(&headers) })
+        Some(Sender { who, welcomes_gzip: welcomes_gzip(&headers) })
     }
 }

@@ -7,12 +7,12 @@ use crate::cache::glimpse::Glimpse;
 use crate::cache::standard::Why;
 use crate::cache::{Entry, Key, Lookup};
 use crate::clock::{Now, Tick};
+use crate::http::accept::accepts_json;
+use crate::http::asks::{Asks, Kinds};
 use crate::route::{Resource, Route};
 use crate::trail::Outcome;
 
 use super::super::refusal::Refusal;
-use super::super::respond::accepts_json;
-use super::super::respond::asks::{Asks, Kinds};
 use super::super::{Dials, Gateway};
 use super::plan::{Subject, asker_of};
 use super::{May, Verdict, Wanted};

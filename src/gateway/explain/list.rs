@@ -6,11 +6,11 @@ use crate::access::{Grant, Question};
 use crate::cache::freshness::Stage;
 use crate::cache::{Key, Lookup};
 use crate::clock::Now;
+use crate::http::asks::Asks;
 use crate::view::NotUnderstood;
 
 use super::super::plan::wishes_of;
 use super::super::refusal::Refusal;
-use super::super::respond::asks::Asks;
 use super::super::settle::said;
 use super::super::{Dials, Gateway};
 use super::plan::asker_of;

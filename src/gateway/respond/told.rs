@@ -3,13 +3,13 @@
 //! Never says more than closed words and numbers.
 
 use http::header::{AGE, VARY};
-use http::{HeaderMap, HeaderValue, StatusCode};
-use smallvec::SmallVec;
+use http::{HeaderMap, StatusCode};
 
 use crate::cache::standard::{Detail, Why};
+use crate::http::cache_status::{CACHE_STATUS, Member};
 use crate::trail::RequestId;
 
-use super::{CACHE_STATUS, Signature, VARY_BY_TOKEN, number};
+use super::{Signature, VARY_BY_TOKEN, number};
 
 /// What happened to a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,31 +29,25 @@ pub struct Told {
 impl Signature {
     /// Signs an answer of the standard mode; `age` in whole seconds replaces whatever it said of its age.
     pub fn tell(&self, headers: &mut HeaderMap, told: &Told, age: Option<u64>, id: &RequestId) {
-        let mut text: SmallVec<[u8; 128]> = SmallVec::from_slice(self.name.as_bytes());
-        let mut digits = itoa::Buffer::new();
-        let mut say = |words: &[&str]| words.iter().for_each(|word| text.extend_from_slice(word.as_bytes()));
+        let mut member = Member::of(self.name.as_bytes());
         match told.forwarded {
-            None => say(&["; hit"]),
-            Some((why, None)) => say(&["; fwd=", why.word()]),
-            Some((why, Some(status))) => {
-                say(&["; fwd=", why.word(), "; fwd-status=", digits.format(status.as_u16())]);
+            None => member.hit(),
+            Some((why, status)) => {
+                member.forwarded(why.word());
+                status.into_iter().for_each(|status| member.forwarded_status(status));
             }
         }
         if told.stored {
-            say(&["; stored"]);
+            member.stored();
         }
         if told.collapsed {
-            say(&["; collapsed"]);
+            member.collapsed();
         }
         if let Some(ttl) = told.ttl {
-            say(&["; ttl=", digits.format(ttl)]);
+            member.ttl(ttl);
         }
-        if let Some(detail) = told.detail {
-            say(&["; detail=", detail.word()]);
-        }
-        if let Ok(text) = HeaderValue::from_bytes(&text) {
-            headers.append(CACHE_STATUS, text);
-        }
+        member.detail(told.detail.map_or("", Detail::word));
+        headers.append(CACHE_STATUS, member.value());
         // A cache before us that shares must not show to one what another's token opened (RFC 9111 §4.1). Of an answer
         // that may be stored here, what the partner itself says of it stands.
         if !headers.contains_key(VARY) {

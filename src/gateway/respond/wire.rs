@@ -8,11 +8,12 @@ use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, LAST_MODIFIED};
 
 use crate::cache::Coding;
 use crate::clock::Now;
+use crate::http::rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::listen::Wire;
 use crate::quota::Told;
 use crate::trail::RequestId;
 
-use super::{Document, MAX_AGE, POLICY, STANDING, Signature, VARY_OURS, ttl};
+use super::{Document, MAX_AGE, Signature, VARY_OURS, ttl};
 
 /// A head takes some 450 bytes; what is left holds the body of most single documents.
 const ROOM: usize = 2048;
@@ -69,8 +70,8 @@ impl Signature {
             say_field(wire, CONTENT_ENCODING.as_str(), Some(b"gzip"));
         }
         if let Some(Told { policy, standing }) = &limits {
-            say_field(wire, POLICY.as_str(), Some(HeaderValue::as_bytes(policy)));
-            say_field(wire, STANDING.as_str(), Some(standing.as_bytes()));
+            say_field(wire, RATE_LIMIT_POLICY.as_str(), Some(HeaderValue::as_bytes(policy)));
+            say_field(wire, RATE_LIMIT.as_str(), Some(standing.as_bytes()));
         }
         say(wire, b"content-length: ");
         say_number(wire, length as u64);

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use crate::cache::standard::conditions::{self, Shape};
 use crate::cache::standard::{Reply, Why};
 use crate::clock::Tick;
+use crate::http::range::{self, Wanted};
 use crate::trail::{Outcome, Trail};
 
 use super::super::respond::{Body, Told};
@@ -65,10 +66,10 @@ fn shaped(method: &Method, asked: &HeaderMap, reply: &Reply) -> Response<Body> {
     let mut head = reply.head();
     let shape = match *method {
         Method::GET | Method::HEAD => conditions::shape(method, asked, reply),
-        _ => Shape::Whole,
+        _ => Shape::Of(Wanted::Whole),
     };
     let (status, body) = match shape {
-        Shape::Whole => (reply.status(), body),
+        Shape::Of(Wanted::Whole) => (reply.status(), body),
         Shape::NotModified => {
             let mut kept = HeaderMap::with_capacity(12);
             for name in &OF_A_304 {
@@ -77,13 +78,12 @@ fn shaped(method: &Method, asked: &HeaderMap, reply: &Reply) -> Response<Body> {
             head = kept;
             (StatusCode::NOT_MODIFIED, bytes::Bytes::new())
         }
-        Shape::Part(range) => {
-            let last = range.end.saturating_sub(1);
-            place(&mut head, &format!("bytes {}-{last}/{}", range.start, body.len()));
-            (StatusCode::PARTIAL_CONTENT, body.slice(range))
+        Shape::Of(Wanted::Part(slice)) => {
+            head.insert(CONTENT_RANGE, slice.content_range());
+            (StatusCode::PARTIAL_CONTENT, slice.of(&body))
         }
-        Shape::Unsatisfiable => {
-            place(&mut head, &format!("bytes */{}", body.len()));
+        Shape::Of(Wanted::Beyond) => {
+            head.insert(CONTENT_RANGE, range::beyond(body.len() as u64));
             (StatusCode::RANGE_NOT_SATISFIABLE, bytes::Bytes::new())
         }
     };
@@ -96,12 +96,6 @@ fn shaped(method: &Method, asked: &HeaderMap, reply: &Reply) -> Response<Body> {
     *response.status_mut() = status;
     *response.headers_mut() = head;
     response
-}
-
-fn place(head: &mut HeaderMap, range: &str) {
-    if let Ok(range) = HeaderValue::from_str(range) {
-        head.insert(CONTENT_RANGE, range);
-    }
 }
 
 fn note(trail: &mut Trail, told: &Told) {

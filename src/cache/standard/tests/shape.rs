@@ -6,8 +6,19 @@ use super::super::conditions::{Shape, shape};
 use super::super::invalidation::{also_changed, changes};
 use super::super::validation::{Told, after_head, ask_about, ask_which, freshened, is_for_the_partner, meant};
 use super::*;
+use crate::http::range::Wanted;
 
 const CC: (&str, &str) = ("cache-control", "max-age=60");
+
+/// The status, or which part it is.
+fn told(method: &Method, asked: Lines<'_>, reply: &Reply) -> String {
+    match shape(method, &head(asked), reply) {
+        Shape::NotModified => "304".into(),
+        Shape::Of(Wanted::Whole) => "200".into(),
+        Shape::Of(Wanted::Beyond) => "416".into(),
+        Shape::Of(Wanted::Part(slice)) => slice.content_range().to_str().unwrap().into(),
+    }
+}
 
 #[test]
 fn preconditions_are_judged_on_what_is_held() {
@@ -16,35 +27,36 @@ fn preconditions_are_judged_on_what_is_held() {
     let latin = stored(&[CC, ("etag", "\"\u{fc}\"")], "0123456789");
     let dated = stored(&[CC, ("date", NOON)], "0123456789");
     let inm = "if-none-match";
-    let rows: &[(&Reply, Lines<'_>, Shape)] = &[
-        (&tagged, &[], Shape::Whole),
-        (&tagged, &[(inm, "\"a\"")], Shape::NotModified),
-        (&tagged, &[(inm, "W/\"a\"")], Shape::NotModified),
-        (&tagged, &[(inm, "\"b\", \"a,b\", \"a\"")], Shape::NotModified),
-        (&tagged, &[(inm, "\"b\""), (inm, "\"a\"")], Shape::NotModified),
-        (&tagged, &[(inm, "*")], Shape::NotModified),
-        (&tagged, &[(inm, "\"a,\"")], Shape::Whole),
-        (&tagged, &[(inm, "a")], Shape::Whole),
-        (&tagged, &[(inm, "")], Shape::Whole),
-        (&weak, &[(inm, "\"a\"")], Shape::NotModified),
-        (&latin, &[(inm, "\"\u{fc}\"")], Shape::NotModified),
-        (&dated, &[(inm, "\"a\"")], Shape::Whole),
-        (&tagged, &[("if-modified-since", DAY_BEFORE)], Shape::NotModified),
-        (&tagged, &[("if-modified-since", "Saturday, 05-Nov-94 08:49:37 GMT")], Shape::NotModified),
-        (&tagged, &[("if-modified-since", NOON)], Shape::NotModified),
-        (&tagged, &[("if-modified-since", "Fri, 04 Nov 1994 08:49:37 GMT")], Shape::Whole),
-        (&tagged, &[("if-modified-since", "yesterday")], Shape::Whole),
-        (&tagged, &[(inm, "\"b\""), ("if-modified-since", NOON)], Shape::Whole),
-        (&dated, &[("if-modified-since", NOON)], Shape::NotModified),
-        (&dated, &[("if-modified-since", DAY_BEFORE)], Shape::Whole),
-        (&tagged, &[(inm, "\"a\""), ("range", "bytes=0-1")], Shape::NotModified),
+    let rows: &[(&Reply, Lines<'_>, &str)] = &[
+        (&tagged, &[], "200"),
+        (&tagged, &[(inm, "\"a\"")], "304"),
+        (&tagged, &[(inm, "W/\"a\"")], "304"),
+        (&tagged, &[(inm, "\"b\", \"a,b\", \"a\"")], "304"),
+        (&tagged, &[(inm, "\"b\""), (inm, "\"a\"")], "304"),
+        (&tagged, &[(inm, "*")], "304"),
+        (&tagged, &[(inm, "\"a,\"")], "200"),
+        (&tagged, &[(inm, "a")], "200"),
+        (&tagged, &[(inm, "")], "200"),
+        (&weak, &[(inm, "\"a\"")], "304"),
+        (&latin, &[(inm, "\"\u{fc}\"")], "304"),
+        (&dated, &[(inm, "\"a\"")], "200"),
+        (&tagged, &[("if-modified-since", DAY_BEFORE)], "304"),
+        (&tagged, &[("if-modified-since", "Saturday, 05-Nov-94 08:49:37 GMT")], "304"),
+        (&tagged, &[("if-modified-since", NOON)], "304"),
+        (&tagged, &[("if-modified-since", "Fri, 04 Nov 1994 08:49:37 GMT")], "200"),
+        (&tagged, &[("if-modified-since", "yesterday")], "200"),
+        (&tagged, &[(inm, "\"b\""), ("if-modified-since", NOON)], "200"),
+        (&dated, &[("if-modified-since", NOON)], "304"),
+        (&dated, &[("if-modified-since", DAY_BEFORE)], "200"),
+        (&tagged, &[("if-modified-since", NOON), ("if-modified-since", NOON)], "200"),
+        (&tagged, &[(inm, "\"a\""), ("range", "bytes=0-1")], "304"),
     ];
     for (reply, asked, expected) in rows {
-        assert_eq!(shape(&Method::GET, &head(asked), reply), *expected, "{asked:?}");
+        assert_eq!(told(&Method::GET, asked, reply), *expected, "{asked:?}");
     }
     let missing =
         Reply::new(StatusCode::NOT_FOUND, &tagged.head(), Bytes::new(), tagged.life(), tagged.selection().clone());
-    assert_eq!(shape(&Method::GET, &head(&[(inm, "\"a\"")]), &missing), Shape::Whole);
+    assert_eq!(told(&Method::GET, &[(inm, "\"a\"")], &missing), "200");
     assert!(
         is_for_the_partner(&head(&[("if-match", "*")])) && is_for_the_partner(&head(&[("if-unmodified-since", "x")]))
     );
@@ -56,34 +68,41 @@ fn a_part_is_cut_from_the_whole() {
     let weak = stored(&[CC, ("etag", "W/\"a\""), ("last-modified", NOON), ("date", NOON)], "0123456789");
     let empty = stored(&[CC], "");
     let range = |text| ("range", text);
-    let rows: &[(&Reply, Lines<'_>, Shape)] = &[
-        (&reply, &[range("bytes=0-1")], Shape::Part(0..2)),
-        (&reply, &[range("Bytes=3-3")], Shape::Part(3..4)),
-        (&reply, &[range("bytes=7-")], Shape::Part(7..10)),
-        (&reply, &[range("bytes=-3")], Shape::Part(7..10)),
-        (&reply, &[range("bytes=-99")], Shape::Part(0..10)),
-        (&reply, &[range("bytes=5-99999999999999999999999")], Shape::Part(5..10)),
-        (&reply, &[range("bytes=10-")], Shape::Unsatisfiable),
-        (&reply, &[range("bytes=-0")], Shape::Unsatisfiable),
-        (&empty, &[range("bytes=0-")], Shape::Unsatisfiable),
-        (&reply, &[range("bytes=2-1")], Shape::Whole),
-        (&reply, &[range("bytes=0-1,3-4")], Shape::Whole),
-        (&reply, &[range("lines=0-1")], Shape::Whole),
-        (&reply, &[range("bytes=a-b")], Shape::Whole),
-        (&reply, &[range("bytes=-")], Shape::Whole),
-        (&reply, &[range("bytes=0-1"), ("if-range", "\"a\"")], Shape::Part(0..2)),
-        (&reply, &[range("bytes=0-1"), ("if-range", "\"b\"")], Shape::Whole),
-        (&reply, &[range("bytes=0-1"), ("if-range", "W/\"a\"")], Shape::Whole),
-        (&weak, &[range("bytes=0-1"), ("if-range", "W/\"a\"")], Shape::Whole),
-        (&reply, &[range("bytes=0-1"), ("if-range", DAY_BEFORE)], Shape::Part(0..2)),
-        (&reply, &[range("bytes=0-1"), ("if-range", NOON)], Shape::Whole),
+    let rows: &[(&Reply, Lines<'_>, &str)] = &[
+        (&reply, &[range("bytes=0-1")], "bytes 0-1/10"),
+        (&reply, &[range("Bytes=3-3")], "bytes 3-3/10"),
+        (&reply, &[range("bytes=7-")], "bytes 7-9/10"),
+        (&reply, &[range("bytes=-3")], "bytes 7-9/10"),
+        (&reply, &[range("bytes=-99")], "bytes 0-9/10"),
+        (&reply, &[range("bytes=5-99999999999999999999999")], "bytes 5-9/10"),
+        (&reply, &[range("bytes=10-")], "416"),
+        (&reply, &[range("bytes=-0")], "416"),
+        (&empty, &[range("bytes=0-")], "416"),
+        // Of nothing the last bytes are all of it, and empty elements of a list do not count (RFC 9110 §14.1.2, §5.6.1.2).
+        (&empty, &[range("bytes=-1")], "200"),
+        (&reply, &[range("bytes=,0-1")], "bytes 0-1/10"),
+        // Neither field is a list.
+        (&reply, &[range("bytes=0-1"), range("bytes=0-1")], "200"),
+        (&reply, &[range("bytes=0-1"), ("if-range", "\"a\""), ("if-range", "\"a\"")], "200"),
+        (&reply, &[range("bytes=0-1"), ("if-range", "Saturday, 05-Nov-94 08:49:37 GMT")], "bytes 0-1/10"),
+        (&reply, &[range("bytes=2-1")], "200"),
+        (&reply, &[range("bytes=0-1,3-4")], "200"),
+        (&reply, &[range("lines=0-1")], "200"),
+        (&reply, &[range("bytes=a-b")], "200"),
+        (&reply, &[range("bytes=-")], "200"),
+        (&reply, &[range("bytes=0-1"), ("if-range", "\"a\"")], "bytes 0-1/10"),
+        (&reply, &[range("bytes=0-1"), ("if-range", "\"b\"")], "200"),
+        (&reply, &[range("bytes=0-1"), ("if-range", "W/\"a\"")], "200"),
+        (&weak, &[range("bytes=0-1"), ("if-range", "W/\"a\"")], "200"),
+        (&reply, &[range("bytes=0-1"), ("if-range", DAY_BEFORE)], "bytes 0-1/10"),
+        (&reply, &[range("bytes=0-1"), ("if-range", NOON)], "200"),
         // Two answers of one second share their date: it tells nothing.
-        (&weak, &[range("bytes=0-1"), ("if-range", NOON)], Shape::Whole),
+        (&weak, &[range("bytes=0-1"), ("if-range", NOON)], "200"),
     ];
     for (reply, asked, expected) in rows {
-        assert_eq!(shape(&Method::GET, &head(asked), reply), *expected, "{asked:?}");
+        assert_eq!(told(&Method::GET, asked, reply), *expected, "{asked:?}");
     }
-    assert_eq!(shape(&Method::HEAD, &head(&[range("bytes=0-1")]), &reply), Shape::Whole);
+    assert_eq!(told(&Method::HEAD, &[range("bytes=0-1")], &reply), "200");
 }
 
 #[test]

@@ -6,6 +6,9 @@ use bytes::Bytes;
 use http::header::{IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::conditional::{Comparison, Validators, is_same};
+use super::date;
+
 /// What a `Range` asks of a document (RFC 9110 §14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -25,23 +28,12 @@ pub struct Slice {
     length: u64,
 }
 
-/// By what a document is known, to judge `If-Range` (RFC 9110 §13.1.5).
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Known<'a> {
-    /// Its entity tag with its quotes, as it would be sent.
-    pub tag: Option<&'a [u8]>,
-    /// Its `Last-Modified`.
-    pub modified: Option<&'a HeaderValue>,
-    /// Its `Date`: a modification in the second of the answer may not have been the last one.
-    pub date: Option<&'a HeaderValue>,
-}
-
 /// What a request wants of a document of `length` bytes that would be answered with 200. Preconditions come before it.
 ///
 /// Several ranges are answered as a whole, which RFC 9110 §14.2 allows, and costs no multipart bodies.
-pub fn wanted(method: &Method, asked: &HeaderMap, length: u64, known: Known<'_>) -> Wanted {
+pub fn wanted(method: &Method, asked: &HeaderMap, length: u64, held: Validators<'_>) -> Wanted {
     let Some(range) = asked.get(RANGE) else { return Wanted::Whole };
-    if method != Method::GET || asked.get_all(RANGE).iter().count() > 1 || !is_unchanged(asked, known) {
+    if method != Method::GET || asked.get_all(RANGE).iter().count() > 1 || !is_unchanged(asked, held) {
         return Wanted::Whole;
     }
     slice(range.as_bytes(), length)
@@ -54,7 +46,7 @@ fn slice(range: &[u8], length: u64) -> Wanted {
         return Wanted::Whole;
     }
     // RFC 9110 §5.6.1.2: empty elements of a list do not count.
-    let mut specs = set.split(|&byte| byte == b',').map(trim).filter(|spec| !spec.is_empty());
+    let mut specs = set.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|spec| !spec.is_empty());
     let (Some(spec), None) = (specs.next(), specs.next()) else { return Wanted::Whole };
     let Some((first, last)) = split(spec, b'-') else { return Wanted::Whole };
     let part = |first, last| Wanted::Part(Slice { first, last, length });
@@ -77,20 +69,19 @@ fn slice(range: &[u8], length: u64) -> Wanted {
     }
 }
 
-/// `If-Range` needs a strong match; without the header nothing is in doubt.
-fn is_unchanged(asked: &HeaderMap, known: Known<'_>) -> bool {
+/// `If-Range` (RFC 9110 §13.1.5) needs a strong match; without the header nothing is in doubt.
+fn is_unchanged(asked: &HeaderMap, held: Validators<'_>) -> bool {
     let mut lines = asked.get_all(IF_RANGE).iter();
     let (Some(line), more) = (lines.next(), lines.next()) else { return true };
     if more.is_some() {
         return false;
     }
-    let said = trim(line.as_bytes());
+    let said = line.as_bytes().trim_ascii();
     if said.starts_with(b"\"") || said.starts_with(b"W/") {
-        return !said.starts_with(b"W/") && known.tag == Some(said);
+        return is_same(said, held.tag, Comparison::Strong);
     }
-    let date = |value: &HeaderValue| value.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    let said = std::str::from_utf8(said).ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    let (Some(said), Some(modified), Some(sent)) = (said, known.modified.and_then(date), known.date.and_then(date))
+    let (Some(said), Some(modified), Some(sent)) =
+        (date::parse(said), held.modified.and_then(date::parse), held.date.and_then(date::parse))
     else {
         return false;
     };
@@ -120,10 +111,6 @@ pub fn beyond(length: u64) -> HeaderValue {
 fn split(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let place = text.iter().position(|&byte| byte == at)?;
     Some((text.get(..place)?, text.get(place + 1..)?))
-}
-
-fn trim(text: &[u8]) -> &[u8] {
-    text.trim_ascii()
 }
 
 /// Digits and nothing else; beyond `u64` is as good as its end.
@@ -191,7 +178,7 @@ mod tests {
             ("0-1", Whole),
         ];
         for (range, expected) in rows {
-            assert_eq!(wanted(&Method::GET, &asked(&[(RANGE, range)]), 10, Known::default()), expected, "{range}");
+            assert_eq!(wanted(&Method::GET, &asked(&[(RANGE, range)]), 10, Validators::default()), expected, "{range}");
         }
     }
 
@@ -200,25 +187,25 @@ mod tests {
         for (range, expected) in
             [("bytes=0-", Wanted::Beyond), ("bytes=-1", Wanted::Whole), ("bytes=-0", Wanted::Beyond)]
         {
-            assert_eq!(wanted(&Method::GET, &asked(&[(RANGE, range)]), 0, Known::default()), expected, "{range}");
+            assert_eq!(wanted(&Method::GET, &asked(&[(RANGE, range)]), 0, Validators::default()), expected, "{range}");
         }
     }
 
     #[test]
     fn only_one_range_of_a_get_counts() {
         let two = asked(&[(RANGE, "bytes=0-1"), (RANGE, "bytes=2-3")]);
-        assert_eq!(wanted(&Method::GET, &two, 10, Known::default()), Wanted::Whole);
+        assert_eq!(wanted(&Method::GET, &two, 10, Validators::default()), Wanted::Whole);
         let one = asked(&[(RANGE, "bytes=0-1")]);
         for method in [Method::HEAD, Method::POST, Method::PUT] {
-            assert_eq!(wanted(&method, &one, 10, Known::default()), Wanted::Whole, "{method}");
+            assert_eq!(wanted(&method, &one, 10, Validators::default()), Wanted::Whole, "{method}");
         }
     }
 
     #[test]
     fn a_document_that_may_have_changed_is_sent_whole() {
-        let (sun, later) = (HeaderValue::from_static(SUN), HeaderValue::from_static(LATER));
-        let dated = |date| Known { tag: Some(b"\"a\""), modified: Some(&sun), date };
-        let (strong, weak) = (dated(Some(&later)), dated(Some(&sun)));
+        let (sun, later) = (SUN.as_bytes(), LATER.as_bytes());
+        let dated = |date| Validators { tag: Some(b"\"a\""), modified: Some(sun), date };
+        let (strong, weak) = (dated(Some(later)), dated(Some(sun)));
         let yes = part(0, 1, 10);
         let rows = [
             (strong, "\"a\"", yes),
@@ -232,14 +219,14 @@ mod tests {
             (strong, "yesterday", Wanted::Whole),
             (weak, SUN, Wanted::Whole),
             (dated(None), SUN, Wanted::Whole),
-            (Known { tag: Some(b"W/\"a\""), ..strong }, "W/\"a\"", Wanted::Whole),
-            (Known { tag: Some(b"W/\"a\""), ..strong }, "\"a\"", Wanted::Whole),
-            (Known::default(), "\"a\"", Wanted::Whole),
-            (Known::default(), SUN, Wanted::Whole),
+            (Validators { tag: Some(b"W/\"a\""), ..strong }, "W/\"a\"", Wanted::Whole),
+            (Validators { tag: Some(b"W/\"a\""), ..strong }, "\"a\"", Wanted::Whole),
+            (Validators::default(), "\"a\"", Wanted::Whole),
+            (Validators::default(), SUN, Wanted::Whole),
         ];
-        for (known, said, expected) in rows {
+        for (held, said, expected) in rows {
             let asked = asked(&[(RANGE, "bytes=0-1"), (IF_RANGE, said)]);
-            assert_eq!(wanted(&Method::GET, &asked, 10, known), expected, "{said} {known:?}");
+            assert_eq!(wanted(&Method::GET, &asked, 10, held), expected, "{said} {held:?}");
         }
         let twice = asked(&[(RANGE, "bytes=0-1"), (IF_RANGE, "\"a\""), (IF_RANGE, "\"a\"")]);
         assert_eq!(wanted(&Method::GET, &twice, 10, strong), Wanted::Whole);
