@@ -253,7 +253,7 @@ impl<C: Dials> Gateway<C> {
         }
         let Some(key) = Key::of(&grant, route, &parts.headers) else {
             return match grant.wanted().resource() {
-                Resource::Raw(_) => Box::pin(self.pass_through(&grant, parts, body, trail)).await,
+                Resource::Raw(_) => Box::pin(self.standard(&grant, parts, body, now, trail)).await,
                 Resource::Seven { .. } => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
             };
         };

@@ -277,17 +277,6 @@ impl Signature {
         member.value()
     }
 
-    /// A passed answer gets our signature too.
-    pub fn passed(&self, mut response: Response<Body>, partner: StatusCode, id: &RequestId) -> Response<Body> {
-        let mut member = Member::of(self.name.as_bytes());
-        member.forwarded("bypass");
-        member.forwarded_status(partner);
-        response.headers_mut().append(CACHE_STATUS, member.value());
-        response.headers_mut().append(VARY, VARY_BY_TOKEN);
-        self.sign(response.headers_mut(), id);
-        response
-    }
-
     /// A refusal as a problem (RFC 9457).
     pub fn refusal(
         &self,

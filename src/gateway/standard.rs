@@ -47,6 +47,8 @@ use errand::{Brought, Errand};
 struct Asked {
     route: RouteIndex,
     forwards_authorization: bool,
+    /// Whether the upstream's failures, and what it wants of us, are told in our own name: a route in api mode.
+    hides_failures: bool,
     method: Method,
     target: String,
     key: Key,
@@ -136,6 +138,7 @@ impl<C: Dials> Gateway<C> {
         let asked = Asked {
             route: grant.wanted().route(),
             forwards_authorization: forwards_authorization(route),
+            hides_failures: route.mode == Mode::Api,
             method: grant.wanted().method().clone(),
             target: target.clone(),
             key,

@@ -16,6 +16,7 @@ use crate::cache::standard::validation;
 use crate::clock::Tick;
 use crate::flight::Obligation;
 use crate::trail::trace::Traced;
+use crate::upstream::headers::strip_for_caller;
 use crate::upstream::through;
 
 use super::super::landing::Landing;
@@ -34,7 +35,7 @@ impl Asked {
             asker: self.asker,
             cause,
             deadline,
-            answers: Answers::Passed,
+            answers: if self.hides_failures { Answers::Judged } else { Answers::Passed },
             retries,
             forwards_authorization: self.forwards_authorization,
         }
@@ -137,9 +138,10 @@ impl<C: Dials> Gateway<C> {
         if login || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return Err(self.calls.login_fault().into());
         }
-        match asked.forwards_authorization {
-            true => through::strip_connection(&mut head),
-            false => through::strip_household(&mut head),
+        match () {
+            () if asked.hides_failures => strip_for_caller(&mut head),
+            () if asked.forwards_authorization => through::strip_connection(&mut head),
+            () => through::strip_household(&mut head),
         }
         through::localise(status, &mut head, &self.origin, (&asked.method, &asked.target))?;
         Ok(Arrived { status, head, incoming, permit, exchange, known: exchange.asked })

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::VARY;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::budget::Cause;
+use crate::budget::breaker::Reason;
 use crate::cache::Key;
 use crate::cache::standard::moments::Exchange;
 use crate::cache::standard::{Why, invalidation, storing};
@@ -17,7 +18,8 @@ use crate::http::cache_control::Said;
 use crate::route::Target;
 use crate::trail::Trail;
 
-use super::super::refusal::Refusal;
+use super::super::fetch::is_pause;
+use super::super::refusal::{Fault, Refusal};
 use super::super::respond::{Body, Told, VARY_BY_TOKEN};
 use super::super::{Dials, Gateway};
 use super::Asked;
@@ -40,10 +42,13 @@ impl<C: Dials> Gateway<C> {
         let began = self.clock.tick();
         let called = self.calls.call(&call, &outgoing, permit, &mut trail.trace).await;
         trail.upstream = Some(self.clock.tick().since(began));
-        let Called { answer, permit, asked: sent, .. } = called?;
+        let Called { answer, permit, asked: sent, paused, .. } = called?;
         let exchange = Exchange { asked: sent, came: self.clock.now() };
         let (status, head) = (answer.status(), answer.headers());
         self.withheld(status, head, Some(&asked.key))?;
+        if asked.hides_failures {
+            self.refuse_failure(status, paused)?;
+        }
         // Forgotten before the answer is known to the caller, who may read its own change at once.
         if stored && invalidation::changes(&asked.method, status) {
             let now = exchange.came.tick;
@@ -64,6 +69,18 @@ impl<C: Dials> Gateway<C> {
             Brought::Kept(kept) => Ok(self.give_kept(&asked, kept, trail)),
             Brought::Through { response, told, .. } => Ok(self.hand_on(response, told, trail)),
             Brought::Failed(refusal) => Err(refusal),
+        }
+    }
+
+    /// Refuses in our own name what says nothing to the caller.
+    fn refuse_failure(&self, status: StatusCode, paused: Option<Tick>) -> Result<(), Refusal> {
+        match paused.filter(|_| is_pause(status)) {
+            Some(until) => {
+                let retry = until.since(self.clock.tick());
+                Err(Refusal::Closed { retry, reason: Reason::PausedByPartner })
+            }
+            None if status.is_server_error() => Err(Fault::Status.into()),
+            None => Ok(()),
         }
     }
 
