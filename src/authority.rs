@@ -185,7 +185,7 @@ impl Authority {
     /// The authority of a house that takes this one's place: other callers, the same ledger and figures, what is known of
     /// sources that fail, and the keys of issuers that are trusted as before.
     #[must_use]
-    pub fn renewed(&self, settings: Settings, tokens: Arc<Tokens>) -> Self {
+    pub fn reconfigured(&self, settings: Settings, tokens: Arc<Tokens>) -> Self {
         let mut fresh = Self::new(settings, tokens, self.ledger.clone(), self.clock);
         for trusted in &mut fresh.trusted {
             if let Some(same) = self.trusted.iter().find(|other| other.is_for(trusted)) {

@@ -16,7 +16,7 @@ mod restart;
 
 mod traces;
 
-mod house;
+mod settings;
 
 pub mod preflight;
 
@@ -24,7 +24,7 @@ mod authority;
 
 mod doors;
 
-mod renewal;
+mod change;
 
 mod assemble;
 
@@ -32,8 +32,9 @@ mod reload;
 
 mod life;
 
+pub use assemble::{House, build, build_over, join};
 pub use authority::{authority, opened};
 pub use descriptors::raise_limit_of_files;
 pub use doors::{Doors, bind, doors};
-pub use house::{House, Table, build, build_over, join, partner_dialer, ring, table, tokens};
 pub use life::{Ended, Serving, serve, until_signal};
+pub use settings::{Table, partner_dialer, ring, table, tokens};

@@ -412,9 +412,9 @@ impl Budget {
     }
 
     /// Goes by other settings from here on: what is under way, waits or was spent stays so.
-    pub fn change(&self, settings: Settings, now: Tick) {
+    pub fn reconfigure(&self, settings: Settings, now: Tick) {
         let mut state = self.state.lock();
-        state.arrivals = state.arrivals.carried(state.settings.quota, settings.quota, now);
+        state.arrivals = state.arrivals.rescaled(state.settings.quota, settings.quota, now);
         state.shares.forget_rates();
         state.settings = settings;
         state.wake_all();
@@ -523,7 +523,7 @@ impl Budget {
     }
 
     /// Wakes who waits for [`Budget::breaker_changed`]: another budget took this one's place.
-    pub fn followed(&self) {
+    pub fn retire(&self) {
         self.breaker_changed.notify_one();
     }
 

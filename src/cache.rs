@@ -171,7 +171,7 @@ impl Store {
     /// The same entries under other bounds of what is taken in: for a house that takes another's place. The bound of
     /// all entries together stays what it was.
     #[must_use]
-    pub fn renewed(&self, settings: Settings) -> Self {
+    pub fn reconfigured(&self, settings: Settings) -> Self {
         Self {
             slots: self.slots.clone(),
             max_object: settings.max_object,

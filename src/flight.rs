@@ -84,9 +84,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
         Self { hash: ahash::RandomState::new(), shards: Arc::new(Default::default()), under_way: Arc::default(), most }
     }
 
-    /// The same board under another bound: for a house that takes another's place.
+    /// The same flights under another bound.
     #[must_use]
-    pub fn with_most(&self, most: usize) -> Self {
+    pub fn reconfigured(&self, most: usize) -> Self {
         let (shards, under_way) = (Arc::clone(&self.shards), Arc::clone(&self.under_way));
         Self { hash: self.hash.clone(), shards, under_way, most }
     }

@@ -125,7 +125,7 @@ impl Arrivals {
 
     /// The same events counted under another quota: what was spent stays spent, up to all that may be spent there.
     #[must_use]
-    pub fn carried(self, from: Quota, to: Quota, now: Tick) -> Self {
+    pub fn rescaled(self, from: Quota, to: Quota, now: Tick) -> Self {
         let (old, new) = (from.rate.interval(), to.rate.interval());
         if old.is_zero() || new.is_zero() {
             return Self(now);
@@ -189,13 +189,13 @@ mod tests {
         let spent =
             |many, quota| (0..many).fold(Arrivals::default(), |arrivals, _| arrivals.admit(quota, now).unwrap());
         // A hundred hours ahead there are three seconds here.
-        let carried = spent(100, hourly).carried(hourly, quick, now);
+        let carried = spent(100, hourly).rescaled(hourly, quick, now);
         assert_eq!(carried.admit(quick, now), Err(ComeBack { at: now.plus(Duration::from_secs(1)) }));
-        assert_eq!(spent(2, hourly).carried(hourly, quick, now).left(quick, now), 1);
-        assert_eq!(spent(3, quick).carried(quick, hourly, now).left(hourly, now), 97);
+        assert_eq!(spent(2, hourly).rescaled(hourly, quick, now).left(quick, now), 1);
+        assert_eq!(spent(3, quick).rescaled(quick, hourly, now).left(hourly, now), 97);
         let unlimited = Quota { rate: Rate::Unlimited, burst: 1 };
-        assert_eq!(spent(9, unlimited).carried(unlimited, quick, now).left(quick, now), 3);
-        assert_eq!(spent(3, quick).carried(quick, quick, now), spent(3, quick));
+        assert_eq!(spent(9, unlimited).rescaled(unlimited, quick, now).left(quick, now), 3);
+        assert_eq!(spent(3, quick).rescaled(quick, quick, now), spent(3, quick));
     }
 
     #[test]

@@ -87,14 +87,15 @@ pub struct Turns {
 impl Turns {
     /// Accounts for these callers, in the order of [`crate::token::Settings::callers`].
     pub fn new(callers: impl IntoIterator<Item = (String, Option<Limits>)>) -> Self {
-        Self::after(callers, &Self::default())
+        Self::default().reconfigured(callers)
     }
 
-    /// The same in another's place: what a caller has spent there, it has spent here.
-    pub fn after(callers: impl IntoIterator<Item = (String, Option<Limits>)>, before: &Self) -> Self {
+    /// The same for other callers, or under other limits: what a caller has spent it has spent there too.
+    #[must_use]
+    pub fn reconfigured(&self, callers: impl IntoIterator<Item = (String, Option<Limits>)>) -> Self {
         let account = |(caller, limits): (String, Option<Limits>)| {
             let limits = limits.filter(Limits::limit)?;
-            let known = before.accounts.iter().flatten().find(|account| *account.caller == *caller);
+            let known = self.accounts.iter().flatten().find(|account| *account.caller == *caller);
             Some(Arc::new(Account::open(caller.into(), limits, known.map(Arc::as_ref))))
         };
         Self { accounts: callers.into_iter().map(account).collect() }

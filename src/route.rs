@@ -206,22 +206,22 @@ impl Routes {
         Ok(Self { routes, extra: router, templates, near, edition: 0 })
     }
 
-    /// The same table in the place of another: a route that is not what stood at its position, or whose stored answers
+    /// The table `next` in this one's place: a route that is not what stood at its position, or whose stored answers
     /// mean something else for another reason, gets an edition that none has had.
     ///
     /// # Errors
     /// [`NoMoreEditions`].
-    pub fn following(mut self, before: &Self, means_another: impl Fn(&Route) -> bool) -> Result<Self, NoMoreEditions> {
-        self.edition = before.edition;
-        let next = before.edition.saturating_add(1);
-        for index in 0..self.routes.len() {
-            let template = self.template_of(index) == before.template_of(index);
-            let Some(route) = self.routes.get_mut(index) else { continue };
-            let same = before.at(index).filter(|old| template && old.means_the_same(route) && !means_another(route));
-            route.edition = same.map_or(next, |old| old.edition);
-            self.edition = self.edition.max(route.edition);
+    pub fn reconfigured(&self, mut next: Self, means_another: impl Fn(&Route) -> bool) -> Result<Self, NoMoreEditions> {
+        next.edition = self.edition;
+        let new = self.edition.saturating_add(1);
+        for index in 0..next.routes.len() {
+            let template = next.template_of(index) == self.template_of(index);
+            let Some(route) = next.routes.get_mut(index) else { continue };
+            let same = self.at(index).filter(|old| template && old.means_the_same(route) && !means_another(route));
+            route.edition = same.map_or(new, |old| old.edition);
+            next.edition = next.edition.max(route.edition);
         }
-        if self.edition > MOST_EDITIONS { Err(NoMoreEditions) } else { Ok(self) }
+        if next.edition > MOST_EDITIONS { Err(NoMoreEditions) } else { Ok(next) }
     }
 
     /// The path of an extra route, as the configuration has it.

@@ -225,7 +225,7 @@ impl Tokens {
     /// The door of a house that takes another's place: other callers, the same keys and revocations. Nothing remembered
     /// comes along, since scopes are numbered by the routes there are; a token is examined once more.
     #[must_use]
-    pub fn renewed(&self, settings: Settings, names: Arc<ScopeNames>) -> Self {
+    pub fn reconfigured(&self, settings: Settings, names: Arc<ScopeNames>) -> Self {
         let (revoked, familiar) = (Arc::clone(&self.revoked), Arc::clone(&self.familiar));
         Self { revoked, familiar, ..Self::new(settings, Arc::clone(&self.ring), names) }
     }

@@ -181,24 +181,29 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     ///
     /// # Errors
     /// [`BadKey`].
-    pub fn renewed(&self, clients: Option<Turnover<C>>, settings: Settings) -> Result<Self, BadKey> {
+    pub fn reconfigured(&self, clients: Option<Turnover<C>>, settings: Settings) -> Result<Self, BadKey> {
         let clients = clients.map_or_else(|| Arc::clone(&self.clients), Arc::new);
         let keeps = settings.keys.is_empty();
-        let renewed = Self::over(clients, settings, self.clock)?;
+        let next = Self::over(clients, settings, self.clock)?;
         Ok(match keeps {
             true => Self {
                 credential: Arc::clone(&self.credential),
                 exchange: self.exchange.clone(),
                 known: Arc::clone(&self.known),
-                ..renewed
+                ..next
             },
-            false => renewed,
+            false => next,
         })
     }
 
     /// Whether what is shown is got by an exchange.
     pub fn exchanges(&self) -> bool {
         self.exchange.is_some()
+    }
+
+    /// Its origin, as it begins a `Location` of its own.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.settings.scheme, self.settings.authority)
     }
 
     /// Whether it is a hub that answers.

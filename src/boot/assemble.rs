@@ -1,19 +1,260 @@
-//! What does one configuration make?
-//! Given a house, its authority and where the listeners really stand, hands back the estate that is put in force.
-//! Never serves it.
+//! One configuration's instance of everything that serves.
+//! Given a configuration, and the gateway in whose place another comes, hands back the next: with new settings, and with all that
+//! has state. Then the estate of it, which is put in force.
+//! Never changes the one before: it answers on until the next is in its place. Never serves.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
+use tokio_util::task::TaskTracker;
 
 use crate::authority::Authority;
+use crate::budget::Budget;
+use crate::cache::key::named;
+use crate::cache::purge::How;
+use crate::cache::{Key, Store};
+use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dial::Dialer;
+use crate::dial::turnover::Turnover;
 use crate::estate::{Estate, Own};
-use crate::gateway::Ambient;
+use crate::flight::Flights;
+use crate::gateway::buffers::Buffers;
+use crate::gateway::landing::Landing;
+use crate::gateway::respond::Signature;
+use crate::gateway::{self, Ambient, Dials, Gateway};
 use crate::listen::{Address, Bound, Socket};
+use crate::quota::Turns;
+use crate::route::Routes;
+use crate::token::ring::Ring;
+use crate::trail::Ledger;
+use crate::trail::count::Counts;
+use crate::trail::line::Lines;
+use crate::upstream::Upstream;
+use crate::upstream::calls::{Calls, Holdings};
+use crate::upstream::credential::Source;
 
-use super::House;
+use super::change::Change;
+use super::settings::{self, Table};
+
+/// The gateway over real sockets.
+pub type House = Gateway<Dialer>;
+
+/// Builds the gateway for a real partner, its key read from where the configuration says.
+///
+/// # Errors
+/// What cannot be read or joined, with what to do.
+pub fn build(config: &Config, ring: Ring, clock: Clock) -> anyhow::Result<Arc<House>> {
+    build_over(config, ring, clock, |dialer| dialer)
+}
+
+/// The same with what is made of the partner's connector.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_over<C: Dials>(
+    config: &Config,
+    ring: Ring,
+    clock: Clock,
+    over: impl FnOnce(Dialer) -> C,
+) -> anyhow::Result<Arc<Gateway<C>>> {
+    let keys = settings::partner_keys(&config.upstream)?;
+    join(config, ring, keys, over(settings::partner_dialer(&config.upstream)?), clock)
+}
+
+/// The first gateway of a process, over any connector.
+///
+/// # Errors
+/// Settings that one module refuses.
+pub fn join<C: Dials>(
+    config: &Config,
+    ring: Ring,
+    keys: Vec<Source>,
+    connector: C,
+    clock: Clock,
+) -> anyhow::Result<Arc<Gateway<C>>> {
+    Ok(Arc::new(assemble(config, Parts::New(First { ring, keys, connector, clock }))?))
+}
+
+/// The next gateway, for `config` in place of the one by which `before` was built.
+///
+/// # Errors
+/// Files that cannot be read, and settings that one module refuses.
+pub(super) fn reconfigured(config: &Config, before: &House, was: &Config, change: &Change) -> anyhow::Result<House> {
+    let keys = if change.keys { settings::partner_keys(&config.upstream)? } else { Vec::new() };
+    let connector = change.connections.then(|| settings::partner_dialer(&config.upstream)).transpose()?;
+    assemble(config, Parts::Of(Previous { gateway: before, was, change, keys, connector }))
+}
+
+/// What a gateway is assembled from, beside its configuration.
+enum Parts<'a, C> {
+    /// The start of the process.
+    New(First<C>),
+    /// A reload.
+    Of(Previous<'a, C>),
+}
+
+/// What the first gateway is made of.
+struct First<C> {
+    ring: Ring,
+    keys: Vec<Source>,
+    connector: C,
+    clock: Clock,
+}
+
+/// The gateway before, and what is another than there.
+struct Previous<'a, C> {
+    gateway: &'a Gateway<C>,
+    was: &'a Config,
+    change: &'a Change,
+    /// None where they lie where they lay.
+    keys: Vec<Source>,
+    /// `None` where connections stay as they are.
+    connector: Option<C>,
+}
+
+/// The one place where a gateway is put together: of new parts at the start, of what has state at a reload.
+fn assemble<C: Dials>(config: &Config, parts: Parts<'_, C>) -> anyhow::Result<Gateway<C>> {
+    let previous = match &parts {
+        Parts::New(_) => None,
+        Parts::Of(previous) => Some(previous),
+    };
+    let before = previous.map(|previous| previous.gateway);
+    let Table { names, routes, rules } = settings::table(config)?;
+    let routes = match previous {
+        Some(Previous { gateway, change, .. }) => {
+            gateway.routes.reconfigured(routes, |route| change.means_another(route))?
+        }
+        None => routes,
+    };
+    let stays = previous.filter(|it| it.was.server.name.is_none() && config.server.name.is_none());
+    let name = stays.map_or_else(|| settings::name_of(config), |it| Ok(it.gateway.name.clone()))?;
+    let pooled = |connector| Turnover::new(connector, config.upstream.max_connection_age);
+    let ledger = Arc::new(ledger(config, &routes, before.map(|before| &*before.ledger)));
+    let bounds = settings::store(config);
+    let store = Arc::new(before.map_or_else(|| Store::new(bounds), |before| before.store.reconfigured(bounds)));
+    let most = settings::most_flights(config);
+    let flights = Arc::new(before.map_or_else(|| Flights::new(most), |before| before.flights.reconfigured(most)));
+    let budget = match previous {
+        None => Budget::new(settings::budget(config)),
+        // Another partner has said nothing yet about how often it may be asked.
+        Some(it) if it.change.another => another_budget(config, it.gateway),
+        Some(it) => Arc::clone(it.gateway.calls.budget()),
+    };
+    let limits = settings::turns(config);
+    let turns = before.map_or_else(|| Turns::new(settings::turns(config)), |before| before.turns.reconfigured(limits));
+    let (tokens, upstream, clock) = match parts {
+        Parts::New(First { ring, keys, connector, clock }) => {
+            let upstream = Upstream::new(pooled(connector), settings::partner(config, &name, keys)?, clock);
+            (settings::tokens(config, ring, names), upstream, clock)
+        }
+        Parts::Of(Previous { gateway, keys, connector, .. }) => {
+            let partner = settings::partner(config, &name, keys)?;
+            let upstream = gateway.calls.upstream().reconfigured(connector.map(pooled), partner);
+            (gateway.tokens.reconfigured(settings::token_settings(config), names), upstream, gateway.clock)
+        }
+    };
+    let upstream = upstream.context("upstream")?;
+    Ok(Gateway {
+        tokens: Arc::new(tokens),
+        turns,
+        strangers: before.map(|before| Arc::clone(&before.strangers)).unwrap_or_default(),
+        rules,
+        origin: upstream.origin(),
+        calls: Calls::new(
+            budget,
+            upstream,
+            Arc::clone(&ledger),
+            holdings(&store, &flights, clock),
+            settings::calls(config),
+            clock,
+        ),
+        store,
+        flights,
+        allow: Arc::new(settings::allow(&config.views.allow)?),
+        // What was read for the gateway before may mean something else here.
+        memory: gateway::at_once::Memory::default(),
+        views: gateway::Views::new(gateway::VIEWS),
+        ledger,
+        signature: Signature::new(&name).context("server.name")?,
+        name,
+        settings: settings::path(config),
+        clock,
+        tasks: before.map_or_else(closed_tasks, |before| before.tasks.clone()),
+        buffers: before
+            .map_or_else(|| Buffers::new(settings::buffer_bytes(config)), |before| Arc::clone(&before.buffers)),
+        press: before.map_or_else(|| Arc::new(tokio::sync::Semaphore::new(1)), |before| Arc::clone(&before.press)),
+        draining: before.map_or_else(|| Arc::new(AtomicBool::new(false)), |before| Arc::clone(&before.draining)),
+        requests: settings::requests()?,
+        routes,
+    })
+}
+
+/// A tracker that can be waited for at any time.
+fn closed_tasks() -> TaskTracker {
+    let tasks = TaskTracker::new();
+    tasks.close();
+    tasks
+}
+
+fn ledger(config: &Config, routes: &Routes, before: Option<&Ledger>) -> Ledger {
+    let telemetry = &config.telemetry;
+    let (names, callers) = (settings::route_names(routes), settings::caller_names(config));
+    let (which, look) = (settings::which(telemetry.access_log), settings::look(telemetry.log_format));
+    match before {
+        None => Ledger {
+            counts: Counts::new(names, &callers),
+            lines: Lines::new(which, look),
+            traces: settings::traces(telemetry),
+        },
+        Some(before) => Ledger {
+            counts: before.counts.reconfigured(names, &callers),
+            lines: before.lines.reconfigured(which, look),
+            // Where traces go, and how many, waits for a restart.
+            traces: before.traces.clone(),
+        },
+    }
+}
+
+/// What a hub's token has brought, and brings by calls that are under way.
+fn holdings(store: &Arc<Store>, flights: &Arc<Flights<Key, Landing>>, clock: Clock) -> Holdings {
+    let (stored, coming) = (Arc::clone(store), Arc::clone(flights));
+    let any = Box::new(move || stored.figures().0 > 0 || coming.count() > 0);
+    let (stored, coming) = (Arc::clone(store), Arc::clone(flights));
+    let forget = Box::new(move || {
+        stored.purge(&named::Which::All, How::Hard, false, clock.now());
+        coming.leave_behind(|_| true);
+    });
+    Holdings { any, forget }
+}
+
+/// The budget of another partner: what an operator paused stays paused.
+fn another_budget<C>(config: &Config, before: &Gateway<C>) -> Arc<Budget> {
+    let budget = Budget::new(settings::budget(config));
+    if let Some(pause) = before.calls.budget().operator_pause(before.clock.tick()) {
+        budget.pause(pause);
+    }
+    budget
+}
+
+/// What has to follow once the gateway is in force: shared state goes by its settings, and what it cannot reach is given up.
+pub(super) fn settle_in(gateway: &House, before: &House, config: &Config, change: &Change) {
+    let now = gateway.clock.now();
+    gateway.buffers.resize(settings::buffer_bytes(config));
+    match change.another {
+        true => before.calls.budget().retire(),
+        false => gateway.calls.budget().reconfigure(settings::budget(config), now.tick),
+    }
+    if change.keys {
+        gateway.calls.budget().key_changed(now.tick);
+    }
+    let editions = |gateway: &House| gateway.routes.all().iter().map(|route| route.edition).collect();
+    let (old, new): (Box<[u32]>, Box<[u32]>) = (editions(before), editions(gateway));
+    if old != new {
+        gateway.store.give_up_outside(new, now);
+    }
+}
 
 /// All that one configuration makes, with where its listeners really stand.
 pub(super) fn estate(

@@ -17,7 +17,7 @@ use crate::estate::{Changes, Entries, Estate, InForce, NotReloaded, Reloaded, Se
 
 use super::House;
 use super::assemble::{self, Stand};
-use super::renewal::{self, Change, Roots};
+use super::change::{self, Change, Roots};
 use super::{notify, restart};
 
 /// Between two looks at the file. What changed must look the same at the next: half of a file may be one without callers.
@@ -76,7 +76,7 @@ impl Reloads {
     ) -> Option<Self> {
         let file = given.file.clone()?;
         let config = Arc::new(config.clone());
-        let (roots, tried) = (renewal::roots(&config.upstream), given.text.clone());
+        let (roots, tried) = (change::roots(&config.upstream), given.text.clone());
         let (started, seen) = (Arc::clone(&config), tried.clone());
         Some(Self { in_force, given, file, started, config, roots, stands, tried, seen, fading: Vec::new() })
     }
@@ -174,7 +174,7 @@ impl Reloads {
         };
         let (mut prepared, entries) = tokio::task::spawn_blocking(work).await??;
         let settings = std::mem::take(&mut prepared.settings);
-        let authority = house.authority.renewed(prepared.authority.clone(), Arc::clone(&prepared.gateway.tokens));
+        let authority = house.authority.reconfigured(prepared.authority.clone(), Arc::clone(&prepared.gateway.tokens));
         let tokens = authority.foresee().await.context("state.dir")?.into_iter().map(Into::into).collect();
         Ok(Planned { prepared, authority, changes: Changes { settings, entries, tokens } })
     }
@@ -199,7 +199,8 @@ impl Reloads {
         let (old, config) = (Arc::clone(&before), Arc::clone(&self.config));
         self.fading.push(before);
         // Every key of the store may be looked at.
-        let settled = tokio::task::spawn_blocking(move || renewal::settle_in(&gateway, &old.gateway, &config, &change));
+        let settled =
+            tokio::task::spawn_blocking(move || assemble::settle_in(&gateway, &old.gateway, &config, &change));
         if let Err(error) = settled.await {
             tracing::error!(%error, "what no route can reach any more is still held");
         }
@@ -216,9 +217,9 @@ fn prepare(
     let mut config = config::load(given)?;
     let differing = was.changes_to(&config);
     let restart = restart::hold_back(&mut config, started);
-    let roots = renewal::roots(&config.upstream);
+    let roots = change::roots(&config.upstream);
     let change = Change::between((was, roots_before), (&config, &roots));
-    let gateway = renewal::renew(&config, before, was, &change)?;
+    let gateway = assemble::reconfigured(&config, before, was, &change)?;
     let authority = super::authority::settings(&config)?;
     let waits = |key: &str| restart.iter().any(|held| key.starts_with(held)) && !key.ends_with("].ambient");
     let setting = |config::Changed { key, old, new }| Setting { restart: waits(&key), key, old, new };

@@ -47,7 +47,7 @@ fn of(who: Who) -> Asker {
 fn shared(interval_ms: u64, burst: u32, max_in_flight: usize) -> Arc<Budget> {
     let budget = budget(interval_ms, burst, max_in_flight);
     let settings = Settings { shared: true, ..budget.state.lock().settings };
-    budget.change(settings, at(0));
+    budget.reconfigure(settings, at(0));
     budget
 }
 
@@ -91,7 +91,7 @@ fn one_caller_leaves_a_quarter_of_the_places_to_the_others() {
     assert!(thirteenth.claim(at(0)).is_ok() && full.claim(at(0)).is_ok());
     drop(theirs);
     let alone = budget.state.lock().settings;
-    budget.change(Settings { shared: false, ..alone }, at(0));
+    budget.reconfigure(Settings { shared: false, ..alone }, at(0));
     let all: Vec<_> = (0..16).map(|_| permit(&budget, of(1), at(0))).collect();
     assert_eq!(all.len(), 16, "with nobody else all are its own");
     for (most, one) in [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6)] {
@@ -161,8 +161,10 @@ fn another_setting_counts_at_once_and_what_waits_or_is_under_way_stays() {
     let Asked::Permit(first) = budget.ask(ASKER, at(0)) else { panic!("full budget") };
     let Asked::Queued(mut second) = budget.ask(ASKER, at(0)) else { panic!("spent") };
     let quota = Quota { rate: Rate::Every(Duration::from_millis(100)), burst: 1 };
-    budget
-        .change(Settings { quota, max_in_flight: 2, max_wait: Duration::ZERO, shared: false, breaker: BREAKER }, at(0));
+    budget.reconfigure(
+        Settings { quota, max_in_flight: 2, max_wait: Duration::ZERO, shared: false, breaker: BREAKER },
+        at(0),
+    );
     assert_eq!(second.deadline(), at(2000), "it was told how long it may wait");
     assert_eq!(second.claim(at(0)).err(), Some(Later::At(at(100))), "an hour is a tenth of a second now");
     let third = second.claim(at(100)).unwrap();

@@ -21,8 +21,8 @@ impl Spent {
     /// Counts by these limits from here on.
     pub(super) fn count_by(&mut self, limits: &Limits, now: Tick) {
         if let Some(before) = self.by.filter(|before| before != limits) {
-            self.requests = self.requests.carried(before.requests, limits.requests, now);
-            self.upstream = self.upstream.carried(before.upstream, limits.upstream, now);
+            self.requests = self.requests.rescaled(before.requests, limits.requests, now);
+            self.upstream = self.upstream.rescaled(before.upstream, limits.upstream, now);
         }
         self.by = Some(*limits);
     }

@@ -76,14 +76,14 @@ fn a_reload_keeps_what_was_spent_and_what_is_under_way() {
     first.start(at(0)).unwrap();
     // In another order, and with one place more.
     let wider = Limits { concurrent: Some(3), ..limits };
-    let after = Turns::after([("app".to_owned(), Some(wider)), ("new".to_owned(), Some(wider))], &before);
+    let after = before.reconfigured([("app".to_owned(), Some(wider)), ("new".to_owned(), Some(wider))]);
     let third = after.admit_at(0, at(0)).unwrap();
     assert!(third.start(at(0)).is_err(), "its call was spent before");
     assert_eq!(after.admit_at(0, at(0)).unwrap_err().limit, Limit::Concurrent);
     drop((first, second));
     assert_eq!(after.admit_at(0, at(0)).unwrap_err().limit, Limit::Requests, "both places are free here too");
     assert!(after.admit_at(1, at(0)).unwrap().start(at(0)).is_ok(), "a new caller has spent nothing");
-    let lifted = Turns::after([("app".to_owned(), Some(Limits { requests: FREE, ..limits }))], &after);
+    let lifted = after.reconfigured([("app".to_owned(), Some(Limits { requests: FREE, ..limits }))]);
     assert!(lifted.admit_at(0, at(0)).is_ok(), "a limit that is lifted is lifted at once");
 }
 
@@ -94,7 +94,7 @@ fn a_reload_counts_what_was_spent_by_the_new_limits_whichever_house_looks_first(
     let before = turns(slow);
     while before.admit_at(APP, at(0)).is_ok() {}
     let quick = Limits { requests: quota(1000, 5), ..slow };
-    let after = Turns::after([("app".to_owned(), Some(quick))], &before);
+    let after = before.reconfigured([("app".to_owned(), Some(quick))]);
     assert_eq!(after.admit_at(0, at(0)).unwrap_err().at, at(1000));
     // A request of the house before, still on its way, costs no more than a whole burst.
     let late = before.admit_at(APP, at(1)).unwrap();

@@ -48,17 +48,19 @@ fn a_route_that_means_another_has_an_edition_that_no_other_ever_had() {
     let (one, two) = ("/one/{*rest}", "/two/{*rest}");
     let first = table(&[one, two]);
     let nothing = |_: &Route| false;
-    assert_eq!(editions(&table(&[one, two]).following(&first, nothing).unwrap()), [0; 10]);
+    assert_eq!(editions(&first.reconfigured(table(&[one, two]), nothing).unwrap()), [0; 10]);
     // In the other's place.
-    let second = table(&[two, one]).following(&first, nothing).unwrap();
+    let second = first.reconfigured(table(&[two, one]), nothing).unwrap();
     assert_eq!(editions(&second), [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-    let third = table(&[two]).following(&second, nothing).unwrap();
-    let fourth = table(&[two, one]).following(&third, nothing).unwrap();
+    let third = second.reconfigured(table(&[two]), nothing).unwrap();
+    let fourth = third.reconfigured(table(&[two, one]), nothing).unwrap();
     assert_eq!(editions(&fourth), [0, 0, 0, 0, 0, 0, 0, 0, 1, 2], "that it was there before counts for nothing");
-    let fifth = table(&[two, one]).following(&fourth, |route| route.name == "clients").unwrap();
+    let fifth = fourth.reconfigured(table(&[two, one]), |route| route.name == "clients").unwrap();
     assert_eq!(editions(&fifth), [3, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
     let last = Routes { edition: MOST_EDITIONS, ..fifth };
-    assert!(table(&[one]).following(&last, nothing).is_err() && table(&[two, one]).following(&last, nothing).is_ok());
+    assert!(
+        last.reconfigured(table(&[one]), nothing).is_err() && last.reconfigured(table(&[two, one]), nothing).is_ok()
+    );
     // Lifetimes and scopes are nothing of what is stored.
     let mut other = route("clients", true, &["provider_id", "page"], &["_", "x"]);
     other.terms.ttl = Duration::from_secs(1);

@@ -466,7 +466,7 @@ fn a_revoked_token_is_refused_where_it_was_never_seen() {
     let ring = ring();
     let (door, token) = revoking(&ring);
     let caller = identified(&door, &token).unwrap();
-    let elsewhere = door.renewed(settings(), names());
+    let elsewhere = door.reconfigured(settings(), names());
     door.revoked().revoke([(caller.jti(), caller.expires())]);
     assert_eq!(identified(&elsewhere, &token).unwrap_err(), Unidentified::Revoked);
 }
@@ -479,12 +479,12 @@ fn the_next_house_remembers_no_right_but_knows_whom_it_need_not_hold_up() {
     identified(&door, &token).unwrap();
     // The scopes are numbered in another order there.
     let others = Arc::new(ScopeNames::new(["resources:read", "clients:read"]).unwrap());
-    let next = door.renewed(settings(), Arc::clone(&others));
+    let next = door.reconfigured(settings(), Arc::clone(&others));
     assert!(next.is_familiar(token.as_bytes()) && !next.is_familiar(b"another"));
     assert!(matches!(next.recall_token(token.as_bytes(), at(NOON)), Ok(Recalled::Unseen(_))));
     let caller = identified(&next, &token).unwrap();
     assert!(caller.scopes().covers(others.set_of(["clients:read"])));
-    let gone = door.renewed(Settings { callers: Vec::new(), ..settings() }, others);
+    let gone = door.reconfigured(Settings { callers: Vec::new(), ..settings() }, others);
     assert_eq!(identified(&gone, &token).unwrap_err(), Unidentified::UnknownCaller);
     assert!(!gone.is_familiar(token.as_bytes()), "it queues with the strangers");
 }

@@ -234,19 +234,19 @@ impl Counts {
             unknown_fields: AtomicU64::new(0),
         };
         let none = Self { routes: Vec::new(), gone: Vec::new(), spend: Spend::new(&[], &[]), all: Arc::new(all) };
-        none.renewed(routes, callers)
+        none.reconfigured(routes, callers)
     }
 
     /// The same counters for other tables of routes and callers: what was counted of one stays its own, by its name.
     #[must_use]
-    pub fn renewed(&self, routes: Vec<String>, callers: &[String]) -> Self {
+    pub fn reconfigured(&self, routes: Vec<String>, callers: &[String]) -> Self {
         let mut known: Vec<Arc<OfRoute>> = self.routes.iter().chain(&self.gone).cloned().collect();
         let mut of = |name: String| match known.iter().position(|route| route.name == name) {
             Some(at) => known.swap_remove(at),
             None => Arc::new(OfRoute::new(name)),
         };
         let names: Vec<String> = routes.into_iter().chain([NONE.to_owned()]).collect();
-        let spend = self.spend.renewed(&names, callers);
+        let spend = self.spend.reconfigured(&names, callers);
         let routes = names.into_iter().map(&mut of).collect();
         Self { routes, gone: known, spend, all: Arc::clone(&self.all) }
     }
@@ -605,7 +605,7 @@ mod tests {
         let callers = names(&["billing"]);
         let first = Counts::new(names(&["clients", "one", "two"]), &callers);
         first.call(1, Cause::Miss, Some(0));
-        let second = first.renewed(names(&["clients", "two", "three"]), &callers);
+        let second = first.reconfigured(names(&["clients", "two", "three"]), &callers);
         // The house before goes on counting.
         first.call(2, Cause::Miss, Some(0));
         second.call(1, Cause::Miss, Some(0));
@@ -617,7 +617,7 @@ mod tests {
             routes.iter().find(|(route, _)| route == name).map_or(0, |(_, sums)| sums.called())
         };
         assert_eq!((of(&second, "one"), of(&second, "two"), of(&second, "three")), (1, 2, 0));
-        let third = second.renewed(names(&["one"]), &callers);
+        let third = second.reconfigured(names(&["one"]), &callers);
         assert_eq!((third.route(Some(0)), of(&third, "one"), third.totals().calls), ("one", 1, 3));
         assert_eq!(third.all.unknown_fields.load(Ordering::Relaxed), 3);
     }

@@ -58,7 +58,7 @@ impl Lines {
 
     /// The same log kept in another way, in the same order: for a house that takes another's place.
     #[must_use]
-    pub fn renewed(&self, which: Which, look: Look) -> Self {
+    pub fn reconfigured(&self, which: Which, look: Look) -> Self {
         let (sink, started) = (self.sink.clone(), Arc::clone(&self.started));
         Self { which, json: is_json(look), sink, started }.with_writer()
     }

@@ -128,11 +128,11 @@ impl Line {
 impl Spend {
     /// Zeroes for these routes, of which the last stands for none, and for these callers by their place.
     pub(super) fn new(routes: &[String], callers: &[String]) -> Self {
-        Self { routes: 0, callers: 0, lines: Vec::new(), gone: Vec::new() }.renewed(routes, callers)
+        Self { routes: 0, callers: 0, lines: Vec::new(), gone: Vec::new() }.reconfigured(routes, callers)
     }
 
     /// The same account for other routes and callers: what was counted of both stays theirs, by their names.
-    pub(super) fn renewed(&self, routes: &[String], callers: &[String]) -> Self {
+    pub(super) fn reconfigured(&self, routes: &[String], callers: &[String]) -> Self {
         let mut known: HashMap<(&str, Option<&str>), &Arc<Line>> =
             self.lines.iter().chain(&self.gone).map(|line| (line.name(), line)).collect();
         let everybody = callers.iter().map(|caller| Some(caller.as_str())).chain([None]);
@@ -270,7 +270,7 @@ mod tests {
         let before = Spend::new(&names(&["a", "b", "none"]), &names(&["billing", "support"]));
         before.call(0, Some(0), Cause::Miss);
         before.call(1, Some(1), Cause::Miss);
-        let after = before.renewed(&names(&["b", "none"]), &names(&["new", "support"]));
+        let after = before.reconfigured(&names(&["b", "none"]), &names(&["new", "support"]));
         after.call(0, Some(1), Cause::Miss);
         // Who began before ends there.
         before.call(1, Some(1), Cause::Miss);
@@ -282,7 +282,7 @@ mod tests {
         };
         let row = |name: &str, calls| (name.to_owned(), calls);
         assert_eq!(calls(&after.account()), [row("b support", 3), row("a billing", 1)]);
-        let again = after.renewed(&names(&["a", "b", "none"]), &names(&["billing", "support"]));
+        let again = after.reconfigured(&names(&["a", "b", "none"]), &names(&["billing", "support"]));
         assert_eq!(calls(&again.account()), [row("a billing", 1), row("b support", 3)]);
         assert_eq!(again.account().all.called(), 4);
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::Access;
 
 use crate::authority::ledger::{Ledger, Unreadable};
-use crate::boot::house::{partner_dialer, partner_keys};
+use crate::boot::settings::{partner_dialer, partner_keys};
 use crate::clock::Now;
 use crate::config::{self, ApiKey, Config, Credential};
 use crate::dial;

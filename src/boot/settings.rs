@@ -1,129 +1,36 @@
-//! Which settings go into which room?
-//! Given a configuration and the partner's key, hands back the joined house.
-//! Never keeps the configuration: each room has what is its own.
+//! The settings of each module, out of the configuration.
+//! Given a configuration, hands back what each module is made with.
+//! Never keeps the configuration: each module has what is its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
 use http::header::HeaderName;
 use http::uri::Scheme;
-use tokio_util::task::TaskTracker;
 
 use crate::access::Rules;
-use crate::budget::{self, Budget, breaker};
-use crate::cache::key::named;
-use crate::cache::purge::How;
-use crate::cache::{self, Key, Store};
-use crate::clock::Clock;
+use crate::budget::{self, breaker};
+use crate::cache;
 use crate::config::{self, AccessLog, ApiKey, Config, Credential, LogFormat, Projection, RouteMode, secret_in};
 use crate::dial::proxy::Proxy;
-use crate::dial::turnover::Turnover;
 use crate::dial::{self, DialError, Dialer, dialer};
-use crate::flight::Flights;
-use crate::gateway::buffers::Buffers;
-use crate::gateway::landing::Landing;
-use crate::gateway::respond::Signature;
-use crate::gateway::{self, Dials, Gateway};
+use crate::gateway;
 use crate::gcra::Quota;
-use crate::quota::{self, Turns};
+use crate::quota;
 use crate::route::{Mode, Route, Routes, Terms};
 use crate::token::bounds::Bounds;
 use crate::token::ring::Ring;
 use crate::token::scope::ScopeNames;
 use crate::token::{self, Policy, Tokens};
-use crate::trail::Ledger;
-use crate::trail::count::Counts;
-use crate::trail::line::{Lines, Look, Which};
+use crate::trail::line::{Look, Which};
 use crate::trail::trace::Tracer;
-use crate::upstream::calls::{Calls, Holdings};
+use crate::upstream;
 use crate::upstream::credential::Source;
-use crate::upstream::{self, Upstream};
 use crate::view::Allow;
 
 use super::lack::Lack;
 use super::memory;
-
-/// The house over real sockets.
-pub type House = Gateway<Dialer>;
-
-/// Builds the house for a real partner, its key read from where the configuration says.
-///
-/// # Errors
-/// What cannot be read or joined, with what to do.
-pub fn build(config: &Config, ring: Ring, clock: Clock) -> anyhow::Result<Arc<House>> {
-    build_over(config, ring, clock, |dialer| dialer)
-}
-
-/// The same with what is made of the partner's connector.
-///
-/// # Errors
-/// As [`build`].
-pub fn build_over<C: Dials>(
-    config: &Config,
-    ring: Ring,
-    clock: Clock,
-    over: impl FnOnce(Dialer) -> C,
-) -> anyhow::Result<Arc<Gateway<C>>> {
-    join(config, ring, partner_keys(&config.upstream)?, over(partner_dialer(&config.upstream)?), clock)
-}
-
-/// Joins the rooms over any connector.
-///
-/// # Errors
-/// Settings that one room refuses.
-pub fn join<C: Dials>(
-    config: &Config,
-    ring: Ring,
-    keys: Vec<Source>,
-    connector: C,
-    clock: Clock,
-) -> anyhow::Result<Arc<Gateway<C>>> {
-    let Table { names, routes, rules } = table(config)?;
-    let name = name_of(config)?;
-    let upstream = partner(config, &name, keys)?;
-    let tasks = TaskTracker::new();
-    tasks.close();
-    let store = Arc::new(Store::new(store(config)));
-    let flights = Arc::new(Flights::new(most_flights(config)));
-    let ledger = Arc::new(Ledger {
-        counts: Counts::new(route_names(&routes), &caller_names(config)),
-        lines: Lines::new(which(config.telemetry.access_log), look(config.telemetry.log_format)),
-        traces: traces(&config.telemetry),
-    });
-    Ok(Arc::new(Gateway {
-        tokens: Arc::new(tokens(config, ring, names)),
-        turns: Turns::new(turns(config)),
-        strangers: Arc::default(),
-        rules,
-        origin: format!("{}://{}", upstream.scheme, upstream.authority),
-        calls: Calls::new(
-            Budget::new(budget(config)),
-            Upstream::new(Turnover::new(connector, config.upstream.max_connection_age), upstream, clock)
-                .context("upstream")?,
-            Arc::clone(&ledger),
-            holdings(&store, &flights, clock),
-            calls(config),
-            clock,
-        ),
-        store,
-        flights,
-        allow: Arc::new(allow(&config.views.allow)?),
-        memory: gateway::at_once::Memory::default(),
-        views: gateway::Views::new(gateway::VIEWS),
-        ledger,
-        signature: Signature::new(&name).context("server.name")?,
-        name,
-        settings: path(config),
-        clock,
-        tasks,
-        buffers: Buffers::new(buffer_bytes(config)),
-        press: Arc::new(tokio::sync::Semaphore::new(1)),
-        draining: Arc::new(AtomicBool::new(false)),
-        requests: requests()?,
-        routes,
-    }))
-}
 
 /// The name of the configuration, or one of chance: two gateways in a row must not look like one that calls itself.
 pub(super) fn name_of(config: &Config) -> anyhow::Result<String> {
@@ -190,18 +97,6 @@ pub(super) fn calls(config: &Config) -> upstream::calls::Settings {
         backoff: config.upstream.retry.backoff,
         propagate_trace: config.upstream.propagate_trace,
     }
-}
-
-/// What a hub's token has brought, and brings by calls that are under way.
-pub(super) fn holdings(store: &Arc<Store>, flights: &Arc<Flights<Key, Landing>>, clock: Clock) -> Holdings {
-    let (stored, coming) = (Arc::clone(store), Arc::clone(flights));
-    let any = Box::new(move || stored.figures().0 > 0 || coming.count() > 0);
-    let (stored, coming) = (Arc::clone(store), Arc::clone(flights));
-    let forget = Box::new(move || {
-        stored.purge(&named::Which::All, How::Hard, false, clock.now());
-        coming.leave_behind(|_| true);
-    });
-    Holdings { any, forget }
 }
 
 pub(super) fn path(config: &Config) -> gateway::Settings {
@@ -380,7 +275,7 @@ fn bounded(size: u64) -> usize {
 }
 
 /// Nothing is made where nothing is traced.
-fn traces(telemetry: &config::Telemetry) -> Option<Arc<Tracer>> {
+pub(super) fn traces(telemetry: &config::Telemetry) -> Option<Arc<Tracer>> {
     let any = telemetry.otlp_endpoint.is_some() && telemetry.trace_sample > 0.0;
     any.then(|| Arc::new(Tracer::new(telemetry.trace_sample)))
 }
