@@ -9,17 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::person::Person;
+use crate::fake_partner::{Connection, Response};
+use crate::partner::Listening;
 
 /// Callers, each with a token of its own.
 pub(crate) const CALLERS: usize = 10;
@@ -45,7 +41,12 @@ fn free_port() -> std::io::Result<SocketAddr> {
 
 impl Gateway {
     /// Before this partner, with these settings besides; its keys lie in `key-0` and, if there are two slots, `key-1`.
-    pub(crate) async fn start(program: &Path, person: &Person, slots: usize, settings: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        program: &Path,
+        partner: &Listening,
+        slots: usize,
+        settings: &str,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let [address, health, admin] = [free_port()?, free_port()?, free_port()?];
         for slot in 0..2 {
@@ -54,7 +55,7 @@ impl Gateway {
         let next = if slots > 1 { "api_key_file_next = \"key-1\"\n" } else { "" };
         let mut text = format!(
             "[server]\nworkers = 1\n[[listeners]]\naddress = \"{address}\"\n[health]\nlisten = \"{health}\"\n[admin]\nlisten = \"{admin}\"\n[telemetry]\naccess_log = \"off\"\nlog = \"off\"\n[upstream]\nurl = \"http://{}\"\napi_key_file = \"key-0\"\n{next}{settings}\n",
-            person.address
+            partner.address
         );
         for nth in 0..CALLERS {
             text += &format!(
@@ -84,15 +85,13 @@ impl Gateway {
     }
 
     /// A connection of the `nth` caller's.
-    pub(crate) async fn caller(&self, nth: usize) -> anyhow::Result<Asker> {
+    pub(crate) async fn caller(&self, nth: usize) -> anyhow::Result<Connection> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        spawn_local(async move {
-            let _ = connection.await;
-        });
         let token = self.tokens.get(nth % CALLERS).context("a caller")?;
-        Ok(Asker { sender, bearer: format!("Bearer {token}") })
+        let (caller, driven) = Connection::over(stream, token).await?;
+        spawn_local(driven);
+        Ok(caller)
     }
 
     /// A connection on which the `nth` caller's request was begun, for a path below the API.
@@ -122,7 +121,7 @@ impl Gateway {
         lasts: Duration,
         a_second: u32,
         choose: impl Fn(usize, usize) -> usize + 'static,
-    ) -> anyhow::Result<Vec<Got>> {
+    ) -> anyhow::Result<Vec<Response>> {
         const CONNECTIONS: u32 = 100;
         let (every, began) = (Duration::from_secs(1) * CONNECTIONS / a_second, Instant::now());
         let choose = Rc::new(choose);
@@ -145,38 +144,4 @@ impl Gateway {
         }
         Ok(all)
     }
-}
-
-/// A caller's connection.
-pub(crate) struct Asker {
-    sender: SendRequest<Empty<Bytes>>,
-    bearer: String,
-}
-
-/// What it got.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Got {
-    pub(crate) status: u16,
-    pub(crate) age: Option<u64>,
-    pub(crate) retry_after: Option<u64>,
-    pub(crate) at: Instant,
-    pub(crate) took: Duration,
-}
-
-impl Asker {
-    /// Asks for the client with this number.
-    pub(crate) async fn ask(&mut self, key: usize) -> anyhow::Result<Got> {
-        let at = Instant::now();
-        let request = Request::get(target(key)).header("host", "gateway").header("authorization", &self.bearer);
-        self.sender.ready().await?;
-        let response = self.sender.send_request(request.body(Empty::new())?).await?;
-        let number = |name| response.headers().get(name)?.to_str().ok()?.parse().ok();
-        let (status, age, retry_after) = (response.status().as_u16(), number("age"), number("retry-after"));
-        response.into_body().collect().await?;
-        Ok(Got { status, age, retry_after, at, took: at.elapsed() })
-    }
-}
-
-fn target(key: usize) -> String {
-    format!("/reseller/account/v1/clients/client-{key}/")
 }

@@ -2,24 +2,30 @@
 //! Given the gateway's program, lets one caller do its worst while nine others ask for new documents, and hands back rows.
 //! Never raises a limit for it: the budget and all limits are those of an empty file.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::crowd::{Gateway, Got};
-use crate::person::{Person, Said};
-use crate::trials::{row, settings};
+use crate::crowd::Gateway;
+use crate::fake_partner::{Reply, Response, errors, settings};
+use crate::partner::Listening;
+use crate::trials::row;
 use crate::{Row, Scale};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The others' misses: two fifths of the budget, which is 10/s.
 const EVERY: Duration = Duration::from_millis(250);
+
+/// How long an answer below `/other/slow/` takes, and how long one below `/other/large/` is.
+const SLOW: Duration = Duration::from_secs(9);
+const LARGE: usize = 8 << 20;
 
 /// What the hostile caller does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,28 +77,31 @@ pub(crate) async fn run(program: &Path, scale: Scale) -> anyhow::Result<Vec<Row>
     Ok(rows)
 }
 
-fn unanswered(what: &str, got: &[Got]) -> Row {
-    let bad = got.iter().filter(|got| got.status != 200).count();
+fn unanswered(what: &str, got: &[Response]) -> Row {
+    let bad = errors(got).len();
     let share = bad as f64 / got.len().max(1) as f64;
     row("h", &format!("{what}: {} misses of others, share that is not answered", got.len()), share, 0.01)
 }
 
-fn at(got: &[Got], share: usize) -> Duration {
-    let mut took: Vec<Duration> = got.iter().filter(|got| got.status == 200).map(|got| got.took).collect();
+fn at(got: &[Response], share: usize) -> Duration {
+    let mut took: Vec<Duration> = got.iter().filter(|got| got.status == 200).map(|got| got.took()).collect();
     took.sort_unstable();
     took.get((took.len() * share / 100).min(took.len().saturating_sub(1))).copied().unwrap_or(Duration::MAX)
 }
 
 /// What nine callers get that ask for a new document each.
-async fn others(program: &Path, scale: Scale, worst: Worst) -> anyhow::Result<Vec<Got>> {
-    let person = Person::new()?;
-    person.does(move |call| match worst {
-        Worst::Opaque(status) if call.target.contains("/other/") => Said(status, (status != 500).then_some(60)),
-        Worst::FailingDocuments if call.target.contains("client-9000") => Said(500, None),
-        Worst::ForeignDocuments if call.target.contains("client-9000") => Said(401, None),
-        _ => Said(200, None),
+async fn others(program: &Path, scale: Scale, worst: Worst) -> anyhow::Result<Vec<Response>> {
+    let partner = Listening::new()?;
+    partner.respond_with(move |call| match worst {
+        Worst::Opaque(500) if call.target.contains("/other/") => Reply::status(500),
+        Worst::Opaque(status) if call.target.contains("/other/") => Reply::retry_after(status, 60),
+        Worst::FailingDocuments if call.target.contains("client-9000") => Reply::status(500),
+        Worst::ForeignDocuments if call.target.contains("client-9000") => Reply::status(401),
+        _ if call.target.contains("/slow") => Reply { after: SLOW, ..Reply::status(200) },
+        _ if call.target.contains("/other/large/") => Reply { body: vec![b' '; LARGE].into(), ..Reply::status(200) },
+        _ => Reply::status(200),
     });
-    let gateway = Rc::new(Gateway::start(program, &person, 1, "").await?);
+    let gateway = Rc::new(Gateway::start(program, &partner, 1, "").await?);
     let mut attack = JoinSet::new();
     begin(worst, &gateway, &mut attack);
     sleep(2 * SECOND).await;
@@ -101,7 +110,7 @@ async fn others(program: &Path, scale: Scale, worst: Worst) -> anyhow::Result<Ve
     Ok(got)
 }
 
-async fn misses(gateway: &Rc<Gateway>, lasts: Duration) -> anyhow::Result<Vec<Got>> {
+async fn misses(gateway: &Rc<Gateway>, lasts: Duration) -> anyhow::Result<Vec<Response>> {
     let (all, until) = (Rc::new(RefCell::new(Vec::new())), Instant::now() + lasts);
     let mut asked = JoinSet::new();
     let mut next = Instant::now();
@@ -176,23 +185,24 @@ async fn once(worst: Worst, gateway: &Gateway, number: usize) -> anyhow::Result<
 
 /// Half of the partner's nodes know the new key for five seconds; both are given.
 async fn lag(program: &Path) -> anyhow::Result<Vec<Row>> {
-    let person = Person::new()?;
-    let (began, calls) = (Instant::now() + 2 * SECOND, Cell::new(0_u32));
-    person.does(move |call| {
-        calls.set(calls.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    let partner = Listening::new()?;
+    let (began, dice) = (Instant::now() + 2 * SECOND, AtomicU32::new(0));
+    partner.respond_with(move |call| {
+        let thrown = dice.load(Ordering::Relaxed).wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        dice.store(thrown, Ordering::Relaxed);
         let age = call.at.saturating_duration_since(began);
-        let knows_the_new = age > 5 * SECOND || (!age.is_zero() && calls.get() >> 31 == 1);
+        let knows_the_new = age > 5 * SECOND || (!age.is_zero() && thrown >> 31 == 1);
         let good = if knows_the_new { "key-1" } else { "key-0" };
-        Said(if call.key == good { 200 } else { 401 }, None)
+        Reply::status(if call.key == good { 200 } else { 401 })
     });
     let budget = settings("rate = \"100/s\"\nburst = 100", "ttl = \"60s\"");
-    let gateway = Rc::new(Gateway::start(program, &person, 2, &budget).await?);
+    let gateway = Rc::new(Gateway::start(program, &partner, 2, &budget).await?);
     sleep_until(began - SECOND).await;
     let before = misses(&gateway, SECOND).await?;
     let during = misses(&gateway, 5 * SECOND).await?;
     sleep(SECOND).await;
     let after = misses(&gateway, 5 * SECOND).await?;
-    let bad = |got: &[Got]| got.iter().filter(|got| got.status != 200).count() as f64 / got.len().max(1) as f64;
+    let bad = |got: &[Response]| errors(got).len() as f64 / got.len().max(1) as f64;
     Ok(vec![
         row("h", "a rotation: before it, share that is not answered", bad(&before), 0.0),
         row("h", "nodes differ over the key for 5 s, both keys given", bad(&during), 0.05),
@@ -202,24 +212,24 @@ async fn lag(program: &Path) -> anyhow::Result<Vec<Row>> {
 
 /// One answer in a hundred is a 401 to a good key.
 async fn stray(program: &Path, scale: Scale) -> anyhow::Result<Row> {
-    let person = Person::new()?;
-    let calls = Cell::new(0_u32);
-    person.does(move |_| {
-        calls.set(calls.get() + 1);
-        Said(if calls.get() % 100 == 50 { 401 } else { 200 }, None)
+    let partner = Listening::new()?;
+    let calls = AtomicU32::new(0);
+    partner.respond_with(move |_| {
+        let nth = 1 + calls.fetch_add(1, Ordering::Relaxed);
+        Reply::status(if nth % 100 == 50 { 401 } else { 200 })
     });
-    let gateway = Gateway::start(program, &person, 1, &settings("rate = \"unlimited\"", "ttl = \"60s\"")).await?;
+    let gateway = Gateway::start(program, &partner, 1, &settings("rate = \"unlimited\"", "ttl = \"60s\"")).await?;
     let got = gateway.load(scale.long, 200, |caller, nth| nth * 100 + caller).await?;
     Ok(unanswered("1 % stray 401", &got))
 }
 
 /// `Retry-After: 0` for ten seconds under demand.
 async fn no_time(program: &Path) -> anyhow::Result<Row> {
-    let person = Person::new()?;
-    person.does(|_| Said(429, Some(0)));
-    let gateway = Gateway::start(program, &person, 1, "").await?;
+    let partner = Listening::new()?;
+    partner.respond_with(|_| Reply::retry_after(429, 0));
+    let gateway = Gateway::start(program, &partner, 1, "").await?;
     let load = spawn_local(async move { gateway.load(10 * SECOND, 500, |caller, nth| nth * 100 + caller).await });
     load.await??;
     // Those under way when the first was read, and then after 1, 2, 4 and 8 s.
-    Ok(row("h", "Retry-After: 0 for 10 s, 500 misses a second: partner calls", person.count(), 16 + 4))
+    Ok(row("h", "Retry-After: 0 for 10 s, 500 misses a second: partner calls", partner.count(), 16 + 4))
 }

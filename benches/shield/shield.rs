@@ -10,9 +10,12 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::task::LocalSet;
 
+#[path = "../../tests/gateway/support/fake_partner.rs"]
+mod fake_partner;
+
 mod crowd;
 mod hostile;
-mod person;
+mod partner;
 mod trials;
 
 #[derive(Parser)]

@@ -2,17 +2,18 @@
 //! Given the gateway's program, hands back rows: what was measured beside what it must be.
 //! Never judges by eye: each row says whether it holds.
 
-use std::cell::Cell;
-use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::crowd::{Gateway, Got};
-use crate::person::{Person, Said, Seen, most_within};
+use crate::crowd::Gateway;
+use crate::fake_partner::{Reply, Response, by_target, errors, most_within, put, settings, zipf};
+use crate::partner::Listening;
 use crate::{Row, Scale, hostile};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -38,39 +39,23 @@ pub(crate) fn row<T: PartialOrd + std::fmt::Debug>(trial: &'static str, what: &s
     Row { trial, what: what.to_owned(), measured: format!("{measured:.3?}"), must: format!("≤ {must:.3?}"), holds }
 }
 
-pub(crate) fn settings(budget: &str, route: &str) -> String {
-    format!("[upstream.budget]\n{budget}\n[upstream.retry]\nattempts = 0\n[routes.client]\n{route}\n")
-}
-
-fn errors(got: &[Got]) -> usize {
-    got.iter().filter(|got| got.status != 200).count()
-}
-
-fn by_target(seen: &[Seen]) -> HashMap<&str, Vec<&Seen>> {
-    let mut found: HashMap<&str, Vec<&Seen>> = HashMap::new();
-    seen.iter().for_each(|call| found.entry(&call.target).or_default().push(call));
-    found
-}
-
 /// 500 stale keys under full load, and a 429.
 async fn told(program: &Path, scale: Scale) -> Rows {
     const IN_FLIGHT: usize = 16;
-    let person = Person::new()?;
+    let partner = Listening::new()?;
     let budget = format!("rate = \"100/s\"\nburst = 20\nmax_in_flight = {IN_FLIGHT}");
     let route = "ttl = \"10s\"\nstale_while_revalidate = \"1h\"";
-    let gateway = Gateway::start(program, &person, 1, &settings(&budget, route)).await?;
+    let gateway = Gateway::start(program, &partner, 1, &settings(&budget, route)).await?;
     gateway.fill(500).await?;
     sleep(10 * SECOND).await;
-    let (before, pause) = (person.count(), scale.pause.as_secs());
-    let first = Rc::new(Cell::new(None));
-    let began = Rc::clone(&first);
-    person.does(move |_| {
-        let since = began.get().unwrap_or_else(Instant::now);
-        began.set(Some(since));
-        if since.elapsed() < SECOND * 9 / 10 * pause as u32 { Said(429, Some(pause)) } else { Said(200, None) }
+    let (before, pause) = (partner.count(), scale.pause.as_secs());
+    let began = OnceLock::new();
+    partner.respond_with(move |_| {
+        let since = began.get_or_init(Instant::now).elapsed();
+        if since < SECOND * 9 / 10 * pause as u32 { Reply::retry_after(429, pause) } else { Reply::status(200) }
     });
     let got = gateway.load(scale.pause + 8 * SECOND, scale.load, |caller, nth| (nth * 100 + caller) % 500).await?;
-    let seen = person.seen().split_off(before);
+    let seen = partner.calls().split_off(before);
     let refused: Vec<_> = seen.iter().filter(|call| matches!(call.answered, Some((_, 429)))).collect();
     let told = refused.iter().filter_map(|call| call.answered).min().map_or_else(Instant::now, |(at, _)| at);
     // A millisecond for the answer to be read.
@@ -79,15 +64,15 @@ async fn told(program: &Path, scale: Scale) -> Rows {
     let last = by_target(&after).values().filter_map(|calls| calls.first()).map(|call| call.at).max();
     let fresh = last.map_or(Duration::MAX, |last| last - told);
     let mut rows = vec![
-        row("b", &format!("429 for {pause} s, 500 stale keys, {} requests: errors", got.len()), errors(&got), 0),
+        row("b", &format!("429 for {pause} s, 500 stale keys, {} requests: errors", got.len()), errors(&got).len(), 0),
         row("b", "calls that were answered 429", refused.len(), IN_FLIGHT),
         row("b", "calls that started after the first 429 was read, before its time was over", early, 0),
         row("b", "keys not fresh again", 500 - by_target(&after).len().min(500), 0),
         row("b", "until all were (the wait, 500 keys at 100/s)", fresh, scale.pause + 5 * SECOND),
     ];
     // Nothing stored: the honest time.
-    person.does(move |_| Said(429, Some(pause)));
-    let empty = Gateway::start(program, &person, 1, &settings("rate = \"unlimited\"", "ttl = \"10s\"")).await?;
+    partner.respond_with(move |_| Reply::retry_after(429, pause));
+    let empty = Gateway::start(program, &partner, 1, &settings("rate = \"unlimited\"", "ttl = \"10s\"")).await?;
     let mut caller = empty.caller(0).await?;
     caller.ask(0).await?;
     let (told, mut wrong) = (Instant::now(), 0);
@@ -102,21 +87,7 @@ async fn told(program: &Path, scale: Scale) -> Rows {
     Ok(rows)
 }
 
-/// The ranks of Zipf's law.
-fn zipf(keys: usize) -> impl Fn(usize, usize) -> usize {
-    let mut sums: Vec<f64> = Vec::with_capacity(keys);
-    for rank in 1..=keys {
-        sums.push(sums.last().copied().unwrap_or_default() + 1.0 / rank as f64);
-    }
-    move |caller, nth| {
-        let dice = (caller as u64 * 1_000_003 + nth as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let share = ((dice ^ dice >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 11) as f64 / (1_u64 << 53) as f64;
-        let at = share * sums.last().copied().unwrap_or_default();
-        sums.partition_point(|sum| *sum < at).min(keys - 1)
-    }
-}
-
-fn ages(got: &[Got]) -> (u64, u64) {
+fn ages(got: &[Response]) -> (u64, u64) {
     let mut ages: Vec<u64> = got.iter().filter_map(|got| got.age).collect();
     ages.sort_unstable();
     let at = |share: usize| ages.get((ages.len() * share / 1000).min(ages.len().saturating_sub(1))).copied();
@@ -125,19 +96,19 @@ fn ages(got: &[Got]) -> (u64, u64) {
 
 /// Ten callers on 200 keys, with a budget that is enough.
 async fn crowd(program: &Path, scale: Scale) -> Rows {
-    let person = Person::new()?;
+    let partner = Listening::new()?;
     let route = "ttl = \"5s\"\nstale_while_revalidate = \"10s\"";
     let budget = "rate = \"unlimited\"\nmax_in_flight = 256";
-    let gateway = Gateway::start(program, &person, 1, &settings(budget, route)).await?;
+    let gateway = Gateway::start(program, &partner, 1, &settings(budget, route)).await?;
     let got = gateway.load(scale.long, scale.load, zipf(200)).await?;
-    let seen = person.seen();
+    let seen = partner.calls();
     let keys = by_target(&seen);
     let each = scale.long.as_secs() as usize / 5 + 1;
     let most = keys.values().map(Vec::len).max().unwrap_or_default();
     let (p99, oldest) = ages(&got);
     let what = format!("{} requests, 200 keys by Zipf, ttl 5 s: errors", got.len());
     Ok(vec![
-        row("c", &what, errors(&got), 0),
+        row("c", &what, errors(&got).len(), 0),
         row("c", "partner calls (keys asked for × (time / ttl + 1))", seen.len(), keys.len() * each),
         row("c", "calls of the key that had most", most, each),
         row("c", "age, p99, in s (1.3 × ttl)", p99, 6),
@@ -147,18 +118,18 @@ async fn crowd(program: &Path, scale: Scale) -> Rows {
 
 /// The same with a budget of a quarter of the demand.
 async fn poor(program: &Path, scale: Scale) -> Rows {
-    let person = Person::new()?;
+    let partner = Listening::new()?;
     let route = "ttl = \"5s\"\nstale_while_revalidate = \"1h\"";
-    let gateway = Gateway::start(program, &person, 1, &settings("rate = \"10/s\"\nburst = 5", route)).await?;
+    let gateway = Gateway::start(program, &partner, 1, &settings("rate = \"10/s\"\nburst = 5", route)).await?;
     gateway.fill(200).await?;
     let got = gateway.load(scale.long, scale.load, zipf(200)).await?;
     let (_, oldest) = ages(&got);
-    let within = |seconds| most_within(&person.seen(), seconds * SECOND);
+    let within = |seconds| most_within(&partner.calls(), seconds * SECOND);
     Ok(vec![
         row(
             "c",
             &format!("a budget of 10/s, burst 5, where 40/s are wanted; {} requests: errors", got.len()),
-            errors(&got),
+            errors(&got).len(),
             0,
         ),
         // The partner's clock sees a call up to some milliseconds after it was let through.
@@ -170,50 +141,50 @@ async fn poor(program: &Path, scale: Scale) -> Rows {
 
 /// The partner dies for a while.
 async fn dead(program: &Path, scale: Scale) -> Rows {
-    let person = Person::new()?;
+    let partner = Listening::new()?;
     let route = "ttl = \"2s\"\nstale_while_revalidate = \"3s\"";
-    let gateway = Gateway::start(program, &person, 1, &settings("rate = \"50/s\"\nburst = 10", route)).await?;
+    let gateway = Gateway::start(program, &partner, 1, &settings("rate = \"50/s\"\nburst = 10", route)).await?;
     gateway.fill(100).await?;
     let began = Instant::now();
     let (dies, lives) = (began + 5 * SECOND, began + 5 * SECOND + scale.pause);
-    let theirs = Rc::clone(&person);
+    let theirs = Rc::clone(&partner);
     let fate = spawn_local(async move {
         sleep_until(dies).await;
-        theirs.dies();
+        theirs.end();
         sleep_until(lives).await;
-        theirs.lives()
+        theirs.start()
     });
     let lasts = 5 * SECOND + scale.pause + 40 * SECOND;
     let got = gateway.load(lasts, scale.load, |caller, nth| (nth * 100 + caller) % 100).await?;
     fate.await??;
-    let seen = person.seen();
+    let seen = partner.calls();
     let back = seen.iter().find(|call| call.at >= lives).map_or(Duration::MAX, |call| call.at - lives);
     let late: Vec<_> = got.iter().filter(|got| got.at > began + lasts - SECOND).copied().collect();
     let (_, oldest) = ages(&late);
     Ok(vec![
-        row("d", &format!("dead for {} s, {} requests: errors", scale.pause.as_secs(), got.len()), errors(&got), 0),
+        row(
+            "d",
+            &format!("dead for {} s, {} requests: errors", scale.pause.as_secs(), got.len()),
+            errors(&got).len(),
+            0,
+        ),
         row("d", "back again: until the first probe (cool_down_max)", back, 30 * SECOND + SECOND / 10),
         row("d", "most calls in any second (50/s, burst 10)", most_within(&seen, SECOND), 60 + 1),
         row("d", "age, oldest, in the last second, in s", oldest, 5),
     ])
 }
 
-fn put(file: &Path, key: &str) -> std::io::Result<()> {
-    let made = file.with_extension("made");
-    std::fs::write(&made, key)?;
-    std::fs::rename(made, file)
-}
-
 /// Keys change four times under a load of misses.
 async fn rotated(program: &Path, scale: Scale, slots: usize) -> Rows {
-    let person = Person::new()?;
-    let good = Rc::new(Cell::new(0));
-    let now_good = Rc::clone(&good);
-    person.does(
-        move |call| if call.key == format!("key-{}", now_good.get()) { Said(200, None) } else { Said(401, None) },
-    );
+    let partner = Listening::new()?;
+    let good = Arc::new(AtomicU32::new(0));
+    let now_good = Arc::clone(&good);
+    partner.respond_with(move |call| {
+        let good = call.key == format!("key-{}", now_good.load(Ordering::Relaxed));
+        Reply::status(if good { 200 } else { 401 })
+    });
     let budget = "rate = \"unlimited\"\nmax_in_flight = 256";
-    let gateway = Gateway::start(program, &person, slots, &settings(budget, "ttl = \"1s\"")).await?;
+    let gateway = Gateway::start(program, &partner, slots, &settings(budget, "ttl = \"1s\"")).await?;
     let (folder, step) = (gateway.folder.path().to_owned(), scale.long / 6);
     let rotation = spawn_local(async move {
         for next in 1..5 {
@@ -222,7 +193,7 @@ async fn rotated(program: &Path, scale: Scale, slots: usize) -> Rows {
             if slots == 1 {
                 put(&folder.join("key-0"), &format!("key-{next}"))?;
             }
-            good.set(next);
+            good.store(next, Ordering::Relaxed);
             if slots == 2 {
                 sleep(SECOND / 2).await;
                 put(&folder.join(format!("key-{}", (next + 1) % 2)), &format!("key-{}", next + 1))?;
@@ -233,18 +204,18 @@ async fn rotated(program: &Path, scale: Scale, slots: usize) -> Rows {
     // Every client is another one, so each request is a miss.
     let got = gateway.load(scale.long, 500, |caller, nth| nth * 100 + caller).await?;
     rotation.await??;
-    let refused = person.seen().iter().filter(|call| matches!(call.answered, Some((_, 401)))).count();
+    let refused = partner.calls().iter().filter(|call| matches!(call.answered, Some((_, 401)))).count();
     let what = format!("{slots} slot(s), 4 rotations, {} misses: errors", got.len());
     Ok(vec![
-        row("e", &what, errors(&got), 0),
+        row("e", &what, errors(&got).len(), 0),
         row("e", "calls with a key that was refused (those under way)", refused, 4 * 100),
     ])
 }
 
 /// How long the misses of callers 1 to 9 wait, each with one at a time, while caller 0 has so many.
 async fn waits(program: &Path, scale: Scale, outstanding: usize) -> anyhow::Result<Vec<Duration>> {
-    let person = Person::new()?;
-    let gateway = Gateway::start(program, &person, 1, &settings("rate = \"20/s\"\nburst = 1", "ttl = \"1h\"")).await?;
+    let partner = Listening::new()?;
+    let gateway = Gateway::start(program, &partner, 1, &settings("rate = \"20/s\"\nburst = 1", "ttl = \"1h\"")).await?;
     let until = Instant::now() + scale.long / 2;
     let mut crowd = Vec::new();
     for nth in (0..outstanding).map(|_| 0).chain(1..10) {
@@ -253,7 +224,7 @@ async fn waits(program: &Path, scale: Scale, outstanding: usize) -> anyhow::Resu
             let mut waits = Vec::new();
             while Instant::now() < until {
                 let got = caller.ask(place * 1_000_000 + waits.len()).await?;
-                waits.push(got.took);
+                waits.push(got.took());
                 if got.status != 200 {
                     sleep(SECOND / 10).await;
                 }

@@ -136,7 +136,7 @@ fn a_unix_socket_is_the_owners_alone_and_gone_at_the_end() {
     assert!(said(&output).contains("another gateway"), "{}", said(&output));
     assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
     signal(&gateway.program, "TERM");
-    assert!(gateway.program.end_within(Duration::from_secs(8)).success());
+    assert!(gateway.program.wait_for_exit(Duration::from_secs(8)).success());
     assert!(!path.exists());
 }
 
@@ -177,12 +177,12 @@ fn a_command_says_why_no_gateway_can_be_asked() {
     assert!(made.is_ok());
     refused(with(format!("{config}\n[state]\ndir = \"foreign\"\n")), "does not take tokens of these keys");
     signal(&gateway.program, "INT");
-    gateway.program.end_within(Duration::from_secs(8));
+    gateway.program.wait_for_exit(Duration::from_secs(8));
     refused(gateway.command(&["cache", "stats"]), "no gateway answers");
 }
 
 #[test]
 fn keys_in_memory_are_said_at_start_to_be_out_of_reach() {
     let gateway = Setup::at("http://127.0.0.1:9").set("state.dir", "").set("tokens.max_ttl", "1h").start();
-    gateway.has_said("no command can reach the admin listener");
+    gateway.wait_for_log("no command can reach the admin listener");
 }

@@ -33,7 +33,7 @@ fn ask(gateway: &Gateway, method: &str, target: &str, headers: &[(&str, &str)], 
 fn is_refused(gateway: &Gateway, answer: &Answer) {
     assert_eq!((answer.status, slug(answer).as_str()), (403, "ambient"), "{answer:?}");
     assert_eq!(answer.told("content-type"), "application/problem+json");
-    let line = gateway.line_of(answer);
+    let line = gateway.log_line(answer);
     assert_eq!((&line["outcome"], &line["cause"]), (&"refused".into(), &"ambient".into()));
     assert_eq!((line.get("caller"), line.get("jti")), (None, None));
 }
@@ -54,19 +54,19 @@ fn without_a_token_a_program_of_this_machine_has_the_callers_rights_over_tcp_and
     assert!((0..8).all(|_| ask_at(&path, &plainly("", CLIENTS)).status == 400));
     for answer in [&tcp, &own].into_iter().chain(&unix) {
         assert_eq!((answer.status, answer.text().as_str()), (200, NO_CLIENTS), "{answer:?}");
-        let line = gateway.line_of(answer);
+        let line = gateway.log_line(answer);
         assert_eq!((&line["caller"], &line["jti"]), (&"app".into(), &"ambient".into()));
     }
     assert_eq!(partner.count(), 1);
-    assert_eq!(gateway.line_of(&unix[0])["peer"], "unix");
-    assert!(gateway.line_of(&tcp)["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(gateway.log_line(&unix[0])["peer"], "unix");
+    assert!(gateway.log_line(&tcp)["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
     // Who shows a token is its caller, whatever else it sends.
     let token = gateway.token(&["clients:read"]);
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("origin", "https://app.example"), ("via", "1.1 proxy")];
     let shown = gateway.seen(ask_as("gateway.example", gateway.address, "GET", CLIENTS, &headers, b""));
     assert_eq!(shown.status, 200);
-    assert_ne!(gateway.line_of(&shown)["jti"], "ambient");
+    assert_ne!(gateway.log_line(&shown)["jti"], "ambient");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_bad_token_is_never_ambient_and_nothing_is_written_without_one() {
         let answer = ask(&gateway, "GET", CLIENTS, &[header], b"");
         assert_eq!(answer.status, 401, "{header:?}: {answer:?}");
         assert!(answer.header("www-authenticate").is_some());
-        assert_eq!(gateway.line_of(&answer).get("caller"), None);
+        assert_eq!(gateway.log_line(&answer).get("caller"), None);
     }
     // `app` may write with a token.
     for method in ["POST", "PUT", "PATCH", "DELETE"] {
@@ -156,10 +156,10 @@ fn an_ambient_caller_keeps_its_limits_and_its_bounds() {
     assert_eq!((foreign.status, slug(&foreign).as_str()), (403, "bounds"));
     // With a token or without, it is one caller with one account.
     let token = gateway.token(&["clients:read"]);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let beyond = ask(&gateway, "GET", CLIENTS, &[], b"");
     assert_eq!((beyond.status, slug(&beyond).as_str()), (429, "caller-requests"));
-    assert_eq!(gateway.line_of(&beyond)["jti"], "ambient");
+    assert_eq!(gateway.log_line(&beyond)["jti"], "ambient");
     assert_eq!(partner.count(), 1);
 }
 
@@ -182,7 +182,7 @@ fn a_public_unix_socket_has_its_mode_takes_tokens_and_is_gone_at_the_end() {
         let bearer = format!("Host: any.example\r\nAuthorization: Bearer {token}\r\n");
         let answer = gateway.seen(ask_at(path, &plainly(&bearer, CLIENTS)));
         assert_eq!((answer.status, answer.text().as_str()), (200, NO_CLIENTS));
-        assert_eq!(gateway.line_of(&answer)["peer"], "unix");
+        assert_eq!(gateway.log_line(&answer)["peer"], "unix");
         assert_eq!(ask_at(path, &plainly("Host: localhost\r\n", CLIENTS)).status, 401);
     }
     // A second gateway leaves a socket that is in use alone.
@@ -196,6 +196,6 @@ fn a_public_unix_socket_has_its_mode_takes_tokens_and_is_gone_at_the_end() {
     assert!(said.contains("unix:") && said.contains("another gateway"), "{said}");
     assert_eq!(ask_at(&mine, &plainly("Host: localhost\r\n", CLIENTS)).status, 401);
     signal(&gateway.program, "TERM");
-    assert!(gateway.program.end_within(Duration::from_secs(8)).success());
+    assert!(gateway.program.wait_for_exit(Duration::from_secs(8)).success());
     wait_for("the end of the sockets", || (!mine.exists() && !ours.exists()).then_some(()));
 }

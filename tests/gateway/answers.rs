@@ -78,7 +78,7 @@ fn what_is_no_document_replaces_none() {
     assert_eq!((unfit("not-a-document"), unfit("not-json")), (7, 4));
     let cold = scene.when(&of("cold", ""), [Reply::json(r#"{"error":"x"}"#)]);
     assert_eq!(cold.status, 502);
-    assert_eq!(scene.gateway.line_of(&cold)["cause"], "not-a-document");
+    assert_eq!(scene.gateway.log_line(&cold)["cause"], "not-a-document");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_bomb_is_too_large_and_what_cannot_be_decoded_is_no_json() {
         (of("c3", ""), Reply::json(DOC).header("content-encoding", "br"), "not-json"),
     ] {
         let answer = scene.when(&target, [reply]);
-        assert_eq!((answer.status, &scene.gateway.line_of(&answer)["cause"]), (502, &cause.into()));
+        assert_eq!((answer.status, &scene.gateway.log_line(&answer)["cause"]), (502, &cause.into()));
     }
 }
 

@@ -93,7 +93,7 @@ fn a_head_asked_for_often_is_answered_at_once_on_any_connection_and_in_the_same_
     let rows = gateway.administer("GET", "/admin/v1/cache/list", "").json();
     assert!(rows.to_string().contains(&format!(r#""hits":{}"#, OFTEN + 3)), "each hit is counted once: {rows}");
     let [line, long] = [&whole, &in_two].map(|answer| {
-        let mut line = gateway.line_of(answer);
+        let mut line = gateway.log_line(answer);
         let fields = line.as_object_mut().unwrap();
         assert!(fields.remove("duration_ms").is_some() && fields.remove("time").is_some());
         assert!(fields.remove("peer").is_some() && fields.remove("request_id").is_some());
@@ -119,7 +119,7 @@ fn what_is_said_of_one_request_alone_makes_no_other_head_of_it() {
         let answer = caller.ask(asked("GET", CLIENTS, &format!("{trace}{bearer}X-Request-ID: job-{nth}\r\n")));
         assert_eq!(at_once(&gateway), before + 1);
         assert_eq!(answer.told("x-request-id"), format!("job-{nth}"));
-        assert_eq!(gateway.line_of(&answer)["outcome"], "hit");
+        assert_eq!(gateway.log_line(&answer)["outcome"], "hit");
     }
 }
 
@@ -253,7 +253,7 @@ fn a_token_that_is_taken_back_or_over_is_refused_on_the_very_next_request() {
     assert_eq!(revoked.status, 200, "{revoked:?}");
     let refused = gateway.seen(caller.ask(&request));
     assert_eq!((refused.status, refused.header("cache-control").as_deref()), (401, Some("no-store")));
-    assert_eq!(gateway.line_of(&refused)["outcome"], "refused");
+    assert_eq!(gateway.log_line(&refused)["outcome"], "refused");
     assert_eq!(Kept::connect(gateway.address).ask(&request).status, 401);
     // A token that ends while it is known; one of the same second as the revocation is taken back, too.
     let then = unix();
@@ -347,7 +347,7 @@ fn a_caller_without_a_token_is_known_by_its_listener() {
     let host = format!("Host: localhost:{}", gateway.address.port());
     let request = asked("GET", CLIENTS, "").replace("Host: gateway", &host);
     let answer = known(&gateway, &request);
-    assert_eq!((answer.status, gateway.line_of(&answer)["jti"].as_str()), (200, Some("ambient")));
+    assert_eq!((answer.status, gateway.log_line(&answer)["jti"].as_str()), (200, Some("ambient")));
     // The same bytes where everybody needs a token.
     let mut caller = Kept::connect(other);
     for _ in 0..OFTEN {
@@ -417,5 +417,5 @@ fn at_the_end_every_connection_is_told_to_close() {
         answer.header("connection")
     });
     assert_eq!(told, "close");
-    assert!(gateway.program.end_within(Duration::from_secs(5)).success());
+    assert!(gateway.program.wait_for_exit(Duration::from_secs(5)).success());
 }

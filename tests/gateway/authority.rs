@@ -69,7 +69,7 @@ fn a_secret_is_worth_a_token_that_opens_what_its_caller_may_read() {
         // What only counts when it is named is not among them.
         assert_eq!(said["scope"], READING.join(" "));
         let token = gateway.keep_secret(said["access_token"].as_str().unwrap());
-        gateway.gives(&token, CLIENTS);
+        gateway.get_ok(&token, CLIENTS);
     }
     let named =
         gateway.post(TOKEN, &[], &[CC, ("client_id", "billing"), ("client_secret", &billing), ("scope", "write")]);
@@ -237,7 +237,7 @@ fn a_caller_sees_and_revokes_its_own_tokens_alone() {
         assert_eq!(ask("/oauth/introspect", &other, token).text(), r#"{"active":false}"#);
         assert_eq!(ask("/oauth/revoke", &other, token).status, 200);
     }
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     for path in ["/oauth/introspect", "/oauth/revoke"] {
         let nobody = gateway.post(path, &[], &[("token", &token)]);
         assert_eq!((nobody.status, error(&nobody).as_str()), (401, "invalid_client"));
@@ -347,7 +347,7 @@ fn a_token_tells_its_holder_what_it_opens() {
     let partner = partner();
     let (gateway, _, support) = two_callers(&partner);
     let token = gateway.granted("support", &support, "");
-    let me = gateway.gives(&token, "/-/me");
+    let me = gateway.get_ok(&token, "/-/me");
     assert_eq!(me.told("cache-control"), "no-store");
     let said = me.json();
     assert_eq!((said["caller"].as_str(), said["scopes"][0].as_str()), (Some("support"), Some("clients:read")));
@@ -392,7 +392,7 @@ fn commands_speak_to_the_running_gateway_and_to_the_ledger_when_none_runs() {
         gateway.keep_secret(text.trim())
     };
     let running = issue(&gateway);
-    gateway.gives(&running, CLIENTS);
+    gateway.get_ok(&running, CLIENTS);
     let rows = list(&gateway);
     assert_eq!((rows.len(), rows[0]["revoked"].as_bool()), (1, Some(false)));
     assert!(rows[0]["how"]["admin"]["by"].as_str().unwrap().starts_with("local:uid-"), "{rows:?}");
@@ -410,14 +410,14 @@ fn commands_speak_to_the_running_gateway_and_to_the_ledger_when_none_runs() {
         let unknown = gateway.command(&["token", "revoke", id]);
         assert!(String::from_utf8_lossy(&unknown.stderr).contains("token list"), "{unknown:?}");
     }
-    gateway.start_again();
+    gateway.restart();
     assert_eq!(gateway.read(&running, CLIENTS).status, 401, "revoked while nothing ran");
-    gateway.gives(&offline, CLIENTS);
+    gateway.get_ok(&offline, CLIENTS);
     assert!(gateway.command(&["token", "revoke", "--caller", "support"]).status.success());
     assert_eq!(gateway.read(&offline, CLIENTS).status, 401);
     let fresh = issue(&gateway);
-    gateway.gives(&fresh, CLIENTS);
-    gateway.has_said("audit: all tokens of a caller revoked");
+    gateway.get_ok(&fresh, CLIENTS);
+    gateway.wait_for_log("audit: all tokens of a caller revoked");
 }
 
 #[test]

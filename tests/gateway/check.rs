@@ -480,5 +480,5 @@ fn a_ledger_that_was_not_closed_is_looked_at_and_left_as_it_is() {
     let err = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert_eq!((checked.status.code(), err.as_str()), (Some(0), ""));
     assert_eq!(tree(&state), before);
-    gateway.start_again();
+    gateway.restart();
 }

@@ -51,9 +51,9 @@ fn what_is_granted_is_echoed_and_holds() {
     let answer = granted(&gateway, &secret, "billing", &asked.to_string());
     assert_eq!(answer.json()["authorization_details"], asked);
     let token = token_in(&gateway, &answer);
-    gateway.gives(&token, &of("c1", ""));
+    gateway.get_ok(&token, &of("c1", ""));
     assert_eq!(gateway.read(&token, &of("c2", "")).status, 403);
-    assert_eq!(gateway.gives(&token, CLIENTS).json()["clients"].as_array().unwrap().len(), 1);
+    assert_eq!(gateway.get_ok(&token, CLIENTS).json()["clients"].as_array().unwrap().len(), 1);
     // Who asks for nothing is told what it has.
     let own = granted(&gateway, &secret, "billing", "");
     assert_eq!(own.json()["authorization_details"], to(&["c1", "c2"], &["*"]));
@@ -65,7 +65,7 @@ fn what_is_granted_is_echoed_and_holds() {
     let bearer = format!("Bearer {token}");
     let told = gateway.post("/oauth/introspect", &[("authorization", &bearer)], &[("token", &token)]);
     assert_eq!(told.json()["authorization_details"], asked);
-    assert_eq!(gateway.gives(&token, "/-/me").json()["authorization_details"], asked);
+    assert_eq!(gateway.get_ok(&token, "/-/me").json()["authorization_details"], asked);
     let rows: Value = serde_json::from_slice(&gateway.command(&["token", "list"]).stdout).unwrap();
     assert!(rows.as_array().unwrap().iter().any(|row| row["bounds"] == asked), "{rows}");
     let inspected: Value = serde_json::from_slice(&gateway.command(&["token", "inspect", &token]).stdout).unwrap();
@@ -115,7 +115,7 @@ fn an_exchange_keeps_the_bounds_of_its_token_and_never_widens_them() {
             let answer = more(asked);
             assert_eq!(answer.json()["authorization_details"], to(&["c1"], &["*"]), "{asked}");
             let token = token_in(&gateway, &answer);
-            gateway.gives(&token, &of("c1", ""));
+            gateway.get_ok(&token, &of("c1", ""));
             assert_eq!(gateway.read(&token, &of(outside, "")).status, 403, "{asked}");
         }
         // Narrower by another kind: what is in both.
@@ -123,7 +123,7 @@ fn an_exchange_keeps_the_bounds_of_its_token_and_never_widens_them() {
         assert_eq!(answer.json()["authorization_details"], to(&["c1"], &["p1"]));
         let token = token_in(&gateway, &answer);
         assert_eq!(gateway.read(&token, &of("c1", "providers/p2/resources/")).status, 403);
-        gateway.gives(&token, &of("c1", "providers/p1/resources/"));
+        gateway.get_ok(&token, &of("c1", "providers/p1/resources/"));
         let wider = exchange(&gateway, &token, ACCESS, &[("authorization_details", &to(&["c1"], &["p2"]).to_string())]);
         assert_eq!(error(&wider), no_details());
     }
@@ -135,7 +135,7 @@ fn a_bounded_caller_learns_what_opens_and_what_is_left() {
     let (gateway, secret) = bounded(&partner);
     let answer = granted(&gateway, &secret, "app2", &to(&["c1"], &["p1"]).to_string());
     let token = token_in(&gateway, &answer);
-    let me = gateway.gives(&token, "/-/me").json();
+    let me = gateway.get_ok(&token, "/-/me").json();
     assert!(me["ratelimit_policy"].as_str().unwrap().starts_with("\"requests\";q=100;"), "{me}");
     assert!(me["ratelimit"].as_str().unwrap().starts_with("\"requests\";r=100;"), "{me}");
     let open = |me: &Value, name: &str| {
@@ -149,9 +149,9 @@ fn a_bounded_caller_learns_what_opens_and_what_is_left() {
     assert_eq!(open(&me, "other"), (json!(false), json!("bounds")));
     // With no provider at all, nothing of a provider's is open.
     let none = granted(&gateway, &secret, "app2", &to(&["c1"], &[]).to_string());
-    let none = gateway.gives(&token_in(&gateway, &none), "/-/me").json();
+    let none = gateway.get_ok(&token_in(&gateway, &none), "/-/me").json();
     assert_eq!(open(&none, "provider_resources"), (json!(false), json!("bounds")));
     let free = granted(&gateway, &secret, "billing", "");
-    let free = gateway.gives(&token_in(&gateway, &free), "/-/me").json();
+    let free = gateway.get_ok(&token_in(&gateway, &free), "/-/me").json();
     assert_eq!((free.get("ratelimit"), &free["authorization_details"]), (None, &to(&["c1", "c2"], &["*"])));
 }

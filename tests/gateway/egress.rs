@@ -37,7 +37,7 @@ fn a_proxy_opens_a_tunnel_and_sees_nothing_but_where_it_leads() {
     gateway.keep_secret("QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     gateway.keep_secret("open sesame");
     let token = gateway.token(&READING);
-    gateway.gives(&token, &client(1));
+    gateway.get_ok(&token, &client(1));
     let at = partner.url().replace("https://", "");
     let wanted = format!(
         "CONNECT {at} HTTP/1.1\r\nHost: {at}\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n"
@@ -76,7 +76,7 @@ fn a_proxy_of_the_environment_is_not_used() {
     let (partner, setup, _ca) = through(&proxy);
     partner.answers(&client(1), [Reply::json(GOOD)]);
     let gateway = setup.set("upstream.proxy", "").environment("HTTPS_PROXY", &proxy.url()).start();
-    gateway.gives(&gateway.token(&READING), &client(1));
+    gateway.get_ok(&gateway.token(&READING), &client(1));
     assert!(proxy.heads().is_empty());
 }
 
@@ -86,7 +86,7 @@ fn connections_are_kept_up_to_their_age_and_then_others_are_opened() {
     (0..2_000).for_each(|nth| partner.answers(&client(nth), [Reply::json(GOOD)]));
     let kept = Setup::before(&partner).start();
     let token = kept.token(&READING);
-    (0..50).for_each(|nth| drop(kept.gives(&token, &client(nth))));
+    (0..50).for_each(|nth| drop(kept.get_ok(&token, &client(nth))));
     let before = partner.connections();
     assert!(before <= 5, "{before} connections for 50 requests one after the other");
     let gateway = Setup::before(&partner).set("upstream.max_connection_age", "400ms").start();
@@ -94,7 +94,7 @@ fn connections_are_kept_up_to_their_age_and_then_others_are_opened() {
     let mut asked = 0;
     let began = Instant::now();
     wait_for("a fourth connection", || {
-        gateway.gives(&token, &client(asked));
+        gateway.get_ok(&token, &client(asked));
         asked += 1;
         (partner.connections() >= before + 4).then_some(())
     });

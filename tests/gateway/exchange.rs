@@ -63,7 +63,7 @@ fn a_service_accounts_token_is_exchanged_for_one_of_its_caller() {
         assert_eq!((said["issued_token_type"].as_str(), said["token_type"].as_str()), (Some(ACCESS), Some("Bearer")));
         assert_eq!(said["scope"], "clients:read pii:read", "the reading scopes");
         let ours = gateway.keep_secret(said["access_token"].as_str().unwrap());
-        gateway.gives(&ours, CLIENTS);
+        gateway.get_ok(&ours, CLIENTS);
         // A client that names itself is the one that the token stands for.
         assert_eq!(exchange(&gateway, &theirs, JWT, &[("client_id", "billing"), ("scope", "write")]).status, 200);
         assert_eq!(error(&exchange(&gateway, &theirs, JWT, &[("client_id", "app")])), refused());
@@ -250,7 +250,7 @@ fn one_of_ours_is_exchanged_for_less_and_never_for_more_or_longer() {
     assert_eq!(narrow.json()["issued_token_type"], ACCESS);
     let narrow = gateway.keep_secret(narrow.json()["access_token"].as_str().unwrap());
     assert!(expires(&narrow) <= expires(&token));
-    gateway.gives(&narrow, CLIENTS);
+    gateway.get_ok(&narrow, CLIENTS);
     assert_eq!(of(&token, "").json()["scope"], "clients:read pii:read", "`write` only where it is named");
     assert_eq!(of(&token, "write").json()["scope"], "write");
     // More than it has, though its caller may have it.
@@ -281,7 +281,7 @@ fn a_short_token_is_not_made_long_by_exchanging_it() {
     let answer = exchange(&gateway, &short, ACCESS, &[]);
     assert!(answer.json()["expires_in"].as_u64().unwrap() <= 3, "{answer:?}");
     let last = gateway.keep_secret(answer.json()["access_token"].as_str().unwrap());
-    gateway.gives(&last, CLIENTS);
+    gateway.get_ok(&last, CLIENTS);
     wait_for("its end", || (gateway.read(&last, CLIENTS).status == 401).then_some(()));
     assert_eq!(error(&exchange(&gateway, &last, ACCESS, &[])), refused());
 }

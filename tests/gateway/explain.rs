@@ -53,12 +53,12 @@ impl<'a> Asked<'a> {
         let explained = self.explained(gateway);
         let answer = self.sent(gateway);
         self.came_as_told(gateway, &explained, &answer);
-        assert_eq!(gateway.line_of(&answer)["outcome"], outcome, "{} {answer:?}", self.target);
+        assert_eq!(gateway.log_line(&answer)["outcome"], outcome, "{} {answer:?}", self.target);
         explained
     }
 
     pub(crate) fn came_as_told(&self, gateway: &Gateway, explained: &Value, answer: &Answer) {
-        let (verdict, line) = (&explained["verdict"], gateway.line_of(answer));
+        let (verdict, line) = (&explained["verdict"], gateway.log_line(answer));
         let what = format!("{} {}: {explained:#} {line}", self.method, self.target);
         assert_eq!(verdict["outcome"], line["outcome"], "{what}");
         match verdict["status"].as_u64() {
@@ -111,7 +111,7 @@ fn what_is_held_decides_and_is_told_beforehand() {
     soften(&gateway, &at("c1/"));
     let explained = read("c1/").foretold(&gateway, "stale");
     assert_eq!((&explained["verdict"]["call"], &explained["flight"]), (&json!("behind"), &json!(false)));
-    partner.has_got(2);
+    partner.wait_for_calls(2);
     let explained = read("c1/").foretold(&gateway, "stale");
     assert_eq!((&explained["verdict"]["call"], &explained["flight"]), (&json!("none"), &json!(true)));
     gate.open();
@@ -137,7 +137,7 @@ fn a_fetch_that_is_under_way_is_joined_as_told() {
     let token = String::from_utf8(gateway.issue("two", &[], &[]).stdout).unwrap();
     let token = gateway.keep_secret(token.trim());
     let first = gateway.call(&token, &at("c1/"));
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     let asked = Asked::read(&token, at("c1/"));
     let explained = asked.explained(&gateway);
     assert_eq!((&explained["verdict"]["call"], &explained["flight"]), (&json!("joins"), &json!(true)));
@@ -247,7 +247,7 @@ fn a_partner_that_wants_to_be_left_alone_is_foreseen() {
     let token = gateway.token(&READING);
     partner.answers(&at("c1/projects/"), [Reply::json(r#"{"projects":[]}"#)]);
     for target in [at("c1/"), at("c1/projects/")] {
-        gateway.gives(&token, &target);
+        gateway.get_ok(&token, &target);
         soften(&gateway, &target);
     }
     assert_eq!(gateway.read(&token, &at("c2/")).status, 503);
@@ -333,8 +333,8 @@ fn asking_moves_nothing() {
     let token = gateway.token(&READING);
     let slow = String::from_utf8(gateway.issue("slow", &[], &[]).stdout).unwrap();
     let slow = gateway.keep_secret(slow.trim());
-    gateway.gives(&token, &at("c1/"));
-    gateway.gives(&token, &at("c1/"));
+    gateway.get_ok(&token, &at("c1/"));
+    gateway.get_ok(&token, &at("c1/"));
     let state = || {
         let metrics = gateway.metrics();
         let metrics: Vec<String> = metrics.lines().filter(is_still).map(str::to_owned).collect();

@@ -213,9 +213,9 @@ fn what_is_held(page: &mut Page) {
     app.soften(&one("c1"));
     app.explain(page, "stale", &get("c1"));
     app.explain_with(page, "stale, only-if-cached", &get("c1"), &[("cache-control", "only-if-cached")]);
-    gateway.gives(&token, &one("c1"));
+    gateway.get_ok(&token, &one("c1"));
     let waiting = gateway.call(&token, &one("c7"));
-    partner.has_got(6);
+    partner.wait_for_calls(6);
     app.explain(page, "stale, a refresh is under way", &get("c1"));
     app.explain(page, "nothing held, a fetch is under way", &get("c7"));
     gate.open();

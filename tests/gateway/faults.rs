@@ -85,7 +85,7 @@ fn refused(scene: &Scene, answer: &Answer, (status, slug, cause): (u16, &str, &s
     assert_eq!(problem["status"], status);
     assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
     assert_eq!(answer.told("cache-control"), "no-store");
-    let line = scene.gateway.line_of(answer);
+    let line = scene.gateway.log_line(answer);
     assert_eq!((&line["outcome"], &line["cause"], &line["status"]), (&"refused".into(), &cause.into(), &status.into()));
     assert_eq!(scene.partner.count(), calls, "calls of the partner");
     // RFC 6750 §3.1 has a challenge for each of these.

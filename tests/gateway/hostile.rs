@@ -160,7 +160,7 @@ fn a_reader_that_is_slow_while_the_buffers_are_full_is_cut_off_after_the_partner
     let head = format!("GET {} HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {}\r\n\r\n", other(0), scene.hostile);
     reader.write_all(head.as_bytes()).unwrap();
     // Else whoever waits for the permit below may have it before this one.
-    scene.partner.has_got(1);
+    scene.partner.wait_for_calls(1);
     wait_for("the reader's permit", || (scene.gateway.read(&scene.reader, &client(0)).status == 200).then_some(()));
     let mut got = 0;
     let mut piece = vec![0; 1 << 16];
@@ -176,7 +176,7 @@ fn one_caller_leaves_permits_to_the_others() {
     let gate = Gate::default();
     (0..6).for_each(|nth| scene.partner.answers(&other(nth), [Reply::json("{}").behind(&gate)]));
     let waiting: Vec<Caller> = (0..6).map(|nth| scene.gateway.call(&scene.hostile, &other(nth))).collect();
-    scene.partner.has_got(3);
+    scene.partner.wait_for_calls(3);
     scene.others_are_served(0..10);
     gate.open();
     for caller in waiting {
@@ -206,7 +206,7 @@ fn a_401_for_an_opaque_path_says_nothing_of_the_key_and_three_of_them_raise_an_a
     let metrics = scene.gateway.metrics();
     assert!(metrics.contains("reseller_gateway_partner_opaque_refusals_total 1\n"), "{metrics}");
     assert!(metrics.contains("reseller_gateway_partner_keys_refused 0\n"));
-    scene.gateway.has_said("401 for several paths that are no documents");
+    scene.gateway.wait_for_log("401 for several paths that are no documents");
 }
 
 #[test]
@@ -268,10 +268,10 @@ fn a_refusal_of_a_key_that_others_had_accepted_meanwhile_keeps_nobody_waiting() 
     let gates = [Gate::default(), Gate::default()];
     scene.partner.answers(&client(30), gates.each_ref().map(|gate| Reply::status(401).behind(gate)));
     let slow = scene.gateway.call(&broken, &client(30));
-    scene.partner.has_got(1);
+    scene.partner.wait_for_calls(1);
     scene.others_are_served(0..1);
     gates[0].open();
-    scene.partner.has_got(3);
+    scene.partner.wait_for_calls(3);
     scene.others_are_served(1..3);
     gates[1].open();
     assert_eq!(scene.gateway.seen(slow.hear(false)).status, 502);
@@ -333,7 +333,7 @@ fn calls_are_paused_and_resumed_by_hand_and_over_a_restart() {
     assert!(scene.gate("paused-by-operator", "documented"));
     wait_for("the pause to be written", || scene.gateway.file("state/gate.json").exists().then_some(()));
     scene.gateway.kill();
-    scene.gateway.start_again();
+    scene.gateway.restart();
     assert_eq!(scene.gateway.read(&scene.reader, &client(0)).status, 503);
     assert_eq!(scene.partner.count(), 0);
     let resumed = scene.gateway.command(&["resume"]);

@@ -210,8 +210,8 @@ fn paths_are_seen_in_every_form() {
 /// Where a test's thread may sleep: between two looks at what it waits for, and as a slow peer. `support/time.rs` has the rule.
 const SLEEPS: &[(&str, usize)] = &[("tests/gateway/support/time.rs", 3)];
 
-/// What runs in moved time only, though no test of its own says so.
-const MOVED: &[&str] = &["tests/gateway/support/moved.rs"];
+/// What tests run in moved time only, though no test of its own says so.
+const MOVED: &[&str] = &["tests/gateway/support/fake_partner.rs"];
 
 /// All code of tests: that below `tests/`, and files of tests below `src`.
 fn tests() -> Vec<(String, String)> {

@@ -68,11 +68,11 @@ fn what_the_sidecar_holds_reaches_nobody_and_is_as_old_as_at_the_hub() {
     partner.answers(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=60").header("age", "30")]);
     let hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
-    let first = sidecar.gives(&token, &client(1));
+    let first = sidecar.get_ok(&token, &client(1));
     assert_eq!((sidecar.outcome(&first).as_str(), first.text().as_str()), ("miss", document(1).as_str()));
     assert_eq!(first.told("cache-control"), "private, max-age=60");
     assert!((30..45).contains(&seconds(&first, "age")), "{first:?}");
-    let second = sidecar.gives(&token, &client(1));
+    let second = sidecar.get_ok(&token, &client(1));
     assert_eq!(sidecar.outcome(&second), "hit");
     assert!(seconds(&second, "age") >= 30 && second.told("etag") == first.told("etag"), "{second:?}");
     assert_eq!(partner.count(), 1);
@@ -86,9 +86,9 @@ fn a_fresh_answer_of_the_sidecars_is_confirmed_by_the_hub_without_its_body_and_w
     let partner = scripted();
     let hub = Setup::before(&partner).set("routes.client.ttl", "1s").start();
     let (sidecar, token) = behind(&hub, |setup| setup.set("routes.client.stale_while_revalidate", "0s"));
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     let confirmed = wait_for("a confirmation", || {
-        let answer = sidecar.gives(&token, &client(1));
+        let answer = sidecar.get_ok(&token, &client(1));
         (sidecar.outcome(&answer) == "revalidated").then_some(answer)
     });
     assert!(confirmed.told("cache-status").contains("fwd=stale; fwd-status=304"), "{confirmed:?}");
@@ -99,14 +99,14 @@ fn only_a_gateway_is_told_for_how_long_answers_may_be_stale() {
     let partner = scripted();
     let hub = Setup::before(&partner).set("routes.client.stale_if_error", "7m").start();
     let token = hub.token(&READING);
-    let plain = hub.gives(&token, &client(1));
+    let plain = hub.get_ok(&token, &client(1));
     assert_eq!(plain.header("reseller-gateway-cache-control"), None);
     let bearer = format!("Bearer {token}");
     let told = hub.get(&client(1), &[("authorization", &bearer), ("via", "1.1 sidecar")]);
     assert_eq!(told.told("reseller-gateway-cache-control"), "stale-while-revalidate=300, stale-if-error=420");
     let (sidecar, token) = behind(&hub, |setup| setup);
     // It says so to a third one, in the lesser of both.
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     let bearer = format!("Bearer {token}");
     let told = sidecar.get(&client(1), &[("authorization", &bearer), ("via", "1.1 another")]);
     assert_eq!(told.told("reseller-gateway-cache-control"), "stale-while-revalidate=300, stale-if-error=420");
@@ -116,20 +116,20 @@ fn only_a_gateway_is_told_for_how_long_answers_may_be_stale() {
 fn what_the_hub_itself_shows_stale_is_stale_here_and_not_asked_for_by_everybody_who_comes() {
     let partner = scripted();
     let hub = Setup::before(&partner).set("routes.client.ttl", "1s").start();
-    hub.gives(&hub.token(&READING), &client(1));
+    hub.get_ok(&hub.token(&READING), &client(1));
     partner.answers(&client(1), [Reply::status(500)]);
     let (sidecar, token) = behind(&hub, |setup| setup);
     let first = wait_for("the hub to be stale", || {
-        let answer = hub.gives(&hub.token(&READING), &client(1));
+        let answer = hub.get_ok(&hub.token(&READING), &client(1));
         (hub.outcome(&answer) == "stale").then_some(())?;
-        Some(sidecar.gives(&token, &client(1)))
+        Some(sidecar.get_ok(&token, &client(1)))
     });
     assert!(seconds(&first, "age") >= 1 && first.told("cache-control").ends_with("max-age=1"), "{first:?}");
     let before = asked(&hub);
     let began = Instant::now();
     let mut many = 0;
     while began.elapsed() < Duration::from_millis(1_500) {
-        assert_eq!(sidecar.gives(&token, &client(1)).text(), document(1));
+        assert_eq!(sidecar.get_ok(&token, &client(1)).text(), document(1));
         many += 1;
     }
     let calls = asked(&hub) - before;
@@ -144,7 +144,7 @@ fn while_the_hub_is_away_what_is_held_is_shown_as_long_as_the_hub_would_show_it(
         let setup = setup.set("routes.client.stale_while_revalidate", "0s");
         let mut hub = setup.set("routes.client.stale_if_error", window).start();
         let (sidecar, token) = behind(&hub, |setup| setup);
-        sidecar.gives(&token, &client(1));
+        sidecar.get_ok(&token, &client(1));
         hub.kill();
         let answer = wait_for("its lifetime to end", || {
             let answer = sidecar.read(&token, &client(1));
@@ -161,8 +161,8 @@ fn a_token_that_the_hub_takes_back_takes_with_it_what_it_brought() {
     let partner = scripted();
     let hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup.set("upstream.breaker.cool_down", "30s"));
-    sidecar.gives(&token, &client(1));
-    sidecar.gives(&token, &client(2));
+    sidecar.get_ok(&token, &client(1));
+    sidecar.get_ok(&token, &client(2));
     assert!(hub.command(&["token", "revoke", "--caller", "app"]).status.success());
     for nth in [3, 1, 2, 4] {
         let answer = sidecar.read(&token, &client(nth));
@@ -193,7 +193,7 @@ fn not_even_the_request_that_learns_of_it_gets_something_stale() {
     let partner = scripted();
     let hub = Setup::before(&partner).set("routes.client.ttl", "1s").start();
     let (sidecar, token) = behind(&hub, |setup| setup.set("routes.client.stale_while_revalidate", "0s"));
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     assert!(hub.command(&["token", "revoke", "--caller", "app"]).status.success());
     let answer = wait_for("its lifetime to end", || {
         let answer = sidecar.read(&token, &client(1));
@@ -245,7 +245,7 @@ fn what_a_revoked_token_brought_is_not_shown_where_the_next_token_finds_the_hub_
     hub.answers(&client(1), [first, own_word("token-revoked"), Reply::status(503)]);
     let folder = tempfile::tempdir().unwrap();
     let (sidecar, token) = exchanging_at(&hub, &folder);
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     hub.answers("/-/me", [own_word("token-revoked")]);
     let answer = wait_for("its lifetime to end", || {
         let answer = sidecar.read(&token, &client(1));
@@ -266,7 +266,7 @@ fn a_401_that_is_not_the_hubs_own_word_is_a_failure_and_takes_nothing() {
     let realm = r#"Bearer realm="reseller-gateway", error="invalid_token""#;
     let folder = tempfile::tempdir().unwrap();
     let (sidecar, token) = exchanging_at(&hub, &folder);
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     for astray in [
         Reply::status(401),
         Reply::status(401).header("www-authenticate", r#"Basic realm="ingress""#),
@@ -278,14 +278,14 @@ fn a_401_that_is_not_the_hubs_own_word_is_a_failure_and_takes_nothing() {
         for target in [client(2), other.to_owned()] {
             assert_eq!(slug(&sidecar.read(&token, &target)), (502, "partner-failed".to_owned()));
         }
-        assert_eq!(sidecar.outcome(&sidecar.gives(&token, &client(1))), "hit");
+        assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit");
     }
     // Said once, and not again where it is asked, it is no word either.
     hub.answers("/-/me", [me(r#"["*"]"#)]);
     hub.answers(&client(3), [own_word("token-revoked"), own_word("token-bad")]);
     for _ in 0..2 {
         sidecar.read(&token, &client(3));
-        assert_eq!(sidecar.outcome(&sidecar.gives(&token, &client(1))), "hit");
+        assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit");
     }
 }
 
@@ -303,9 +303,9 @@ fn the_hubs_own_word_is_not_passed_on_from_the_partner() {
     );
     let (sidecar, token) = behind(&hub, |setup| setup);
     partner.answers(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     assert_eq!(slug(&sidecar.read(&token, target)), (502, "partner-failed".to_owned()));
-    assert_eq!(sidecar.outcome(&sidecar.gives(&token, &client(1))), "hit");
+    assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit");
 }
 
 /// A token that had merely expired took all with it where its successor could not be had: the file was gone, or an ingress answered.
@@ -325,13 +325,13 @@ fn an_expired_token_takes_nothing_with_it_whatever_keeps_its_successor_away() {
         hub.answers(&client(2), [own_word("token-expired")]);
         let folder = tempfile::tempdir().unwrap();
         let (sidecar, token) = exchanging_at(&hub, &folder);
-        sidecar.gives(&token, &client(1));
+        sidecar.get_ok(&token, &client(1));
         if removed {
             std::fs::remove_file(folder.path().join("subject")).unwrap();
         }
         for _ in 0..3 {
             assert_eq!(sidecar.read(&token, &client(2)).status / 100, 5, "{status} {body}");
-            assert_eq!(sidecar.outcome(&sidecar.gives(&token, &client(1))), "hit", "{status} {body}");
+            assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit", "{status} {body}");
         }
     }
 }
@@ -360,11 +360,11 @@ fn a_token_of_another_right_takes_with_it_what_the_one_before_brought() {
         hub.answers(&client(1), [long(1)]);
         let folder = tempfile::tempdir().unwrap();
         let (sidecar, token) = exchanging_at(&hub, &folder);
-        sidecar.gives(&token, &client(1));
+        sidecar.get_ok(&token, &client(1));
         let exchanges = || hub.calls().iter().filter(|call| call.target == "/oauth/token").count();
         wait_for("the next token", || (exchanges() >= 2).then_some(()));
         // Whoever asks over the next half second sees the one or the other throughout.
-        let outcome = || sidecar.outcome(&sidecar.gives(&token, &client(1)));
+        let outcome = || sidecar.outcome(&sidecar.get_ok(&token, &client(1)));
         match kept {
             true => assert_eq!([outcome(), outcome()], ["hit", "hit"], "{before} {after}"),
             false => wait_for("the loss", || (outcome() == "miss").then_some(())),
@@ -379,16 +379,16 @@ fn a_right_that_becomes_another_at_the_hub_is_known_within_seconds_though_nobody
     partner.answers(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
     let mut hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     let held = || sidecar.metrics().contains("reseller_gateway_cache_entries 1\n");
     assert!(held());
     // The hub's caller loses a client that is not even held.
     hub.table["callers"][0]["clients"] = toml::Value::from(vec!["client-1", "client-2"]);
-    hub.start_again();
+    hub.restart();
     let began = Instant::now();
     wait_for("the narrower right", || (!held()).then_some(()));
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     assert!(hub.command(&["token", "revoke", "--caller", "app"]).status.success());
     let began = Instant::now();
     wait_for("the revocation", || (!held()).then_some(()));
@@ -409,18 +409,18 @@ fn a_refusal_for_want_of_a_right_is_followed_by_the_question_what_is_left_before
     let (sidecar, token) = exchanging_at(&hub, &folder);
     let asked = || hub.calls().iter().filter(|call| call.target == "/-/me").count();
     wait_for("the first question", || (asked() > 0).then_some(()));
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     // A question of a moment ago would not be repeated, and the next that comes by itself is two seconds after the last.
     let mut last = (asked(), Instant::now());
     while last.1.elapsed() < Duration::from_millis(1_100) {
-        assert_eq!(sidecar.outcome(&sidecar.gives(&token, &client(1))), "hit");
+        assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit");
         if asked() != last.0 {
             last = (asked(), Instant::now());
         }
     }
     hub.answers("/-/me", [me("[]")]);
     assert_eq!(slug(&sidecar.read(&token, &client(2))), (403, "hub-rights".to_owned()));
-    assert_eq!(sidecar.outcome(&sidecar.gives(&token, &client(1))), "miss");
+    assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "miss");
 }
 
 #[test]
@@ -429,11 +429,11 @@ fn a_hub_that_is_away_or_frozen_or_somebody_else_costs_no_fresh_hit() {
     partner.answers(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
     let mut hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     let hits = |most: Duration| {
         let began = Instant::now();
         while began.elapsed() < most {
-            assert_eq!(sidecar.outcome(&sidecar.gives(&token, &client(1))), "hit");
+            assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit");
         }
     };
     crate::support::signal(&hub.program, "STOP");
@@ -442,7 +442,7 @@ fn a_hub_that_is_away_or_frozen_or_somebody_else_costs_no_fresh_hit() {
     hits(Duration::from_secs(1));
     hub.kill();
     hits(Duration::from_secs(3));
-    hub.start_again();
+    hub.restart();
     hits(Duration::from_secs(4));
     assert_eq!(partner.count(), 1);
 }
@@ -455,11 +455,11 @@ fn a_hub_that_comes_back_with_other_keys_costs_an_exchange_and_no_fresh_hit() {
     let issuer = Issuer::ec("one");
     let (mut hub, folder) = trusting(&partner, &issuer, "1h");
     let (sidecar, token) = exchanging(&hub, &folder, &issuer.token(CLUSTER, SUBJECT, |_, _| {}));
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     hub.kill();
     std::fs::remove_dir_all(hub.file("state")).unwrap();
-    hub.start_again();
-    let hits = || assert_eq!(sidecar.outcome(&sidecar.gives(&token, &client(1))), "hit");
+    hub.restart();
+    let hits = || assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit");
     // The first that asks learns of it; a token that is some seconds old is exchanged at once, a younger one when it is.
     sidecar.read(&token, &client(2));
     hits();
@@ -480,8 +480,8 @@ fn who_pretends_to_come_from_the_hub_goes_alone_and_the_others_go_together() {
     let bearer = format!("Bearer {token}");
     let forged = || sidecar.get(&client(1), &[("authorization", &bearer), ("via", "1.1 gw")]);
     std::thread::scope(|scope| {
-        let all: Vec<_> = (0..10).map(|_| scope.spawn(|| sidecar.gives(&token, &client(1)).text())).collect();
-        partner.has_got(1);
+        let all: Vec<_> = (0..10).map(|_| scope.spawn(|| sidecar.get_ok(&token, &client(1)).text())).collect();
+        partner.wait_for_calls(1);
         // The others' flight is its way too, while there is one.
         let joins = scope.spawn(|| forged().status);
         assert_eq!(
@@ -501,7 +501,7 @@ fn a_token_file_that_changes_takes_with_it_what_the_old_one_brought() {
     let partner = scripted();
     let hub = Setup::before(&partner).caller("narrow", &READING, "clients = [\"client-2\"]").start();
     let (sidecar, token) = behind(&hub, |setup| setup);
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     let issued = hub.issue("narrow", &READING, &[]);
     let narrow = sidecar.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
     sidecar.write("partner.key", &narrow);
@@ -517,11 +517,11 @@ fn what_the_hub_refuses_to_the_sidecars_right_is_refused_in_the_sidecars_name_an
     let partner = scripted();
     let mut hub = Setup::before(&partner).set("routes.client.ttl", "1s").start();
     let (sidecar, token) = behind(&hub, |setup| setup);
-    sidecar.gives(&token, &client(1));
-    sidecar.gives(&token, &client(2));
+    sidecar.get_ok(&token, &client(1));
+    sidecar.get_ok(&token, &client(2));
     // The hub's caller is bound to one of them from now on.
     hub.table["callers"][0]["clients"] = toml::Value::from(vec!["client-2"]);
-    hub.start_again();
+    hub.restart();
     let refused = wait_for("the refusal", || {
         let answer = sidecar.read(&token, &client(1));
         (answer.status != 200).then_some(answer)
@@ -531,7 +531,7 @@ fn what_the_hub_refuses_to_the_sidecars_right_is_refused_in_the_sidecars_name_an
     assert!(!refused.text().contains("ask for a token"), "{refused:?}");
     // The token itself is good, and what it still reaches stays.
     wait_for("the other to be confirmed", || {
-        let answer = sidecar.gives(&token, &client(2));
+        let answer = sidecar.get_ok(&token, &client(2));
         (sidecar.outcome(&answer) == "hit" && asked(&hub) > 0).then_some(())
     });
     assert!(sidecar.metrics().contains("reseller_gateway_partner_keys_refused 0\n"));
@@ -558,7 +558,7 @@ fn what_the_partner_keeps_from_the_hub_is_not_kept_behind_it() {
     let (sidecar, token) = behind(&hub, |setup| setup);
     for nth in [0, 1] {
         for _ in 0..3 {
-            let answer = sidecar.gives(&token, &client(nth));
+            let answer = sidecar.get_ok(&token, &client(nth));
             assert_eq!(answer.told("cache-control"), "no-store");
         }
     }
@@ -580,14 +580,14 @@ fn a_hub_that_wants_to_be_left_alone_is_left_alone_and_one_that_fails_is_not_ask
     // The hub has tried again as often as it is told to.
     assert_eq!(partner.count(), 1);
     was_asked(&hub, 1);
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     for nth in 2..6 {
         let answer = sidecar.read(&token, &client(nth));
         assert_eq!(slug(&answer), (503, "partner-limit".to_owned()));
         assert!(seconds(&answer, "retry-after") > 60, "{answer:?}");
     }
     assert!(asked(&hub) <= 3, "{} calls of a hub that said stop", asked(&hub));
-    assert_eq!(sidecar.outcome(&sidecar.gives(&token, &client(1))), "hit");
+    assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit");
 }
 
 #[test]
@@ -597,7 +597,7 @@ fn what_passes_through_passes_through_both_with_each_ones_own_proof() {
     partner.answers(other, [Reply::json("{}")]);
     let hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
-    let answer = sidecar.gives(&token, other);
+    let answer = sidecar.get_ok(&token, other);
     assert!(answer.told("cache-status").starts_with("gw; fwd=bypass; fwd-status=200, sidecar; fwd="), "{answer:?}");
     assert_eq!(partner.calls()[0].header("authorization"), None);
     assert!(hub.command(&["token", "revoke", "--caller", "app"]).status.success());
@@ -643,7 +643,7 @@ fn a_service_accounts_token_is_exchanged_and_the_next_is_there_before_the_last_e
     let mut nth = 0;
     wait_for("two renewals", || {
         // Each goes to the hub, with a token that is good.
-        sidecar.gives(&token, &client(nth));
+        sidecar.get_ok(&token, &client(nth));
         nth = (nth + 1) % 20;
         (issued(&hub) >= 3).then_some(())
     });
@@ -657,15 +657,15 @@ fn a_revoked_token_is_exchanged_at_once_and_its_callers_see_nothing_of_it() {
     let issuer = Issuer::ec("one");
     let (hub, folder) = trusting(&partner, &issuer, "8s");
     let (sidecar, token) = exchanging(&hub, &folder, &issuer.token(CLUSTER, SUBJECT, |_, _| {}));
-    sidecar.gives(&token, &client(1));
+    sidecar.get_ok(&token, &client(1));
     // One that was got just now is not replaced at once, lest a hub that refuses all it gives is asked for ever more.
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(2_100) {
-        sidecar.gives(&token, &client(1));
+        sidecar.get_ok(&token, &client(1));
     }
     assert!(hub.command(&["token", "revoke", "--caller", "sidecar"]).status.success());
-    sidecar.gives(&token, &client(2));
-    assert_eq!(sidecar.outcome(&sidecar.gives(&token, &client(1))), "miss", "what the old one brought is gone");
+    sidecar.get_ok(&token, &client(2));
+    assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "miss", "what the old one brought is gone");
 }
 
 #[test]
@@ -700,7 +700,7 @@ fn a_caller_that_pretends_to_come_from_the_hub_harms_no_other() {
         assert_eq!(slug(&answer), (508, "loop".to_owned()));
     }
     for nth in 1..7 {
-        sidecar.gives(&token, &client(nth));
+        sidecar.get_ok(&token, &client(nth));
     }
 }
 
@@ -717,7 +717,7 @@ fn two_gateways_that_point_at_each_other_end_a_request_at_once() {
     }
     upstream.remove("api_key_file");
     one.write("back", &back);
-    one.start_again();
+    one.restart();
     for (gateway, token) in [(&one, &theirs), (&two, &back)] {
         let began = Instant::now();
         let answer = gateway.read(token, &client(1));

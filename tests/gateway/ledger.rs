@@ -58,9 +58,9 @@ fn what_was_answered_survives_being_killed_at_any_instant() {
         });
         good.extend(issued.into_inner().unwrap());
         taken.extend(revoked.into_inner().unwrap());
-        gateway.start_again();
+        gateway.restart();
         for token in good.iter().rev().take(20) {
-            gateway.gives(token, "/-/me");
+            gateway.get_ok(token, "/-/me");
         }
         for token in taken.iter().rev().take(20) {
             assert_eq!(gateway.read(token, "/-/me").status, 401, "round {round}");
@@ -85,7 +85,7 @@ fn try_listening<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
 fn no_request_sent_after_a_revocations_answer_is_served_under_load() {
     let partner = partner();
     let (gateway, billing, _) = two_callers(&partner);
-    gateway.gives(&gateway.granted("billing", &billing, ""), CLIENTS);
+    gateway.get_ok(&gateway.granted("billing", &billing, ""), CLIENTS);
     for _ in 0..10 {
         let token = gateway.granted("billing", &billing, "");
         let (answered, served, late) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -119,19 +119,19 @@ fn a_caller_that_was_deleted_and_is_back_too_late_does_not_revive_its_tokens() {
     let (mut gateway, _, support) = two_callers(&partner);
     let grace: toml::Table = "removed_grace = \"0s\"".parse().unwrap();
     gateway.table.insert("tokens".to_owned(), grace.into());
-    gateway.start_again();
+    gateway.restart();
     let token = gateway.granted("support", &support, "");
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let removed = gateway.table["callers"].as_array_mut().unwrap().pop().unwrap();
     assert_eq!(removed["name"].as_str(), Some("support"));
-    gateway.start_again();
+    gateway.restart();
     assert_eq!(gateway.read(&token, CLIENTS).status, 401);
-    gateway.has_said("audit: the tokens of a caller that is, or was, configured no more are revoked");
+    gateway.wait_for_log("audit: the tokens of a caller that is, or was, configured no more are revoked");
     gateway.table["callers"].as_array_mut().unwrap().push(removed);
-    gateway.start_again();
+    gateway.restart();
     let refused = gateway.read(&token, CLIENTS);
     assert_eq!((refused.status, refused.json()["title"].as_str()), (401, Some("The token was revoked")));
-    gateway.gives(&gateway.granted("support", &support, ""), CLIENTS);
+    gateway.get_ok(&gateway.granted("support", &support, ""), CLIENTS);
 }
 
 #[test]
@@ -139,11 +139,11 @@ fn a_narrowed_caller_has_narrower_tokens_from_the_start_on() {
     let partner = partner();
     let (mut gateway, billing, _) = two_callers(&partner);
     let token = gateway.granted("billing", &billing, "clients:read resources:read");
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     gateway.table["callers"][1]["scopes"] = toml::Value::from(vec!["resources:read"]);
-    gateway.start_again();
+    gateway.restart();
     assert_eq!(gateway.read(&token, CLIENTS).status, 403);
-    let me = gateway.gives(&token, "/-/me").json();
+    let me = gateway.get_ok(&token, "/-/me").json();
     assert_eq!(me["scopes"], serde_json::json!(["resources:read"]));
 }
 
@@ -162,8 +162,8 @@ fn a_ledger_that_cannot_be_read_stops_the_start_and_says_what_to_do() {
     assert!(told.contains("ledger.redb: damaged") && told.contains("restore it from a backup"), "{told}");
     assert!(told.contains("token salvage"), "{told}");
     std::fs::write(&path, &good).unwrap();
-    gateway.start_again();
-    gateway.gives(&token, CLIENTS);
+    gateway.restart();
+    gateway.get_ok(&token, CLIENTS);
     // A second gateway on the same state is refused before it can do harm.
     let copy = gateway.file("second.toml");
     let mut table = gateway.table.clone();
@@ -201,11 +201,11 @@ fn a_damaged_ledger_is_salvaged_by_the_command_that_the_refusal_names() {
     let salvaged = gateway.command(&["token", "salvage"]);
     let told = String::from_utf8_lossy(&salvaged.stderr).into_owned();
     assert!(salvaged.status.success() && told.contains("audit: a damaged ledger was replaced"), "{told}");
-    gateway.start_again();
+    gateway.restart();
     for token in &tokens {
         assert_eq!(gateway.read(token, CLIENTS).status, 401, "{told}");
     }
-    gateway.gives(&gateway.granted("billing", &billing, ""), CLIENTS);
+    gateway.get_ok(&gateway.granted("billing", &billing, ""), CLIENTS);
 }
 
 /// One stopped the start with "not an Ed25519 private key", and nothing said that it was empty.
@@ -217,10 +217,10 @@ fn an_empty_file_beside_the_signing_keys_stops_nothing_and_is_named() {
     gateway.write("state/keys/zz.pem", "");
     let path = gateway.file("state/keys/zz.pem");
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    gateway.has_said("nothing is in this file beside the signing keys");
-    gateway.start_again();
-    gateway.gives(&token, CLIENTS);
-    gateway.has_said("zz.pem");
+    gateway.wait_for_log("nothing is in this file beside the signing keys");
+    gateway.restart();
+    gateway.get_ok(&token, CLIENTS);
+    gateway.wait_for_log("zz.pem");
     let listed = gateway.command(&["keys", "list"]);
     assert!(String::from_utf8_lossy(&listed.stderr).contains("zz.pem: nothing is in it"), "{listed:?}");
     // A key that is emptied while it is used stays in use.
@@ -228,8 +228,8 @@ fn an_empty_file_beside_the_signing_keys_stops_nothing_and_is_named() {
     let key = keys.into_iter().find(|key| key.extension().is_some_and(|end| end == "pem") && *key != path).unwrap();
     let good = std::fs::read(&key).unwrap();
     std::fs::write(&key, "").unwrap();
-    gateway.has_said("a key that signs or verifies is gone");
-    gateway.gives(&gateway.granted("billing", &billing, ""), CLIENTS);
+    gateway.wait_for_log("a key that signs or verifies is gone");
+    gateway.get_ok(&gateway.granted("billing", &billing, ""), CLIENTS);
     std::fs::write(&key, good).unwrap();
 }
 
@@ -241,14 +241,14 @@ fn without_state_tokens_end_with_the_process_and_last_an_hour_at_most() {
         .set("state.dir", "")
         .caller("billing", &["clients:read"], &format!("secrets = [{stored:?}]"))
         .start();
-    gateway.has_said("state.dir is empty");
+    gateway.wait_for_log("state.dir is empty");
     let token = gateway.granted("billing", &secret, "");
     let other = gateway.granted("billing", &secret, "");
     assert!(revoke(&gateway, &other));
     assert_eq!(gateway.read(&other, CLIENTS).status, 401);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     assert!(!gateway.file("state").exists());
-    gateway.start_again();
+    gateway.restart();
     assert_eq!(gateway.read(&token, CLIENTS).status, 401);
     gateway.table.insert("tokens".to_owned(), toml::Value::Table("max_ttl = \"2h\"".parse().unwrap()));
     std::fs::write(gateway.file("gateway.toml"), gateway.table.to_string()).unwrap();
@@ -280,7 +280,7 @@ fn a_rotation_is_noticed_while_running_and_shown_before_it_signs() {
         first[0],
         "not yet known to all, so it signs nothing"
     );
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
 
     // A key that got out goes at once, and all that it signed with it, remembered or not.
     let dropped = gateway.command(&["keys", "rotate", "--drop-old"]);
@@ -289,7 +289,7 @@ fn a_rotation_is_noticed_while_running_and_shown_before_it_signs() {
     assert_eq!(gateway.read(&token, CLIENTS).status, 401);
     let fresh = gateway.granted("billing", &billing, "");
     assert_eq!(header(&fresh), last);
-    gateway.gives(&fresh, CLIENTS);
+    gateway.get_ok(&fresh, CLIENTS);
 }
 
 #[test]
@@ -311,14 +311,14 @@ fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
     let (kept, stolen) = (gateway.granted("billing", &billing, ""), gateway.granted("billing", &billing, ""));
     gateway.kill();
     let size = std::fs::metadata(gateway.file("state/ledger.redb")).unwrap().len();
-    gateway.start_again_with_files_of(size + (48 << 10));
+    gateway.restart_with_files_of(size + (48 << 10));
     let form = [("grant_type", "client_credentials"), ("client_id", "billing"), ("client_secret", &*billing)];
     // Until the file has to grow, it goes well.
     let refused = wait_for("the disk to be full", || {
         Some(gateway.post("/oauth/token", &[], &form)).filter(|answer| answer.status != 200)
     });
     assert_eq!((refused.status, refused.json()["error"].as_str()), (503, Some("temporarily_unavailable")));
-    gateway.gives(&kept, CLIENTS);
+    gateway.get_ok(&kept, CLIENTS);
     // A revocation that cannot be noted is not answered as done, and yet is in force as long as this process lives.
     let bearer = format!("Bearer {stolen}");
     let revoked = gateway.post("/oauth/revoke", &[("authorization", &bearer)], &[("token", &stolen)]);
@@ -329,23 +329,23 @@ fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
     assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
     // Nor is the very token turned away that was told to come back.
     assert_eq!(gateway.post("/oauth/revoke", &[("authorization", &bearer)], &[("token", &stolen)]).status, 503);
-    gateway.has_said("the ledger cannot be written");
-    gateway.has_said("audit: token revoked in this process; the disk refused it");
+    gateway.wait_for_log("the ledger cannot be written");
+    gateway.wait_for_log("audit: token revoked in this process; the disk refused it");
     let ready = crate::support::ask(gateway.health, "GET", "/readyz", &[], b"");
     assert_eq!(ready.json()["status"], "degraded");
     assert!(ready.text().contains("the ledger of tokens cannot be written"), "{ready:?}");
-    gateway.gives(&kept, CLIENTS);
+    gateway.get_ok(&kept, CLIENTS);
     // With room again it goes on by itself.
     let unlimited = Rlimit { current: None, maximum: None };
     rustix::process::prlimit(Some(gateway.program.pid()), Resource::Fsize, unlimited).unwrap();
     wait_for("tokens again", || (gateway.post("/oauth/token", &[], &form).status == 200).then_some(()));
     assert_eq!(gateway.read(&stolen, CLIENTS).status, 401);
-    gateway.has_said("audit: a revocation that the disk had refused is written");
+    gateway.wait_for_log("audit: a revocation that the disk had refused is written");
     assert_eq!(crate::support::ask(gateway.health, "GET", "/readyz", &[], b"").json()["status"], "ready");
     assert_eq!(gateway.post("/oauth/revoke", &[("authorization", &bearer)], &[("token", &stolen)]).status, 200);
     assert_eq!(gateway.post("/oauth/revoke", &[], &own).status, 200);
-    gateway.start_again();
-    gateway.gives(&kept, CLIENTS);
+    gateway.restart();
+    gateway.get_ok(&kept, CLIENTS);
     assert_eq!(gateway.read(&stolen, CLIENTS).status, 401, "what was answered is on disk");
 }
 
@@ -360,7 +360,7 @@ fn a_revocation_that_nobody_waits_for_takes_what_was_exchanged_too() {
         let token = gateway.granted("billing", &billing, "clients:read");
         let form = [("grant_type", EXCHANGE), ("subject_token", &*token), ("subject_token_type", ACCESS)];
         let child = gateway.post("/oauth/token", &[], &form).json()["access_token"].as_str().unwrap().to_owned();
-        gateway.gives(&child, CLIENTS);
+        gateway.get_ok(&child, CLIENTS);
         let body = format!("client_id=billing&client_secret={billing}&token={token}");
         let media = ("content-type", "application/x-www-form-urlencoded");
         let mut caller = Caller::connect(gateway.address);

@@ -33,7 +33,7 @@ fn lines_that_a_full_disk_refuses_are_counted_and_cost_no_answer() {
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut child = again(&mut gateway, full(), full());
     for _ in 0..50 {
-        gateway.gives(&token, CLIENTS);
+        gateway.get_ok(&token, CLIENTS);
     }
     wait_for("the lines to be counted", || (lost(&gateway) >= 50).then_some(()));
     child.kill().unwrap();
@@ -54,7 +54,7 @@ fn a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end() {
     let mut child = again(&mut gateway, writer.try_clone().unwrap(), writer);
     // More than a pipe holds.
     for _ in 0..600 {
-        gateway.gives(&token, CLIENTS);
+        gateway.get_ok(&token, CLIENTS);
     }
     let began = Instant::now();
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();

@@ -126,8 +126,8 @@ fn busy() -> (Partner, Gateway) {
     let setup = setup.one_more_door(private).file("cert.pem", &identity.cert).file("key.pem", &identity.key);
     let gateway = setup.caller("limited", &["clients:read"], limits).start();
     let token = gateway.token(&READING);
-    gateway.gives(&token, CLIENTS);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     assert_eq!(gateway.read(&token, &gone).status, 502);
     assert_eq!(gateway.read("bad.token.here", CLIENTS).status, 401);
     assert_eq!(gateway.read(&token, "/nowhere").status, 404);

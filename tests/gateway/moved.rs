@@ -8,19 +8,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::support::moved::{Asker, Got, Moved, Said, by_target, most_within, target};
+use crate::support::moved::{
+    Connection, Moved, Reply, Response, by_target, errors, most_within, put, settings, target, zipf,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn settings(budget: &str, route: &str) -> String {
-    format!("[upstream.budget]\n{budget}\n[upstream.retry]\nattempts = 0\n[routes.client]\n{route}\n")
-}
 
 /// Every key once, one after the other; all must be had.
 async fn fill(moved: &Moved, keys: usize) {
     let mut caller = moved.caller(0).await;
     for key in 0..keys {
-        let got = caller.ask(key).await;
+        let got = caller.ask(key).await.unwrap();
         assert_eq!(got.status, 200, "{got:?}");
     }
 }
@@ -30,17 +28,17 @@ async fn load(
     moved: &Moved,
     lasts: Duration,
     every: Duration,
-    choose: impl Fn(usize, usize) -> usize + Send + Sync + Copy + 'static,
-) -> Vec<Got> {
+    choose: impl Fn(usize, usize) -> usize + Send + Sync + Clone + 'static,
+) -> Vec<Response> {
     let until = Instant::now() + lasts;
     let mut crowd = Vec::new();
     for nth in 0..10 {
-        let mut caller: Asker = moved.caller(nth).await;
+        let (mut caller, choose): (Connection, _) = (moved.caller(nth).await, choose.clone());
         crowd.push(tokio::spawn(async move {
             let (mut got, mut next) = (Vec::new(), Instant::now() + every * nth as u32 / 10);
             while next < until {
                 sleep_until(next).await;
-                got.push(caller.ask(choose(nth, got.len())).await);
+                got.push(caller.ask(choose(nth, got.len())).await.unwrap());
                 next = (next + every).max(Instant::now());
             }
             got
@@ -53,42 +51,24 @@ async fn load(
     all
 }
 
-fn errors(got: &[Got]) -> Vec<&Got> {
-    got.iter().filter(|got| got.status != 200).collect()
-}
-
-/// The ranks of Zipf's law over `keys`, drawn by any two numbers.
-fn zipf(keys: usize, caller: usize, nth: usize) -> usize {
-    let dice = (caller as u64 * 1_000_003 + nth as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let share = ((dice ^ dice >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 11) as f64 / (1_u64 << 53) as f64;
-    let whole: f64 = (1..=keys).map(|rank| 1.0 / rank as f64).sum();
-    let mut left = share * whole;
-    (1..=keys)
-        .position(|rank| {
-            left -= 1.0 / rank as f64;
-            left < 0.0
-        })
-        .unwrap_or(keys - 1)
-}
-
 #[tokio::test(start_paused = true)]
 async fn five_hundred_stale_keys_and_a_429_of_half_a_minute() {
     let budget = "rate = \"100/s\"\nburst = 10\nmax_in_flight = 8";
     let moved = Moved::new(&settings(budget, "ttl = \"5s\"\nstale_while_revalidate = \"1h\""), &[]);
     fill(&moved, 500).await;
     sleep(6 * SECOND).await;
-    let before = moved.person.count();
-    moved.person.does(|_| Said::status(429).header("retry-after", 30));
-    let person = Arc::clone(&moved.person);
+    let before = moved.partner.count();
+    moved.partner.respond_with(|_| Reply::retry_after(429, 30));
+    let partner = Arc::clone(&moved.partner);
     tokio::spawn(async move {
         sleep(29 * SECOND).await;
-        person.does(|_| Said::status(200));
+        partner.respond_with(|_| Reply::status(200));
     });
     // 400 requests a second, each key every 1.25 s.
     let got = load(&moved, 45 * SECOND, Duration::from_millis(25), |caller, nth| (nth * 10 + caller) % 500).await;
     assert_eq!(errors(&got).len(), 0);
 
-    let seen = moved.person.seen().split_off(before);
+    let seen = moved.partner.calls().split_off(before);
     let told = seen.iter().filter_map(|call| call.answered.filter(|(_, status)| *status == 429)).min().unwrap().0;
     let refused = seen.iter().filter(|call| call.answered.is_some_and(|(_, status)| status == 429)).count();
     assert!(refused <= 8, "{refused} calls were refused");
@@ -105,27 +85,27 @@ async fn five_hundred_stale_keys_and_a_429_of_half_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn who_has_nothing_stored_is_told_the_partners_time_to_the_second() {
     let moved = Moved::new(&settings("rate = \"unlimited\"", "ttl = \"5s\""), &[]);
-    moved.person.does(|_| Said::status(429).header("retry-after", 30));
+    moved.partner.respond_with(|_| Reply::retry_after(429, 30));
     let mut caller = moved.caller(0).await;
-    let first = caller.ask(0).await;
+    let first = caller.ask(0).await.unwrap();
     assert_eq!((first.status, first.retry_after), (503, Some(30)));
     let told = Instant::now();
     for key in 1..100 {
         sleep(Duration::from_millis(299)).await;
         let left = (30 * SECOND).saturating_sub(told.elapsed());
-        let got = caller.ask(key).await;
+        let got = caller.ask(key).await.unwrap();
         assert_eq!((got.status, got.retry_after), (503, Some(left.as_nanos().div_ceil(1_000_000_000) as u64)));
     }
-    assert_eq!(moved.person.count(), 1);
+    assert_eq!(moved.partner.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn ten_callers_cost_no_more_calls_than_lifetimes_fit_and_one() {
     let route = "ttl = \"5s\"\nstale_while_revalidate = \"10s\"";
     let moved = Moved::new(&settings("rate = \"unlimited\"\nmax_in_flight = 64", route), &[]);
-    let got = load(&moved, 20 * SECOND, Duration::from_millis(10), |caller, nth| zipf(200, caller, nth)).await;
+    let got = load(&moved, 20 * SECOND, Duration::from_millis(10), zipf(200)).await;
     assert_eq!(errors(&got).len(), 0);
-    let seen = moved.person.seen();
+    let seen = moved.partner.calls();
     for (target, calls) in by_target(&seen) {
         assert!(calls.len() <= 20 / 5 + 1, "{} calls for {target}", calls.len());
     }
@@ -140,18 +120,18 @@ async fn what_came_at_one_moment_is_refreshed_over_a_tenth_of_its_lifetime() {
     let mut crowd = Vec::new();
     for key in 0..300 {
         let mut caller = moved.caller(key).await;
-        crowd.push(tokio::spawn(async move { caller.ask(key).await }));
+        crowd.push(tokio::spawn(async move { caller.ask(key).await.unwrap() }));
     }
     for caller in crowd {
         assert_eq!(caller.await.unwrap().status, 200);
     }
-    let came = moved.person.seen();
+    let came = moved.partner.calls();
     assert!(came.last().unwrap().at - came[0].at < Duration::from_millis(100));
     sleep(8 * SECOND).await;
     // Each key every 100 ms: without a spread all would be asked for again within that.
     let got = load(&moved, 4 * SECOND, Duration::from_millis(3), |caller, nth| (nth * 10 + caller) % 300).await;
     assert_eq!(errors(&got).len(), 0);
-    let again = moved.person.seen().split_off(300);
+    let again = moved.partner.calls().split_off(300);
     assert_eq!(again.len(), 300);
     let most = most_within(&again, Duration::from_millis(100));
     assert!(most <= 80, "{most} of 300 within 100 ms");
@@ -162,9 +142,9 @@ async fn a_budget_below_the_demand_holds_in_every_second_and_age_grows_in_its_pl
     let budget = "rate = \"10/s\"\nburst = 5";
     let moved = Moved::new(&settings(budget, "ttl = \"5s\"\nstale_while_revalidate = \"1h\""), &[]);
     fill(&moved, 200).await;
-    let got = load(&moved, 30 * SECOND, Duration::from_millis(20), |caller, nth| zipf(200, caller, nth)).await;
+    let got = load(&moved, 30 * SECOND, Duration::from_millis(20), zipf(200)).await;
     assert_eq!(errors(&got).len(), 0);
-    let seen = moved.person.seen();
+    let seen = moved.partner.calls();
     for seconds in [1, 3, 10] {
         let most = most_within(&seen, seconds * SECOND);
         assert!(most <= 10 * seconds as usize + 5, "{most} calls within {seconds} s");
@@ -180,18 +160,18 @@ async fn a_partner_that_dies_for_half_a_minute_costs_no_request_and_gets_no_burs
     // Beyond the short window each request asks first, and falls back to what is held.
     let moved = Moved::new(&settings(budget, "ttl = \"2s\"\nstale_while_revalidate = \"3s\""), &[]);
     fill(&moved, 100).await;
-    let person = Arc::clone(&moved.person);
+    let partner = Arc::clone(&moved.partner);
     let began = Instant::now();
     tokio::spawn(async move {
         sleep_until(began + 5 * SECOND).await;
-        person.dies();
+        partner.stop();
         sleep_until(began + 35 * SECOND).await;
-        person.does(|_| Said::status(200));
+        partner.respond_with(|_| Reply::status(200));
     });
     let got = load(&moved, 75 * SECOND, Duration::from_millis(50), |caller, nth| (nth * 10 + caller) % 100).await;
     let failed = errors(&got);
     assert!(failed.is_empty(), "{} of {} failed, as {:?}", failed.len(), got.len(), failed[0]);
-    let seen = moved.person.seen();
+    let seen = moved.partner.calls();
     let back: Vec<_> = seen.iter().filter(|call| call.at >= began + 35 * SECOND).cloned().collect();
     let first = back[0].at - (began + 35 * SECOND);
     assert!(first <= 30 * SECOND, "the first probe came after {first:?}");
@@ -203,35 +183,29 @@ async fn a_partner_that_dies_for_half_a_minute_costs_no_request_and_gets_no_burs
     assert_eq!(fresh, 100, "not all is fresh at the end");
 }
 
-fn put(file: &std::path::Path, key: &str) {
-    let made = file.with_extension("made");
-    std::fs::write(&made, key).unwrap();
-    std::fs::rename(made, file).unwrap();
-}
-
 /// Load on keys that are missed every time, while the partner's key changes.
-async fn rotated(slots: usize) -> (Moved, Vec<Got>) {
+async fn rotated(slots: usize) -> (Moved, Vec<Response>) {
     let folder = tempfile::tempdir().unwrap();
     let files: Vec<_> = (0..slots).map(|nth| folder.path().join(format!("key-{nth}"))).collect();
-    files.iter().enumerate().for_each(|(nth, file)| put(file, &format!("key-{nth}")));
+    files.iter().enumerate().for_each(|(nth, file)| put(file, &format!("key-{nth}")).unwrap());
     let moved = Moved::new(&settings("rate = \"unlimited\"\nmax_in_flight = 64", "ttl = \"1s\""), &files);
     let good = Arc::new(AtomicU32::new(0));
     let now_good = Arc::clone(&good);
-    moved.person.does(move |call| {
+    moved.partner.respond_with(move |call| {
         let good = call.key == format!("key-{}", now_good.load(Ordering::Relaxed));
-        Said::status(if good { 200 } else { 401 })
+        Reply::status(if good { 200 } else { 401 })
     });
     tokio::spawn(async move {
         for next in 1..5 {
             sleep(2 * SECOND).await;
             // With two slots the other one already has what is good next; the slot that is refused gets the one after.
             if let [only] = files.as_slice() {
-                put(only, &format!("key-{next}"));
+                put(only, &format!("key-{next}")).unwrap();
             }
             good.store(next, Ordering::Relaxed);
             if let [_, _] = files.as_slice() {
                 sleep(SECOND).await;
-                put(&files[(next as usize + 1) % 2], &format!("key-{}", next + 1));
+                put(&files[(next as usize + 1) % 2], &format!("key-{}", next + 1)).unwrap();
             }
         }
     });
@@ -247,9 +221,9 @@ async fn a_key_that_is_replaced_under_load_costs_no_caller_an_error() {
         let (moved, got) = rotated(slots).await;
         let failed = errors(&got);
         assert!(failed.is_empty(), "{slots} slots: {} of {} failed, as {:?}", failed.len(), got.len(), failed[0]);
-        let shown: std::collections::HashSet<_> = moved.person.seen().into_iter().map(|call| call.key).collect();
+        let shown: std::collections::HashSet<_> = moved.partner.calls().into_iter().map(|call| call.key).collect();
         assert_eq!(shown.len(), 5, "{shown:?}");
-        let refused = moved.person.seen().iter().filter(|call| matches!(call.answered, Some((_, 401)))).count();
+        let refused = moved.partner.calls().iter().filter(|call| matches!(call.answered, Some((_, 401)))).count();
         assert!(refused <= 4 * 10, "{refused} calls with a refused key");
     }
 }
@@ -268,8 +242,8 @@ async fn waits(outstanding: usize) -> Vec<Duration> {
             tokio::spawn(async move {
                 let mut waits = Vec::new();
                 while Instant::now() < until {
-                    let got = caller.ask(place * 1_000_000 + waits.len()).await;
-                    waits.push(got.took);
+                    let got = caller.ask(place * 1_000_000 + waits.len()).await.unwrap();
+                    waits.push(got.took());
                     // Whoever was sent away comes back a little later.
                     if got.status != 200 {
                         sleep(SECOND / 10).await;
@@ -301,14 +275,14 @@ async fn a_soft_purge_of_everything_is_paid_from_the_budget_and_seen_by_nobody()
     let moved = Moved::new(&settings(budget, "ttl = \"1h\"\nstale_while_revalidate = \"1h\""), &[]);
     fill(&moved, 300).await;
     sleep(SECOND).await;
-    let before = moved.person.count();
+    let before = moved.partner.count();
     use reseller_gateway::cache::{key::named::Which, purge::How};
     moved.house.store.purge(&Which::All, How::Soft, false, moved.house.clock.now());
     // What is asked for at the very moment of a purge counts as asked for before it.
     sleep(Duration::from_millis(1)).await;
     let got = load(&moved, 10 * SECOND, Duration::from_millis(20), |caller, nth| (nth * 10 + caller) % 300).await;
     assert_eq!(errors(&got).len(), 0);
-    let seen = moved.person.seen().split_off(before);
+    let seen = moved.partner.calls().split_off(before);
     assert_eq!((seen.len(), by_target(&seen).len()), (300, 300), "each is asked for once");
     assert!(most_within(&seen, SECOND) <= 60, "a burst above the budget");
     assert!(seen.last().unwrap().target.starts_with(target(0).trim_end_matches("0/")));

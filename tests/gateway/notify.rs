@@ -72,5 +72,5 @@ fn systemd_hears_of_the_start_of_reloads_of_life_and_of_the_end() {
         }
         assert!(said[0] == "RELOADING=1" || said[0] == "READY=1", "{said:?}");
     }
-    assert_eq!(gateway.program.end_within(Duration::from_secs(10)).code(), Some(0));
+    assert_eq!(gateway.program.wait_for_exit(Duration::from_secs(10)).code(), Some(0));
 }

@@ -57,12 +57,12 @@ fn all_seven_come_through_once_and_from_memory_after_that() {
     let simulator = Simulator::start(&[]);
     let gateway = simulator.gateway();
     let token = gateway.token(&READING);
-    let clients = gateway.gives(&token, CLIENTS).json();
+    let clients = gateway.get_ok(&token, CLIENTS).json();
     let client =
         clients["clients"].as_array().unwrap().iter().find(|client| !client["projects"].as_array().unwrap().is_empty());
     let id = client.expect("a client with projects")["id"].as_str().unwrap().to_owned();
     let of_client = |rest: &str| format!("{CLIENTS}{id}/{rest}");
-    let project = gateway.gives(&token, &of_client("projects/")).json()["projects"][0].clone();
+    let project = gateway.get_ok(&token, &of_client("projects/")).json()["projects"][0].clone();
     let (project, provider) = (project["id"].as_str().unwrap(), project["provider"].as_str().unwrap());
     let seven = [
         (CLIENTS.to_owned(), "clients"),
@@ -74,10 +74,10 @@ fn all_seven_come_through_once_and_from_memory_after_that() {
         (of_client(&format!("projects/{project}/resources/")), "project"),
     ];
     for (target, member) in &seven {
-        let first = gateway.gives(&token, target);
+        let first = gateway.get_ok(&token, target);
         assert!(!first.json()[member].is_null(), "{target} {first:?}");
         let calls = simulator.calls();
-        let second = gateway.gives(&token, target);
+        let second = gateway.get_ok(&token, target);
         assert_eq!(gateway.outcome(&second), "hit");
         assert_eq!(second.body, first.body);
         assert_eq!(simulator.calls(), calls, "{target}");
@@ -92,9 +92,9 @@ fn one_resource_written_in_several_ways_is_one_entry() {
     let simulator = Simulator::start(&[]);
     let gateway = simulator.gateway();
     let token = gateway.token(&READING);
-    let clients = gateway.gives(&token, CLIENTS).json();
+    let clients = gateway.get_ok(&token, CLIENTS).json();
     let id = clients["clients"][0]["id"].as_str().unwrap().to_owned();
-    let first = gateway.gives(&token, &format!("{CLIENTS}{id}/"));
+    let first = gateway.get_ok(&token, &format!("{CLIENTS}{id}/"));
     let upper = id.to_ascii_uppercase();
     for target in [
         format!("{CLIENTS}{id}"),
@@ -102,10 +102,10 @@ fn one_resource_written_in_several_ways_is_one_entry() {
         format!("{CLIENTS}{upper}"),
         format!("{CLIENTS}{id}/?"),
     ] {
-        let other = gateway.gives(&token, &target);
+        let other = gateway.get_ok(&token, &target);
         assert_eq!((gateway.outcome(&other).as_str(), &other.body), ("hit", &first.body), "{target}");
     }
-    assert_eq!(gateway.outcome(&gateway.gives(&token, CLIENTS.trim_end_matches('/'))), "hit");
+    assert_eq!(gateway.outcome(&gateway.get_ok(&token, CLIENTS.trim_end_matches('/'))), "hit");
     assert_eq!(simulator.calls(), 2);
 }
 
@@ -115,7 +115,7 @@ fn head_conditions_and_the_narrowed_view_come_from_the_entry_of_get() {
     let gateway = simulator.gateway();
     let token = gateway.token(&READING);
     let bearer = format!("Bearer {token}");
-    let got = gateway.gives(&token, CLIENTS);
+    let got = gateway.get_ok(&token, CLIENTS);
     let head = gateway.send("HEAD", CLIENTS, &[("authorization", &bearer)], b"");
     assert_eq!((head.status, head.told("content-length")), (200, got.body.len().to_string()));
     assert!(head.body.is_empty());
@@ -124,7 +124,7 @@ fn head_conditions_and_the_narrowed_view_come_from_the_entry_of_get() {
     assert_eq!((same.status, same.body.len(), same.told("etag")), (304, 0, tag.clone()));
     let held = gateway.get(CLIENTS, &[("authorization", &bearer), ("if-match", &tag)]);
     assert_eq!(held.status, 200);
-    let narrowed = gateway.gives(&gateway.token(&["clients:read"]), CLIENTS);
+    let narrowed = gateway.get_ok(&gateway.token(&["clients:read"]), CLIENTS);
     assert_ne!(narrowed.told("etag"), tag);
     assert_eq!(narrowed.header("last-modified"), None);
     let client = &narrowed.json()["clients"][0];
@@ -138,9 +138,9 @@ fn head_conditions_and_the_narrowed_view_come_from_the_entry_of_get() {
 fn every_answer_says_where_it_came_from() {
     let (partner, gateway, token) = scripted();
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
-    let first = gateway.gives(&token, CLIENTS);
+    let first = gateway.get_ok(&token, CLIENTS);
     assert_eq!(cache_status(&first), ("gw".to_owned(), "fwd=uri-miss; fwd-status=200; stored; ttl=60".to_owned()));
-    let second = gateway.gives(&token, CLIENTS);
+    let second = gateway.get_ok(&token, CLIENTS);
     let (name, parameters) = cache_status(&second);
     assert!(name == "gw" && parameters.starts_with("hit; ttl="), "{parameters}");
     for answer in [&first, &second] {
@@ -316,7 +316,7 @@ fn a_partner_over_tls_is_asked_if_its_authority_is_the_configured_one() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(pem.as_bytes()).unwrap();
     let gateway = Setup::before(&partner).set("upstream.ca_file", file.path().to_str().unwrap()).start();
-    gateway.gives(&gateway.token(&READING), CLIENTS);
+    gateway.get_ok(&gateway.token(&READING), CLIENTS);
     assert_eq!(partner.calls()[0].header("x-reseller-api-key"), Some("the-real-key-of-the-partner-4711"));
 }
 
@@ -347,13 +347,13 @@ fn a_request_under_way_is_finished_before_the_end() {
     let gate = Gate::default();
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
     let caller = gateway.call(&token, CLIENTS);
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     signal(&gateway.program, "TERM");
     wait_for("the door to close", || std::net::TcpStream::connect(gateway.address).is_err().then_some(()));
     gate.open();
     let answer = caller.hear(false);
     assert_eq!((answer.status, answer.text().as_str()), (200, NO_CLIENTS));
-    assert!(gateway.program.end_within(Duration::from_secs(5)).success());
+    assert!(gateway.program.wait_for_exit(Duration::from_secs(5)).success());
     // The log is flushed: the line of the last request is there.
     assert_eq!(gateway.outcome(&answer), "miss");
 }
@@ -406,6 +406,6 @@ fn the_demo_prints_what_to_paste_and_ends_when_told() {
     assert!(whole.len() > 1 && part.len() == 1 && whole.contains(&part[0]), "{whole:?} {part:?}");
     assert!(demo.ended().is_none());
     signal(&demo, "INT");
-    assert!(demo.end_within(Duration::from_secs(3)).success(), "{}", demo.err());
+    assert!(demo.wait_for_exit(Duration::from_secs(3)).success(), "{}", demo.err());
     assert!(!std::path::Path::new(&sourced).parent().unwrap().exists(), "nothing is left behind");
 }

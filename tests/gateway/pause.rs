@@ -22,7 +22,7 @@ fn paused(partner: &Partner, seconds: u64) -> (Gateway, String, Instant) {
 fn a_killed_gateway_still_leaves_the_partner_alone_and_says_for_how_long() {
     let partner = Partner::listen();
     let (mut gateway, token, _) = paused(&partner, 30);
-    gateway.start_again();
+    gateway.restart();
     let answer = gateway.read(&token, CLIENTS);
     assert_eq!(answer.status, 503);
     let left: u64 = answer.told("retry-after").parse().unwrap();
@@ -39,7 +39,7 @@ fn a_killed_gateway_still_leaves_the_partner_alone_and_says_for_how_long() {
 fn after_a_restart_too_one_probe_opens_when_the_time_is_over() {
     let partner = Partner::listen();
     let (mut gateway, token, told) = paused(&partner, 3);
-    gateway.start_again();
+    gateway.restart();
     let gate = Gate::default();
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
     let mut waiting = Vec::new();
@@ -62,7 +62,7 @@ fn a_damaged_file_is_said_and_stops_nothing() {
     let (mut gateway, token, _) = paused(&partner, 30);
     std::fs::write(gateway.file(FILE), "{\"until\":").unwrap();
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
-    gateway.start_again();
-    gateway.gives(&token, CLIENTS);
-    gateway.has_said("gate.json");
+    gateway.restart();
+    gateway.get_ok(&token, CLIENTS);
+    gateway.wait_for_log("gate.json");
 }

@@ -30,7 +30,7 @@ impl Scene {
     }
 
     fn get(&self, target: &str) -> Answer {
-        self.gateway.gives(&self.token, target)
+        self.gateway.get_ok(&self.token, target)
     }
 
     /// Where an answer came from: `hit` or `fwd`, with what follows.
@@ -107,7 +107,7 @@ fn a_purge_during_a_flight_keeps_the_older_answer_out_and_starts_another() {
         let (client, gate) = (at("c1/"), Gate::default());
         scene.partner.answers(&client, [Reply::json(OLD).behind(&gate), Reply::json(NEW)]);
         let first = scene.gateway.call(&scene.token, &client);
-        scene.partner.has_got(1);
+        scene.partner.wait_for_calls(1);
         let said = scene.purge(&json!({"client": "c1", "soft": soft}));
         assert_eq!((&said["purged"], &said["flights_left_behind"]), (&json!(0), &json!(1)));
         // Who asks after the purge does not wait for the older flight.

@@ -51,11 +51,11 @@ fn a_caller_beyond_its_rate_is_told_when_to_come_back_and_others_are_not_touched
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let gateway = Setup::before(&partner).set("callers", limited("requests = \"1/m\"\nburst = 3")).start();
     let (app, free) = (token_of(&gateway, "app"), token_of(&gateway, "free"));
-    let first = gateway.gives(&app, CLIENTS);
+    let first = gateway.get_ok(&app, CLIENTS);
     assert_eq!(first.told("ratelimit-policy"), r#""requests";q=3;w=180"#);
     assert_eq!(first.told("ratelimit"), r#""requests";r=2;t=60"#);
     assert_eq!(gateway.read(&app, "/nowhere").status, 404);
-    let third = gateway.gives(&app, CLIENTS).told("ratelimit");
+    let third = gateway.get_ok(&app, CLIENTS).told("ratelimit");
     assert!(third.starts_with(r#""requests";r=0;t="#), "a 404 has paid too: {third}");
     // The caller's turn comes before its route is looked for.
     for target in [CLIENTS, "/nowhere"] {
@@ -66,10 +66,10 @@ fn a_caller_beyond_its_rate_is_told_when_to_come_back_and_others_are_not_touched
         let retry: u64 = beyond.told("retry-after").parse().unwrap();
         let standing = [retry, retry - 1].map(|seconds| format!(r#""requests";r=0;t={seconds}"#));
         assert!(standing.contains(&beyond.told("ratelimit")), "{beyond:?}");
-        let line = gateway.line_of(&beyond);
+        let line = gateway.log_line(&beyond);
         assert_eq!((&line["caller"], &line["cause"]), (&"app".into(), &"caller-requests".into()));
     }
-    let unlimited = gateway.gives(&free, CLIENTS);
+    let unlimited = gateway.get_ok(&free, CLIENTS);
     assert_eq!((unlimited.header("ratelimit"), unlimited.header("ratelimit-policy")), (None, None));
     assert_eq!(counted(&gateway, r#"limited_total{caller="app",limit="requests"}"#), 2);
     assert!(!gateway.metrics().contains(r#"limited_total{caller="free""#));
@@ -86,20 +86,20 @@ fn a_caller_that_hangs_up_gives_its_place_back() {
     partner.answers(OTHER, [Reply::json(vec![b' '; 30 << 20])]);
     let gateway = Setup::before(&partner).set("callers", limited("concurrent = 1")).start();
     let app = token_of(&gateway, "app");
-    let first = gateway.gives(&app, CLIENTS);
+    let first = gateway.get_ok(&app, CLIENTS);
     assert_eq!(first.told("ratelimit-policy"), r#""concurrent";q=1;qu="concurrent-requests""#);
     assert_eq!(first.told("ratelimit"), r#""concurrent";r=0"#);
 
     let is_free = || (gateway.read(&app, CLIENTS).status == 200).then_some(());
     wait_for("the place of an answer that is out", is_free);
     let waits = gateway.call(&app, CLIENT);
-    partner.has_got(2);
+    partner.wait_for_calls(2);
     refused(&gateway.read(&app, CLIENTS), "caller-concurrent", 1..=1);
     waits.vanish();
     wait_for("the place of a caller that left while it waited", is_free);
 
     let mut reads = gateway.call(&app, OTHER);
-    assert!(reads.sip(100) > 0);
+    assert!(reads.read_some(100) > 0);
     refused(&gateway.read(&app, CLIENTS), "caller-concurrent", 1..=1);
     reads.vanish();
     wait_for("the place of a caller that left in the middle of its answer", is_free);
@@ -119,7 +119,7 @@ fn starting_partner_calls_is_paid_for_and_all_else_is_free() {
         .set("routes.client.ttl", "1h")
         .start();
     let (app, free) = (token_of(&gateway, "app"), token_of(&gateway, "free"));
-    assert_eq!(gateway.gives(&app, CLIENTS).told("ratelimit"), r#""concurrent";r=8, "upstream";r=0;t=60"#);
+    assert_eq!(gateway.get_ok(&app, CLIENTS).told("ratelimit"), r#""concurrent";r=8, "upstream";r=0;t=60"#);
     for target in [CLIENT, OTHER] {
         let beyond = gateway.read(&app, target);
         refused(&beyond, "caller-upstream", 55..=60);
@@ -129,7 +129,7 @@ fn starting_partner_calls_is_paid_for_and_all_else_is_free() {
     assert_eq!(partner.count(), 1);
     // From memory, and refreshed behind: nobody pays for that.
     wait_for("a refresh behind", || {
-        gateway.gives(&app, CLIENTS);
+        gateway.get_ok(&app, CLIENTS);
         (partner.count() >= 2).then_some(())
     });
     // Another's call.
@@ -138,14 +138,14 @@ fn starting_partner_calls_is_paid_for_and_all_else_is_free() {
     let joins = gateway.call(&app, CLIENT);
     // It waits, where it would have been refused at once: its place is taken.
     wait_for("the one who joins", || {
-        let told = gateway.gives(&app, CLIENTS).told("ratelimit");
+        let told = gateway.get_ok(&app, CLIENTS).told("ratelimit");
         told.starts_with(r#""concurrent";r=7,"#).then_some(())
     });
     gate.open();
     assert_eq!(starter.hear(false).status, 200);
     let joined = joins.hear(false);
     assert_eq!((joined.status, gateway.outcome(&joined)), (200, "collapsed".to_owned()));
-    assert_eq!(gateway.outcome(&gateway.gives(&app, CLIENT)), "hit");
+    assert_eq!(gateway.outcome(&gateway.get_ok(&app, CLIENT)), "hit");
     assert_eq!(partner.calls().iter().filter(|call| call.target == CLIENT).count(), 1);
     assert_eq!(counted(&gateway, r#"limited_total{caller="app",limit="upstream"}"#), 2);
 }
@@ -161,13 +161,13 @@ fn a_caller_without_partner_calls_gets_what_is_held_if_it_may_be_stale() {
         .set("routes.client.stale_if_error", "0s")
         .start();
     let (app, free) = (token_of(&gateway, "app"), token_of(&gateway, "free"));
-    gateway.gives(&app, CLIENTS);
-    gateway.gives(&free, CLIENT);
-    let stale = gateway.gives(&app, CLIENTS);
+    gateway.get_ok(&app, CLIENTS);
+    gateway.get_ok(&free, CLIENT);
+    let stale = gateway.get_ok(&app, CLIENTS);
     assert_eq!(gateway.outcome(&stale), "stale");
     assert!(stale.told("cache-status").ends_with("detail=stale-if-error"), "{stale:?}");
     refused(&gateway.read(&app, CLIENT), "caller-upstream", 55..=60);
-    assert_eq!(gateway.outcome(&gateway.gives(&free, CLIENTS)), "revalidated", "another has it confirmed");
+    assert_eq!(gateway.outcome(&gateway.get_ok(&free, CLIENTS)), "revalidated", "another has it confirmed");
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_flood_of_bad_tokens_is_not_examined_and_remembered_tokens_pass_through_it()
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let gateway = Setup::before(&partner).start();
     let known = gateway.token(&READING);
-    gateway.gives(&known, CLIENTS);
+    gateway.get_ok(&known, CLIENTS);
     let (head, signature) = known.rsplit_once('.').unwrap();
     let bad = format!("{head}.{}", signature.chars().rev().collect::<String>());
     let flood = || {
@@ -193,12 +193,12 @@ fn a_flood_of_bad_tokens_is_not_examined_and_remembered_tokens_pass_through_it()
     let turned_away = (0..10).find_map(|_| {
         let fresh = gateway.token(&READING);
         flood();
-        gateway.gives(&known, CLIENTS);
+        gateway.get_ok(&known, CLIENTS);
         (gateway.read(&fresh, CLIENTS).status == 429).then_some(fresh)
     });
     let fresh = turned_away.expect("a token that has to wait");
     assert_eq!(gateway.get(CLIENTS, &[]).status, 401, "no token is nothing to examine");
-    assert_eq!(gateway.line_of(&over)["cause"], "bad-tokens");
+    assert_eq!(gateway.log_line(&over)["cause"], "bad-tokens");
     wait_for("its turn", || (gateway.read(&fresh, CLIENTS).status == 200).then_some(()));
     assert!(counted(&gateway, "bad_tokens_total") >= 50);
     assert!(counted(&gateway, "unexamined_tokens_total") >= 2);
@@ -219,7 +219,7 @@ fn interactive_callers_go_before_batch_callers() {
         .start();
     let (app, free) = (token_of(&gateway, "app"), token_of(&gateway, "free"));
     let held = gateway.call(&free, &target("held"));
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     let queued =
         |many: u64| wait_for("the queue", || (counted(&gateway, "partner_calls_queued") == many).then_some(()));
     let batch = gateway.call(&app, &target("batch"));

@@ -65,7 +65,7 @@ fn clients() -> (Partner, Gateway, String) {
 fn a_narrowing_reload_acts_on_every_request_sent_after_its_answer() {
     let (partner, mut gateway, token) = clients();
     partner.answers(CLIENT, [Reply::json(r#"{"client":{}}"#)]);
-    gateway.gives(&token, CLIENT);
+    gateway.get_ok(&token, CLIENT);
     let (wide, all) = (app(&mut gateway)["scopes"].clone(), app(&mut gateway)["clients"].clone());
     // A scope is taken, or the client is outside of the bounds.
     for (key, narrow) in [("scopes", vec!["resources:read"]), ("clients", vec!["c2"])] {
@@ -96,7 +96,7 @@ fn a_narrowing_reload_acts_on_every_request_sent_after_its_answer() {
             app(&mut gateway).insert("scopes".to_owned(), wide.clone());
             app(&mut gateway).insert("clients".to_owned(), all.clone());
             reload(&gateway);
-            gateway.gives(&token, CLIENT);
+            gateway.get_ok(&token, CLIENT);
         }
     }
 }
@@ -107,21 +107,21 @@ fn a_caller_that_is_back_after_a_moment_has_its_tokens_again_and_somebody_else_o
     let partner = partner();
     let (mut gateway, _, support) = two_callers(&partner);
     let token = gateway.granted("support", &support, "");
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let mut removed = gateway.table["callers"].as_array_mut().unwrap().pop().unwrap();
     reload(&gateway);
     let refused = gateway.read(&token, CLIENTS);
     assert_eq!((refused.status, refused.told("cache-status").as_str()), (401, "gw; detail=token-bad"));
-    gateway.has_said("audit: a caller is configured no more");
+    gateway.wait_for_log("audit: a caller is configured no more");
     let form = [("grant_type", "client_credentials"), ("client_id", "support"), ("client_secret", &*support)];
     assert_eq!(gateway.post("/oauth/token", &[], &form).status, 401);
     // Also after a restart it waits.
-    gateway.start_again();
+    gateway.restart();
     assert_eq!(gateway.read(&token, CLIENTS).status, 401);
     gateway.table["callers"].as_array_mut().unwrap().push(removed.clone());
     reload(&gateway);
-    gateway.gives(&token, CLIENTS);
-    gateway.has_said("audit: a caller is configured again");
+    gateway.get_ok(&token, CLIENTS);
+    gateway.wait_for_log("audit: a caller is configured again");
     // The next of its name proves itself otherwise.
     gateway.table["callers"].as_array_mut().unwrap().pop();
     reload(&gateway);
@@ -134,8 +134,8 @@ fn a_caller_that_is_back_after_a_moment_has_its_tokens_again_and_somebody_else_o
         assert_eq!((refused.status, refused.json()["title"].as_str()), (401, Some("The token was revoked")));
     };
     revoked(&gateway);
-    gateway.gives(&gateway.granted("support", &other, ""), CLIENTS);
-    gateway.start_again();
+    gateway.get_ok(&gateway.granted("support", &other, ""), CLIENTS);
+    gateway.restart();
     revoked(&gateway);
 }
 
@@ -154,7 +154,7 @@ fn the_tokens_of_a_caller_that_left_end_when_its_time_is_over_or_an_operator_say
             let revoked = gateway.command(&["token", "revoke", "--caller", "support"]);
             assert!(revoked.status.success(), "{revoked:?}");
         } else {
-            gateway.has_said("audit: the tokens of a caller that is, or was, configured no more are revoked");
+            gateway.wait_for_log("audit: the tokens of a caller that is, or was, configured no more are revoked");
         }
         gateway.table["callers"].as_array_mut().unwrap().push(removed);
         reload(&gateway);
@@ -170,7 +170,7 @@ fn a_reload_says_what_it_changes_and_a_rehearsal_changes_nothing() {
     let partner = partner();
     let (mut gateway, billing, support) = two_callers(&partner);
     let token = gateway.granted("support", &support, "");
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let (_, stored) = crate::authority::secret();
     gateway.table["callers"].as_array_mut().unwrap().pop();
     gateway.table["callers"][1]["secrets"] = Value::from(vec![stored.clone()]);
@@ -198,12 +198,12 @@ fn a_reload_says_what_it_changes_and_a_rehearsal_changes_nothing() {
     let answer = gateway.administer("POST", "/admin/v1/reload", "").json();
     if answer["changes"]["settings"].as_array().unwrap().is_empty() {
         // The file was looked at in between, which logs the same.
-        gateway.has_said("reload: caller support leaves: its 1 tokens are refused at once");
+        gateway.wait_for_log("reload: caller support leaves: its 1 tokens are refused at once");
     } else {
         let support = &answer["changes"]["tokens"][0];
         assert_eq!((support["caller"].as_str(), support["becomes"].as_str()), (Some("support"), Some("refused")));
     }
-    gateway.has_said("reload: server.request_timeout: \\\"20s\\\" -> \\\"7s\\\"");
+    gateway.wait_for_log("reload: server.request_timeout: \\\"20s\\\" -> \\\"7s\\\"");
     assert_eq!(gateway.read(&token, CLIENTS).status, 401);
     assert_eq!(gateway.administer("POST", "/admin/v1/reload?dry_run=maybe", "").status, 400);
     let _ = billing;
@@ -229,8 +229,8 @@ fn a_faulty_file_is_refused_by_the_gateway_itself() {
             assert!(told.contains("gateway.toml:") && !told.contains("no gateway could be asked"), "{told}");
         }
         assert!(metric(&gateway, r#"reloads_total{result="bad"}"#) > before);
-        gateway.has_said(r#""actor":"local:uid-"#);
-        gateway.gives(&token, CLIENTS);
+        gateway.wait_for_log(r#""actor":"local:uid-"#);
+        gateway.get_ok(&token, CLIENTS);
     }
     // Another name in the file is no reason not to be let in: the commands prove themselves by the keys.
     gateway.write("gateway.toml", &good);
@@ -289,7 +289,7 @@ fn no_token_that_was_handed_out_around_a_removal_lives_when_the_name_is_back() {
             assert!(matches!(gateway.read(token, CLIENTS).status, 401 | 429));
         }
     }
-    gateway.start_again();
+    gateway.restart();
     for token in old.iter().take(40) {
         assert_eq!(gateway.read(token, CLIENTS).status, 401);
     }
@@ -298,7 +298,7 @@ fn no_token_that_was_handed_out_around_a_removal_lives_when_the_name_is_back() {
 #[test]
 fn a_bad_file_keeps_what_is_in_force_and_shows_everywhere() {
     let (_partner, mut gateway, token) = clients();
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let good = gateway.table.clone();
     set(&mut gateway, "server", "workerz", 3);
     set(&mut gateway, "server", "name", "another");
@@ -317,7 +317,7 @@ fn a_bad_file_keeps_what_is_in_force_and_shows_everywhere() {
     let asked = gateway.command(&["reload"]);
     assert_eq!(asked.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&asked.stderr).contains("server.workerz"));
-    assert_eq!(gateway.gives(&token, CLIENTS).told("via"), "1.1 gw");
+    assert_eq!(gateway.get_ok(&token, CLIENTS).told("via"), "1.1 gw");
     let told = gateway.program.err();
     assert!(told.contains("the configuration is refused") && told.contains("server.workerz"), "{told}");
     assert!(told.contains("audit: configuration refused") && told.contains(r#""actor":"local:test""#), "{told}");
@@ -333,7 +333,7 @@ fn a_bad_file_keeps_what_is_in_force_and_shows_everywhere() {
     gateway.table = good;
     set(&mut gateway, "server", "name", "mended");
     reload(&gateway);
-    assert_eq!(gateway.gives(&token, CLIENTS).told("via"), "1.1 mended");
+    assert_eq!(gateway.get_ok(&token, CLIENTS).told("via"), "1.1 mended");
     assert_eq!(
         (metric(&gateway, "configuration_refused"), readiness(&gateway).json()["status"].as_str()),
         (0, Some("ready"))
@@ -345,7 +345,7 @@ fn a_bad_file_keeps_what_is_in_force_and_shows_everywhere() {
     let refused = gateway.administer("POST", "/admin/v1/reload", "");
     assert_eq!(refused.status, 422);
     assert!(refused.json()["detail"].as_str().unwrap().contains("gone.key"), "{refused:?}");
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
 }
 
 #[test]
@@ -409,26 +409,26 @@ fn what_was_stored_under_another_meaning_of_a_route_is_out_of_reach() {
     let list = |name: &str| Reply::json(format!(r#"{{"clients":[{{"name":"{name}"}}]}}"#));
     partner.answers(&of("provider_id=p1"), [list("by-provider")]);
     partner.answers(&of("region=p1"), [list("by-region")]);
-    gateway.gives(&token, &of("provider_id=p1"));
+    gateway.get_ok(&token, &of("provider_id=p1"));
     // The parameters are numbered in the key, so that the first of them now is another.
     set(&mut gateway, "routes", "clients", Value::Table("query = [\"region\", \"provider_id\"]".parse().unwrap()));
     reload(&gateway);
-    assert!(gateway.gives(&token, &of("region=p1")).text().contains("by-region"));
-    assert!(gateway.gives(&token, &of("provider_id=p1")).text().contains("by-provider"));
+    assert!(gateway.get_ok(&token, &of("region=p1")).text().contains("by-region"));
+    assert!(gateway.get_ok(&token, &of("provider_id=p1")).text().contains("by-provider"));
     assert_eq!(partner.count(), 3);
     // What it was before is not it again: it may have been purged meanwhile.
     gateway.table.remove("routes");
     reload(&gateway);
-    gateway.gives(&token, &of("provider_id=p1"));
+    gateway.get_ok(&token, &of("provider_id=p1"));
     assert_eq!(partner.count(), 4);
     let listed = gateway.administer("GET", "/admin/v1/cache/list", "").json();
     assert_eq!(listed["entries"].as_array().unwrap().len(), 1, "{listed}");
     // Lifetimes are of what is stored from then on.
     set(&mut gateway, "routes", "clients", Value::Table("ttl = \"1h\"".parse().unwrap()));
     reload(&gateway);
-    assert_eq!(gateway.outcome(&gateway.gives(&token, &of("provider_id=p1"))), "hit");
-    assert_eq!(gateway.gives(&token, &of("provider_id=p1")).told("cache-control"), "private, max-age=60");
-    assert!(gateway.gives(&token, CLIENTS).told("cache-control").ends_with("max-age=3600"));
+    assert_eq!(gateway.outcome(&gateway.get_ok(&token, &of("provider_id=p1"))), "hit");
+    assert_eq!(gateway.get_ok(&token, &of("provider_id=p1")).told("cache-control"), "private, max-age=60");
+    assert!(gateway.get_ok(&token, CLIENTS).told("cache-control").ends_with("max-age=3600"));
 }
 
 #[test]
@@ -451,11 +451,11 @@ fn extra_routes_that_change_places_do_not_change_answers_and_counts_stay_by_name
     let (one, two) = (store(extra("one")), store(extra("two")));
     gateway.table.insert("extra_routes".to_owned(), vec![one.clone(), two.clone()].into());
     reload(&gateway);
-    assert_eq!(gateway.gives(&token, "/reseller/one/x").text(), "\"one\"");
+    assert_eq!(gateway.get_ok(&token, "/reseller/one/x").text(), "\"one\"");
     gateway.table.insert("extra_routes".to_owned(), vec![two, one].into());
     reload(&gateway);
     for name in ["one", "two"] {
-        assert_eq!(gateway.gives(&token, &format!("/reseller/{name}/x")).text(), format!("\"{name}\""));
+        assert_eq!(gateway.get_ok(&token, &format!("/reseller/{name}/x")).text(), format!("\"{name}\""));
     }
     let counted = |name: &str, cause: &str| {
         metric(&gateway, &format!(r#"partner_calls_total{{route="{name}",cause="{cause}"}}"#))
@@ -471,7 +471,7 @@ fn extra_routes_that_change_places_do_not_change_answers_and_counts_stay_by_name
 #[test]
 fn another_partner_has_said_nothing_of_what_is_stored_and_its_key_and_pause_are_its_own() {
     let (partner, mut gateway, token) = clients();
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     partner.answers(CLIENT, [Reply::status(429).header("retry-after", "600")]);
     assert_eq!(gateway.read(&token, CLIENT).status, 503);
     wait_for("the file", || gateway.file("state/gate.json").exists().then_some(()));
@@ -482,7 +482,7 @@ fn another_partner_has_said_nothing_of_what_is_stored_and_its_key_and_pause_are_
     set(&mut gateway, "upstream", "url", other.url());
     set(&mut gateway, "upstream", "api_key_file", "other.key");
     reload(&gateway);
-    assert!(gateway.gives(&token, CLIENTS).text().contains("of the other"));
+    assert!(gateway.get_ok(&token, CLIENTS).text().contains("of the other"));
     assert_eq!(other.calls()[0].header("x-reseller-api-key"), Some("another-key-of-another-partner"));
     assert_eq!((partner.count(), other.count()), (2, 1));
     // What is kept for a restart follows the partner in force.
@@ -493,7 +493,7 @@ fn another_partner_has_said_nothing_of_what_is_stored_and_its_key_and_pause_are_
         let kept = std::fs::read_to_string(gateway.file("state/gate.json")).ok()?;
         kept.contains(other.url().as_str()).then_some(())
     });
-    gateway.start_again();
+    gateway.restart();
     assert_eq!(gateway.read(&token, CLIENT).status, 503);
     assert_eq!(other.count(), 2);
 }
@@ -509,17 +509,17 @@ fn the_account_of_calls_made_and_saved_goes_on_by_the_names_of_callers_and_route
         |gateway: &Gateway, caller| metric(gateway, &format!("partner_calls_by_caller_total{{caller=\"{caller}\"}}"));
     let saved =
         |gateway: &Gateway, caller| metric(gateway, &format!("calls_saved_by_caller_total{{caller=\"{caller}\"}}"));
-    gateway.gives(&billing, CLIENTS);
-    gateway.gives(&billing, CLIENTS);
+    gateway.get_ok(&billing, CLIENTS);
+    gateway.get_ok(&billing, CLIENTS);
     let app = gateway.token(&READING);
-    gateway.gives(&app, CLIENTS);
+    gateway.get_ok(&app, CLIENTS);
     wait_for("the account", || (saved(&gateway, "app") == 1 && saved(&gateway, "billing") == 1).then_some(()));
     // They change places, and one of them is another.
     let callers = gateway.table["callers"].as_array_mut().unwrap();
     callers.reverse();
     callers[1].as_table_mut().unwrap().insert("name".to_owned(), "next".into());
     reload(&gateway);
-    gateway.gives(&billing, CLIENTS);
+    gateway.get_ok(&billing, CLIENTS);
     wait_for("the next hit", || (saved(&gateway, "billing") == 2).then_some(()));
     assert_eq!((saved(&gateway, "app"), saved(&gateway, "next")), (1, 0), "no counter goes back");
     assert_eq!((made(&gateway, "billing"), made(&gateway, "app"), made(&gateway, "next")), (1, 0, 0));
@@ -539,12 +539,12 @@ fn the_partners_authority_is_read_again_also_where_its_file_has_the_same_name() 
     assert_eq!(gateway.read(&token, CLIENTS).status, 502);
     std::fs::write(file.path(), pem).unwrap();
     reload(&gateway);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     std::fs::write(file.path(), "no certificate").unwrap();
     let refused = gateway.administer("POST", "/admin/v1/reload", "");
     assert_eq!(refused.status, 422);
     assert!(refused.json()["detail"].as_str().unwrap().contains("upstream.ca_file"), "{refused:?}");
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
 }
 
 #[test]
@@ -567,8 +567,8 @@ fn what_a_caller_has_spent_stays_spent_and_its_new_limits_count() {
         reload(gateway);
     };
     limit(&mut gateway, "requests = \"1/h\"\nburst = 2");
-    gateway.gives(&token, CLIENTS);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     assert_eq!(gateway.read(&token, CLIENTS).status, 429);
     set(&mut gateway, "server", "name", "next");
     reload(&gateway);
@@ -582,7 +582,7 @@ fn what_a_caller_has_spent_stays_spent_and_its_new_limits_count() {
     limit(&mut gateway, "concurrent = 1");
     let calls = partner.count();
     let held = gateway.call(&token, CLIENT);
-    partner.has_got(calls + 1);
+    partner.wait_for_calls(calls + 1);
     limit(&mut gateway, "concurrent = 1\nupstream = \"50/s\"");
     assert_eq!(gateway.read(&token, CLIENTS).status, 429);
     gate.open();
@@ -597,7 +597,7 @@ fn a_fetch_that_is_under_way_is_joined_across_a_reload() {
     let gate = Gate::default();
     partner.answers(CLIENT, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
     let before = gateway.call(&token, CLIENT);
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     set(&mut gateway, "server", "name", "next");
     reload(&gateway);
     let after = gateway.call(&token, CLIENT);
@@ -611,7 +611,7 @@ fn a_fetch_that_is_under_way_is_joined_across_a_reload() {
 #[test]
 fn who_was_let_in_before_does_not_queue_behind_strangers_after() {
     let (_partner, mut gateway, token) = clients();
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let fresh = gateway.token(&["clients:read"]);
     let bad = format!("{}x", gateway.token(&["clients:read"]));
     let flood = || {
@@ -653,7 +653,7 @@ fn what_needs_a_restart_is_named_and_the_rest_is_applied() {
         let answer = reload(&gateway);
         assert_eq!(answer.json()["restart_needed"], serde_json::json!(wanted), "again and again");
     }
-    assert_eq!(gateway.gives(&token, CLIENTS).told("via"), "1.1 next");
+    assert_eq!(gateway.get_ok(&token, CLIENTS).told("via"), "1.1 next");
     let told = gateway.program.err();
     assert!(told.contains("these settings take effect with a restart") && told.contains("server.workers"), "{told}");
     assert_eq!(readiness(&gateway).status, 200);
@@ -685,7 +685,7 @@ fn fifty_signals_in_a_row_end_in_the_last_files_state() {
         signal(&gateway.program, "HUP");
     }
     is_called(&gateway, "gw49");
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let told = gateway.program.err();
     assert!(told.contains("audit: configuration reloaded") && told.contains(r#""actor":"SIGHUP""#), "{told}");
     assert_eq!(metric(&gateway, r#"reloads_total{result="bad"}"#), 0);
@@ -697,7 +697,7 @@ fn a_file_that_changed_is_put_in_force_by_itself_through_the_links_of_a_mounted_
     set(&mut gateway, "server", "name", "second");
     write(&gateway);
     is_called(&gateway, "second");
-    gateway.has_said(r#""actor":"file""#);
+    gateway.wait_for_log(r#""actor":"file""#);
     // As Kubernetes mounts a ConfigMap: a link to a link to a folder, and a change moves the one in the middle.
     let folder = gateway.file("");
     let version = |gateway: &mut Gateway, name: &str| {
@@ -713,12 +713,12 @@ fn a_file_that_changed_is_put_in_force_by_itself_through_the_links_of_a_mounted_
     is_called(&gateway, "third");
     version(&mut gateway, "fourth");
     is_called(&gateway, "fourth");
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     // One that is gone changes nothing, and one with a fault neither.
     std::fs::remove_file(folder.join("gateway.toml")).unwrap();
     std::fs::write(folder.join("gateway.toml"), "[server").unwrap();
     wait_for("the fault to be seen", || (metric(&gateway, "configuration_refused") == 1).then_some(()));
-    assert_eq!(gateway.gives(&token, CLIENTS).told("via"), "1.1 fourth");
+    assert_eq!(gateway.get_ok(&token, CLIENTS).told("via"), "1.1 fourth");
 }
 
 #[test]
@@ -749,7 +749,7 @@ fn a_signal_to_end_fails_none_of_five_hundred_requests_under_way() {
     let token = gateway.token(&READING);
     let callers: Vec<_> = (0..500).map(|nth| gateway.call(&token, &targets[nth % targets.len()])).collect();
     wait_for("500 connections", || (metric(&gateway, "connections") == 500).then_some(()));
-    partner.has_got(targets.len());
+    partner.wait_for_calls(targets.len());
     signal(&gateway.program, "TERM");
     wait_for("readiness to end", || (readiness(&gateway).status == 503).then_some(()));
     // Others have not heard of it yet: they are served, and asked not to come back over this connection.
@@ -762,7 +762,7 @@ fn a_signal_to_end_fails_none_of_five_hundred_requests_under_way() {
         let answer = caller.hear(false);
         assert_eq!((answer.status, answer.whole), (200, true), "{answer:?}");
     }
-    assert_eq!(gateway.program.end_within(Duration::from_secs(10)).code(), Some(0));
+    assert_eq!(gateway.program.wait_for_exit(Duration::from_secs(10)).code(), Some(0));
     let lines = gateway.program.out().lines().filter(|line| line.contains(r#""route":"client""#)).count();
     assert_eq!(lines, 500, "the log is flushed");
 }

@@ -118,9 +118,9 @@ fn a_limit_of_which_nothing_is_left_closes_before_the_partner_has_to_refuse() {
     partner.answers(CLIENTS, [spent]);
     let gateway = Setup::before(&partner).start();
     let token = gateway.token(&READING);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     assert_eq!(gateway.read(&token, &client(1)).status, 503);
-    assert_eq!(gateway.outcome(&gateway.gives(&token, CLIENTS)), "hit");
+    assert_eq!(gateway.outcome(&gateway.get_ok(&token, CLIENTS)), "hit");
     assert_eq!(partner.count(), 1);
     assert!(
         gateway
@@ -166,9 +166,9 @@ fn with_two_slots_a_refused_key_costs_no_caller_an_error() {
     gateway.write("next.key", "the-next-key\n");
     let token = gateway.token(&READING);
     gateway.keep_secret("the-next-key");
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     partner.answers(&client(1), [Reply::json(GOOD)]);
-    gateway.gives(&token, &client(1));
+    gateway.get_ok(&token, &client(1));
     let shown = keys_shown(&partner);
     assert_ne!(shown[0], "the-next-key");
     assert_eq!(shown[1..], ["the-next-key", "the-next-key"]);
@@ -231,11 +231,11 @@ fn a_key_file_that_is_replaced_is_used_without_a_restart_and_nonsense_in_it_is_n
     let token = gateway.token(&READING);
     gateway.write("partner.key", "two\nlines\n");
     wait_for("a warning", || gateway.program.err().contains("the last good key is kept").then_some(()));
-    gateway.gives(&token, &client(0));
+    gateway.get_ok(&token, &client(0));
     gateway.write("partner.key", "the-new-key");
     gateway.keep_secret("the-new-key");
     wait_for("word of the new key", || gateway.program.err().contains("a new key").then_some(()));
-    gateway.gives(&token, &client(1));
+    gateway.get_ok(&token, &client(1));
     let shown = keys_shown(&partner);
     assert_ne!(shown[0], "the-new-key");
     assert_eq!(shown[1], "the-new-key");
@@ -254,7 +254,7 @@ fn under_load_a_failing_refresh_of_any_kind_replaces_nothing_and_reaches_nobody(
         .set("routes.clients.stale_while_revalidate", "1h");
     let gateway = setup.start();
     let token = gateway.token(&READING);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let good = Reply::json(r#"{"clients":[],"is":"good"}"#);
     let failures = [
         Reply::status(500),
@@ -283,5 +283,5 @@ fn under_load_a_failing_refresh_of_any_kind_replaces_nothing_and_reaches_nobody(
         }
     }
     partner.answers(CLIENTS, [Reply::json(r#"{"clients":[],"is":"better"}"#)]);
-    wait_for("the partner's next word", || gateway.gives(&token, CLIENTS).text().contains("better").then_some(()));
+    wait_for("the partner's next word", || gateway.get_ok(&token, CLIENTS).text().contains("better").then_some(()));
 }

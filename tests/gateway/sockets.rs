@@ -31,7 +31,7 @@ fn processor_ticks(gateway: &Gateway) -> u64 {
 #[test]
 fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
     let (_partner, mut gateway, _) = scene(|setup| setup);
-    gateway.start_again_by("ulimit -S -n 100; ulimit -H -n 2048", std::process::Stdio::null());
+    gateway.restart_after("ulimit -S -n 100; ulimit -H -n 2048", std::process::Stdio::null());
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.program.id())).unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let numbers: Vec<&str> = line.split_whitespace().filter(|word| word.parse::<u64>().is_ok()).collect();
@@ -42,7 +42,7 @@ fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
 #[test]
 fn out_of_descriptors_it_neither_spins_nor_ends_and_goes_on_afterwards() {
     let (_partner, mut gateway, token) = scene(|setup| setup);
-    gateway.start_again_by("ulimit -n 64", std::process::Stdio::null());
+    gateway.restart_after("ulimit -n 64", std::process::Stdio::null());
     assert_eq!(gateway.read(&token, CLIENTS).status, 200);
     let held: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(gateway.address).unwrap()).collect();
     wait_for("the log to say so", || gateway.program.err().contains("cannot accept").then_some(()));
@@ -68,16 +68,16 @@ fn sockets_that_systemd_opened_are_served_and_left() {
     let given = |name: &str| toml::Table::from_iter([("address".to_owned(), format!("systemd:{name}").into())]);
     gateway.table.insert("listeners".to_owned(), vec![given("web")].into());
     let passed = "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web; exec 3<&0 </dev/null";
-    gateway.start_again_by(passed, OwnedFd::from(tcp.try_clone().unwrap()));
+    gateway.restart_after(passed, OwnedFd::from(tcp.try_clone().unwrap()));
     gateway.address = address;
     assert_eq!(gateway.read(&token, CLIENTS).status, 200);
-    gateway.has_said("systemd:web");
-    gateway.start_again_by(passed, OwnedFd::from(unix.try_clone().unwrap()));
+    gateway.wait_for_log("systemd:web");
+    gateway.restart_after(passed, OwnedFd::from(unix.try_clone().unwrap()));
     let request =
         format!("GET {CLIENTS} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n");
     assert_eq!(ask_at(&path, request.as_bytes()).status, 200);
     crate::support::signal(&gateway.program, "TERM");
-    assert!(gateway.program.end_within(Duration::from_secs(5)).success());
+    assert!(gateway.program.wait_for_exit(Duration::from_secs(5)).success());
     assert!(path.exists(), "the socket is systemd's");
 }
 
@@ -202,14 +202,14 @@ fn who_says_nothing_to_the_health_listener_leaves_before_who_asked() {
         let mut asked = Kept::connect(to);
         assert_ne!(asked.ask("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").status, 0);
         let (mut silent, began) = (Caller::connect(to), Instant::now());
-        assert_eq!(silent.sip(1), 0);
+        assert_eq!(silent.read_some(1), 0);
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         assert_ne!(asked.ask("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").status, 0, "who asked stays");
     }
     // A public listener has room for callers that open connections before they need them.
     let mut public = Caller::connect(gateway.address);
     let mut silent = Caller::connect(gateway.health);
-    assert_eq!(silent.sip(1), 0);
+    assert_eq!(silent.read_some(1), 0);
     assert!(!public.is_closed());
 }
 

@@ -39,20 +39,20 @@ fn every_call_is_charged_to_who_started_it_and_a_refresh_to_nobody() {
 
     // One call for three who wait; who started it pays.
     let mut waiting = vec![gateway.call(&billing, CLIENTS)];
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     waiting.extend([gateway.call(&app, CLIENTS), gateway.call(&app, CLIENTS)]);
     // Only once both are in flight is the gate opened: a request that comes later is a hit.
     wait_for("both to wait", || gateway.metrics().contains("reseller_gateway_connections 3\n").then_some(()));
     gate.open();
     assert!(waiting.into_iter().all(|caller| gateway.seen(caller.hear(false)).status == 200));
-    (0..4).for_each(|_| drop(gateway.gives(&billing, CLIENTS)));
+    (0..4).for_each(|_| drop(gateway.get_ok(&billing, CLIENTS)));
 
     // A miss of app's, then a stale answer for billing whose refresh is nobody's.
-    gateway.gives(&app, ONE);
+    gateway.get_ok(&app, ONE);
     let soft = serde_json::json!({"path": ONE, "soft": true}).to_string();
     assert_eq!(gateway.administer("POST", "/admin/v1/cache/purge", &soft).json()["purged"], 1);
-    gateway.gives(&billing, ONE);
-    partner.has_got(3);
+    gateway.get_ok(&billing, ONE);
+    partner.wait_for_calls(3);
 
     let said = wait_for("the account", || {
         let said = account(&gateway);
@@ -88,7 +88,7 @@ fn who_paid_for_a_call_that_failed_has_saved_none() {
     let setup = Setup::before(&partner).set("routes.client.ttl", "50ms").set("upstream.retry.attempts", 0);
     let gateway = setup.set("routes.client.stale_while_revalidate", "0s").start();
     let token = gateway.token(&READING);
-    gateway.gives(&token, ONE);
+    gateway.get_ok(&token, ONE);
     let stale = wait_for("a stale answer after a failed call", || {
         let answer = gateway.read(&token, ONE);
         (gateway.outcome(&answer) == "stale").then_some(partner.count())
@@ -104,7 +104,7 @@ fn the_command_prints_the_account_of_the_running_gateway() {
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let gateway = Setup::before(&partner).set("upstream.budget.rate", "10/s").start();
     let token = gateway.token(&READING);
-    (0..3).for_each(|_| drop(gateway.gives(&token, CLIENTS)));
+    (0..3).for_each(|_| drop(gateway.get_ok(&token, CLIENTS)));
     let told = gateway.command(&["spend"]);
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     let said: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();

@@ -205,7 +205,7 @@ fn cache_status_has_a_row_for_everything_that_happens() {
         assert_eq!(Scene::told(last), told, "{name}");
         assert_eq!(scene.gateway.outcome(last), outcome, "{name}");
         let detail = told.split("detail=").nth(1).unwrap_or_default();
-        assert_eq!(scene.gateway.line_of(last)["cause"].as_str().unwrap_or_default(), detail, "{name}");
+        assert_eq!(scene.gateway.log_line(last)["cause"].as_str().unwrap_or_default(), detail, "{name}");
         if !detail.is_empty() {
             let counted = format!("cache_details_total{{detail=\"{detail}\"}}");
             assert!(scene.gateway.metrics().contains(&counted), "{name}: {counted}");
@@ -291,7 +291,7 @@ fn what_was_asked_for_before_a_change_is_not_stored_after_it() {
     let gate = Gate::default();
     scene.partner.answers(THING, [fresh("before").behind(&gate), Reply::status(204), fresh("after")]);
     let reader = scene.gateway.call(&scene.token, THING);
-    scene.partner.has_got(1);
+    scene.partner.wait_for_calls(1);
     assert_eq!(scene.send("PUT", THING, &[], b"new").status, 204);
     gate.open();
     let answer = scene.gateway.seen(reader.hear(false));
@@ -317,7 +317,7 @@ fn many_who_ask_the_same_at_once_are_one_call_and_what_may_not_be_stored_is_shar
     let gate = Gate::default();
     scene.partner.answers(THING, [fresh("shared").behind(&gate)]);
     let callers: Vec<Caller> = (0..20).map(|_| scene.gateway.call(&scene.token, THING)).collect();
-    scene.partner.has_got(1);
+    scene.partner.wait_for_calls(1);
     gate.open();
     let answers: Vec<Answer> = callers.into_iter().map(|caller| scene.gateway.seen(caller.hear(false))).collect();
     assert!(answers.iter().all(|answer| answer.text() == "shared"));
@@ -329,7 +329,7 @@ fn many_who_ask_the_same_at_once_are_one_call_and_what_may_not_be_stored_is_shar
     let gate = Gate::default();
     scene.partner.answers(OTHER, [fresh("mine").header("cache-control", "private").behind(&gate)]);
     let callers: Vec<Caller> = (0..5).map(|_| scene.gateway.call(&scene.token, OTHER)).collect();
-    scene.partner.has_got(2);
+    scene.partner.wait_for_calls(2);
     gate.open();
     for caller in callers {
         let answer = scene.gateway.seen(caller.hear(false));
@@ -365,7 +365,7 @@ fn a_caller_that_leaves_changes_nothing_for_what_is_being_stored() {
     let gate = Gate::default();
     scene.partner.answers(THING, [fresh("stored").behind(&gate)]);
     let caller = scene.gateway.call(&scene.token, THING);
-    scene.partner.has_got(1);
+    scene.partner.wait_for_calls(1);
     caller.vanish();
     gate.open();
     wait_for("the answer in the store", || {
@@ -469,7 +469,7 @@ fn any_route_can_be_a_standard_cache_and_what_is_dangerous_stays_out() {
     let token = scene.gateway.token(&["other:read", "clients:read", "pii:read"]);
     for target in [other, &clients] {
         for told in ["fwd=uri-miss; fwd-status=200; stored; ttl=60", "hit; ttl=60"] {
-            assert_eq!(Scene::told(&scene.gateway.gives(&token, target)), told, "{target}");
+            assert_eq!(Scene::told(&scene.gateway.get_ok(&token, target)), told, "{target}");
         }
     }
     // Nothing narrows such an answer.

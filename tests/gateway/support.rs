@@ -6,6 +6,8 @@ mod partner;
 
 mod gateway;
 
+mod fake_partner;
+
 mod issuer;
 
 pub(crate) mod moved;

@@ -67,7 +67,7 @@ fn the_same_document_comes_over_every_version_of_tls_and_http() {
         assert_eq!((two.status, two.text().as_str()), (200, NO_CLIENTS));
         assert_eq!(one.told("etag"), two.told("etag"));
         assert_eq!((one.header("connection").as_deref(), two.header("connection")), (Some("close"), None));
-        let peer = gateway.line_of(&two)["peer"].as_str().unwrap().to_owned();
+        let peer = gateway.log_line(&two)["peer"].as_str().unwrap().to_owned();
         assert!(peer.starts_with("127.0.0.1:"), "{peer}");
     }
     assert_eq!(partner.count(), 1);
@@ -215,7 +215,7 @@ fn who_was_let_in_by_an_issuer_that_is_taken_out_is_asked_to_finish_and_loses_no
     let mut idle = client.connect(gateway.address).unwrap();
     // Another issuer beside the first takes nothing from anybody.
     gateway.write("clients.pem", &format!("{}{}", clients.pem, others.pem));
-    gateway.has_said("a new certificate is served");
+    gateway.wait_for_log("a new certificate is served");
     in_runtime(async {
         let connection = client.http2(gateway.address).await;
         let begun = tokio::spawn(connection.asks(CLIENTS, &[("authorization", &bearer)]));
@@ -298,7 +298,7 @@ fn a_head_too_large_for_http_1_is_too_large_for_http_2() {
             let answer = gateway.seen(connection.asks(target, headers).await.unwrap());
             assert_eq!(answer.status, 431, "{answer:?}");
             assert_eq!(answer.json()["type"], "urn:reseller-gateway:problem:head-too-large");
-            gateway.line_of(&answer);
+            gateway.log_line(&answer);
         }
         // Far beyond it h2 answers by itself, and the connection goes on.
         let huge = "x".repeat(100 << 10);
@@ -380,7 +380,7 @@ fn at_the_end_http_2_is_told_to_go_away_and_what_was_begun_is_finished() {
         assert_eq!(begun.await.unwrap().unwrap().status, 200);
         tokio::time::timeout(Duration::from_secs(5), connection.ended).await.expect("it ends").unwrap().unwrap();
     });
-    assert!(gateway.program.end_within(Duration::from_secs(5)).success());
+    assert!(gateway.program.wait_for_exit(Duration::from_secs(5)).success());
 }
 
 #[test]
@@ -488,7 +488,7 @@ fn the_commands_know_the_admin_door_by_its_certificate() {
     gateway.table["admin"]["tls"].as_table_mut().unwrap().insert("key_file".to_owned(), "other.key".into());
     gateway.write("other.pem", &stranger.cert);
     gateway.write("other.key", &stranger.key);
-    gateway.start_again();
+    gateway.restart();
     assert_eq!(client.connect(gateway.admin).unwrap().shown(), der(&stranger));
     gateway.table["admin"]["tls"].as_table_mut().unwrap().insert("cert_file".to_owned(), "cert.pem".into());
     gateway.write("gateway.toml", &gateway.table.to_string());
@@ -521,7 +521,7 @@ fn a_start_without_a_usable_certificate_says_which_file_and_why() {
     }
     // An expired one is served, with a warning: clients decide.
     put(&gateway, &signer.signs_with(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)));
-    gateway.start_again();
+    gateway.restart();
     wait_for("the warning", || gateway.program.err().contains("the certificate has expired").then_some(()));
     let expiry = format!("tls_certificate_expiry_seconds{{listener=\"{}\"}}", gateway.address);
     assert!(metric(&gateway, &expiry) < 0);

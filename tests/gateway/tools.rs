@@ -23,7 +23,7 @@ fn a_running_gateway_is_commanded_also_while_its_file_is_faulty() {
     let (mut gateway, ..) = two_callers(&partner);
     let token = gateway.issue("support", &[], &[]);
     let token = gateway.keep_secret(String::from_utf8(token.stdout).unwrap().trim());
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let good = gateway.table.to_string();
     let faults = [
         format!("{good}\n[servr]\nname = \"x\"\n"),
@@ -240,7 +240,7 @@ fn small_things_work_as_one_tries_them_first() {
     let mut simulator = Program::start(program().args(["simulate", "--listen", "localhost:0"]));
     wait_for("the simulator", || simulator.out().contains("http://127.0.0.1:").then_some(()));
     signal(&simulator, "TERM");
-    simulator.end_within(std::time::Duration::from_secs(10));
+    simulator.wait_for_exit(std::time::Duration::from_secs(10));
     let partner = partner();
     let (gateway, ..) = two_callers(&partner);
     for (line, hint) in [

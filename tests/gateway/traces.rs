@@ -40,7 +40,7 @@ fn traced(partner: &Partner, collector: &Partner) -> Setup {
 /// Ends the gateway in order, so that it sends what it has.
 fn end(gateway: &mut Gateway) {
     signal(&gateway.program, "TERM");
-    assert!(gateway.program.end_within(Duration::from_secs(10)).success(), "{}", gateway.program.err());
+    assert!(gateway.program.wait_for_exit(Duration::from_secs(10)).success(), "{}", gateway.program.err());
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -134,7 +134,7 @@ fn a_hit_that_is_answered_at_once_is_traced_like_any_other() {
     (0..6).for_each(|_| drop(ask("00-11111111111111111111111111111111-1111111111111111-01", "before")));
     let answer = gateway.seen(ask(TRACEPARENT, "at-once"));
     assert!(gateway.metrics().contains("hits_at_once_total 1\n"));
-    assert_eq!(gateway.line_of(&answer)["trace_id"], TRACE);
+    assert_eq!(gateway.log_line(&answer)["trace_id"], TRACE);
     end(&mut gateway);
 
     let spans = Spans::of(&collector);
@@ -158,7 +158,7 @@ fn a_miss_is_a_request_with_its_steps_and_a_flight_of_its_own_linked_both_ways()
     let headers = [("authorization", bearer.as_str()), ("traceparent", TRACEPARENT), ("x-request-id", "mine")];
     let answer = gateway.get(&target, &headers);
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(gateway.line_of(&answer)["trace_id"], TRACE);
+    assert_eq!(gateway.log_line(&answer)["trace_id"], TRACE);
     end(&mut gateway);
     assert_eq!(partner.calls()[0].header("traceparent"), None, "nothing of ours goes to the partner");
 
@@ -211,12 +211,12 @@ fn hits_have_no_flight_and_what_joins_one_is_linked_with_it() {
     let mut gateway = traced(&partner, &collector).start();
     let token = gateway.token(&READING);
     let first = gateway.call(&token, CLIENTS);
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     let second = gateway.call(&token, CLIENTS);
     wait_for("two requests", || gateway.metrics().contains("reseller_gateway_connections 2").then_some(()));
     gate.open();
     let outcomes = [first, second].map(|caller| gateway.outcome(&caller.hear(false)));
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     end(&mut gateway);
 
     let spans = Spans::of(&collector);
@@ -278,13 +278,13 @@ fn a_refresh_behind_is_linked_with_the_request_that_was_answered_stale() {
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = traced(&partner, &collector).set("routes.clients.ttl", "1ms").start();
     let token = gateway.token(&READING);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let stale = wait_for("a stale answer", || {
-        let answer = gateway.gives(&token, CLIENTS);
+        let answer = gateway.get_ok(&token, CLIENTS);
         (gateway.outcome(&answer) == "stale").then_some(answer)
     });
-    let trace = gateway.line_of(&stale)["trace_id"].as_str().unwrap().to_owned();
-    partner.has_got(2);
+    let trace = gateway.log_line(&stale)["trace_id"].as_str().unwrap().to_owned();
+    partner.wait_for_calls(2);
     end(&mut gateway);
     let spans = Spans::of(&collector);
     let request = *spans.named("GET clients").iter().find(|span| hex(&span.trace_id) == trace).unwrap();
@@ -338,13 +338,13 @@ fn a_reload_goes_on_tracing_to_where_it_was_and_another_collector_waits_for_a_re
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = traced(&partner, &collector).start();
     let token = gateway.token(&READING);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     gateway.table["telemetry"].as_table_mut().unwrap().insert("otlp_endpoint".to_owned(), other.url().into());
     gateway.write("gateway.toml", &gateway.table.to_string());
     let answer = gateway.administer("POST", "/admin/v1/reload", "");
     assert_eq!(answer.json()["restart_needed"], serde_json::json!(["telemetry.otlp_endpoint"]), "{answer:?}");
-    let after = gateway.gives(&token, CLIENTS);
-    assert!(gateway.line_of(&after)["trace_id"].is_string());
+    let after = gateway.get_ok(&token, CLIENTS);
+    assert!(gateway.log_line(&after)["trace_id"].is_string());
     end(&mut gateway);
     let spans = Spans::of(&collector);
     let requests = spans.0.iter().filter(|span| span.kind == SpanKind::Server as i32);
@@ -362,7 +362,7 @@ fn a_caller_does_not_decide_what_is_traced_and_without_a_share_nothing_is() {
     let sampled = TRACEPARENT.replace("b7-00", "b7-01");
     let answer = gateway.get(CLIENTS, &[("authorization", &token), ("traceparent", &sampled)]);
     assert_eq!(answer.status, 200);
-    assert!(gateway.line_of(&answer)["trace_id"].is_null());
+    assert!(gateway.log_line(&answer)["trace_id"].is_null());
     end(&mut gateway);
     assert_eq!(collector.count(), 0);
 }
@@ -373,12 +373,12 @@ fn a_batch_is_sent_after_a_while_again_if_that_may_help_and_counted_once() {
     let collector = collector(&[busy, Reply::status(200)]);
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let gateway = traced(&partner, &collector).start();
-    gateway.gives(&gateway.token(&READING), CLIENTS);
+    gateway.get_ok(&gateway.token(&READING), CLIENTS);
     wait_for("the sent traces", || gateway.metrics().contains("reseller_gateway_traces_sent_total 2").then_some(()));
     let bodies: Vec<_> = collector.calls().into_iter().map(|call| call.body).collect();
     assert!(bodies.len() == 2 && bodies[0] == bodies[1]);
     assert!(gateway.metrics().contains("reseller_gateway_traces_dropped_total 0"));
-    gateway.has_said("taken again");
+    gateway.wait_for_log("taken again");
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn a_collector_that_refuses_is_told_of_once_and_costs_no_request_anything() {
     let mut gateway = traced(&partner, &collector).start();
     let token = gateway.token(&READING);
     for _ in 0..3_000 / 4 {
-        gateway.gives(&token, CLIENTS);
+        gateway.get_ok(&token, CLIENTS);
     }
     wait_for("dropped traces", || {
         let metrics = gateway.metrics();
@@ -405,8 +405,8 @@ fn a_collector_that_says_nothing_does_not_hold_up_the_end_beyond_the_grace() {
     let (partner, collector) = (Partner::listen(), collector(&[Reply::silence()]));
     partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = traced(&partner, &collector).set("server.shutdown_grace", "500ms").start();
-    gateway.gives(&gateway.token(&READING), CLIENTS);
+    gateway.get_ok(&gateway.token(&READING), CLIENTS);
     signal(&gateway.program, "TERM");
-    assert!(gateway.program.end_within(Duration::from_secs(4)).success());
-    gateway.has_said("did not take the last traces");
+    assert!(gateway.program.wait_for_exit(Duration::from_secs(4)).success());
+    gateway.wait_for_log("did not take the last traces");
 }

@@ -26,7 +26,7 @@ fn client(nth: usize) -> String {
 /// Reads until the answer is stale, and hands that back.
 fn stale(gateway: &Gateway, token: &str) -> Answer {
     wait_for("a stale answer", || {
-        let answer = gateway.gives(token, CLIENTS);
+        let answer = gateway.get_ok(token, CLIENTS);
         (gateway.outcome(&answer) == "stale").then_some(answer)
     })
 }
@@ -37,7 +37,7 @@ fn two_hundred_cold_requests_are_one_call() {
     let gate = Gate::default();
     partner.answers(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
     let callers: Vec<Caller> = (0..200).map(|_| gateway.call(&token, CLIENTS)).collect();
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     gate.open();
     let answers: Vec<Answer> = callers.into_iter().map(|caller| gateway.seen(caller.hear(false))).collect();
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.text() == GOOD));
@@ -54,7 +54,7 @@ fn callers_of_different_rights_share_one_call_and_see_what_is_theirs() {
     partner.answers(CLIENTS, [Reply::json(document).behind(&gate)]);
     let narrowed = gateway.token(&["clients:read"]);
     let (full, blank) = (gateway.call(&token, CLIENTS), gateway.call(&narrowed, CLIENTS));
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     gate.open();
     assert_eq!(full.hear(false).text(), document);
     let blank = blank.hear(false);
@@ -68,7 +68,7 @@ fn a_caller_that_leaves_before_the_partner_answers_changes_nothing() {
     let gate = Gate::default();
     partner.answers(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
     let (first, second) = (gateway.call(&token, CLIENTS), gateway.call(&token, CLIENTS));
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     let third = gateway.call(&token, CLIENTS);
     drop(first);
     second.vanish();
@@ -84,11 +84,11 @@ fn a_call_that_was_sent_lands_in_memory_even_if_everybody_left() {
     let gate = Gate::default();
     partner.answers(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
     let alone = gateway.call(&token, CLIENTS);
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     alone.vanish();
     wait_for("the line of who left", || gateway.program.out().contains(r#""cause":"caller-left""#).then_some(()));
     gate.open();
-    assert_eq!(gateway.gives(&token, CLIENTS).text(), GOOD);
+    assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
     assert_eq!(partner.count(), 1);
 }
 
@@ -101,10 +101,10 @@ fn a_caller_that_leaves_in_the_middle_of_its_head_or_its_answer_changes_nothing(
     half.say(format!("GET {CLIENTS} HTTP/1.1\r\nhost: gw\r\nauthoriz"));
     drop(half);
     let mut sipping = gateway.call(&token, CLIENTS);
-    assert!(sipping.sip(1000) > 0);
+    assert!(sipping.read_some(1000) > 0);
     drop(sipping);
     for _ in 0..2 {
-        let answer = gateway.gives(&token, CLIENTS);
+        let answer = gateway.get_ok(&token, CLIENTS);
         assert!(answer.whole && answer.body == large.as_bytes());
     }
     assert_eq!(partner.count(), 1);
@@ -115,17 +115,17 @@ fn stale_is_served_while_one_refresh_runs_and_its_successor_after_that() {
     let (partner, gateway, token) = scene(&[("routes.clients.ttl", "1s")]);
     let gate = Gate::default();
     partner.answers(CLIENTS, [Reply::json(GOOD), Reply::json(BETTER).behind(&gate)]);
-    assert_eq!(gateway.gives(&token, CLIENTS).text(), GOOD);
+    assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
     assert_eq!(stale(&gateway, &token).text(), GOOD);
-    partner.has_got(2);
+    partner.wait_for_calls(2);
     for _ in 0..5 {
-        let answer = gateway.gives(&token, CLIENTS);
+        let answer = gateway.get_ok(&token, CLIENTS);
         assert_eq!((answer.text().as_str(), gateway.outcome(&answer).as_str()), (GOOD, "stale"));
         assert!(answer.told("cache-status").contains("stale-while-revalidate"));
     }
     assert_eq!(partner.count(), 2);
     gate.open();
-    wait_for("the successor", || (gateway.gives(&token, CLIENTS).text() == BETTER).then_some(()));
+    wait_for("the successor", || (gateway.get_ok(&token, CLIENTS).text() == BETTER).then_some(()));
 }
 
 #[test]
@@ -133,14 +133,14 @@ fn a_confirmed_entry_lives_on_without_a_transfer() {
     let (partner, gateway, token) =
         scene(&[("routes.clients.ttl", "1s"), ("routes.clients.stale_while_revalidate", "0s")]);
     partner.answers(CLIENTS, [Reply::json(GOOD).header("etag", "\"v1\""), Reply::status(304)]);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     let confirmed = wait_for("a confirmation", || {
-        let answer = gateway.gives(&token, CLIENTS);
+        let answer = gateway.get_ok(&token, CLIENTS);
         (gateway.outcome(&answer) == "revalidated").then_some(answer)
     });
     assert_eq!(confirmed.text(), GOOD);
     assert_eq!(partner.calls()[1].header("if-none-match"), Some("\"v1\""));
-    assert_eq!(gateway.outcome(&gateway.gives(&token, CLIENTS)), "hit");
+    assert_eq!(gateway.outcome(&gateway.get_ok(&token, CLIENTS)), "hit");
     assert_eq!(partner.count(), 2);
 }
 
@@ -148,16 +148,16 @@ fn a_confirmed_entry_lives_on_without_a_transfer() {
 fn a_failing_refresh_keeps_the_good_entry(failing: Reply) {
     let (partner, gateway, token) = scene(&[("routes.clients.ttl", "1s"), ("upstream.timeout", "1s")]);
     partner.answers(CLIENTS, [Reply::json(GOOD), failing]);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     stale(&gateway, &token);
-    partner.has_got(2);
+    partner.wait_for_calls(2);
     throughout(Instant::now() + Duration::from_millis(1300), || {
-        assert_eq!(gateway.gives(&token, CLIENTS).text(), GOOD);
+        assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
     });
     // After a failure the entry rests: the failing partner is not asked by every request.
     assert!(partner.count() <= 4, "{} calls", partner.count());
     partner.answers(CLIENTS, [Reply::json(BETTER)]);
-    wait_for("the better one", || (gateway.gives(&token, CLIENTS).text() == BETTER).then_some(()));
+    wait_for("the better one", || (gateway.get_ok(&token, CLIENTS).text() == BETTER).then_some(()));
 }
 
 #[test]
@@ -196,9 +196,9 @@ fn the_partner_is_left_alone(retry_after: &str, until: impl FnOnce(Instant) -> I
     let limited = Reply::status(429).header("retry-after", retry_after);
     partner.answers(CLIENTS, [Reply::json(GOOD), limited, Reply::json(BETTER)]);
     partner.answers(&client(1), [Reply::json(r#"{"client":{"id":"client-1"}}"#)]);
-    gateway.gives(&token, CLIENTS);
+    gateway.get_ok(&token, CLIENTS);
     stale(&gateway, &token);
-    partner.has_got(2);
+    partner.wait_for_calls(2);
     let refused_at = partner.calls()[1].at;
     let until = until(refused_at);
     // Until the 429 is read, another call may still start.
@@ -208,12 +208,12 @@ fn the_partner_is_left_alone(retry_after: &str, until: impl FnOnce(Instant) -> I
         ready.text().contains("degraded").then_some(())
     });
     throughout(until - Duration::from_millis(150), || {
-        assert_eq!(gateway.gives(&token, CLIENTS).text(), GOOD);
+        assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
         let cold = gateway.read(&token, &client(1));
         assert_eq!(cold.json()["type"], "urn:reseller-gateway:problem:partner-limit");
         assert!(cold.told("retry-after").parse::<u64>().unwrap() >= 1);
     });
-    wait_for("the gate to open", || (gateway.gives(&token, CLIENTS).text() == BETTER).then_some(()));
+    wait_for("the gate to open", || (gateway.get_ok(&token, CLIENTS).text() == BETTER).then_some(()));
     for call in &partner.calls()[2..] {
         assert!(call.at + Duration::from_millis(5) >= until, "{:?} too early", until - call.at);
     }
@@ -244,7 +244,7 @@ fn what_may_not_be_stored_is_shared_by_those_who_wait_and_serialises_nobody_afte
     let reply = Reply::json(GOOD).header("cache-control", "no-store");
     partner.answers(CLIENTS, [reply.clone().behind(&first), reply.behind(&rest)]);
     let leader = gateway.call(&token, CLIENTS);
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     let waiting: Vec<Caller> = (0..10).map(|_| gateway.call(&token, CLIENTS)).collect();
     wait_for("the callers to wait", || (waiting_of(&gateway, "counted") == 11).then_some(()));
     first.open();
@@ -256,7 +256,7 @@ fn what_may_not_be_stored_is_shared_by_those_who_wait_and_serialises_nobody_afte
     assert_eq!(partner.count(), 1);
     let alone: Vec<Caller> = (0..10).map(|_| gateway.call(&token, CLIENTS)).collect();
     // All ten are at the partner at once: nobody waits for nobody.
-    partner.has_got(11);
+    partner.wait_for_calls(11);
     rest.open();
     assert!(alone.into_iter().all(|caller| caller.hear(false).text() == GOOD));
     assert_eq!(partner.count(), 11);
@@ -289,7 +289,7 @@ fn the_partners_household_is_never_replayed() {
         .header("x-hop", "1");
     partner.answers(CLIENTS, [said]);
     for _ in 0..2 {
-        let answer = gateway.gives(&token, CLIENTS);
+        let answer = gateway.get_ok(&token, CLIENTS);
         for name in
             ["set-cookie", "x-ratelimit-remaining", "ratelimit", "access-control-allow-origin", "server", "x-hop"]
         {
@@ -320,7 +320,7 @@ fn a_failed_call_is_tried_again_within_its_attempts_and_each_is_counted() {
     let gateway = setup.start();
     let token = gateway.token(&READING);
     partner.answers(CLIENTS, [Reply::status(500), Reply::json(GOOD).reset_at(3), Reply::json(GOOD)]);
-    assert_eq!(gateway.gives(&token, CLIENTS).text(), GOOD);
+    assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
     assert_eq!(partner.count(), 3);
     partner.answers(&client(1), [Reply::status(500)]);
     assert_eq!(gateway.read(&token, &client(1)).status, 502);
@@ -336,8 +336,8 @@ fn a_media_type_with_parameters_is_json_all_the_same() {
     let types = ["application/json; charset=utf-8", "Application/JSON;charset=UTF-8", "application/hal+json"];
     for (nth, media) in types.into_iter().enumerate() {
         partner.answers(&client(nth), [Reply::json(r#"{"client":{}}"#).header("content-type", media)]);
-        gateway.gives(&token, &client(nth));
-        let second = gateway.gives(&token, &client(nth));
+        gateway.get_ok(&token, &client(nth));
+        let second = gateway.get_ok(&token, &client(nth));
         assert_eq!((gateway.outcome(&second).as_str(), second.told("content-type").as_str()), ("hit", media));
     }
     assert_eq!(partner.count(), types.len());
@@ -349,7 +349,7 @@ fn white_space_after_the_key_in_its_file_is_not_part_of_it() {
         let partner = Partner::listen();
         partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
         let gateway = Setup::before(&partner).key_file(text).start();
-        gateway.gives(&gateway.token(&READING), CLIENTS);
+        gateway.get_ok(&gateway.token(&READING), CLIENTS);
         assert_eq!(partner.calls()[0].header("x-reseller-api-key"), Some("the-real-key-of-the-partner-4711"));
     }
 }

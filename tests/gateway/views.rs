@@ -111,8 +111,8 @@ fn each_cell_of_the_table_of_rights_is_what_a_caller_sees() {
         (&impersonal, of("c1", ""), json!({"client": nameless("c1")})),
     ];
     for (token, target, expected) in &rows {
-        assert_eq!(gateway.gives(token, target).json(), *expected, "{target}");
-        let hit = gateway.gives(token, target);
+        assert_eq!(gateway.get_ok(token, target).json(), *expected, "{target}");
+        let hit = gateway.get_ok(token, target);
         assert_eq!((hit.json(), gateway.outcome(&hit).as_str()), (expected.clone(), "hit"), "{target}");
     }
     let calls = partner.count();
@@ -131,7 +131,7 @@ fn each_cell_of_the_table_of_rights_is_what_a_caller_sees() {
     }
     assert_eq!(partner.count(), calls, "what is refused costs nothing");
     // The whole right still gets the partner's bytes.
-    let everything = gateway.gives(&gateway.token(&READING), &of("c1", "projects/j1/resources/"));
+    let everything = gateway.get_ok(&gateway.token(&READING), &of("c1", "projects/j1/resources/"));
     assert_eq!(everything.json()["project"]["resources"], json!({"x": [1]}));
     assert_eq!(partner.count(), calls);
 }
@@ -161,8 +161,8 @@ fn ten_callers_with_ten_rights_cost_one_call() {
     for nth in 0..10 {
         let issued = gateway.issue(&format!("caller-{nth}"), &[], &[]);
         let token = gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
-        let first = gateway.gives(&token, CLIENTS);
-        assert_eq!(gateway.gives(&token, CLIENTS).body, first.body);
+        let first = gateway.get_ok(&token, CLIENTS);
+        assert_eq!(gateway.get_ok(&token, CLIENTS).body, first.body);
         held.push(bytes());
         seen.push((first.json()["clients"].as_array().unwrap().len(), first.told("etag"), first.body));
     }
@@ -210,17 +210,17 @@ fn two_partners_that_are_equal_inside_a_right_cannot_be_told_apart() {
         let gateway = Setup::before(&partner).set("routes.clients.stale_while_revalidate", "0s").start();
         let token = narrowed(&gateway, &["clients:read"], &["--client", "c1"]);
         let bearer = format!("Bearer {token}");
-        let mut seen = vec![comparable(&gateway.gives(&token, CLIENTS)), comparable(&gateway.gives(&token, CLIENTS))];
+        let mut seen = vec![comparable(&gateway.get_ok(&token, CLIENTS)), comparable(&gateway.get_ok(&token, CLIENTS))];
         // Then the partner is asked again: one says "not modified", the other says it anew.
         wait_for("a second call", || {
-            seen.push(comparable(&gateway.gives(&token, CLIENTS)));
+            seen.push(comparable(&gateway.get_ok(&token, CLIENTS)));
             (partner.count() > 1).then_some(())
         });
         let last = seen.pop().unwrap();
         seen.truncate(2);
         seen.push(last);
         seen.push(comparable(&gateway.send("HEAD", CLIENTS, &[("authorization", &bearer)], b"")));
-        let tag = gateway.gives(&token, CLIENTS).told("etag");
+        let tag = gateway.get_ok(&token, CLIENTS).told("etag");
         for (name, value) in [("if-none-match", tag.as_str()), ("if-modified-since", "Mon, 01 Jan 2024 00:00:00 GMT")] {
             seen.push(comparable(&gateway.get(CLIENTS, &[("authorization", &bearer), (name, value)])));
         }
@@ -238,10 +238,10 @@ fn a_project_is_found_on_its_provider_through_the_cache_and_the_partner_s_failur
     let gateway = Setup::before(&partner).set("routes.client_projects.shape", "any").start();
     let token = narrowed(&gateway, &["resources:read"], &["--provider", "p1"]);
     let target = of("c1", "projects/j1/resources/");
-    gateway.gives(&token, &target);
+    gateway.get_ok(&token, &target);
     let calls: Vec<String> = partner.calls().into_iter().map(|call| call.target).collect();
     assert_eq!(calls, [of("c1", "projects/"), target.clone()], "the list is asked for first");
-    gateway.gives(&token, &target);
+    gateway.get_ok(&token, &target);
     refused(&gateway.read(&token, &of("c1", "projects/j2/resources/")), 403, "bounds");
     assert_eq!(partner.count(), 2);
     let metrics = gateway.metrics();
@@ -293,8 +293,8 @@ fn bounds_cannot_be_stepped_over_by_writing_things_differently() {
         refused(&gateway.read(&token, &format!("{CLIENTS}?{query}")), status, slug);
     }
     assert_eq!(partner.count(), 0);
-    gateway.gives(&token, &format!("{CLIENTS}?provider_id={MINE}"));
-    gateway.gives(&token, &format!("{CLIENTS}?provider%5Fid={upper}"));
+    gateway.get_ok(&token, &format!("{CLIENTS}?provider_id={MINE}"));
+    gateway.get_ok(&token, &format!("{CLIENTS}?provider%5Fid={upper}"));
     assert_eq!(partner.count(), 1);
     let by_client = narrowed(&gateway, &READING, &["--client", &upper]);
     for other in ["/reseller/account/v1/clients/c1/servers/", "/reseller/account/v1/", "/reseller/account/v1/clientz"] {
@@ -316,15 +316,15 @@ fn what_cannot_be_narrowed_is_not_shown_to_a_narrowed_right() {
     assert!(!gone.text().contains("Bill"));
     assert_eq!(gateway.read(&full, &of("c9", "")).text(), "Bill is gone");
     // A route that stores nothing is passed through for the full right, and narrowed for the other.
-    let seen = gateway.gives(&token, &of("c1", ""));
+    let seen = gateway.get_ok(&token, &of("c1", ""));
     assert_eq!((&seen.json()["client"]["email"], seen.json()["client"].get("is_test_account")), (&json!(""), None));
     assert!(seen.told("cache-status").contains("fwd=bypass; detail=route"), "{}", seen.told("cache-status"));
-    assert_eq!(gateway.gives(&full, &of("c1", "")).json()["client"]["is_test_account"], json!(true));
+    assert_eq!(gateway.get_ok(&full, &of("c1", "")).json()["client"]["is_test_account"], json!(true));
     // Larger than what is stored.
     let filler = "x".repeat(2 << 10);
     partner.answers(CLIENTS, [Reply::json(format!(r#"{{"clients":[{{"id":"{filler}"}}]}}"#))]);
     refused(&gateway.read(&token, CLIENTS), 502, "too-large-to-narrow");
-    assert!(gateway.gives(&full, CLIENTS).text().contains(&filler));
+    assert!(gateway.get_ok(&full, CLIENTS).text().contains(&filler));
     // Another shape.
     partner.answers(CLIENTS, [Reply::json(r#"{"clients":["Bill"]}"#)]);
     let odd = gateway.read(&token, CLIENTS);
@@ -338,10 +338,10 @@ fn unknown_fields_are_counted_and_shown_only_where_they_are_allowed() {
     let allow = vec!["clients[].is_test_account".to_owned()];
     let gateway = Setup::before(&partner).set("views.allow", allow).start();
     let token = narrowed(&gateway, &READING, &["--client", "c1"]);
-    let list = gateway.gives(&token, CLIENTS).json();
+    let list = gateway.get_ok(&token, CLIENTS).json();
     assert_eq!((&list["clients"][0]["is_test_account"], list["clients"].as_array().unwrap().len()), (&json!(true), 1));
-    assert!(gateway.gives(&token, &of("c1", "")).json()["client"].get("is_test_account").is_none());
-    gateway.gives(&token, &of("c1", ""));
+    assert!(gateway.get_ok(&token, &of("c1", "")).json()["client"].get("is_test_account").is_none());
+    gateway.get_ok(&token, &of("c1", ""));
     wait_for("the count", || gateway.metrics().contains("schema_drift_total 1\n").then_some(()));
 }
 
@@ -356,7 +356,7 @@ fn many_who_wait_for_one_large_list_get_their_views_of_it_at_once() {
     let gateway = Setup::before(&partner).start();
     let tokens = [["--client", "c7"], ["--client", "c8"]].map(|to| narrowed(&gateway, &READING, &to));
     let callers: Vec<_> = (0..60).map(|nth| (nth % 2, gateway.call(&tokens[nth % 2], CLIENTS))).collect();
-    partner.has_got(1);
+    partner.wait_for_calls(1);
     gate.open();
     for (which, caller) in callers {
         let answer = gateway.seen(caller.hear(false));
@@ -375,9 +375,9 @@ fn a_token_is_narrowed_but_never_widened_when_it_is_issued() {
         "name = \"app\"\nscopes = [\"clients:read\", \"pii:read\"]\nclients = [\"c1\", \"c2\"]\nproviders = [\"*\"]";
     let gateway = Setup::before(&partner).set("callers", vec![caller.parse::<Table>().unwrap()]).start();
     let own = narrowed(&gateway, &[], &[]);
-    assert_eq!(gateway.gives(&own, CLIENTS).json()["clients"].as_array().unwrap().len(), 2);
+    assert_eq!(gateway.get_ok(&own, CLIENTS).json()["clients"].as_array().unwrap().len(), 2);
     let less = narrowed(&gateway, &[], &["--client", "c2"]);
-    assert_eq!(gateway.gives(&less, CLIENTS).json()["clients"][0]["id"], "c2");
+    assert_eq!(gateway.get_ok(&less, CLIENTS).json()["clients"][0]["id"], "c2");
     refused(&gateway.read(&less, &of("c1", "")), 403, "bounds");
     for (more, says) in [
         (["--client", "c3"], "the client \"c3\" is not among those of \"app\""),

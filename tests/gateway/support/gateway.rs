@@ -95,7 +95,7 @@ impl Program {
     }
 
     /// Waits for its end.
-    pub(crate) fn end_within(&mut self, most: Duration) -> ExitStatus {
+    pub(crate) fn wait_for_exit(&mut self, most: Duration) -> ExitStatus {
         let end = Instant::now() + most;
         wait_for_within(2 * most, "a process to end", || {
             let ended = self.ended();
@@ -355,7 +355,7 @@ impl Gateway {
     }
 
     /// Starts it again in its folder and on its ports, with the configuration as it is now.
-    pub(crate) fn start_again(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         std::fs::write(self.config(), self.table.to_string()).unwrap();
         self.program = Program::start(program().arg("serve").arg("--config").arg(self.config()));
@@ -363,12 +363,12 @@ impl Gateway {
     }
 
     /// The same, where no file may grow beyond `most` bytes: a disk that is full.
-    pub(crate) fn start_again_with_files_of(&mut self, most: u64) {
-        self.start_again_by(&format!("trap '' XFSZ; ulimit -S -f {}", most / 512), Stdio::null());
+    pub(crate) fn restart_with_files_of(&mut self, most: u64) {
+        self.restart_after(&format!("trap '' XFSZ; ulimit -S -f {}", most / 512), Stdio::null());
     }
 
     /// The same after these words of a shell, which has this as its standard input.
-    pub(crate) fn start_again_by(&mut self, words: &str, input: impl Into<Stdio>) {
+    pub(crate) fn restart_after(&mut self, words: &str, input: impl Into<Stdio>) {
         self.kill();
         std::fs::write(self.config(), self.table.to_string()).unwrap();
         let line = format!("{words}; exec \"$@\"");
@@ -464,7 +464,7 @@ impl Gateway {
     }
 
     /// A GET with a token that must be answered with 200.
-    pub(crate) fn gives(&self, token: &str, target: &str) -> Answer {
+    pub(crate) fn get_ok(&self, token: &str, target: &str) -> Answer {
         let answer = self.read(token, target);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer
@@ -491,7 +491,7 @@ impl Gateway {
     }
 
     /// The line of the access log for a request.
-    pub(crate) fn line_of(&self, answer: &Answer) -> serde_json::Value {
+    pub(crate) fn log_line(&self, answer: &Answer) -> serde_json::Value {
         let id = answer.told("x-request-id");
         let mark = format!(r#""request_id":"{id}""#);
         let line =
@@ -501,11 +501,11 @@ impl Gateway {
 
     /// How the answer came, in one word of the log.
     pub(crate) fn outcome(&self, answer: &Answer) -> String {
-        self.line_of(answer)["outcome"].as_str().unwrap().to_owned()
+        self.log_line(answer)["outcome"].as_str().unwrap().to_owned()
     }
 
     /// Waits until the process log holds this: a line comes a moment after what it tells of.
-    pub(crate) fn has_said(&self, text: &str) {
+    pub(crate) fn wait_for_log(&self, text: &str) {
         wait_for(text, || self.program.err().contains(text).then_some(()));
     }
 

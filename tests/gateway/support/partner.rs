@@ -199,7 +199,7 @@ impl Partner {
     }
 
     /// Waits until so many calls have come.
-    pub(crate) fn has_got(&self, calls: usize) {
+    pub(crate) fn wait_for_calls(&self, calls: usize) {
         wait_for("a call of the partner", || (self.count() >= calls).then_some(()));
     }
 }

@@ -65,7 +65,7 @@ impl Caller {
     }
 
     /// Reads `most` bytes at most; 0 is the end, in whichever way it came.
-    pub(crate) fn sip(&mut self, most: usize) -> usize {
+    pub(crate) fn read_some(&mut self, most: usize) -> usize {
         match self.0.read(&mut vec![0; most]) {
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("the connection stands still"),
