@@ -5,7 +5,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::support::{Answer, Caller, Gateway, READING, Setup, ask, ask_as, program, signal, wait_for};
+use crate::support::{
+    Connection, Gateway, READING, Response, Setup, ask, program, send_request_to_host, signal, wait_for,
+};
 
 const DESK: &str = "/admin/v1/";
 
@@ -13,12 +15,12 @@ fn gateway() -> Gateway {
     Setup::at("http://127.0.0.1:9").start()
 }
 
-fn asked(gateway: &Gateway, host: &str, headers: &[(&str, &str)]) -> Answer {
-    gateway.seen(ask_as(host, gateway.admin, "GET", DESK, headers, b""))
+fn asked(gateway: &Gateway, host: &str, headers: &[(&str, &str)]) -> Response {
+    gateway.seen(send_request_to_host(host, gateway.admin, "GET", DESK, headers, b""))
 }
 
-fn slug(answer: &Answer) -> String {
-    assert_eq!(answer.told("content-type"), "application/problem+json", "{answer:?}");
+fn slug(answer: &Response) -> String {
+    assert_eq!(answer.expect_header("content-type"), "application/problem+json", "{answer:?}");
     answer.json()["type"].as_str().unwrap().trim_start_matches("urn:reseller-gateway:problem:").to_owned()
 }
 
@@ -35,7 +37,7 @@ fn each_door_takes_its_own_tokens_alone() {
     assert_eq!((answer.status, answer.json()["operator"].as_str()), (200, Some("local:test")), "{answer:?}");
     let refused = asked(&gateway, "localhost", &[("authorization", &bearer(&public))]);
     assert_eq!((refused.status, slug(&refused).as_str()), (401, "token-bad"));
-    assert!(refused.told("www-authenticate").contains("invalid_token"));
+    assert!(refused.expect_header("www-authenticate").contains("invalid_token"));
     let refused = asked(&gateway, "localhost", &[]);
     assert_eq!((refused.status, slug(&refused).as_str()), (401, "token-missing"));
     let refused = asked(&gateway, "localhost", &[("x-reseller-api-key", &admin)]);
@@ -62,10 +64,10 @@ fn a_web_page_is_refused_before_its_token_is_looked_at_and_told_nothing_of_cors(
         let answer = asked(&gateway, host, &headers);
         assert_eq!((answer.status, slug(&answer).as_str()), (403, slug_wanted), "{host} {origin:?}");
         assert!(answer.headers.iter().all(|(name, _)| !name.starts_with("access-control")), "{answer:?}");
-        assert_eq!(answer.told("cache-control"), "no-store");
+        assert_eq!(answer.expect_header("cache-control"), "no-store");
     }
     let preflight = [("origin", "http://evil.example"), ("access-control-request-method", "POST")];
-    let answer = ask_as("localhost", gateway.admin, "OPTIONS", DESK, &preflight, b"");
+    let answer = send_request_to_host("localhost", gateway.admin, "OPTIONS", DESK, &preflight, b"");
     assert_eq!(answer.status, 403);
     assert!(answer.headers.iter().all(|(name, _)| !name.starts_with("access-control")), "{answer:?}");
 }
@@ -73,12 +75,12 @@ fn a_web_page_is_refused_before_its_token_is_looked_at_and_told_nothing_of_cors(
 #[test]
 fn what_is_not_there_is_said_and_every_request_leaves_a_line_with_its_actor() {
     let gateway = Setup::at("http://127.0.0.1:9").set("telemetry.log", "error").start();
-    assert_eq!(gateway.administer("GET", DESK, "").status, 200);
-    let answer = gateway.administer("GET", "/admin/v1/nothing", "");
+    assert_eq!(gateway.admin_request("GET", DESK, "").status, 200);
+    let answer = gateway.admin_request("GET", "/admin/v1/nothing", "");
     assert_eq!((answer.status, slug(&answer).as_str()), (404, "no-such-path"));
-    let answer = gateway.administer("DELETE", DESK, "");
-    assert_eq!((answer.status, answer.told("allow").as_str()), (405, "GET"));
-    let answer = gateway.administer("GET", DESK, &"x".repeat(70_000));
+    let answer = gateway.admin_request("DELETE", DESK, "");
+    assert_eq!((answer.status, answer.expect_header("allow").as_str()), (405, "GET"));
+    let answer = gateway.admin_request("GET", DESK, &"x".repeat(70_000));
     assert_eq!((answer.status, slug(&answer).as_str()), (413, "body-too-large"));
     asked(&gateway, "localhost", &[]);
     // However quiet the log is set.
@@ -88,7 +90,7 @@ fn what_is_not_there_is_said_and_every_request_leaves_a_line_with_its_actor() {
         &["\"actor\":\"\"", "\"refused\":\"token-missing\""],
     ] {
         wait_for("an audit line", || {
-            let log = gateway.program.err();
+            let log = gateway.program.stderr();
             log.lines()
                 .any(|line| line.contains("audit:") && wanted.iter().all(|word| line.contains(word)))
                 .then_some(())
@@ -100,25 +102,25 @@ fn what_is_not_there_is_said_and_every_request_leaves_a_line_with_its_actor() {
 fn operators_who_dawdle_are_bounded_and_strangers_hold_no_place() {
     let gateway = gateway();
     let slow = |token: &str| {
-        let mut caller = Caller::connect(gateway.admin);
+        let mut caller = Connection::connect(gateway.admin);
         caller.say(format!(
             "GET {DESK} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\nconnection: close\r\n\r\n"
         ));
         caller
     };
     let _strangers: Vec<_> = (0..20).map(|_| slow("x")).collect();
-    assert_eq!(gateway.administer("GET", DESK, "").status, 200);
+    assert_eq!(gateway.admin_request("GET", DESK, "").status, 200);
     let token = gateway.admin_token();
     let mut operators: Vec<_> = (0..16).map(|_| slow(&token)).collect();
     let refused = wait_for("a refusal", || {
-        let answer = gateway.administer("GET", DESK, "");
+        let answer = gateway.admin_request("GET", DESK, "");
         (answer.status == 503).then_some(answer)
     });
-    assert_eq!((slug(&refused).as_str(), refused.told("retry-after").as_str()), ("busy", "1"));
+    assert_eq!((slug(&refused).as_str(), refused.expect_header("retry-after").as_str()), ("busy", "1"));
     // One that stays silent is let go, and makes room.
-    let answer = gateway.seen(operators.remove(0).hear(false));
+    let answer = gateway.seen(operators.remove(0).read_response(false));
     assert_eq!((answer.status, slug(&answer).as_str()), (400, "malformed"));
-    wait_for("room", || (gateway.administer("GET", DESK, "").status == 200).then_some(()));
+    wait_for("room", || (gateway.admin_request("GET", DESK, "").status == 200).then_some(()));
 }
 
 #[test]
@@ -153,7 +155,7 @@ fn commands_prove_themselves_by_the_keys_over_tcp_and_unix_sockets() {
         let stats: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(stats["entries"], 0, "{stats}");
         let peer = if listen.is_some() { r#""peer":"unix""# } else { r#""peer":"127.0.0.1:"# };
-        wait_for("the audit line", || gateway.program.err().contains(peer).then_some(()));
+        wait_for("the audit line", || gateway.program.stderr().contains(peer).then_some(()));
     }
 }
 

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::quota::counted;
-use crate::support::{Answer, Gateway, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{Gateway, READING, Reply, Response, ScriptedPartner, Setup, wait_for};
 use crate::views::of;
 
 const DOC: &str = r#"{"client":{"id":"c1"}}"#;
@@ -30,22 +30,22 @@ fn page(status: u16) -> Reply {
 }
 
 struct Scene {
-    partner: Partner,
+    partner: ScriptedPartner,
     gateway: Gateway,
     token: String,
 }
 
 impl Scene {
     fn new(settings: &[(&str, &str)]) -> Self {
-        let partner = Partner::listen();
+        let partner = ScriptedPartner::listen();
         let setup = settings.iter().fold(Setup::before(&partner), |setup, (key, value)| setup.set(key, *value));
         let gateway = setup.set("upstream.retry.attempts", 0).start();
         let token = gateway.token(&READING);
         Self { partner, gateway, token }
     }
 
-    fn when<const N: usize>(&self, target: &str, replies: [Reply; N]) -> Answer {
-        self.partner.answers(target, replies);
+    fn when<const N: usize>(&self, target: &str, replies: [Reply; N]) -> Response {
+        self.partner.respond_with(target, replies);
         self.gateway.read(&self.token, target)
     }
 }
@@ -72,7 +72,7 @@ fn what_is_no_document_replaces_none() {
         assert_eq!(scene.when(&target, [good()]).text(), DOC);
         let answer = scene.when(&target, [reply]);
         assert_eq!((answer.status, answer.text().as_str()), (200, DOC), "{nth}");
-        assert!(answer.told("cache-status").contains("detail=stale-if-error"), "{answer:?}");
+        assert!(answer.expect_header("cache-status").contains("detail=stale-if-error"), "{answer:?}");
     }
     let unfit = |why: &str| counted(&scene.gateway, &format!("partner_answers_unfit_total{{why=\"{why}\"}}"));
     assert_eq!((unfit("not-a-document"), unfit("not-json")), (7, 4));
@@ -115,7 +115,7 @@ fn a_404_that_is_a_page_does_not_take_the_place_of_what_is_held() {
         scene.when(&target, [good()]);
         let answer = scene.when(&target, [reply]);
         assert_eq!((answer.status, answer.text().as_str()), (200, DOC));
-        assert!(answer.told("cache-status").contains("detail=stale-if-error"), "{answer:?}");
+        assert!(answer.expect_header("cache-status").contains("detail=stale-if-error"), "{answer:?}");
     }
     assert_eq!(scene.when(&of("cold", ""), [page(404)]).status, 404, "where nothing is held, at once");
     let gone = Reply::status(404).header("content-type", "application/json").body(r#"{"detail":"no such client"}"#);
@@ -145,13 +145,13 @@ fn what_other_clients_read_is_read() {
         Reply::json(DOC).header("x-powered-by ", "PHP/5"),
         Reply::json(DOC).header("x\r\nno colon in this line\r\ny", "1"),
         (0..200).fold(Reply::json(DOC), |reply, nth| reply.header(&format!("x-{nth}"), "1")),
-        Reply::json(DOC).bare().header("transfer-encoding", "identity").header("content-length", "22"),
-        Reply::json(DOC).bare().header("content-length", "22, 22"),
+        Reply::json(DOC).without_length().header("transfer-encoding", "identity").header("content-length", "22"),
+        Reply::json(DOC).without_length().header("content-length", "22, 22"),
     ];
     for (nth, reply) in replies.into_iter().enumerate() {
         let answer = scene.when(&of(&format!("c{nth}"), ""), [reply]);
         assert_eq!((answer.status, answer.text().as_str()), (200, DOC), "{nth}: {answer:?}");
-        let content_type = answer.told("content-type");
+        let content_type = answer.expect_header("content-type");
         assert!(["application/json", "text/json", "application/x-json"].contains(&&*content_type), "{content_type}");
         assert_eq!(scene.partner.count(), nth + 1, "one call for each");
     }
@@ -181,7 +181,10 @@ fn a_document_in_latin_1_is_shown_as_it_is_and_its_views_in_utf_8() {
     let body = b"{\"projects\":[{\"id\":\"p1\",\"provider\":\"a\",\"name\":\"caf\xe9\"}]}";
     let latin = "application/json; charset=ISO-8859-1";
     let whole = scene.when(&target, [Reply::json(body.to_vec()).header("content-type", latin)]);
-    assert_eq!((whole.status, whole.body.as_slice(), whole.told("content-type").as_str()), (200, &body[..], latin));
+    assert_eq!(
+        (whole.status, whole.body.as_slice(), whole.expect_header("content-type").as_str()),
+        (200, &body[..], latin)
+    );
     let view = scene.gateway.read(&narrow, &target);
     assert_eq!(view.status, 200, "{view:?}");
 }
@@ -215,7 +218,7 @@ fn what_is_stale_on_arrival_is_not_asked_for_with_each_request() {
         for _ in 0..20 {
             let answer = scene.gateway.read(&scene.token, &target);
             assert_eq!(answer.text(), DOC);
-            let is_stale = answer.told("cache-status").contains("detail=stale-while-revalidate");
+            let is_stale = answer.expect_header("cache-status").contains("detail=stale-while-revalidate");
             assert_eq!(is_stale, calls == 1, "Age: {age}, {directives}: {answer:?}");
         }
         assert_eq!(scene.partner.count(), calls, "Age: {age}, {directives}, {windows:?}");
@@ -236,7 +239,7 @@ fn lifetimes_that_need_no_date_of_the_partners_are_obeyed() {
         let target = of(&format!("c{nth}"), "");
         scene.when(&target, [reply]);
         let again = scene.gateway.read(&scene.token, &target);
-        assert!(again.told("cache-status").contains("; hit"), "{nth}: {again:?}");
+        assert!(again.expect_header("cache-status").contains("; hit"), "{nth}: {again:?}");
     }
 }
 
@@ -255,8 +258,8 @@ fn a_status_beyond_the_classes_or_one_that_ends_nothing_is_a_failure() {
 #[test]
 fn an_answer_that_passes_through_says_its_length_once() {
     let scene = Scene::new(&[]);
-    let answer = scene.when(OPAQUE, [Reply::json(DOC).bare().header("content-length", "22, 22")]);
-    assert_eq!((answer.text().as_str(), answer.told("content-length").as_str()), (DOC, "22"));
+    let answer = scene.when(OPAQUE, [Reply::json(DOC).without_length().header("content-length", "22, 22")]);
+    assert_eq!((answer.text().as_str(), answer.expect_header("content-length").as_str()), (DOC, "22"));
 }
 
 /// hyper reads such a body to the end of the connection: the answer was whole, and its permit was held until the deadline.
@@ -269,20 +272,20 @@ fn an_identity_coding_with_a_length_ends_with_the_length() {
         metrics.contains("reseller_gateway_partner_calls_in_flight 0\n").then_some(())
     };
     for size in [100, 3 << 20] {
-        scene.partner.answers(OPAQUE, [Reply::json(vec![b'x'; size]).header("transfer-encoding", "identity")]);
+        scene.partner.respond_with(OPAQUE, [Reply::json(vec![b'x'; size]).header("transfer-encoding", "identity")]);
         let answer = scene.gateway.read(&token, OPAQUE);
         assert_eq!((answer.status, answer.body.len()), (200, size));
-        assert_eq!(answer.told("content-length"), size.to_string());
+        assert_eq!(answer.expect_header("content-length"), size.to_string());
         wait_for("the permit", free);
     }
     // Who reads nothing yet does not end the call by having it all.
     let calls = scene.partner.count();
     let began = std::time::Instant::now();
-    scene.partner.answers(OPAQUE, [Reply::json(vec![b'x'; 8 << 20]).header("transfer-encoding", "identity")]);
+    scene.partner.respond_with(OPAQUE, [Reply::json(vec![b'x'; 8 << 20]).header("transfer-encoding", "identity")]);
     let reader = scene.gateway.call(&token, OPAQUE);
     wait_for("the permit of a slow reader", || (scene.partner.count() > calls).then(free).flatten());
     assert!(began.elapsed().as_secs() < 8, "upstream.timeout is 10s");
-    assert!(reader.hear(false).whole);
+    assert!(reader.read_response(false).whole);
 }
 
 /// A partner behind a load balancer names itself otherwise than `upstream.url` does.
@@ -292,7 +295,7 @@ fn who_follows_a_link_stays_here_and_a_circle_is_said() {
     let host = scene.partner.url().replace("http://", "");
     for place in [format!("HTTP://{host}/a"), format!("//{host}/a"), format!("https://{host}/a")] {
         let answer = scene.when(OPAQUE, [Reply::status(301).header("location", &place)]);
-        assert_eq!(answer.told("location"), "/a", "{place}");
+        assert_eq!(answer.expect_header("location"), "/a", "{place}");
     }
     let circle = Reply::status(301).header("location", &format!("https://{host}{OPAQUE}"));
     let answer = scene.when(OPAQUE, [circle]);

@@ -10,8 +10,8 @@ use toml::Value;
 
 use crate::quota::{counted, limited};
 use crate::support::{
-    Answer, CLIENTS, Client, Gateway, Kept, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, free_port, signal,
-    unix, wait_for,
+    CLIENTS, CertificateAuthority, Client, Gateway, KeepAliveConnection, NO_CLIENTS, READING, Reply, Response,
+    ScriptedPartner, Setup, free_port, signal, unix_now, wait_for,
 };
 use crate::views::{self, of};
 
@@ -34,7 +34,7 @@ fn at_once(gateway: &Gateway) -> u64 {
 }
 
 /// What a caller can compare: all but the number of the request, in any order.
-fn compared(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
+fn compared(answer: &Response) -> (u16, Vec<(String, String)>, String) {
     let mut headers = answer.headers.clone();
     headers.retain(|(name, _)| name != "x-request-id");
     headers.sort();
@@ -42,8 +42,8 @@ fn compared(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
 }
 
 /// Asks until the answer comes at once; the last one.
-fn known(gateway: &Gateway, request: &str) -> Answer {
-    let mut caller = Kept::connect(gateway.address);
+fn known(gateway: &Gateway, request: &str) -> Response {
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     (0..OFTEN).for_each(|_| drop(caller.ask(request)));
     let before = at_once(gateway);
     let answer = gateway.seen(caller.ask(request));
@@ -52,9 +52,9 @@ fn known(gateway: &Gateway, request: &str) -> Answer {
 }
 
 /// Whether one more request is answered at once.
-fn is_at_once(gateway: &Gateway, request: &str) -> (bool, Answer) {
+fn is_at_once(gateway: &Gateway, request: &str) -> (bool, Response) {
     let before = at_once(gateway);
-    let answer = gateway.seen(Kept::connect(gateway.address).ask(request));
+    let answer = gateway.seen(KeepAliveConnection::connect(gateway.address).ask(request));
     (at_once(gateway) > before, answer)
 }
 
@@ -66,9 +66,9 @@ fn dated(document: &str) -> Reply {
         .header("content-language", "en")
 }
 
-fn scene(set: impl FnOnce(Setup) -> Setup) -> (Partner, Gateway, String) {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [dated(NO_CLIENTS)]);
+fn scene(set: impl FnOnce(Setup) -> Setup) -> (ScriptedPartner, Gateway, String) {
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [dated(NO_CLIENTS)]);
     let gateway = set(Setup::before(&partner)).start();
     let token = gateway.token(&READING);
     (partner, gateway, token)
@@ -79,18 +79,18 @@ fn a_head_asked_for_often_is_answered_at_once_on_any_connection_and_in_the_same_
     let (partner, gateway, token) = scene(|setup| setup);
     let request = get(&token, CLIENTS);
     let whole = known(&gateway, &request);
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     let before = at_once(&gateway);
-    let in_two = caller.ask_in_two(&request);
+    let in_two = caller.send_request_in_two(&request);
     assert_eq!(at_once(&gateway), before, "a head in two pieces is hyper's");
     assert_eq!(compared(&whole), compared(&in_two));
-    assert_ne!(whole.told("x-request-id"), in_two.told("x-request-id"));
+    assert_ne!(whole.expect_header("x-request-id"), in_two.expect_header("x-request-id"));
     // The same connection goes on at once, and so does another.
     assert_eq!(compared(&caller.ask(&request)), compared(&whole));
     assert!(is_at_once(&gateway, &request).0);
     assert_eq!(at_once(&gateway), before + 2);
     assert_eq!(partner.count(), 1);
-    let rows = gateway.administer("GET", "/admin/v1/cache/list", "").json();
+    let rows = gateway.admin_request("GET", "/admin/v1/cache/list", "").json();
     assert!(rows.to_string().contains(&format!(r#""hits":{}"#, OFTEN + 3)), "each hit is counted once: {rows}");
     let [line, long] = [&whole, &in_two].map(|answer| {
         let mut line = gateway.log_line(answer);
@@ -111,14 +111,14 @@ fn what_is_said_of_one_request_alone_makes_no_other_head_of_it() {
     let (_partner, gateway, token) = scene(|setup| setup);
     known(&gateway, &get(&token, CLIENTS));
     let bearer = format!("Authorization: Bearer {token}\r\n");
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     for nth in 0..5 {
         let before = at_once(&gateway);
         let trace =
             format!("traceparent: 00-0af7651916cd43dd8448eb211c80319c-{nth:016x}-01\r\ntracestate: a={nth}\r\n");
         let answer = caller.ask(asked("GET", CLIENTS, &format!("{trace}{bearer}X-Request-ID: job-{nth}\r\n")));
         assert_eq!(at_once(&gateway), before + 1);
-        assert_eq!(answer.told("x-request-id"), format!("job-{nth}"));
+        assert_eq!(answer.expect_header("x-request-id"), format!("job-{nth}"));
         assert_eq!(gateway.log_line(&answer)["outcome"], "hit");
     }
 }
@@ -128,9 +128,9 @@ fn what_is_said_of_one_request_alone_makes_no_other_head_of_it() {
 fn no_head_gets_another_answer_for_having_been_met_before() {
     let big = format!(r#"{{"clients":[{}]}}"#, vec![r#"{"id":"c1","email":"a@example.org"}"#; 200].join(","));
     let partner = views::partner();
-    partner.answers(CLIENTS, [dated(&big)]);
-    partner.answers(OTHER, [Reply::json("{}")]);
-    partner.answers(&of("gone", ""), [Reply::json("{}").with_status(404)]);
+    partner.respond_with(CLIENTS, [dated(&big)]);
+    partner.respond_with(OTHER, [Reply::json("{}")]);
+    partner.respond_with(&of("gone", ""), [Reply::json("{}").with_status(404)]);
     let gateway = Setup::before(&partner)
         .caller("least", &["clients:read"], "clients = [\"c1\"]")
         .caller("blind", &["clients:read"], "")
@@ -141,7 +141,7 @@ fn no_head_gets_another_answer_for_having_been_met_before() {
         gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim())
     };
     let (full, least, blind) = (gateway.token(&READING), issued("least"), issued("blind"));
-    let tag = Kept::connect(gateway.address).ask(get(&full, CLIENTS)).told("etag");
+    let tag = KeepAliveConnection::connect(gateway.address).ask(get(&full, CLIENTS)).expect_header("etag");
     let bearer = format!("Authorization: Bearer {full}\r\n");
     let with = |more: &str| asked("GET", CLIENTS, &format!("{bearer}{more}\r\n"));
     let client = of("c1", "");
@@ -211,20 +211,23 @@ fn no_head_gets_another_answer_for_having_been_met_before() {
     let mut came_at_once = 0;
     for request in &requests {
         // Until the form that is sent lies ready; the gzip form is made behind the first answer.
-        (0..3).for_each(|_| drop(Kept::connect(gateway.address).ask_in_two(request)));
+        (0..3).for_each(|_| drop(KeepAliveConnection::connect(gateway.address).send_request_in_two(request)));
         if request.contains("gzip, deflate") {
-            let coded = || Kept::connect(gateway.address).ask_in_two(request).header("content-encoding");
+            let coded = || {
+                KeepAliveConnection::connect(gateway.address).send_request_in_two(request).header("content-encoding")
+            };
             wait_for("the gzip form", || coded().filter(|coding| coding == "gzip"));
         }
-        let mut caller = Kept::connect(gateway.address);
+        let mut caller = KeepAliveConnection::connect(gateway.address);
         for _ in 0..OFTEN {
             if caller.ask(request).status == 0 {
-                caller = Kept::connect(gateway.address);
+                caller = KeepAliveConnection::connect(gateway.address);
             }
         }
         let (at_once, whole) = is_at_once(&gateway, request);
         came_at_once += usize::from(at_once);
-        let (mut whole, mut in_two) = (whole, Kept::connect(gateway.address).ask_in_two(request));
+        let (mut whole, mut in_two) =
+            (whole, KeepAliveConnection::connect(gateway.address).send_request_in_two(request));
         for answer in [&mut whole, &mut in_two] {
             // A second may pass between the two; dates that are ours tell no more than that.
             answer.headers.retain(|(name, value)| {
@@ -247,48 +250,51 @@ fn a_token_that_is_taken_back_or_over_is_refused_on_the_very_next_request() {
     let (partner, gateway, token) = scene(|setup| setup);
     let request = get(&token, CLIENTS);
     known(&gateway, &request);
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     assert_eq!(caller.ask(&request).status, 200);
-    let revoked = gateway.administer("DELETE", "/admin/v1/callers/app/tokens", "");
+    let revoked = gateway.admin_request("DELETE", "/admin/v1/callers/app/tokens", "");
     assert_eq!(revoked.status, 200, "{revoked:?}");
     let refused = gateway.seen(caller.ask(&request));
     assert_eq!((refused.status, refused.header("cache-control").as_deref()), (401, Some("no-store")));
     assert_eq!(gateway.log_line(&refused)["outcome"], "refused");
-    assert_eq!(Kept::connect(gateway.address).ask(&request).status, 401);
+    assert_eq!(KeepAliveConnection::connect(gateway.address).ask(&request).status, 401);
     // A token that ends while it is known; one of the same second as the revocation is taken back, too.
-    let then = unix();
-    wait_for("the next second", || (unix() > then).then_some(()));
+    let then = unix_now();
+    wait_for("the next second", || (unix_now() > then).then_some(()));
     let issued = gateway.issue("app", &[], &["--ttl", "3s"]);
     assert!(issued.status.success(), "{}", String::from_utf8_lossy(&issued.stderr));
     let short = gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
     let request = get(&short, CLIENTS);
     known(&gateway, &request);
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     let over = wait_for("the end of a token", || Some(caller.ask(&request)).filter(|answer| answer.status != 200));
     assert_eq!(over.status, 401);
-    assert!(over.told("www-authenticate").contains("expired"), "{over:?}");
+    assert!(over.expect_header("www-authenticate").contains("expired"), "{over:?}");
     assert_eq!(partner.count(), 1);
 }
 
 #[test]
 fn what_is_purged_or_no_longer_fresh_is_not_shown_at_once() {
     let (partner, gateway, token) = scene(|setup| setup.set("routes.client.ttl", "2s"));
-    partner.answers(&of("c1", ""), [dated(r#"{"client":{"id":"c1"}}"#), dated(r#"{"client":{"id":"c2"}}"#)]);
+    partner.respond_with(&of("c1", ""), [dated(r#"{"client":{"id":"c1"}}"#), dated(r#"{"client":{"id":"c2"}}"#)]);
     let request = get(&token, CLIENTS);
     known(&gateway, &request);
-    let purged = gateway.administer("POST", "/admin/v1/cache/purge", &json!({"all": true}).to_string());
+    let purged = gateway.admin_request("POST", "/admin/v1/cache/purge", &json!({"all": true}).to_string());
     assert_eq!(purged.status, 200, "{purged:?}");
     let (at_once, next) = is_at_once(&gateway, &request);
-    assert!(!at_once && next.told("cache-status").contains("fwd="), "{next:?}");
+    assert!(!at_once && next.expect_header("cache-status").contains("fwd="), "{next:?}");
     assert!(is_at_once(&gateway, &request).0);
     assert_eq!(partner.count(), 2);
     // The end of a lifetime: nothing older than it is called a hit.
     let request = get(&token, &of("c1", ""));
     known(&gateway, &request);
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     let changed = wait_for("the next document", || {
         let answer = caller.ask(&request);
-        assert!(answer.told("age").parse::<u64>().unwrap() < 2 || !answer.told("cache-status").contains("hit; ttl=1"));
+        assert!(
+            answer.expect_header("age").parse::<u64>().unwrap() < 2
+                || !answer.expect_header("cache-status").contains("hit; ttl=1")
+        );
         answer.text().contains("c2").then_some(answer)
     });
     assert_eq!(changed.status, 200);
@@ -299,8 +305,8 @@ fn a_limit_counts_what_is_answered_at_once_and_says_so() {
     let limits = limited("requests = \"1/m\"\nburst = 12");
     let (_partner, gateway, token) = scene(|setup| setup.set("callers", limits));
     let request = get(&token, CLIENTS);
-    let mut caller = Kept::connect(gateway.address);
-    let left: Vec<String> = (0..12).map(|_| caller.ask(&request).told("ratelimit")).collect();
+    let mut caller = KeepAliveConnection::connect(gateway.address);
+    let left: Vec<String> = (0..12).map(|_| caller.ask(&request).expect_header("ratelimit")).collect();
     for (nth, left) in left.iter().enumerate() {
         assert!(left.starts_with(&format!(r#""requests";r={};"#, 11 - nth)), "{left}");
     }
@@ -316,7 +322,7 @@ fn one_place_is_given_back_when_an_answer_is_out() {
     let limits = limited("concurrent = 1");
     let (_partner, gateway, token) = scene(|setup| setup.set("callers", limits));
     let request = get(&token, CLIENTS);
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     for _ in 0..20 {
         let answer = caller.ask(&request);
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -329,12 +335,12 @@ fn a_reload_that_narrows_is_in_force_on_a_connection_that_is_open() {
     let (partner, mut gateway, token) = scene(|setup| setup);
     let request = get(&token, CLIENTS);
     known(&gateway, &request);
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     assert_eq!(caller.ask(&request).status, 200);
     let scopes = Value::from(vec![Value::from("providers:read")]);
     gateway.table["callers"][0].as_table_mut().unwrap().insert("scopes".to_owned(), scopes);
     gateway.write("gateway.toml", &gateway.table.to_string());
-    assert_eq!(gateway.administer("POST", "/admin/v1/reload", "").status, 200);
+    assert_eq!(gateway.admin_request("POST", "/admin/v1/reload", "").status, 200);
     assert_eq!(caller.ask(&request).status, 403);
     assert_eq!(partner.count(), 1);
 }
@@ -343,13 +349,13 @@ fn a_reload_that_narrows_is_in_force_on_a_connection_that_is_open() {
 fn a_caller_without_a_token_is_known_by_its_listener() {
     let other = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let door = format!("address = \"{other}\"");
-    let (_partner, gateway, _) = scene(|setup| setup.door("ambient = \"app\"").one_more_door(&door));
+    let (_partner, gateway, _) = scene(|setup| setup.listener("ambient = \"app\"").extra_listener(&door));
     let host = format!("Host: localhost:{}", gateway.address.port());
     let request = asked("GET", CLIENTS, "").replace("Host: gateway", &host);
     let answer = known(&gateway, &request);
     assert_eq!((answer.status, gateway.log_line(&answer)["jti"].as_str()), (200, Some("ambient")));
     // The same bytes where everybody needs a token.
-    let mut caller = Kept::connect(other);
+    let mut caller = KeepAliveConnection::connect(other);
     for _ in 0..OFTEN {
         assert_eq!(caller.ask(&request).status, 401);
     }
@@ -357,7 +363,7 @@ fn a_caller_without_a_token_is_known_by_its_listener() {
     // What a proxy or a page sends stays refused, however often.
     for more in ["X-Forwarded-For: 192.0.2.1", "Origin: http://localhost", "Via: 1.1 proxy"] {
         let request = request.replace("\r\n\r\n", &format!("\r\n{more}\r\n\r\n"));
-        let mut caller = Kept::connect(gateway.address);
+        let mut caller = KeepAliveConnection::connect(gateway.address);
         for _ in 0..OFTEN {
             assert_eq!(caller.ask(&request).status, 403, "{more}");
         }
@@ -368,10 +374,10 @@ fn a_caller_without_a_token_is_known_by_its_listener() {
 fn a_refusal_that_leaves_a_body_unread_says_that_the_connection_ends() {
     let (_partner, gateway, token) = scene(|setup| setup);
     let bearer = format!("Authorization: Bearer {token}\r\n");
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     let refused = caller.ask(asked("POST", CLIENTS, &format!("{bearer}Content-Length: 5\r\n")));
     assert_eq!((refused.status, refused.header("connection").as_deref()), (405, Some("close")));
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     let empty = caller.ask(asked("POST", CLIENTS, &format!("{bearer}Content-Length: 0\r\n")));
     assert_eq!((empty.status, empty.header("connection")), (405, None));
     assert_eq!(caller.ask(get(&token, CLIENTS)).status, 200);
@@ -380,25 +386,25 @@ fn a_refusal_that_leaves_a_body_unread_says_that_the_connection_ends() {
 #[test]
 fn over_tls_it_is_the_same_and_a_long_list_comes_whole() {
     let long = format!(r#"{{"clients":[{}]}}"#, vec![r#"{"id":"c1","email":"a@example.org"}"#; 20_000].join(","));
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [dated(&long)]);
-    partner.answers(&of("c1", ""), [dated(r#"{"client":{"id":"c1"}}"#)]);
-    let signer = Signer::new();
-    let gateway = Setup::before(&partner).private(&signer.signs(), "").start();
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [dated(&long)]);
+    partner.respond_with(&of("c1", ""), [dated(r#"{"client":{"id":"c1"}}"#)]);
+    let signer = CertificateAuthority::new();
+    let gateway = Setup::before(&partner).tls_listener(&signer.signs(), "").start();
     let token = gateway.token(&READING);
     let client = Client::of(&signer);
-    let mut caller = Kept::over(client.connect(gateway.address).unwrap().0);
+    let mut caller = KeepAliveConnection::over(client.connect(gateway.address).unwrap().0);
     for target in [CLIENTS.to_owned(), of("c1", "")] {
         let request = get(&token, &target);
         (0..OFTEN).for_each(|_| drop(caller.ask(&request)));
         let before = at_once(&gateway);
         let whole = gateway.seen(caller.ask(&request));
         assert_eq!(at_once(&gateway), before + 1);
-        assert_eq!(compared(&whole), compared(&caller.ask_in_two(&request)));
+        assert_eq!(compared(&whole), compared(&caller.send_request_in_two(&request)));
         assert_eq!(at_once(&gateway), before + 1);
         assert!(whole.whole && compared(&caller.ask(&request)) == compared(&whole));
     }
-    let mut clear = Kept::connect(gateway.address);
+    let mut clear = KeepAliveConnection::connect(gateway.address);
     assert_ne!(clear.ask(get(&token, CLIENTS)).status, 200, "clear text at a private door");
     assert_eq!(partner.count(), 2);
 }
@@ -408,7 +414,7 @@ fn at_the_end_every_connection_is_told_to_close() {
     let (_partner, mut gateway, token) = scene(|setup| setup.set("server.drain_delay", "1s"));
     let request = get(&token, CLIENTS);
     known(&gateway, &request);
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     assert_eq!(caller.ask(&request).header("connection"), None);
     signal(&gateway.program, "TERM");
     let told = wait_for("the end", || {

@@ -5,7 +5,8 @@
 use data_encoding::BASE64;
 
 use crate::support::{
-    Answer, CLIENTS, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, ask, ask_as, encoded, program, wait_for,
+    CLIENTS, Gateway, NO_CLIENTS, READING, Reply, Response, ScriptedPartner, Setup, ask, form_encoded, program,
+    send_request_to_host, wait_for,
 };
 
 const TOKEN: &str = "/oauth/token";
@@ -22,14 +23,14 @@ pub(crate) fn secret() -> (String, String) {
 }
 
 /// One that has no clients.
-pub(crate) fn partner() -> Partner {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+pub(crate) fn partner() -> ScriptedPartner {
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     partner
 }
 
 /// A gateway with the callers `billing` and `support`, and the secrets of both.
-pub(crate) fn two_callers(partner: &Partner) -> (Gateway, String, String) {
+pub(crate) fn two_callers(partner: &ScriptedPartner) -> (Gateway, String, String) {
     let ((one, stored_one), (two, stored_two)) = (secret(), secret());
     let scopes = [&READING[..], &["write", "cache:refresh", "gateway:admin"]].concat();
     let gateway = Setup::before(partner)
@@ -40,12 +41,12 @@ pub(crate) fn two_callers(partner: &Partner) -> (Gateway, String, String) {
 }
 
 fn basic(name: &str, secret: &str) -> String {
-    format!("Basic {}", BASE64.encode(format!("{}:{}", encoded(name), encoded(secret)).as_bytes()))
+    format!("Basic {}", BASE64.encode(format!("{}:{}", form_encoded(name), form_encoded(secret)).as_bytes()))
 }
 
-fn error(answer: &Answer) -> String {
-    assert_eq!(answer.told("content-type"), "application/json", "{answer:?}");
-    assert_eq!(answer.told("cache-control"), "no-store", "{answer:?}");
+fn error(answer: &Response) -> String {
+    assert_eq!(answer.expect_header("content-type"), "application/json", "{answer:?}");
+    assert_eq!(answer.expect_header("cache-control"), "no-store", "{answer:?}");
     answer.json()["error"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
 }
 
@@ -63,7 +64,10 @@ fn a_secret_is_worth_a_token_that_opens_what_its_caller_may_read() {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = gateway.post(TOKEN, &headers, &form);
         assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!((answer.told("cache-control").as_str(), answer.told("pragma").as_str()), ("no-store", "no-cache"));
+        assert_eq!(
+            (answer.expect_header("cache-control").as_str(), answer.expect_header("pragma").as_str()),
+            ("no-store", "no-cache")
+        );
         let said = answer.json();
         assert_eq!((said["token_type"].as_str(), said["expires_in"].as_u64()), (Some("Bearer"), Some(3600)));
         // What only counts when it is named is not among them.
@@ -112,7 +116,7 @@ fn a_form_is_sent_as_a_form_within_bounds_and_never_in_the_query() {
     let large = send("POST", TOKEN, &[form], &format!("{body}&x={}", "x".repeat(17 << 10)));
     assert_eq!((large.status, error(&large).as_str()), (413, "invalid_request"));
     let read = send("GET", TOKEN, &[], "");
-    assert_eq!((read.status, read.told("allow").as_str()), (405, "POST"));
+    assert_eq!((read.status, read.expect_header("allow").as_str()), (405, "POST"));
     let charset = ("content-type", "application/x-www-form-urlencoded; charset=UTF-8");
     assert_eq!(ask(gateway.address, "POST", TOKEN, &[charset], body.as_bytes()).status, 200);
     for path in ["/oauth/authorize", "/.well-known/openid-configuration", "/-/other", "/oauth/"] {
@@ -193,7 +197,7 @@ fn nobody_learns_which_callers_there_are_and_the_right_secret_passes_among_any_f
     };
     let (first, seen) = wrong("billing", &support);
     assert_eq!((first.status, error(&first).as_str()), (401, "invalid_client"));
-    assert!(first.told("www-authenticate").starts_with("Basic"));
+    assert!(first.expect_header("www-authenticate").starts_with("Basic"));
     for (name, secret) in
         [("nobody", &*support), ("billing", "rgws_short"), ("support", &*billing), ("", ""), ("app", &*billing)]
     {
@@ -201,22 +205,24 @@ fn nobody_learns_which_callers_there_are_and_the_right_secret_passes_among_any_f
     }
     // `app` is configured without a secret, so nothing proves it.
     let limited = wait_for("a limit", || Some(wrong("nobody", "x").0).filter(|answer| answer.status == 429));
-    assert!((1..=6).contains(&limited.told("retry-after").parse::<u64>().unwrap()), "{limited:?}");
+    assert!((1..=6).contains(&limited.expect_header("retry-after").parse::<u64>().unwrap()), "{limited:?}");
     assert_eq!(wrong("billing", "x").0.status, 429, "with every name alike");
-    gateway.granted("billing", &billing, "clients:read");
-    gateway.granted("support", &support, "");
+    gateway.client_credentials_token("billing", &billing, "clients:read");
+    gateway.client_credentials_token("support", &support, "");
     for secret in [&billing, &support] {
-        assert!(!gateway.program.err().contains(secret.as_str()) && !gateway.program.out().contains(secret.as_str()));
+        assert!(
+            !gateway.program.stderr().contains(secret.as_str()) && !gateway.program.stdout().contains(secret.as_str())
+        );
     }
-    let refused = gateway.program.err().lines().filter(|line| line.contains("audit: refused")).count();
-    assert!(refused > 5, "each leaves a line of the audit: {}", gateway.program.err());
+    let refused = gateway.program.stderr().lines().filter(|line| line.contains("audit: refused")).count();
+    assert!(refused > 5, "each leaves a line of the audit: {}", gateway.program.stderr());
 }
 
 #[test]
 fn a_caller_sees_and_revokes_its_own_tokens_alone() {
     let partner = partner();
     let (gateway, billing, support) = two_callers(&partner);
-    let token = gateway.granted("billing", &billing, "clients:read pii:read");
+    let token = gateway.client_credentials_token("billing", &billing, "clients:read pii:read");
     let (own, other) = (basic("billing", &billing), basic("support", &support));
     let ask = |path: &str, authorization: &str, token: &str| {
         gateway.post(path, &[("authorization", authorization)], &[("token", token)])
@@ -224,7 +230,7 @@ fn a_caller_sees_and_revokes_its_own_tokens_alone() {
     let seen = ask("/oauth/introspect", &own, &token);
     let said = seen.json();
     assert_eq!(
-        (seen.status, said["active"].as_bool(), seen.told("cache-control").as_str()),
+        (seen.status, said["active"].as_bool(), seen.expect_header("cache-control").as_str()),
         (200, Some(true), "no-store")
     );
     assert_eq!((said["client_id"].as_str(), said["sub"].as_str()), (Some("billing"), Some("billing")));
@@ -263,7 +269,7 @@ fn a_token_that_is_refused_at_the_token_endpoint_is_told_to_gateways_by_whatever
     let partner = partner();
     let gateway = Setup::before(&partner).set("server.name", "1gw").start();
     let bad = gateway.post("/oauth/introspect", &[("authorization", "Bearer no.token.atall")], &[("token", "x")]);
-    assert_eq!((bad.status, bad.told("cache-status").as_str()), (401, "\"1gw\"; detail=token-bad"));
+    assert_eq!((bad.status, bad.expect_header("cache-status").as_str()), (401, "\"1gw\"; detail=token-bad"));
 }
 
 /// A page of nothing said that there was more, so that whoever asked for it page by page never came to an end.
@@ -271,10 +277,10 @@ fn a_token_that_is_refused_at_the_token_endpoint_is_told_to_gateways_by_whatever
 fn a_page_of_no_tokens_is_refused_with_what_to_do() {
     let (gateway, ..) = two_callers(&partner());
     gateway.token(&READING);
-    let refused = gateway.administer("GET", "/admin/v1/tokens?limit=0", "");
+    let refused = gateway.admin_request("GET", "/admin/v1/tokens?limit=0", "");
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("`limit` is a number from 1"), "{refused:?}");
-    let page = gateway.administer("GET", "/admin/v1/tokens?limit=1", "").json();
+    let page = gateway.admin_request("GET", "/admin/v1/tokens?limit=1", "").json();
     assert_eq!((page["tokens"].as_array().unwrap().len(), page["more"].as_bool()), (1, Some(true)), "{page}");
 }
 
@@ -282,7 +288,7 @@ fn a_page_of_no_tokens_is_refused_with_what_to_do() {
 fn an_admin_token_is_of_another_door() {
     let partner = partner();
     let (gateway, billing, _) = two_callers(&partner);
-    let admin = gateway.granted("billing", &billing, "gateway:admin");
+    let admin = gateway.client_credentials_token("billing", &billing, "gateway:admin");
     let bearer = format!("Bearer {admin}");
     assert_eq!(gateway.read(&admin, CLIENTS).status, 401);
     assert_eq!(gateway.read(&admin, "/-/me").status, 401);
@@ -291,18 +297,19 @@ fn an_admin_token_is_of_another_door() {
     let seen = introspect();
     assert_eq!((seen["active"].as_bool(), seen["aud"].as_str()), (Some(true), Some("gateway-admin")), "{seen}");
     assert_eq!(seen["scope"], "gateway:admin");
-    let listed = ask_as("localhost", gateway.admin, "GET", "/admin/v1/tokens", &[("authorization", &bearer)], b"");
+    let listed =
+        send_request_to_host("localhost", gateway.admin, "GET", "/admin/v1/tokens", &[("authorization", &bearer)], b"");
     assert_eq!(listed.status, 200, "{listed:?}");
     let jti = listed.json()["tokens"][0]["jti"].as_str().unwrap().to_owned();
     // Revoked like any other, it opens its own door no more either.
-    assert_eq!(gateway.administer("DELETE", &format!("/admin/v1/tokens/{jti}"), "").status, 200);
+    assert_eq!(gateway.admin_request("DELETE", &format!("/admin/v1/tokens/{jti}"), "").status, 200);
     let opens = |bearer: &str| {
-        ask_as("localhost", gateway.admin, "GET", "/admin/v1/", &[("authorization", bearer)], b"").status
+        send_request_to_host("localhost", gateway.admin, "GET", "/admin/v1/", &[("authorization", bearer)], b"").status
     };
     assert_eq!(opens(&bearer), 401);
     assert_eq!(introspect()["active"], false);
     // So it does where its holder gives it back.
-    let another = gateway.granted("billing", &billing, "gateway:admin");
+    let another = gateway.client_credentials_token("billing", &billing, "gateway:admin");
     let bearer = format!("Bearer {another}");
     assert_eq!(opens(&bearer), 200);
     let revoked = gateway.post("/oauth/revoke", &[("authorization", &own)], &[("token", &another)]);
@@ -323,7 +330,7 @@ fn everybody_may_read_metadata_and_keys_and_nothing_private_is_in_them() {
     let partner = partner();
     let (gateway, _, _) = two_callers(&partner);
     let metadata = gateway.get("/.well-known/oauth-authorization-server", &[]);
-    assert_eq!((metadata.status, metadata.told("content-type").as_str()), (200, "application/json"));
+    assert_eq!((metadata.status, metadata.expect_header("content-type").as_str()), (200, "application/json"));
     let said = metadata.json();
     assert_eq!(said["issuer"], "http://127.0.0.1:8080");
     assert_eq!(said["token_endpoint"], "http://127.0.0.1:8080/oauth/token");
@@ -346,9 +353,9 @@ fn everybody_may_read_metadata_and_keys_and_nothing_private_is_in_them() {
 fn a_token_tells_its_holder_what_it_opens() {
     let partner = partner();
     let (gateway, _, support) = two_callers(&partner);
-    let token = gateway.granted("support", &support, "");
+    let token = gateway.client_credentials_token("support", &support, "");
     let me = gateway.get_ok(&token, "/-/me");
-    assert_eq!(me.told("cache-control"), "no-store");
+    assert_eq!(me.expect_header("cache-control"), "no-store");
     let said = me.json();
     assert_eq!((said["caller"].as_str(), said["scopes"][0].as_str()), (Some("support"), Some("clients:read")));
     let open: Vec<&str> = said["routes"]

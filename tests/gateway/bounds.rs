@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::support::{
-    CLIENTS, Gate, Gateway, NO_CLIENTS, Partner, Program, READING, Reply, Setup, ask, free_port, program, wait_for,
+    CLIENTS, Gate, Gateway, NO_CLIENTS, Program, READING, Reply, ScriptedPartner, Setup, ask, free_port, program,
+    wait_for,
 };
 
 /// `cache.max_bytes` of these tests.
@@ -130,18 +131,18 @@ fn floods_of_ids_queries_and_404s_leave_memory_in_its_bounds_and_the_gateway_ans
 #[test]
 fn a_flood_of_refreshes_is_bounded_and_all_are_answered_meanwhile() {
     const KEYS: usize = 1500;
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
     let targets: Vec<String> = (0..KEYS).map(|nth| format!("{CLIENTS}c{nth}/")).collect();
     for target in &targets {
-        partner.answers(target, [Reply::json(NO_CLIENTS), Reply::json(NO_CLIENTS).behind(&gate)]);
+        partner.respond_with(target, [Reply::json(NO_CLIENTS), Reply::json(NO_CLIENTS).behind(&gate)]);
     }
     let setup = Setup::before(&partner).set("upstream.budget.max_in_flight", 4).set("upstream.budget.max_wait", "1m");
     let gateway = setup.set("upstream.timeout", "1m").any_shape().start();
     let token = gateway.token(&READING);
     assert_eq!(flood(&gateway, &token, &targets, 200), KEYS);
     let body = r#"{"all":true,"soft":true}"#;
-    assert_eq!(gateway.administer("POST", "/admin/v1/cache/purge", body).json()["purged"], KEYS);
+    assert_eq!(gateway.admin_request("POST", "/admin/v1/cache/purge", body).json()["purged"], KEYS);
     let before = memory(&gateway);
     assert_eq!(flood(&gateway, &token, &targets, 200), KEYS, "all are answered stale");
     let flights = figure(&gateway, "flights");
@@ -154,10 +155,10 @@ fn a_flood_of_refreshes_is_bounded_and_all_are_answered_meanwhile() {
 
 #[test]
 fn a_flood_of_variants_leaves_the_newest_of_them_and_memory_in_its_bounds() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let target = "/reseller/account/v1/things";
     let varied = Reply::status(200).header("cache-control", "max-age=600").header("vary", "x-kind");
-    partner.answers(target, [varied.body(vec![b'x'; 8 << 10])]);
+    partner.respond_with(target, [varied.body(vec![b'x'; 8 << 10])]);
     let setup = Setup::before(&partner).set("routes.other.store", true).set("telemetry.access_log", "off");
     let gateway = setup.start();
     let token = gateway.token(&["other:read", "pii:read"]);
@@ -170,7 +171,7 @@ fn a_flood_of_variants_leaves_the_newest_of_them_and_memory_in_its_bounds() {
     let now = memory(&gateway);
     assert!(now <= before + SLACK, "{before} bytes before, {now} after 3,000 variants");
     assert!(figure(&gateway, "cache_bytes") <= 64 * (9 << 10) + 1024, "{}", figure(&gateway, "cache_bytes"));
-    let list = gateway.administer("GET", "/admin/v1/cache/list", "").json();
+    let list = gateway.admin_request("GET", "/admin/v1/cache/list", "").json();
     assert_eq!(list["entries"][0]["variants"], 64, "{list}");
     let asked = partner.count();
     assert_eq!(ask(3_099).status, 200);

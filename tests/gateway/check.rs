@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 
 use toml::{Table, Value};
 
-use crate::support::{Program, Signer, ask, free_port, program, wait_for};
+use crate::support::{CertificateAuthority, Program, ask, free_port, program, wait_for};
 
 const LEAST: &str = "[upstream]\nurl = \"https://partner.example\"\napi_key_env = \"KEY\"\n";
 
@@ -97,7 +97,7 @@ fn set(table: &mut Table, section: &str, key: &str, value: impl Into<Value>) {
 }
 
 fn locked(folder: &Path) {
-    let key = Signer::new().signs().key;
+    let key = CertificateAuthority::new().signs().key;
     let body: Vec<&str> = key.lines().filter(|line| !line.starts_with("-----")).collect();
     let body = body.join("\n");
     put(
@@ -200,7 +200,7 @@ const CLASSES: &[Class] = &[
     },
     Class {
         name: "the key of another certificate",
-        spoil: |folder, _| put(folder, "key.pem", Signer::new().signs().key),
+        spoil: |folder, _| put(folder, "key.pem", CertificateAuthority::new().signs().key),
         code: Some(1),
         says: &["listeners[0].tls.key_file: ", "key.pem: this key is not that of"],
     },
@@ -241,7 +241,8 @@ const CLASSES: &[Class] = &[
     Class {
         name: "a certificate that has expired",
         spoil: |folder, _| {
-            let old = Signer::new().signs_with(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+            let old =
+                CertificateAuthority::new().signs_with(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
             put(folder, "cert.pem", old.cert);
             put(folder, "key.pem", old.key);
         },
@@ -337,7 +338,7 @@ const CLASSES: &[Class] = &[
 /// A folder in which everything is as it should be.
 fn good() -> (tempfile::TempDir, Table, u16) {
     let folder = tempfile::tempdir().unwrap();
-    let identity = Signer::new().signs();
+    let identity = CertificateAuthority::new().signs();
     put(folder.path(), "partner.key", "key\n");
     put(folder.path(), "cert.pem", identity.cert);
     put(folder.path(), "key.pem", identity.key);
@@ -417,7 +418,7 @@ fn check_and_serve_agree_on_everything_that_is_missing() {
                     (listens && ask(health, "GET", "/readyz", &[], b"").status == 200).then_some(())
                 });
                 for said in *says {
-                    assert!(gateway.err().contains(said), "{name}: {}", gateway.err());
+                    assert!(gateway.stderr().contains(said), "{name}: {}", gateway.stderr());
                 }
             }
         }
@@ -429,7 +430,7 @@ fn check_and_serve_agree_on_everything_that_is_missing() {
 /// The gateway that an operator is about to reload holds its own ledger, sockets and ports.
 #[test]
 fn what_the_running_gateway_of_the_same_state_holds_is_no_fault_and_is_said() {
-    let partner = crate::support::Partner::listen();
+    let partner = crate::support::ScriptedPartner::listen();
     let on_disk = crate::support::Setup::before(&partner).start();
     let in_memory = crate::support::Setup::before(&partner).set("state.dir", "").start();
     for (gateway, said) in [(&on_disk, "a gateway is running on this state.dir"), (&in_memory, "a gateway answers on ")]
@@ -459,7 +460,7 @@ fn what_the_running_gateway_of_the_same_state_holds_is_no_fault_and_is_said() {
 /// process that still has it open is a reason to try again, not a fault of the text.
 #[test]
 fn a_ledger_that_was_not_closed_is_looked_at_and_left_as_it_is() {
-    let partner = crate::support::Partner::listen();
+    let partner = crate::support::ScriptedPartner::listen();
     let mut gateway = crate::support::Setup::before(&partner).start();
     let second = program()
         .args(["serve", "--config"])

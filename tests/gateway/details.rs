@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::authority::secret;
 use crate::exchange::{ACCESS, exchange};
-use crate::support::{Answer, CLIENTS, Gateway, Partner, READING, Setup};
+use crate::support::{CLIENTS, Gateway, READING, Response, ScriptedPartner, Setup};
 use crate::views::{of, partner};
 
 /// `billing` may reach the clients `c1` and `c2`, `app2` all of them; with the secrets of both.
-fn bounded(partner: &Partner) -> (Gateway, [String; 2]) {
+fn bounded(partner: &ScriptedPartner) -> (Gateway, [String; 2]) {
     let ((one, stored_one), (two, stored_two)) = (secret(), secret());
     let gateway = Setup::before(partner)
         .caller("billing", &READING, &format!("clients = [\"c1\", \"c2\"]\nsecrets = [{stored_one:?}]"))
@@ -19,7 +19,7 @@ fn bounded(partner: &Partner) -> (Gateway, [String; 2]) {
     (gateway, [one, two])
 }
 
-fn granted(gateway: &Gateway, secrets: &[String; 2], name: &str, details: &str) -> Answer {
+fn granted(gateway: &Gateway, secrets: &[String; 2], name: &str, details: &str) -> Response {
     let secret = &*secrets[usize::from(name == "app2")];
     let mut form = vec![("grant_type", "client_credentials"), ("client_id", name), ("client_secret", secret)];
     form.push(("authorization_details", details));
@@ -30,12 +30,12 @@ fn to(clients: &[&str], providers: &[&str]) -> Value {
     json!([{"type": "account-api", "clients": clients, "providers": providers}])
 }
 
-fn token_in(gateway: &Gateway, answer: &Answer) -> String {
+fn token_in(gateway: &Gateway, answer: &Response) -> String {
     assert_eq!(answer.status, 200, "{answer:?}");
     gateway.keep_secret(answer.json()["access_token"].as_str().unwrap())
 }
 
-fn error(answer: &Answer) -> (u16, String) {
+fn error(answer: &Response) -> (u16, String) {
     (answer.status, answer.json()["error"].as_str().unwrap_or_default().to_owned())
 }
 

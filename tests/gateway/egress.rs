@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::path::authority;
-use crate::support::{CLIENTS, Partner, Proxy, READING, Reply, Says, Setup, wait_for};
+use crate::support::{CLIENTS, ConnectResponse, FakeProxy, READING, Reply, ScriptedPartner, Setup, wait_for};
 
 const GOOD: &str = r#"{"client":{}}"#;
 
@@ -15,9 +15,9 @@ fn client(nth: usize) -> String {
 }
 
 /// A partner over TLS, and a gateway that goes to it through this proxy.
-fn through(proxy: &Proxy) -> (Partner, Setup, tempfile::NamedTempFile) {
+fn through(proxy: &FakeProxy) -> (ScriptedPartner, Setup, tempfile::NamedTempFile) {
     let (pem, tls) = authority();
-    let partner = Partner::listen_with(tls);
+    let partner = ScriptedPartner::listen_with(tls);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(pem.as_bytes()).unwrap();
     let setup = Setup::before(&partner)
@@ -28,11 +28,11 @@ fn through(proxy: &Proxy) -> (Partner, Setup, tempfile::NamedTempFile) {
 
 #[test]
 fn a_proxy_opens_a_tunnel_and_sees_nothing_but_where_it_leads() {
-    let proxy = Proxy::listen(Says::Yes);
+    let proxy = FakeProxy::listen(ConnectResponse::Yes);
     let (partner, setup, _ca) = through(&proxy);
     let auth = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(auth.path(), "Aladdin:open sesame\n").unwrap();
-    partner.answers(&client(1), [Reply::json(GOOD)]);
+    partner.respond_with(&client(1), [Reply::json(GOOD)]);
     let gateway = setup.set("upstream.proxy_auth_file", auth.path().to_str().unwrap()).start();
     gateway.keep_secret("QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     gateway.keep_secret("open sesame");
@@ -51,14 +51,14 @@ fn a_proxy_opens_a_tunnel_and_sees_nothing_but_where_it_leads() {
 #[test]
 fn a_proxy_that_opens_no_tunnel_says_why_and_is_asked_again_only_where_that_may_help() {
     for (says, slug, times) in [
-        (Says::Only("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), "proxy-auth", 1),
-        (Says::Only("HTTP/1.1 403 Forbidden\r\n\r\n"), "proxy-refuses", 1),
-        (Says::Only("HTTP/1.1 502 Bad Gateway\r\n\r\n"), "partner-unreachable", 3),
-        (Says::Only("SSH-2.0\r\n"), "partner-unreachable", 3),
-        (Says::Only(""), "partner-unreachable", 3),
-        (Says::Endless, "partner-unreachable", 3),
+        (ConnectResponse::Only("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), "proxy-auth", 1),
+        (ConnectResponse::Only("HTTP/1.1 403 Forbidden\r\n\r\n"), "proxy-refuses", 1),
+        (ConnectResponse::Only("HTTP/1.1 502 Bad Gateway\r\n\r\n"), "partner-unreachable", 3),
+        (ConnectResponse::Only("SSH-2.0\r\n"), "partner-unreachable", 3),
+        (ConnectResponse::Only(""), "partner-unreachable", 3),
+        (ConnectResponse::Endless, "partner-unreachable", 3),
     ] {
-        let proxy = Proxy::listen(says);
+        let proxy = FakeProxy::listen(says);
         let (partner, setup, _ca) = through(&proxy);
         let gateway = setup.set("upstream.connect_timeout", "300ms").set("upstream.retry.attempts", 2).start();
         let began = Instant::now();
@@ -72,9 +72,9 @@ fn a_proxy_that_opens_no_tunnel_says_why_and_is_asked_again_only_where_that_may_
 
 #[test]
 fn a_proxy_of_the_environment_is_not_used() {
-    let proxy = Proxy::listen(Says::Yes);
+    let proxy = FakeProxy::listen(ConnectResponse::Yes);
     let (partner, setup, _ca) = through(&proxy);
-    partner.answers(&client(1), [Reply::json(GOOD)]);
+    partner.respond_with(&client(1), [Reply::json(GOOD)]);
     let gateway = setup.set("upstream.proxy", "").environment("HTTPS_PROXY", &proxy.url()).start();
     gateway.get_ok(&gateway.token(&READING), &client(1));
     assert!(proxy.heads().is_empty());
@@ -82,8 +82,8 @@ fn a_proxy_of_the_environment_is_not_used() {
 
 #[test]
 fn connections_are_kept_up_to_their_age_and_then_others_are_opened() {
-    let partner = Partner::listen();
-    (0..2_000).for_each(|nth| partner.answers(&client(nth), [Reply::json(GOOD)]));
+    let partner = ScriptedPartner::listen();
+    (0..2_000).for_each(|nth| partner.respond_with(&client(nth), [Reply::json(GOOD)]));
     let kept = Setup::before(&partner).start();
     let token = kept.token(&READING);
     (0..50).for_each(|nth| drop(kept.get_ok(&token, &client(nth))));

@@ -8,7 +8,9 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
 use crate::authority::{partner, secret, two_callers};
-use crate::support::{Answer, CLIENTS, Gateway, Issuer, Partner, Reply, Setup, unix, wait_for, wait_for_within};
+use crate::support::{
+    CLIENTS, Gateway, Reply, Response, ScriptedPartner, Setup, TokenIssuer, unix_now, wait_for, wait_for_within,
+};
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 pub(crate) const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -16,14 +18,14 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const CLUSTER: &str = "https://kubernetes.default.svc";
 const SUBJECT: &str = "system:serviceaccount:billing:api";
 
-pub(crate) fn exchange(gateway: &Gateway, token: &str, kind: &str, more: &[(&str, &str)]) -> Answer {
+pub(crate) fn exchange(gateway: &Gateway, token: &str, kind: &str, more: &[(&str, &str)]) -> Response {
     let mut form = vec![("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", kind)];
     form.extend_from_slice(more);
     gateway.post("/oauth/token", &[], &form)
 }
 
-fn error(answer: &Answer) -> (u16, String) {
-    assert_eq!(answer.told("cache-control"), "no-store");
+fn error(answer: &Response) -> (u16, String) {
+    assert_eq!(answer.expect_header("cache-control"), "no-store");
     (answer.status, answer.json()["error"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -32,7 +34,7 @@ fn refused() -> (u16, String) {
 }
 
 /// Which trusts one issuer by a file, and maps its subject to `billing`.
-fn trusting(partner: &Partner, trust: &str) -> (Gateway, tempfile::TempDir) {
+fn trusting(partner: &ScriptedPartner, trust: &str) -> (Gateway, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let trust = trust.replace("FILE", folder.path().join("jwks.json").to_str().unwrap());
     let trust: toml::Table = format!("issuer = {CLUSTER:?}\n{trust}").parse().unwrap();
@@ -44,7 +46,7 @@ fn trusting(partner: &Partner, trust: &str) -> (Gateway, tempfile::TempDir) {
     (gateway, folder)
 }
 
-fn by_file(partner: &Partner, set: &str) -> (Gateway, tempfile::TempDir) {
+fn by_file(partner: &ScriptedPartner, set: &str) -> (Gateway, tempfile::TempDir) {
     let (gateway, folder) = trusting(partner, "jwks_file = \"FILE\"");
     std::fs::write(folder.path().join("jwks.json"), set).unwrap();
     (gateway, folder)
@@ -53,8 +55,8 @@ fn by_file(partner: &Partner, set: &str) -> (Gateway, tempfile::TempDir) {
 #[test]
 fn a_service_accounts_token_is_exchanged_for_one_of_its_caller() {
     let partner = partner();
-    let (rsa, ec) = (Issuer::rsa("one"), Issuer::ec("two"));
-    let (gateway, _folder) = by_file(&partner, &Issuer::set(&[&rsa, &ec], &[]));
+    let (rsa, ec) = (TokenIssuer::rsa("one"), TokenIssuer::ec("two"));
+    let (gateway, _folder) = by_file(&partner, &TokenIssuer::set(&[&rsa, &ec], &[]));
     for issuer in [&rsa, &ec] {
         let theirs = issuer.token(CLUSTER, SUBJECT, |_, _| {});
         let answer = exchange(&gateway, &theirs, JWT, &[]);
@@ -77,9 +79,9 @@ fn a_service_accounts_token_is_exchanged_for_one_of_its_caller() {
 #[test]
 fn a_foreign_token_bent_in_one_place_is_worth_nothing() {
     let partner = partner();
-    let (rsa, stranger) = (Issuer::rsa("one"), Issuer::rsa("one"));
-    let ec = Issuer::ec("two");
-    let (gateway, _folder) = by_file(&partner, &Issuer::set(&[&rsa, &ec], &[]));
+    let (rsa, stranger) = (TokenIssuer::rsa("one"), TokenIssuer::rsa("one"));
+    let ec = TokenIssuer::ec("two");
+    let (gateway, _folder) = by_file(&partner, &TokenIssuer::set(&[&rsa, &ec], &[]));
     let bent = |bend: fn(&mut Value, &mut Value)| rsa.token(CLUSTER, SUBJECT, bend);
     let good = rsa.token(CLUSTER, SUBJECT, |_, _| {});
     let unsigned = {
@@ -108,10 +110,10 @@ fn a_foreign_token_bent_in_one_place_is_worth_nothing() {
         ("no issuer", bent(|_, claims| drop(claims.as_object_mut().unwrap().remove("iss")))),
         ("another audience", bent(|_, claims| claims["aud"] = json!("https://kubernetes.default.svc"))),
         ("no audience", bent(|_, claims| drop(claims.as_object_mut().unwrap().remove("aud")))),
-        ("expired", bent(|_, claims| claims["exp"] = json!(unix() - 1))),
+        ("expired", bent(|_, claims| claims["exp"] = json!(unix_now() - 1))),
         ("no expiry", bent(|_, claims| drop(claims.as_object_mut().unwrap().remove("exp")))),
-        ("not yet valid", bent(|_, claims| claims["nbf"] = json!(unix() + 120))),
-        ("issued in the future", bent(|_, claims| claims["iat"] = json!(unix() + 120))),
+        ("not yet valid", bent(|_, claims| claims["nbf"] = json!(unix_now() + 120))),
+        ("issued in the future", bent(|_, claims| claims["iat"] = json!(unix_now() + 120))),
         ("a subject that no caller names", rsa.token(CLUSTER, "system:serviceaccount:evil:api", |_, _| {})),
         ("no subject", bent(|_, claims| drop(claims.as_object_mut().unwrap().remove("sub")))),
         ("a stranger's key", stranger.token(CLUSTER, SUBJECT, |_, _| {})),
@@ -135,8 +137,8 @@ fn a_foreign_token_bent_in_one_place_is_worth_nothing() {
     assert_eq!(exchange(&gateway, &good, JWT, &[]).status, 200, "the good one passes among all failures");
     // Clocks differ by less than a minute.
     let ahead = bent(|_, claims| {
-        claims["nbf"] = json!(unix() + 30);
-        claims["iat"] = json!(unix() + 30);
+        claims["nbf"] = json!(unix_now() + 30);
+        claims["iat"] = json!(unix_now() + 30);
     });
     assert_eq!(exchange(&gateway, &ahead, JWT, &[]).status, 200);
 }
@@ -144,8 +146,8 @@ fn a_foreign_token_bent_in_one_place_is_worth_nothing() {
 #[test]
 fn what_an_exchange_must_say_is_checked() {
     let partner = partner();
-    let rsa = Issuer::rsa("one");
-    let (gateway, _folder) = by_file(&partner, &Issuer::set(&[&rsa], &[]));
+    let rsa = TokenIssuer::rsa("one");
+    let (gateway, _folder) = by_file(&partner, &TokenIssuer::set(&[&rsa], &[]));
     let good = rsa.token(CLUSTER, SUBJECT, |_, _| {});
     let of = |form: &[(&str, &str)]| {
         let form = [&[("grant_type", EXCHANGE)], form].concat();
@@ -165,11 +167,11 @@ fn what_an_exchange_must_say_is_checked() {
 #[test]
 fn a_key_set_with_a_shared_secret_in_it_lets_nobody_sign() {
     let partner = partner();
-    let rsa = Issuer::rsa("one");
+    let rsa = TokenIssuer::rsa("one");
     let oct = json!({"kty": "oct", "kid": "shared", "alg": "HS256", "k": BASE64URL_NOPAD.encode(b"known to all who read the set...")});
     let weak = json!({"kty": "RSA", "kid": "weak", "n": BASE64URL_NOPAD.encode(&[0xff; 128]), "e": "AQAB"});
-    let (gateway, folder) = by_file(&partner, &Issuer::set(&[&rsa], &[oct.clone(), weak, json!(7)]));
-    let claims = json!({"iss": CLUSTER, "sub": SUBJECT, "aud": "reseller-gateway", "exp": unix() + 600});
+    let (gateway, folder) = by_file(&partner, &TokenIssuer::set(&[&rsa], &[oct.clone(), weak, json!(7)]));
+    let claims = json!({"iss": CLUSTER, "sub": SUBJECT, "aud": "reseller-gateway", "exp": unix_now() + 600});
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"known to all who read the set...");
     let message = [json!({"alg": "HS256", "kid": "shared"}), claims.clone()]
         .map(|part| BASE64URL_NOPAD.encode(part.to_string().as_bytes()))
@@ -179,8 +181,8 @@ fn a_key_set_with_a_shared_secret_in_it_lets_nobody_sign() {
     let good = || rsa.token(CLUSTER, SUBJECT, |_, _| {});
     assert_eq!(exchange(&gateway, &good(), JWT, &[]).status, 200);
     // A set without a usable key is no reason to forget the last good one.
-    std::fs::write(folder.path().join("jwks.json"), Issuer::set(&[], &[oct])).unwrap();
-    let other = Issuer::rsa("other");
+    std::fs::write(folder.path().join("jwks.json"), TokenIssuer::set(&[], &[oct])).unwrap();
+    let other = TokenIssuer::rsa("other");
     assert_eq!(error(&exchange(&gateway, &other.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[])), refused());
     assert_eq!(exchange(&gateway, &good(), JWT, &[]).status, 200);
 }
@@ -188,20 +190,23 @@ fn a_key_set_with_a_shared_secret_in_it_lets_nobody_sign() {
 #[test]
 fn a_rotated_key_of_the_issuer_is_learnt_and_a_dead_issuer_changes_nothing() {
     let partner = partner();
-    let (keys, (old, new)) = (Partner::listen(), (Issuer::rsa("old"), Issuer::ec("new")));
+    let (keys, (old, new)) = (ScriptedPartner::listen(), (TokenIssuer::rsa("old"), TokenIssuer::ec("new")));
     let json = |set: String| Reply::json(set);
-    keys.answers("/jwks", [json(Issuer::set(&[&old], &[])), json(Issuer::set(&[&old, &new], &[])), Reply::status(500)]);
+    keys.respond_with(
+        "/jwks",
+        [json(TokenIssuer::set(&[&old], &[])), json(TokenIssuer::set(&[&old, &new], &[])), Reply::status(500)],
+    );
     let folder = tempfile::tempdir().unwrap();
     let bearer = folder.path().join("token");
     std::fs::write(&bearer, "the-pods-own-token\n").unwrap();
     let trust = format!("jwks_url = \"{}/jwks\"\nbearer_token_file = {bearer:?}", keys.url());
     let (gateway, _folder) = trusting(&partner, &trust);
-    let of = |issuer: &Issuer| exchange(&gateway, &issuer.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[]).status;
+    let of = |issuer: &TokenIssuer| exchange(&gateway, &issuer.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[]).status;
     assert_eq!((of(&old), of(&old)), (200, 200));
     assert_eq!(keys.count(), 1, "kept");
     assert_eq!(keys.calls()[0].header("authorization"), Some("Bearer the-pods-own-token"));
     // Unknown keys make it ask again, but not at a stranger's pace.
-    let strangers = [(); 8].map(|()| Issuer::ec("stranger"));
+    let strangers = [(); 8].map(|()| TokenIssuer::ec("stranger"));
     for stranger in &strangers {
         assert_eq!(of(stranger), 400);
     }
@@ -215,9 +220,9 @@ fn a_rotated_key_of_the_issuer_is_learnt_and_a_dead_issuer_changes_nothing() {
 /// A server that compresses for everybody had no keys for us, though every other client reads them.
 #[test]
 fn a_key_set_that_comes_compressed_is_read() {
-    let (partner, keys, issuer) = (partner(), Partner::listen(), Issuer::ec("one"));
-    let set = crate::answers::gzip(Issuer::set(&[&issuer], &[]).as_bytes());
-    keys.answers("/jwks", [Reply::json(set).header("content-encoding", "gzip")]);
+    let (partner, keys, issuer) = (partner(), ScriptedPartner::listen(), TokenIssuer::ec("one"));
+    let set = crate::answers::gzip(TokenIssuer::set(&[&issuer], &[]).as_bytes());
+    keys.respond_with("/jwks", [Reply::json(set).header("content-encoding", "gzip")]);
     let (gateway, _folder) = trusting(&partner, &format!("jwks_url = \"{}/jwks\"", keys.url()));
     assert_eq!(exchange(&gateway, &issuer.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[]).status, 200);
 }
@@ -225,13 +230,13 @@ fn a_key_set_that_comes_compressed_is_read() {
 #[test]
 fn an_issuer_that_was_never_reached_is_told_apart_from_a_bad_token() {
     let partner = partner();
-    let rsa = Issuer::rsa("one");
+    let rsa = TokenIssuer::rsa("one");
     let (gateway, folder) = trusting(&partner, "jwks_file = \"FILE\"");
     let of = || exchange(&gateway, &rsa.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[]);
     let down = of();
     assert_eq!(error(&down), (503, "temporarily_unavailable".to_owned()));
     assert!(down.header("retry-after").is_some());
-    std::fs::write(folder.path().join("jwks.json"), Issuer::set(&[&rsa], &[])).unwrap();
+    std::fs::write(folder.path().join("jwks.json"), TokenIssuer::set(&[&rsa], &[])).unwrap();
     wait_for("the file to be read", || (of().status == 200).then_some(()));
 }
 
@@ -239,7 +244,7 @@ fn an_issuer_that_was_never_reached_is_told_apart_from_a_bad_token() {
 fn one_of_ours_is_exchanged_for_less_and_never_for_more_or_longer() {
     let partner = partner();
     let (gateway, billing, _) = two_callers(&partner);
-    let token = gateway.granted("billing", &billing, "clients:read pii:read write");
+    let token = gateway.client_credentials_token("billing", &billing, "clients:read pii:read write");
     let expires = |token: &str| {
         let payload = BASE64URL_NOPAD.decode(token.split('.').nth(1).unwrap().as_bytes()).unwrap();
         serde_json::from_slice::<Value>(&payload).unwrap()["exp"].as_u64().unwrap()
@@ -257,7 +262,7 @@ fn one_of_ours_is_exchanged_for_less_and_never_for_more_or_longer() {
     assert_eq!(error(&of(&narrow, "pii:read")).1, "invalid_scope");
     assert_eq!(error(&of(&narrow, "clients:read write")).1, "invalid_scope");
     assert_eq!(error(&of(&token, "resources:read")).1, "invalid_scope");
-    let write = gateway.granted("billing", &billing, "write");
+    let write = gateway.client_credentials_token("billing", &billing, "write");
     assert_eq!(error(&of(&write, "")).1, "invalid_scope", "nothing is left, which is not the same as everything");
     // Another caller's secret beside it is a contradiction.
     let form = [("client_id", "support"), ("client_secret", &*billing)];
@@ -289,11 +294,11 @@ fn a_short_token_is_not_made_long_by_exchanging_it() {
 #[test]
 fn an_issuer_over_tls_is_believed_only_under_the_configured_authority() {
     let partner = partner();
-    let rsa = Issuer::rsa("one");
+    let rsa = TokenIssuer::rsa("one");
     let (pem, tls) = crate::path::authority();
     let (other, _) = crate::path::authority();
-    let keys = Partner::listen_with(tls);
-    keys.answers("/openid/v1/jwks", [Reply::json(Issuer::set(&[&rsa], &[]))]);
+    let keys = ScriptedPartner::listen_with(tls);
+    keys.respond_with("/openid/v1/jwks", [Reply::json(TokenIssuer::set(&[&rsa], &[]))]);
     let folder = tempfile::tempdir().unwrap();
     let bearer = folder.path().join("token");
     std::fs::write(&bearer, "the-pods-own-token").unwrap();
@@ -304,8 +309,8 @@ fn an_issuer_over_tls_is_believed_only_under_the_configured_authority() {
         let trust = format!("jwks_url = {url:?}\nca_file = {ca:?}\nbearer_token_file = {bearer:?}");
         let (gateway, _folder) = trusting(&partner, &trust);
         let answer = exchange(&gateway, &rsa.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[]);
-        assert_eq!(answer.status, status, "{answer:?} {}", gateway.program.err());
-        assert!(!gateway.program.err().contains("the-pods-own-token"));
+        assert_eq!(answer.status, status, "{answer:?} {}", gateway.program.stderr());
+        assert!(!gateway.program.stderr().contains("the-pods-own-token"));
     }
     assert_eq!(keys.count(), 1, "nobody else sees the bearer token");
 }
@@ -313,8 +318,8 @@ fn an_issuer_over_tls_is_believed_only_under_the_configured_authority() {
 #[test]
 fn an_issuer_that_sends_elsewhere_or_never_ends_is_not_followed() {
     let partner = partner();
-    let (rsa, keys) = (Issuer::rsa("one"), Partner::listen());
-    let set = Issuer::set(&[&rsa], &[]);
+    let (rsa, keys) = (TokenIssuer::rsa("one"), ScriptedPartner::listen());
+    let set = TokenIssuer::set(&[&rsa], &[]);
     let huge = format!("{}{}", " ".repeat(300 << 10), set);
     for reply in [
         Reply::status(302).header("location", &format!("{}/other", keys.url())),
@@ -322,7 +327,7 @@ fn an_issuer_that_sends_elsewhere_or_never_ends_is_not_followed() {
         Reply::json("{}"),
         Reply::json(set.as_str()).truncated_at(40),
     ] {
-        keys.answers("/jwks", [reply]);
+        keys.respond_with("/jwks", [reply]);
         let (gateway, _folder) = trusting(&partner, &format!("jwks_url = \"{}/jwks\"", keys.url()));
         let answer = exchange(&gateway, &rsa.token(CLUSTER, SUBJECT, |_, _| {}), JWT, &[]);
         assert_eq!(error(&answer), (503, "temporarily_unavailable".to_owned()));

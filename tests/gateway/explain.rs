@@ -5,7 +5,8 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, CLIENTS, Caller, Gate, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, ask_as, program, wait_for,
+    CLIENTS, Connection, Gate, Gateway, NO_CLIENTS, READING, Reply, Response, ScriptedPartner, Setup, program,
+    send_request_to_host, wait_for,
 };
 use crate::views;
 
@@ -36,12 +37,12 @@ impl<'a> Asked<'a> {
         let headers: serde_json::Map<String, Value> =
             self.headers.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
         let body = json!({"path": self.target, "method": self.method, "headers": headers, "token": self.token});
-        let answer = gateway.administer("POST", "/admin/v1/explain", &body.to_string());
+        let answer = gateway.admin_request("POST", "/admin/v1/explain", &body.to_string());
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
-    pub(crate) fn sent(&self, gateway: &Gateway) -> Answer {
+    pub(crate) fn sent(&self, gateway: &Gateway) -> Response {
         let bearer = self.token.map(|token| format!("Bearer {token}"));
         let mut headers = self.headers.to_vec();
         headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
@@ -57,7 +58,7 @@ impl<'a> Asked<'a> {
         explained
     }
 
-    pub(crate) fn came_as_told(&self, gateway: &Gateway, explained: &Value, answer: &Answer) {
+    pub(crate) fn came_as_told(&self, gateway: &Gateway, explained: &Value, answer: &Response) {
         let (verdict, line) = (&explained["verdict"], gateway.log_line(answer));
         let what = format!("{} {}: {explained:#} {line}", self.method, self.target);
         assert_eq!(verdict["outcome"], line["outcome"], "{what}");
@@ -80,19 +81,19 @@ impl<'a> Asked<'a> {
 
 fn soften(gateway: &Gateway, target: &str) {
     let body = json!({"path": target, "soft": true}).to_string();
-    assert_eq!(gateway.administer("POST", "/admin/v1/cache/purge", &body).json()["purged"], 1);
+    assert_eq!(gateway.admin_request("POST", "/admin/v1/cache/purge", &body).json()["purged"], 1);
 }
 
 #[test]
 fn what_is_held_decides_and_is_told_beforehand() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
     for id in ["c1/", "c2/", "c3/"] {
-        partner.answers(&at(id), [Reply::json(GOOD), Reply::json(GOOD).behind(&gate), Reply::json(GOOD)]);
+        partner.respond_with(&at(id), [Reply::json(GOOD), Reply::json(GOOD).behind(&gate), Reply::json(GOOD)]);
     }
-    partner.answers(&at("c4/"), [Reply::json(GOOD).header("cache-control", "no-store")]);
-    partner.answers(&at("c5/"), [Reply::json("{}").with_status(404)]);
-    partner.answers(&at("c6/"), [Reply::json(GOOD).header("cache-control", "no-cache")]);
+    partner.respond_with(&at("c4/"), [Reply::json(GOOD).header("cache-control", "no-store")]);
+    partner.respond_with(&at("c5/"), [Reply::json("{}").with_status(404)]);
+    partner.respond_with(&at("c6/"), [Reply::json(GOOD).header("cache-control", "no-cache")]);
     let gateway = Setup::before(&partner).caller("fresh", &["clients:read", "pii:read", "cache:refresh"], "").start();
     let token = gateway.token(&READING);
     let read = |rest: &str| Asked::read(&token, at(rest));
@@ -130,9 +131,9 @@ fn what_is_held_decides_and_is_told_beforehand() {
 
 #[test]
 fn a_fetch_that_is_under_way_is_joined_as_told() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
-    partner.answers(&at("c1/"), [Reply::json(GOOD).behind(&gate)]);
+    partner.respond_with(&at("c1/"), [Reply::json(GOOD).behind(&gate)]);
     let gateway = Setup::before(&partner).caller("two", &READING, "[limits]\nconcurrent = 9").start();
     let token = String::from_utf8(gateway.issue("two", &[], &[]).stdout).unwrap();
     let token = gateway.keep_secret(token.trim());
@@ -147,7 +148,7 @@ fn a_fetch_that_is_under_way_is_joined_as_told() {
         (left == r#""concurrent";r=7"#).then_some(())
     });
     gate.open();
-    let answers = [first, second].map(|caller: Caller| gateway.seen(caller.hear(false)));
+    let answers = [first, second].map(|caller: Connection| gateway.seen(caller.read_response(false)));
     asked.came_as_told(&gateway, &explained, &answers[1]);
 }
 
@@ -194,7 +195,7 @@ fn who_may_not_is_told_why() {
     let explained = Asked::read(&impersonal, at("c1/")).foretold(&gateway, "hit");
     assert_eq!(explained["right"]["sight"], "narrowed");
     assert!(explained["right"]["withheld"].to_string().contains("personal data"), "{explained:#}");
-    partner.answers(&at("c1/providers/"), [Reply::json(r#"{"providers":7}"#)]);
+    partner.respond_with(&at("c1/providers/"), [Reply::json(r#"{"providers":7}"#)]);
     Asked::read(&token, at("c1/providers/")).foretold(&gateway, "miss");
     assert_eq!(Asked::read(&by_provider, at("c1/providers/")).foretold(&gateway, "refused")["verdict"]["status"], 502);
     let revoked = gateway.token(&READING);
@@ -204,9 +205,9 @@ fn who_may_not_is_told_why() {
 
 #[test]
 fn limits_budget_and_a_closed_gate_are_foreseen() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     for id in ["c1/", "c2/", "c3/"] {
-        partner.answers(&at(id), [Reply::json(GOOD)]);
+        partner.respond_with(&at(id), [Reply::json(GOOD)]);
     }
     let setup = Setup::before(&partner)
         .set("routes.client.stale_while_revalidate", "0s")
@@ -239,13 +240,13 @@ fn limits_budget_and_a_closed_gate_are_foreseen() {
 
 #[test]
 fn a_partner_that_wants_to_be_left_alone_is_foreseen() {
-    let partner = Partner::listen();
-    partner.answers(&at("c1/"), [Reply::json(GOOD)]);
-    partner.answers(&at("c2/"), [Reply::status(429).header("retry-after", "30")]);
-    partner.answers(&at("c3/"), [Reply::json(GOOD)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(&at("c1/"), [Reply::json(GOOD)]);
+    partner.respond_with(&at("c2/"), [Reply::status(429).header("retry-after", "30")]);
+    partner.respond_with(&at("c3/"), [Reply::json(GOOD)]);
     let gateway = Setup::before(&partner).set("routes.client_projects.stale_while_revalidate", "0s").start();
     let token = gateway.token(&READING);
-    partner.answers(&at("c1/projects/"), [Reply::json(r#"{"projects":[]}"#)]);
+    partner.respond_with(&at("c1/projects/"), [Reply::json(r#"{"projects":[]}"#)]);
     for target in [at("c1/"), at("c1/projects/")] {
         gateway.get_ok(&token, &target);
         soften(&gateway, &target);
@@ -272,14 +273,15 @@ fn a_partner_that_wants_to_be_left_alone_is_foreseen() {
 
 #[test]
 fn routes_in_standard_mode_are_foreseen_by_their_own_rules() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let fresh = |reply: Reply| reply.header("cache-control", "max-age=600");
     let below = |rest: &str| format!("/reseller/account/v1/{rest}");
-    partner.answers(&below("a"), [fresh(Reply::json("1"))]);
-    partner.answers(&below("b"), [fresh(Reply::json("1")).header("vary", "accept-language")]);
-    partner.answers(&below("c"), [Reply::json("1").header("cache-control", "max-age=0, stale-while-revalidate=600")]);
-    partner.answers(&below("d"), [Reply::json("1").header("cache-control", "no-cache")]);
-    partner.answers("/plain/a", [fresh(Reply::json("1"))]);
+    partner.respond_with(&below("a"), [fresh(Reply::json("1"))]);
+    partner.respond_with(&below("b"), [fresh(Reply::json("1")).header("vary", "accept-language")]);
+    partner
+        .respond_with(&below("c"), [Reply::json("1").header("cache-control", "max-age=0, stale-while-revalidate=600")]);
+    partner.respond_with(&below("d"), [Reply::json("1").header("cache-control", "no-cache")]);
+    partner.respond_with("/plain/a", [fresh(Reply::json("1"))]);
     let plain: toml::Table =
         "[[extra_routes]]\nname = \"plain\"\npath = \"/plain/{*rest}\"\nscope = \"other:read\"\nstore = false"
             .parse()
@@ -308,7 +310,7 @@ fn routes_in_standard_mode_are_foreseen_by_their_own_rules() {
     let explained = Asked::read(&token, "/plain/a").foretold(&gateway, "pass");
     assert_eq!(explained["entry"]["state"], "not-stored");
     // One of the seven that is not stored is fetched for each, whatever the right.
-    partner.answers(&at("c1/providers/"), [Reply::json(r#"{"providers":[]}"#)]);
+    partner.respond_with(&at("c1/providers/"), [Reply::json(r#"{"providers":[]}"#)]);
     let impersonal = gateway.token(&["providers:read"]);
     for token in [&token, &impersonal] {
         let explained = Asked::read(token, at("c1/providers/")).foretold(&gateway, "miss");
@@ -324,9 +326,9 @@ fn is_still(line: &&str) -> bool {
 
 #[test]
 fn asking_moves_nothing() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     for id in ["c1/", "c2/"] {
-        partner.answers(&at(id), [Reply::json(GOOD)]);
+        partner.respond_with(&at(id), [Reply::json(GOOD)]);
     }
     let setup = Setup::before(&partner).set("upstream.budget.rate", "1/h").set("upstream.budget.burst", 5);
     let gateway = setup.caller("slow", &READING, "[limits]\nrequests = \"1/h\"\nburst = 2").start();
@@ -338,11 +340,11 @@ fn asking_moves_nothing() {
     let state = || {
         let metrics = gateway.metrics();
         let metrics: Vec<String> = metrics.lines().filter(is_still).map(str::to_owned).collect();
-        let mut list = gateway.administer("GET", "/admin/v1/cache/list", "").json();
+        let mut list = gateway.admin_request("GET", "/admin/v1/cache/list", "").json();
         for row in list["entries"].as_array_mut().unwrap() {
             (row["age"], row["ttl"]) = (Value::Null, Value::Null);
         }
-        let tokens = gateway.administer("GET", "/admin/v1/tokens", "").json();
+        let tokens = gateway.admin_request("GET", "/admin/v1/tokens", "").json();
         (metrics, list, tokens)
     };
     let before = state();
@@ -364,8 +366,8 @@ fn asking_moves_nothing() {
 
 #[test]
 fn the_command_says_it_too_and_takes_a_token_from_a_file_standard_input_or_a_callers_name() {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let gateway = Setup::before(&partner).start();
     let token = gateway.token(&READING);
     gateway.write("token", &format!("{token}\n"));
@@ -404,7 +406,7 @@ fn the_command_says_it_too_and_takes_a_token_from_a_file_standard_input_or_a_cal
 fn over_http_a_token_in_the_url_is_refused_and_none_is_ever_repeated() {
     let gateway = Setup::at("http://127.0.0.1:9").start();
     let token = gateway.token(&READING);
-    let get = |query: &str| gateway.administer("GET", &format!("/admin/v1/explain?{query}"), "");
+    let get = |query: &str| gateway.admin_request("GET", &format!("/admin/v1/explain?{query}"), "");
     let answer = get("path=%2Freseller%2Faccount%2Fv1%2Fclients%2F%3Fprovider_id%3Dp1&caller=app");
     assert_eq!((answer.status, &answer.json()["entry"]["key"]), (200, &json!(at("?provider_id=p1"))), "{answer:?}");
     for query in ["", "caller=app", "path=/&token=x", "path=/&colour=red", "path=/oauth/token", "path=/&caller=%zz"] {
@@ -419,11 +421,12 @@ fn over_http_a_token_in_the_url_is_refused_and_none_is_ever_repeated() {
         json!({"path": "no path", "token": token}),
         json!({"token": token}),
     ] {
-        assert_eq!(gateway.administer("POST", "/admin/v1/explain", &body.to_string()).status, 400, "{body}");
+        assert_eq!(gateway.admin_request("POST", "/admin/v1/explain", &body.to_string()).status, 400, "{body}");
     }
-    assert_eq!(gateway.administer("DELETE", "/admin/v1/explain", "").told("allow"), "GET, POST");
-    let bare = ask_as("localhost", gateway.admin, "GET", "/admin/v1/explain?path=/", &[], b"");
+    assert_eq!(gateway.admin_request("DELETE", "/admin/v1/explain", "").expect_header("allow"), "GET, POST");
+    let bare = send_request_to_host("localhost", gateway.admin, "GET", "/admin/v1/explain?path=/", &[], b"");
     assert_eq!(bare.status, 401);
-    let lines = wait_for("audit lines", || Some(gateway.program.err()).filter(|err| err.contains("/admin/v1/explain")));
+    let lines =
+        wait_for("audit lines", || Some(gateway.program.stderr()).filter(|err| err.contains("/admin/v1/explain")));
     assert!(!lines.contains("provider_id"), "no query in the audit line: {lines}");
 }

@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use crate::explain::Asked;
-use crate::support::{CLIENTS, Gateway, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, Gateway, READING, Reply, ScriptedPartner, Setup, wait_for};
 
 /// What the partner says of each target; the last one in standard mode has another answer for each language.
 const DOCUMENTS: [(&str, u16, &str); 5] = [
@@ -76,15 +76,15 @@ fn targets() -> Vec<String> {
     documents.chain(OTHERS.iter().map(|(rest, ..)| format!("/reseller/account/v1/{rest}"))).collect()
 }
 
-fn answering() -> Partner {
-    let partner = Partner::listen();
+fn answering() -> ScriptedPartner {
+    let partner = ScriptedPartner::listen();
     for (target, (_, status, said)) in targets().iter().zip(DOCUMENTS.iter().chain(&OTHERS)) {
         let body = if *status == 404 { r#"{"detail":"none"}"# } else { r#"{"client":{"id":"c1"}}"# };
         let mut reply = Reply::json(body).with_status(*status).header("cache-control", said);
         if target.ends_with("s6") {
             reply = reply.header("vary", "accept-language");
         }
-        partner.answers(target, [reply]);
+        partner.respond_with(target, [reply]);
     }
     partner
 }
@@ -119,7 +119,7 @@ fn what_is_explained_is_what_happens_over_walks_of_random_requests() {
             let asked = Asked { token: who[nth], method, target: target.clone(), headers: HEADERS[headers] };
             if !matches!(before, Before::Nothing) {
                 let body = json!({"path": target, "soft": matches!(before, Before::Softened)}).to_string();
-                gateway.administer("POST", "/admin/v1/cache/purge", &body);
+                gateway.admin_request("POST", "/admin/v1/cache/purge", &body);
             }
             let explained = asked.explained(&gateway);
             let answer = asked.sent(&gateway);

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{CLIENTS, Gate, Gateway, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, Gate, Gateway, READING, Reply, ScriptedPartner, Setup, wait_for};
 use crate::views::{self, of};
 
 const GOOD: &str = r#"{"client":{"id":"c1"}}"#;
@@ -33,7 +33,7 @@ impl Scene<'_> {
         let fields: serde_json::Map<String, Value> =
             headers.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
         let body = json!({"method": method, "path": path, "headers": fields, "token": self.token}).to_string();
-        let answer = self.gateway.administer("POST", "/admin/v1/explain", &body);
+        let answer = self.gateway.admin_request("POST", "/admin/v1/explain", &body);
         let headers: String = headers.iter().map(|(name, value)| format!(", {name}: {value}")).collect();
         page.0 += &format!("== {title}\n{request}{headers}, {}\n", self.who);
         let mut said = answer.json();
@@ -67,7 +67,7 @@ impl Scene<'_> {
 
     fn soften(&self, target: &str) {
         let body = json!({"path": target, "soft": true}).to_string();
-        assert_eq!(self.gateway.administer("POST", "/admin/v1/cache/purge", &body).json()["purged"], 1);
+        assert_eq!(self.gateway.admin_request("POST", "/admin/v1/cache/purge", &body).json()["purged"], 1);
     }
 }
 
@@ -114,7 +114,7 @@ fn issued(gateway: &Gateway, caller: &str, scopes: &[&str], more: &[&str]) -> St
 }
 
 fn absent_on_every_route(page: &mut Page) {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gateway = Setup::before(&partner).start();
     let token = gateway.token(&[READING.as_slice(), &["write"]].concat());
     let app = Scene { gateway: &gateway, who: "full", token: Some(&token) };
@@ -179,14 +179,14 @@ fn whoever_asks(page: &mut Page) {
 }
 
 fn what_is_held(page: &mut Page) {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
     let one = |id: &str| format!("{CLIENTS}{id}/");
-    partner.answers(&one("c1"), [Reply::json(GOOD), Reply::json(GOOD).behind(&gate)]);
-    partner.answers(&one("c4"), [Reply::json(GOOD).header("cache-control", "no-store")]);
-    partner.answers(&one("c5"), [Reply::json("{}").with_status(404)]);
-    partner.answers(&one("c6"), [Reply::json(GOOD).header("cache-control", "no-cache")]);
-    partner.answers(&one("c7"), [Reply::json(GOOD).behind(&gate)]);
+    partner.respond_with(&one("c1"), [Reply::json(GOOD), Reply::json(GOOD).behind(&gate)]);
+    partner.respond_with(&one("c4"), [Reply::json(GOOD).header("cache-control", "no-store")]);
+    partner.respond_with(&one("c5"), [Reply::json("{}").with_status(404)]);
+    partner.respond_with(&one("c6"), [Reply::json(GOOD).header("cache-control", "no-cache")]);
+    partner.respond_with(&one("c7"), [Reply::json(GOOD).behind(&gate)]);
     let forcing = &["clients:read", "pii:read", "cache:refresh"];
     let gateway = Setup::before(&partner).caller("fresh", forcing, "").start();
     let token = gateway.token(&READING);
@@ -219,13 +219,13 @@ fn what_is_held(page: &mut Page) {
     app.explain(page, "stale, a refresh is under way", &get("c1"));
     app.explain(page, "nothing held, a fetch is under way", &get("c7"));
     gate.open();
-    assert_eq!(gateway.seen(waiting.hear(false)).status, 200);
+    assert_eq!(gateway.seen(waiting.read_response(false)).status, 200);
 }
 
 fn limits_and_the_budget(page: &mut Page) {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let one = |id: &str| format!("{CLIENTS}{id}/");
-    ["c1", "c2"].iter().for_each(|id| partner.answers(&one(id), [Reply::json(GOOD)]));
+    ["c1", "c2"].iter().for_each(|id| partner.respond_with(&one(id), [Reply::json(GOOD)]));
     let gateway = Setup::before(&partner)
         .set("routes.client.stale_while_revalidate", "0s")
         .set("upstream.budget.rate", "1/h")
@@ -250,11 +250,11 @@ fn limits_and_the_budget(page: &mut Page) {
 }
 
 /// What an open breaker leaves of requests; `c1` and its projects are held, and softly purged, before it opens.
-fn closed(page: &mut Page, why: &str, close: impl FnOnce(&Partner, &Scene<'_>)) {
-    let partner = Partner::listen();
+fn closed(page: &mut Page, why: &str, close: impl FnOnce(&ScriptedPartner, &Scene<'_>)) {
+    let partner = ScriptedPartner::listen();
     let (one, projects) = (format!("{CLIENTS}c1/"), format!("{CLIENTS}c1/projects/"));
-    partner.answers(&one, [Reply::json(GOOD)]);
-    partner.answers(&projects, [Reply::json(r#"{"projects":[]}"#)]);
+    partner.respond_with(&one, [Reply::json(GOOD)]);
+    partner.respond_with(&projects, [Reply::json(r#"{"projects":[]}"#)]);
     let setup = Setup::before(&partner).set("upstream.breaker.cool_down", "10m");
     let setup = setup.set("upstream.breaker.cool_down_max", "10m");
     let gateway = setup.set("routes.client_projects.stale_while_revalidate", "0s").start();
@@ -275,29 +275,29 @@ fn closed(page: &mut Page, why: &str, close: impl FnOnce(&Partner, &Scene<'_>)) 
 fn closed_for_each_reason(page: &mut Page) {
     closed(page, "paused by an operator", |_, app| {
         let body = json!({"seconds": 600, "reason": "tests"}).to_string();
-        assert_eq!(app.gateway.administer("POST", "/admin/v1/pause", &body).status, 200);
+        assert_eq!(app.gateway.admin_request("POST", "/admin/v1/pause", &body).status, 200);
     });
     closed(page, "paused by the partner", |partner, app| {
-        partner.answers(CLIENTS, [Reply::status(429).header("retry-after", "30")]);
+        partner.respond_with(CLIENTS, [Reply::status(429).header("retry-after", "30")]);
         app.fetch(CLIENTS);
     });
     closed(page, "the key is refused", |partner, app| {
-        partner.answers(CLIENTS, [Reply::status(401)]);
+        partner.respond_with(CLIENTS, [Reply::status(401)]);
         app.fetch(CLIENTS);
     });
 }
 
 fn routes_in_standard_mode(page: &mut Page) {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let below = |rest: &str| format!("{OTHER}{rest}");
     let fresh = |reply: Reply| reply.header("cache-control", "max-age=600");
-    partner.answers(&below("a"), [fresh(Reply::json("1"))]);
-    partner.answers(&below("b"), [fresh(Reply::json("1")).header("vary", "accept-language")]);
+    partner.respond_with(&below("a"), [fresh(Reply::json("1"))]);
+    partner.respond_with(&below("b"), [fresh(Reply::json("1")).header("vary", "accept-language")]);
     let useful = |beyond: &str| Reply::json("1").header("cache-control", &format!("max-age=600, {beyond}=600"));
-    partner.answers(&below("c"), [useful("stale-while-revalidate")]);
-    partner.answers(&below("f"), [useful("stale-if-error")]);
-    partner.answers(&below("d"), [Reply::json("1").header("cache-control", "no-cache").header("etag", "\"1\"")]);
-    partner.answers(&below("e"), [Reply::json("1").header("cache-control", "no-store")]);
+    partner.respond_with(&below("c"), [useful("stale-while-revalidate")]);
+    partner.respond_with(&below("f"), [useful("stale-if-error")]);
+    partner.respond_with(&below("d"), [Reply::json("1").header("cache-control", "no-cache").header("etag", "\"1\"")]);
+    partner.respond_with(&below("e"), [Reply::json("1").header("cache-control", "no-store")]);
     let plain = "[[routes]]\nname = \"plain\"\npath = \"/plain/{*rest}\"\nscope = \"other:read\"\nstore = false";
     let plain: toml::Table = plain.parse().unwrap();
     let gateway = Setup::before(&partner)

@@ -6,47 +6,47 @@ use std::net::TcpListener;
 
 use rustls_pki_types::pem::PemObject;
 
-use crate::support::{Answer, CLIENTS, Caller, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup};
+use crate::support::{CLIENTS, Connection, Gateway, NO_CLIENTS, READING, Reply, Response, ScriptedPartner, Setup};
 
 /// A partner, a gateway before it, and a token for everything.
 struct Scene {
-    partner: Partner,
+    partner: ScriptedPartner,
     gateway: Gateway,
     token: String,
 }
 
 impl Scene {
     fn with(settings: &[(&str, &str)]) -> Self {
-        let partner = Partner::listen();
+        let partner = ScriptedPartner::listen();
         let setup = settings.iter().fold(Setup::before(&partner), |setup, (key, value)| setup.set(key, *value));
         let gateway = setup.start();
         let token = gateway.token(&READING);
         Self { partner, gateway, token }
     }
 
-    fn read(&self, target: &str) -> Answer {
+    fn read(&self, target: &str) -> Response {
         self.gateway.read(&self.token, target)
     }
 
-    fn read_with(&self, name: &str, value: &str) -> Answer {
+    fn read_with(&self, name: &str, value: &str) -> Response {
         self.gateway.get(CLIENTS, &[("authorization", &format!("Bearer {}", self.token)), (name, value)])
     }
 
-    fn present(&self, token: &str) -> Answer {
+    fn present(&self, token: &str) -> Response {
         self.gateway.keep_secret(token);
         self.gateway.read(token, CLIENTS)
     }
 
     /// What the caller gets when the partner says this.
-    fn when(&self, reply: Reply) -> Answer {
-        self.partner.answers(CLIENTS, [reply]);
+    fn when(&self, reply: Reply) -> Response {
+        self.partner.respond_with(CLIENTS, [reply]);
         self.read(CLIENTS)
     }
 
-    fn raw(&self, bytes: impl AsRef<[u8]>) -> Answer {
-        let mut caller = Caller::connect(self.gateway.address);
+    fn raw(&self, bytes: impl AsRef<[u8]>) -> Response {
+        let mut caller = Connection::connect(self.gateway.address);
         caller.say(bytes);
-        self.gateway.seen(caller.hear(false))
+        self.gateway.seen(caller.read_response(false))
     }
 
     /// A token that our own key signed, its header and claims changed.
@@ -70,21 +70,21 @@ macro_rules! faults {
             #[test]
             fn $name() {
                 let scene = Scene::with(&[$($($setting),*)?]);
-                let ask: fn(&Scene) -> Answer = $ask;
+                let ask: fn(&Scene) -> Response = $ask;
                 refused(&scene, &ask(&scene), ($status, $slug, $cause), $calls);
             }
         )*
     };
 }
 
-fn refused(scene: &Scene, answer: &Answer, (status, slug, cause): (u16, &str, &str), calls: usize) {
+fn refused(scene: &Scene, answer: &Response, (status, slug, cause): (u16, &str, &str), calls: usize) {
     assert_eq!(answer.status, status, "{answer:?}");
-    assert_eq!(answer.told("content-type"), "application/problem+json");
+    assert_eq!(answer.expect_header("content-type"), "application/problem+json");
     let problem = answer.json();
     assert_eq!(problem["type"], format!("urn:reseller-gateway:problem:{slug}"), "{problem}");
     assert_eq!(problem["status"], status);
     assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
-    assert_eq!(answer.told("cache-control"), "no-store");
+    assert_eq!(answer.expect_header("cache-control"), "no-store");
     let line = scene.gateway.log_line(answer);
     assert_eq!((&line["outcome"], &line["cause"], &line["status"]), (&"refused".into(), &cause.into(), &status.into()));
     assert_eq!(scene.partner.count(), calls, "calls of the partner");
@@ -151,7 +151,7 @@ faults! {
     the_partner_says_503: |scene| scene.when(Reply::status(503)) => 502 "partner-failed" "partner-5xx", calls 1;
     the_partner_says_503_and_for_how_long: |scene| scene.when(Reply::status(503).header("retry-after", "5")) => 503 "partner-limit" "partner-limit", calls 1;
     the_partner_says_401_twice: |scene| {
-        scene.partner.answers(CLIENTS, [Reply::status(401), Reply::status(401)]);
+        scene.partner.respond_with(CLIENTS, [Reply::status(401), Reply::status(401)]);
         scene.read(CLIENTS)
     } => 502 "partner-key" "key-refused", calls 2;
     the_partner_redirects: |scene| scene.when(Reply::status(302).header("location", "/login")) => 502 "partner-broke" "redirect", calls 1;
@@ -164,7 +164,7 @@ faults! {
     the_partner_says_that_it_compresses_and_does_not: |scene| scene.when(Reply::json(NO_CLIENTS).header("content-encoding", "gzip")) => 502 "partner-broke" "not-json", calls 1;
     the_partner_cuts_its_body: |scene| scene.when(Reply::json(NO_CLIENTS).truncated_at(5)) => 502 "partner-failed" "connection-broke", calls 1;
     the_partner_resets: |scene| scene.when(Reply::json(NO_CLIENTS).reset_at(5)) => 502 "partner-failed" "connection-broke", calls 1;
-    the_partner_never_answers with [("upstream.timeout", "300ms")]: |scene| scene.when(Reply::silence()) => 504 "deadline" "deadline", calls 1;
+    the_partner_never_answers with [("upstream.timeout", "300ms")]: |scene| scene.when(Reply::no_response()) => 504 "deadline" "deadline", calls 1;
     the_partner_sends_too_much with [("upstream.max_response", "64KiB")]: |scene| scene.when(Reply::json(format!(r#"{{"clients":[],"x":"{}"}}"#, "a".repeat(80 << 10)))) => 502 "partner-too-large" "response-too-large", calls 1;
     not_in_memory_and_only_that_was_wanted: |scene| scene.read_with("cache-control", "only-if-cached") => 504 "only-if-cached" "only-if-cached", calls 0;
 }
@@ -174,7 +174,7 @@ fn other_methods_than_get_and_head_are_told_which_there_are() {
     let scene = Scene::with(&[]);
     let answer = scene.gateway.send("POST", CLIENTS, &[("authorization", &format!("Bearer {}", scene.token))], b"x");
     refused(&scene, &answer, (405, "method", "method"), 0);
-    assert_eq!(answer.told("allow"), "GET, HEAD");
+    assert_eq!(answer.expect_header("allow"), "GET, HEAD");
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_partner_that_says_429_is_left_alone_and_the_caller_told_for_how_long() {
     let scene = Scene::with(&[]);
     let answer = scene.when(Reply::status(429).header("retry-after", "7"));
     refused(&scene, &answer, (503, "partner-limit", "partner-limit"), 1);
-    let seconds: u64 = answer.told("retry-after").parse().unwrap();
+    let seconds: u64 = answer.expect_header("retry-after").parse().unwrap();
     assert!((6..=7).contains(&seconds), "{seconds}");
     let again = scene.read("/reseller/account/v1/clients/another/");
     refused(&scene, &again, (503, "partner-limit", "partner-limit"), 1);
@@ -193,7 +193,7 @@ fn a_partner_that_is_not_there_is_unreachable() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", taken.local_addr().unwrap());
     drop(taken);
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gateway = Setup::at(&url).start();
     let token = gateway.token(&READING);
     let scene = Scene { partner, gateway, token };
@@ -220,7 +220,7 @@ fn the_partners_word_on_a_resource_passes_to_a_full_right_and_its_status_to_othe
 #[test]
 fn a_precondition_that_does_not_hold_is_412() {
     let scene = Scene::with(&[]);
-    scene.partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    scene.partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let answer = scene.read_with("if-match", "\"another\"");
     refused(&scene, &answer, (412, "precondition", "precondition"), 1);
 }
@@ -232,7 +232,7 @@ fn a_body_too_large_is_refused_by_its_length_and_by_its_bytes() {
     let bearer = format!("Bearer {token}");
     let answer = scene.gateway.send("POST", "/reseller/account/v1/notes", &[("authorization", &bearer)], &[b'x'; 2048]);
     refused(&scene, &answer, (413, "body-too-large", "body-too-large"), 0);
-    scene.partner.answers("/reseller/account/v1/notes", [Reply::silence()]);
+    scene.partner.respond_with("/reseller/account/v1/notes", [Reply::no_response()]);
     let mut chunked = format!(
         "POST /reseller/account/v1/notes HTTP/1.1\r\nhost: gw\r\nconnection: close\r\nauthorization: {bearer}\r\ntransfer-encoding: chunked\r\n\r\n"
     );

@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::support::{Answer, CLIENTS, Caller, Gate, Gateway, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, Connection, Gate, Gateway, READING, Reply, Response, ScriptedPartner, Setup, wait_for};
 
 const GOOD: &str = r#"{"client":{}}"#;
 const OPAQUE: [&str; 3] = ["other:read", "write", "pii:read"];
@@ -19,7 +19,7 @@ fn other(nth: usize) -> String {
 }
 
 struct Scene {
-    partner: Partner,
+    partner: ScriptedPartner,
     gateway: Gateway,
     /// Of a caller that reads documents.
     reader: String,
@@ -39,8 +39,8 @@ impl Scene {
     }
 
     fn new(set: impl FnOnce(Setup) -> Setup) -> Self {
-        let partner = Partner::listen();
-        (0..40).for_each(|nth| partner.answers(&client(nth), [Reply::json(GOOD)]));
+        let partner = ScriptedPartner::listen();
+        (0..40).for_each(|nth| partner.respond_with(&client(nth), [Reply::json(GOOD)]));
         let setup = Setup::before(&partner).set("upstream.budget.rate", "unlimited").caller(
             "hostile",
             &OPAQUE,
@@ -60,8 +60,8 @@ impl Scene {
         }
     }
 
-    fn begun(&self, target: &str, head: &str, body: &str) -> Caller {
-        let mut caller = Caller::connect(self.gateway.address);
+    fn begun(&self, target: &str, head: &str, body: &str) -> Connection {
+        let mut caller = Connection::connect(self.gateway.address);
         caller.say(format!(
             "POST {target} HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {}\r\n{head}\r\n\r\n{body}",
             self.hostile
@@ -69,7 +69,7 @@ impl Scene {
         caller
     }
 
-    fn hostile(&self, target: &str) -> Answer {
+    fn hostile(&self, target: &str) -> Response {
         self.gateway.read(&self.hostile, target)
     }
 
@@ -88,7 +88,7 @@ fn a_body_that_breaks_off_or_cannot_be_read_is_its_senders_fault_and_costs_the_p
     }
     let left = "reseller_gateway_requests_total{route=\"other\",outcome=\"refused\",status=\"499\"} 12\n";
     wait_for("all to have left", || scene.gateway.metrics().contains(left).then_some(()));
-    let broken = scene.begun(&other(0), "transfer-encoding: chunked", "zz\r\n").hear(false);
+    let broken = scene.begun(&other(0), "transfer-encoding: chunked", "zz\r\n").read_response(false);
     let broken = scene.gateway.seen(broken);
     assert_eq!((broken.status, &broken.json()["type"]), (400, &"urn:reseller-gateway:problem:broken-body".into()));
     assert_eq!(scene.partner.count(), 0);
@@ -101,12 +101,12 @@ fn a_body_that_comes_too_slowly_is_a_408_and_holds_no_permit_meanwhile() {
     let scene = Scene::new(|setup| {
         setup.set("upstream.budget.max_in_flight", 2).set("server.request_timeout", "1s").set("upstream.timeout", "1s")
     });
-    let slow: Vec<Caller> = (0..8).map(|nth| scene.begun(&other(nth), "content-length: 100", "hello")).collect();
+    let slow: Vec<Connection> = (0..8).map(|nth| scene.begun(&other(nth), "content-length: 100", "hello")).collect();
     scene.others_are_served(0..10);
     for caller in slow {
-        let answer = scene.gateway.seen(caller.hear(false));
+        let answer = scene.gateway.seen(caller.read_response(false));
         assert_eq!((answer.status, &answer.json()["type"]), (408, &"urn:reseller-gateway:problem:slow-body".into()));
-        assert_eq!(answer.told("connection"), "close");
+        assert_eq!(answer.expect_header("connection"), "close");
     }
     assert!(!scene.gate("failing", "documented") && !scene.gate("failing", "opaque"));
 }
@@ -116,7 +116,7 @@ fn a_body_that_comes_too_slowly_is_a_408_and_holds_no_permit_meanwhile() {
 fn a_reader_that_is_slow_holds_no_permit_and_gets_its_answer_whole() {
     let scene = Scene::new(|setup| setup.set("upstream.budget.max_in_flight", 2).set("server.buffer_bytes", "64MiB"));
     let large = vec![b'x'; 8 << 20];
-    scene.partner.answers(&other(0), [Reply::json(large.clone())]);
+    scene.partner.respond_with(&other(0), [Reply::json(large.clone())]);
     let mut reader = TcpStream::connect(scene.gateway.address).unwrap();
     let head = format!(
         "GET {} HTTP/1.1\r\nhost: gw\r\nconnection: close\r\nauthorization: Bearer {}\r\n\r\n",
@@ -140,8 +140,8 @@ fn a_reader_that_is_slow_holds_no_permit_and_gets_its_answer_whole() {
 #[test]
 fn an_answer_without_a_length_that_is_too_large_never_looks_whole() {
     let scene = Scene::new(|setup| setup.set("upstream.max_response", "1KiB"));
-    scene.partner.answers(&other(0), [Reply::json(vec![b'x'; 8192]).bare().truncated_at(4096)]);
-    let answer = scene.gateway.call(&scene.hostile, &other(0)).hear(false);
+    scene.partner.respond_with(&other(0), [Reply::json(vec![b'x'; 8192]).without_length().truncated_at(4096)]);
+    let answer = scene.gateway.call(&scene.hostile, &other(0)).read_response(false);
     assert!(!answer.whole, "{} bytes", answer.body.len());
 }
 
@@ -155,7 +155,7 @@ fn a_reader_that_is_slow_while_the_buffers_are_full_is_cut_off_after_the_partner
             .set("server.buffer_bytes", "1MiB")
             .set("upstream.timeout", "1s")
     });
-    scene.partner.answers(&other(0), [Reply::json(vec![b'x'; 24 << 20])]);
+    scene.partner.respond_with(&other(0), [Reply::json(vec![b'x'; 24 << 20])]);
     let mut reader = TcpStream::connect(scene.gateway.address).unwrap();
     let head = format!("GET {} HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {}\r\n\r\n", other(0), scene.hostile);
     reader.write_all(head.as_bytes()).unwrap();
@@ -174,13 +174,13 @@ fn a_reader_that_is_slow_while_the_buffers_are_full_is_cut_off_after_the_partner
 fn one_caller_leaves_permits_to_the_others() {
     let scene = Scene::new(|setup| setup.set("upstream.budget.max_in_flight", 4));
     let gate = Gate::default();
-    (0..6).for_each(|nth| scene.partner.answers(&other(nth), [Reply::json("{}").behind(&gate)]));
-    let waiting: Vec<Caller> = (0..6).map(|nth| scene.gateway.call(&scene.hostile, &other(nth))).collect();
+    (0..6).for_each(|nth| scene.partner.respond_with(&other(nth), [Reply::json("{}").behind(&gate)]));
+    let waiting: Vec<Connection> = (0..6).map(|nth| scene.gateway.call(&scene.hostile, &other(nth))).collect();
     scene.partner.wait_for_calls(3);
     scene.others_are_served(0..10);
     gate.open();
     for caller in waiting {
-        assert_eq!(scene.gateway.seen(caller.hear(false)).status, 200);
+        assert_eq!(scene.gateway.seen(caller.read_response(false)).status, 200);
     }
 }
 
@@ -188,7 +188,7 @@ fn one_caller_leaves_permits_to_the_others() {
 #[test]
 fn what_an_opaque_path_answers_decides_for_opaque_paths_alone() {
     let scene = Scene::new(|setup| setup);
-    scene.partner.answers(&other(0), [Reply::status(429).header("retry-after", "60")]);
+    scene.partner.respond_with(&other(0), [Reply::status(429).header("retry-after", "60")]);
     assert_eq!(scene.hostile(&other(0)).status, 429, "a route in standard mode passes statuses on");
     assert_eq!(scene.hostile(&other(1)).status, 503);
     scene.others_are_served(0..10);
@@ -199,7 +199,7 @@ fn what_an_opaque_path_answers_decides_for_opaque_paths_alone() {
 fn a_401_for_an_opaque_path_says_nothing_of_the_key_and_three_of_them_raise_an_alarm() {
     let scene = Scene::new(|setup| setup);
     for nth in 0..3 {
-        scene.partner.answers(&other(nth), [Reply::status(401)]);
+        scene.partner.respond_with(&other(nth), [Reply::status(401)]);
         assert_eq!(scene.hostile(&other(nth)).status, 502);
         scene.others_are_served(nth..nth + 1);
     }
@@ -215,12 +215,12 @@ fn the_failures_of_one_callers_documents_close_nothing_for_the_others() {
     let broken = scene.broken();
     // Also where nothing has succeeded yet: whoever asks next is the probe.
     for nth in 20..30 {
-        scene.partner.answers(&client(nth), [Reply::status(500)]);
+        scene.partner.respond_with(&client(nth), [Reply::status(500)]);
         assert!(scene.gateway.read(&broken, &client(nth)).status >= 502);
     }
     scene.others_are_served(0..10);
     for nth in 30..40 {
-        scene.partner.answers(&client(nth), [Reply::status(500)]);
+        scene.partner.respond_with(&client(nth), [Reply::status(500)]);
         assert_eq!(scene.gateway.read(&broken, &client(nth)).status, 502);
     }
     scene.others_are_served(10..20);
@@ -231,9 +231,9 @@ fn the_failures_of_one_callers_documents_close_nothing_for_the_others() {
 fn after_a_pause_a_caller_whose_documents_fail_keeps_nobody_else_waiting() {
     let scene = Scene::new(with_broken);
     let broken = scene.broken();
-    scene.partner.answers(&client(0), [Reply::status(429).header("retry-after", "1"), Reply::json(GOOD)]);
+    scene.partner.respond_with(&client(0), [Reply::status(429).header("retry-after", "1"), Reply::json(GOOD)]);
     assert_eq!(scene.gateway.read(&scene.reader, &client(0)).status, 503);
-    (20..40).for_each(|nth| scene.partner.answers(&client(nth), [Reply::status(500)]));
+    (20..40).for_each(|nth| scene.partner.respond_with(&client(nth), [Reply::status(500)]));
     wait_for("its documents to be asked for", || {
         (scene.gateway.read(&broken, &client(20)).status == 502).then_some(())
     });
@@ -247,7 +247,7 @@ fn documents_that_want_another_login_are_refused_to_who_asks_for_them_and_say_no
     let broken = scene.broken();
     scene.others_are_served(0..1);
     for nth in 1..10 {
-        scene.partner.answers(&client(20 + nth), [Reply::status(401)]);
+        scene.partner.respond_with(&client(20 + nth), [Reply::status(401)]);
         let refused = scene.gateway.read(&broken, &client(20 + nth));
         assert_eq!(
             (refused.status, &refused.json()["type"]),
@@ -266,7 +266,7 @@ fn a_refusal_of_a_key_that_others_had_accepted_meanwhile_keeps_nobody_waiting() 
     let scene = Scene::new(with_broken);
     let broken = scene.broken();
     let gates = [Gate::default(), Gate::default()];
-    scene.partner.answers(&client(30), gates.each_ref().map(|gate| Reply::status(401).behind(gate)));
+    scene.partner.respond_with(&client(30), gates.each_ref().map(|gate| Reply::status(401).behind(gate)));
     let slow = scene.gateway.call(&broken, &client(30));
     scene.partner.wait_for_calls(1);
     scene.others_are_served(0..1);
@@ -274,8 +274,8 @@ fn a_refusal_of_a_key_that_others_had_accepted_meanwhile_keeps_nobody_waiting() 
     scene.partner.wait_for_calls(3);
     scene.others_are_served(1..3);
     gates[1].open();
-    assert_eq!(scene.gateway.seen(slow.hear(false)).status, 502);
-    scene.partner.answers(&client(31), [Reply::status(401)]);
+    assert_eq!(scene.gateway.seen(slow.read_response(false)).status, 502);
+    scene.partner.respond_with(&client(31), [Reply::status(401)]);
     assert_eq!(scene.gateway.read(&broken, &client(31)).status, 502);
     assert_eq!(scene.partner.count(), 3 + 2 + 1, "once: it is known that its documents want another login");
 }
@@ -288,7 +288,7 @@ fn who_joins_a_flight_in_another_callers_line_waits_in_its_own() {
         setup.set("upstream.budget.max_wait", "3s")
     });
     let busy = scene.broken();
-    let waiting: Vec<Caller> = (0..40).map(|nth| scene.gateway.call(&busy, &client(nth))).collect();
+    let waiting: Vec<Connection> = (0..40).map(|nth| scene.gateway.call(&busy, &client(nth))).collect();
     let queued = || scene.gateway.metrics().contains("reseller_gateway_partner_calls_queued 39\n");
     wait_for("all to wait", || queued().then_some(()));
     scene.others_are_served(39..40);
@@ -301,7 +301,7 @@ fn who_joins_a_flight_in_another_callers_line_waits_in_its_own() {
 fn one_stray_401_is_asked_again_and_nobody_sees_it() {
     let scene = Scene::new(|setup| setup);
     scene.others_are_served(0..1);
-    scene.partner.answers(&client(1), [Reply::status(401), Reply::json(GOOD)]);
+    scene.partner.respond_with(&client(1), [Reply::status(401), Reply::json(GOOD)]);
     scene.others_are_served(1..3);
     assert_eq!(scene.partner.count(), 4);
     let retried = "reseller_gateway_partner_calls_total{route=\"client\",cause=\"retry\"} 1\n";
@@ -312,12 +312,12 @@ fn one_stray_401_is_asked_again_and_nobody_sees_it() {
 fn a_408_or_a_silent_close_of_a_connection_that_was_kept_is_asked_again_on_a_fresh_one() {
     let scene = Scene::new(|setup| setup.set("upstream.retry.attempts", 0));
     scene.others_are_served(0..1);
-    scene.partner.answers(&client(1), [Reply::status(408), Reply::json(GOOD)]);
-    scene.partner.answers(&client(2), [Reply::json(GOOD).reset_at(0), Reply::json(GOOD)]);
-    scene.partner.answers(&other(3), [Reply::json("{}").reset_at(0), Reply::json("{}")]);
+    scene.partner.respond_with(&client(1), [Reply::status(408), Reply::json(GOOD)]);
+    scene.partner.respond_with(&client(2), [Reply::json(GOOD).reset_at(0), Reply::json(GOOD)]);
+    scene.partner.respond_with(&other(3), [Reply::json("{}").reset_at(0), Reply::json("{}")]);
     scene.others_are_served(1..3);
     assert_eq!(scene.hostile(&other(3)).status, 200);
-    scene.partner.answers(&client(4), [Reply::status(408)]);
+    scene.partner.respond_with(&client(4), [Reply::status(408)]);
     let refused = scene.gateway.read(&scene.reader, &client(4));
     assert_eq!(refused.status, 502, "no 408 of the partner's is a caller's");
 }
@@ -329,7 +329,7 @@ fn calls_are_paused_and_resumed_by_hand_and_over_a_restart() {
     assert!(paused.status.success(), "{}", String::from_utf8_lossy(&paused.stderr));
     let refused = scene.gateway.read(&scene.reader, &client(0));
     assert_eq!((refused.status, &refused.json()["type"]), (503, &"urn:reseller-gateway:problem:paused".into()));
-    assert!(refused.told("retry-after").parse::<u64>().unwrap() > 590);
+    assert!(refused.expect_header("retry-after").parse::<u64>().unwrap() > 590);
     assert!(scene.gate("paused-by-operator", "documented"));
     wait_for("the pause to be written", || scene.gateway.file("state/gate.json").exists().then_some(()));
     scene.gateway.kill();
@@ -346,7 +346,7 @@ fn calls_are_paused_and_resumed_by_hand_and_over_a_restart() {
 /// Of 8 MB only 256 KiB were read after the answer, and closing over the rest reset it away from clients that read late.
 #[test]
 fn who_sends_a_whole_upload_before_it_reads_gets_the_refusal_all_the_same() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gateway = Setup::before(&partner).start();
     let token = gateway.token(&READING);
     let upload = vec![b'x'; 24 << 20];

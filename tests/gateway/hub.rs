@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::exchange::exchange;
-use crate::support::{Answer, CLIENTS, Gate, Gateway, Issuer, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, Gate, Gateway, READING, Reply, Response, ScriptedPartner, Setup, TokenIssuer, wait_for};
 
 const CLUSTER: &str = "https://kubernetes.default.svc";
 const SUBJECT: &str = "system:serviceaccount:shop:sidecar";
@@ -18,9 +18,9 @@ fn document(nth: usize) -> String {
     format!(r#"{{"client":{{"id":"client-{nth}"}}}}"#)
 }
 
-fn scripted() -> Partner {
-    let partner = Partner::listen();
-    (0..20).for_each(|nth| partner.answers(&client(nth), [Reply::json(document(nth))]));
+fn scripted() -> ScriptedPartner {
+    let partner = ScriptedPartner::listen();
+    (0..20).for_each(|nth| partner.respond_with(&client(nth), [Reply::json(document(nth))]));
     partner
 }
 
@@ -53,28 +53,29 @@ fn was_asked(hub: &Gateway, times: u64) {
     assert_eq!(asked(hub), times);
 }
 
-fn slug(answer: &Answer) -> (u16, String) {
+fn slug(answer: &Response) -> (u16, String) {
     let kind = answer.json()["type"].as_str().unwrap_or_default().to_owned();
     (answer.status, kind.replace("urn:reseller-gateway:problem:", ""))
 }
 
-fn seconds(answer: &Answer, name: &str) -> u64 {
-    answer.told(name).parse().unwrap()
+fn seconds(answer: &Response, name: &str) -> u64 {
+    answer.expect_header(name).parse().unwrap()
 }
 
 #[test]
 fn what_the_sidecar_holds_reaches_nobody_and_is_as_old_as_at_the_hub() {
     let partner = scripted();
-    partner.answers(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=60").header("age", "30")]);
+    partner
+        .respond_with(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=60").header("age", "30")]);
     let hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
     let first = sidecar.get_ok(&token, &client(1));
     assert_eq!((sidecar.outcome(&first).as_str(), first.text().as_str()), ("miss", document(1).as_str()));
-    assert_eq!(first.told("cache-control"), "private, max-age=60");
+    assert_eq!(first.expect_header("cache-control"), "private, max-age=60");
     assert!((30..45).contains(&seconds(&first, "age")), "{first:?}");
     let second = sidecar.get_ok(&token, &client(1));
     assert_eq!(sidecar.outcome(&second), "hit");
-    assert!(seconds(&second, "age") >= 30 && second.told("etag") == first.told("etag"), "{second:?}");
+    assert!(seconds(&second, "age") >= 30 && second.expect_header("etag") == first.expect_header("etag"), "{second:?}");
     assert_eq!(partner.count(), 1);
     was_asked(&hub, 1);
     let call = &partner.calls()[0];
@@ -91,7 +92,7 @@ fn a_fresh_answer_of_the_sidecars_is_confirmed_by_the_hub_without_its_body_and_w
         let answer = sidecar.get_ok(&token, &client(1));
         (sidecar.outcome(&answer) == "revalidated").then_some(answer)
     });
-    assert!(confirmed.told("cache-status").contains("fwd=stale; fwd-status=304"), "{confirmed:?}");
+    assert!(confirmed.expect_header("cache-status").contains("fwd=stale; fwd-status=304"), "{confirmed:?}");
 }
 
 #[test]
@@ -103,13 +104,13 @@ fn only_a_gateway_is_told_for_how_long_answers_may_be_stale() {
     assert_eq!(plain.header("reseller-gateway-cache-control"), None);
     let bearer = format!("Bearer {token}");
     let told = hub.get(&client(1), &[("authorization", &bearer), ("via", "1.1 sidecar")]);
-    assert_eq!(told.told("reseller-gateway-cache-control"), "stale-while-revalidate=300, stale-if-error=420");
+    assert_eq!(told.expect_header("reseller-gateway-cache-control"), "stale-while-revalidate=300, stale-if-error=420");
     let (sidecar, token) = behind(&hub, |setup| setup);
     // It says so to a third one, in the lesser of both.
     sidecar.get_ok(&token, &client(1));
     let bearer = format!("Bearer {token}");
     let told = sidecar.get(&client(1), &[("authorization", &bearer), ("via", "1.1 another")]);
-    assert_eq!(told.told("reseller-gateway-cache-control"), "stale-while-revalidate=300, stale-if-error=420");
+    assert_eq!(told.expect_header("reseller-gateway-cache-control"), "stale-while-revalidate=300, stale-if-error=420");
 }
 
 #[test]
@@ -117,14 +118,14 @@ fn what_the_hub_itself_shows_stale_is_stale_here_and_not_asked_for_by_everybody_
     let partner = scripted();
     let hub = Setup::before(&partner).set("routes.client.ttl", "1s").start();
     hub.get_ok(&hub.token(&READING), &client(1));
-    partner.answers(&client(1), [Reply::status(500)]);
+    partner.respond_with(&client(1), [Reply::status(500)]);
     let (sidecar, token) = behind(&hub, |setup| setup);
     let first = wait_for("the hub to be stale", || {
         let answer = hub.get_ok(&hub.token(&READING), &client(1));
         (hub.outcome(&answer) == "stale").then_some(())?;
         Some(sidecar.get_ok(&token, &client(1)))
     });
-    assert!(seconds(&first, "age") >= 1 && first.told("cache-control").ends_with("max-age=1"), "{first:?}");
+    assert!(seconds(&first, "age") >= 1 && first.expect_header("cache-control").ends_with("max-age=1"), "{first:?}");
     let before = asked(&hub);
     let began = Instant::now();
     let mut many = 0;
@@ -148,7 +149,7 @@ fn while_the_hub_is_away_what_is_held_is_shown_as_long_as_the_hub_would_show_it(
         hub.kill();
         let answer = wait_for("its lifetime to end", || {
             let answer = sidecar.read(&token, &client(1));
-            (answer.status != 200 || answer.told("cache-status").contains("stale-if-error")).then_some(answer)
+            (answer.status != 200 || answer.expect_header("cache-status").contains("stale-if-error")).then_some(answer)
         });
         assert_eq!(answer.status == 200, shown, "{window}: {answer:?}");
         let other = sidecar.read(&token, &client(2));
@@ -224,10 +225,10 @@ fn long(nth: usize) -> Reply {
 }
 
 /// A sidecar to a script that exchanges what lies in the file `subject` of this folder.
-fn exchanging_at(hub: &Partner, folder: &tempfile::TempDir) -> (Gateway, String) {
+fn exchanging_at(hub: &ScriptedPartner, folder: &tempfile::TempDir) -> (Gateway, String) {
     let file = folder.path().join("subject");
     std::fs::write(&file, "the-subject").unwrap();
-    let setup = Setup::to_hub(&hub.url()).set("upstream.exchange.subject_token_file", file.to_str().unwrap());
+    let setup = Setup::sidecar_to(&hub.url()).set("upstream.exchange.subject_token_file", file.to_str().unwrap());
     let sidecar = setup.start();
     let token = sidecar.token(&READING);
     (sidecar, token)
@@ -236,17 +237,17 @@ fn exchanging_at(hub: &Partner, folder: &tempfile::TempDir) -> (Gateway, String)
 /// The next token met a hub that was busy, and so what the one that was taken back had brought was shown once more.
 #[test]
 fn what_a_revoked_token_brought_is_not_shown_where_the_next_token_finds_the_hub_busy() {
-    let hub = Partner::listen();
-    hub.answers("/oauth/token", [given("the-first-token", ""), given("the-second-token", "")]);
-    hub.answers("/-/me", [Reply::status(404)]);
+    let hub = ScriptedPartner::listen();
+    hub.respond_with("/oauth/token", [given("the-first-token", ""), given("the-second-token", "")]);
+    hub.respond_with("/-/me", [Reply::status(404)]);
     let first = Reply::json(document(1))
         .header("cache-control", "private, max-age=3")
         .header("reseller-gateway-cache-control", "stale-while-revalidate=0, stale-if-error=600");
-    hub.answers(&client(1), [first, own_word("token-revoked"), Reply::status(503)]);
+    hub.respond_with(&client(1), [first, own_word("token-revoked"), Reply::status(503)]);
     let folder = tempfile::tempdir().unwrap();
     let (sidecar, token) = exchanging_at(&hub, &folder);
     sidecar.get_ok(&token, &client(1));
-    hub.answers("/-/me", [own_word("token-revoked")]);
+    hub.respond_with("/-/me", [own_word("token-revoked")]);
     let answer = wait_for("its lifetime to end", || {
         let answer = sidecar.read(&token, &client(1));
         (answer.status != 200 || sidecar.outcome(&answer) != "hit").then_some(answer)
@@ -258,10 +259,10 @@ fn what_a_revoked_token_brought_is_not_shown_where_the_next_token_finds_the_hub_
 /// A partner's 401 that a hub passes on, and that of an ingress, were the hub's word on the token: all that was held went.
 #[test]
 fn a_401_that_is_not_the_hubs_own_word_is_a_failure_and_takes_nothing() {
-    let hub = Partner::listen();
-    hub.answers("/oauth/token", [given("a-token", "")]);
-    hub.answers("/-/me", [me(r#"["*"]"#)]);
-    hub.answers(&client(1), [long(1)]);
+    let hub = ScriptedPartner::listen();
+    hub.respond_with("/oauth/token", [given("a-token", "")]);
+    hub.respond_with("/-/me", [me(r#"["*"]"#)]);
+    hub.respond_with(&client(1), [long(1)]);
     let other = "/reseller/account/v1/other/";
     let realm = r#"Bearer realm="reseller-gateway", error="invalid_token""#;
     let folder = tempfile::tempdir().unwrap();
@@ -272,17 +273,17 @@ fn a_401_that_is_not_the_hubs_own_word_is_a_failure_and_takes_nothing() {
         Reply::status(401).header("www-authenticate", r#"Basic realm="ingress""#),
         Reply::status(401).header("www-authenticate", realm).header("cache-status", "hub; fwd=bypass; fwd-status=401"),
     ] {
-        hub.answers("/-/me", [astray.clone()]);
-        hub.answers(&client(2), [astray.clone()]);
-        hub.answers(other, [astray]);
+        hub.respond_with("/-/me", [astray.clone()]);
+        hub.respond_with(&client(2), [astray.clone()]);
+        hub.respond_with(other, [astray]);
         for target in [client(2), other.to_owned()] {
             assert_eq!(slug(&sidecar.read(&token, &target)), (502, "partner-failed".to_owned()));
         }
         assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit");
     }
     // Said once, and not again where it is asked, it is no word either.
-    hub.answers("/-/me", [me(r#"["*"]"#)]);
-    hub.answers(&client(3), [own_word("token-revoked"), own_word("token-bad")]);
+    hub.respond_with("/-/me", [me(r#"["*"]"#)]);
+    hub.respond_with(&client(3), [own_word("token-revoked"), own_word("token-bad")]);
     for _ in 0..2 {
         sidecar.read(&token, &client(3));
         assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit");
@@ -294,15 +295,15 @@ fn the_hubs_own_word_is_not_passed_on_from_the_partner() {
     let partner = scripted();
     let target = "/reseller/account/v1/other/";
     let says = own_word("token-revoked").header("cache-status", "cdn; hit, x; detail=token-revoked");
-    partner.answers(target, [says]);
+    partner.respond_with(target, [says]);
     let hub = Setup::before(&partner).set("routes.other.forward_authorization", true).start();
     let answer = hub.read(&hub.token(&["other:read", "pii:read"]), target);
     assert_eq!(
-        (answer.status, answer.told("cache-status")),
+        (answer.status, answer.expect_header("cache-status")),
         (401, "cdn; hit, gw; fwd=bypass; fwd-status=401".to_owned())
     );
     let (sidecar, token) = behind(&hub, |setup| setup);
-    partner.answers(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
+    partner.respond_with(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
     sidecar.get_ok(&token, &client(1));
     assert_eq!(slug(&sidecar.read(&token, target)), (502, "partner-failed".to_owned()));
     assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "hit");
@@ -318,11 +319,11 @@ fn an_expired_token_takes_nothing_with_it_whatever_keeps_its_successor_away() {
         (200, "not a token", false),
         (400, r#"{"error": "invalid_request"}"#, true),
     ] {
-        let hub = Partner::listen();
-        hub.answers("/oauth/token", [given("a-token", r#","expires_in":30"#), Reply::status(status).body(body)]);
-        hub.answers("/-/me", [Reply::status(404)]);
-        hub.answers(&client(1), [long(1)]);
-        hub.answers(&client(2), [own_word("token-expired")]);
+        let hub = ScriptedPartner::listen();
+        hub.respond_with("/oauth/token", [given("a-token", r#","expires_in":30"#), Reply::status(status).body(body)]);
+        hub.respond_with("/-/me", [Reply::status(404)]);
+        hub.respond_with(&client(1), [long(1)]);
+        hub.respond_with(&client(2), [own_word("token-expired")]);
         let folder = tempfile::tempdir().unwrap();
         let (sidecar, token) = exchanging_at(&hub, &folder);
         sidecar.get_ok(&token, &client(1));
@@ -350,14 +351,14 @@ fn a_token_of_another_right_takes_with_it_what_the_one_before_brought() {
         (r#","scope":"a""#, r#","scope":"a","authorization_details":[{"clients":[]}]"#, false),
         ("", "", true),
     ] {
-        let hub = Partner::listen();
+        let hub = ScriptedPartner::listen();
         let soon = r#","expires_in":8"#;
-        hub.answers(
+        hub.respond_with(
             "/oauth/token",
             [given("one", &format!("{before}{soon}")), given("two", &format!("{after}{soon}"))],
         );
-        hub.answers("/-/me", [Reply::status(404)]);
-        hub.answers(&client(1), [long(1)]);
+        hub.respond_with("/-/me", [Reply::status(404)]);
+        hub.respond_with(&client(1), [long(1)]);
         let folder = tempfile::tempdir().unwrap();
         let (sidecar, token) = exchanging_at(&hub, &folder);
         sidecar.get_ok(&token, &client(1));
@@ -376,7 +377,7 @@ fn a_token_of_another_right_takes_with_it_what_the_one_before_brought() {
 #[test]
 fn a_right_that_becomes_another_at_the_hub_is_known_within_seconds_though_nobody_asks() {
     let partner = scripted();
-    partner.answers(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
+    partner.respond_with(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
     let mut hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
     sidecar.get_ok(&token, &client(1));
@@ -398,13 +399,13 @@ fn a_right_that_becomes_another_at_the_hub_is_known_within_seconds_though_nobody
 
 #[test]
 fn a_refusal_for_want_of_a_right_is_followed_by_the_question_what_is_left_before_anybody_is_answered() {
-    let hub = Partner::listen();
-    hub.answers("/oauth/token", [given("a-token", "")]);
-    hub.answers("/-/me", [me(r#"["*"]"#)]);
-    hub.answers(&client(1), [long(1)]);
+    let hub = ScriptedPartner::listen();
+    hub.respond_with("/oauth/token", [given("a-token", "")]);
+    hub.respond_with("/-/me", [me(r#"["*"]"#)]);
+    hub.respond_with(&client(1), [long(1)]);
     let narrow = r#"Bearer realm="reseller-gateway", error="insufficient_scope""#;
     let beyond = Reply::status(403).header("www-authenticate", narrow).header("cache-status", "hub; detail=bounds");
-    hub.answers(&client(2), [beyond]);
+    hub.respond_with(&client(2), [beyond]);
     let folder = tempfile::tempdir().unwrap();
     let (sidecar, token) = exchanging_at(&hub, &folder);
     let asked = || hub.calls().iter().filter(|call| call.target == "/-/me").count();
@@ -418,7 +419,7 @@ fn a_refusal_for_want_of_a_right_is_followed_by_the_question_what_is_left_before
             last = (asked(), Instant::now());
         }
     }
-    hub.answers("/-/me", [me("[]")]);
+    hub.respond_with("/-/me", [me("[]")]);
     assert_eq!(slug(&sidecar.read(&token, &client(2))), (403, "hub-rights".to_owned()));
     assert_eq!(sidecar.outcome(&sidecar.get_ok(&token, &client(1))), "miss");
 }
@@ -426,7 +427,7 @@ fn a_refusal_for_want_of_a_right_is_followed_by_the_question_what_is_left_before
 #[test]
 fn a_hub_that_is_away_or_frozen_or_somebody_else_costs_no_fresh_hit() {
     let partner = scripted();
-    partner.answers(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
+    partner.respond_with(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
     let mut hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
     sidecar.get_ok(&token, &client(1));
@@ -451,8 +452,8 @@ fn a_hub_that_is_away_or_frozen_or_somebody_else_costs_no_fresh_hit() {
 #[test]
 fn a_hub_that_comes_back_with_other_keys_costs_an_exchange_and_no_fresh_hit() {
     let partner = scripted();
-    partner.answers(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
-    let issuer = Issuer::ec("one");
+    partner.respond_with(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600")]);
+    let issuer = TokenIssuer::ec("one");
     let (mut hub, folder) = trusting(&partner, &issuer, "1h");
     let (sidecar, token) = exchanging(&hub, &folder, &issuer.token(CLUSTER, SUBJECT, |_, _| {}));
     sidecar.get_ok(&token, &client(1));
@@ -474,7 +475,7 @@ fn a_hub_that_comes_back_with_other_keys_costs_an_exchange_and_no_fresh_hit() {
 fn who_pretends_to_come_from_the_hub_goes_alone_and_the_others_go_together() {
     let partner = scripted();
     let gate = Gate::default();
-    partner.answers(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600").behind(&gate)]);
+    partner.respond_with(&client(1), [Reply::json(document(1)).header("cache-control", "max-age=600").behind(&gate)]);
     let hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
     let bearer = format!("Bearer {token}");
@@ -541,7 +542,7 @@ fn what_the_hub_refuses_to_the_sidecars_right_is_refused_in_the_sidecars_name_an
 #[test]
 fn the_partners_own_403_is_an_answer_through_both() {
     let partner = scripted();
-    partner.answers(&client(1), [Reply::json(r#"{"detail":"not yours"}"#).with_status(403)]);
+    partner.respond_with(&client(1), [Reply::json(r#"{"detail":"not yours"}"#).with_status(403)]);
     let hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
     let answer = sidecar.read(&token, &client(1));
@@ -552,14 +553,14 @@ fn the_partners_own_403_is_an_answer_through_both() {
 fn what_the_partner_keeps_from_the_hub_is_not_kept_behind_it() {
     let partner = scripted();
     for (nth, said) in ["no-store", "private, max-age=60"].into_iter().enumerate() {
-        partner.answers(&client(nth), [Reply::json(document(nth)).header("cache-control", said)]);
+        partner.respond_with(&client(nth), [Reply::json(document(nth)).header("cache-control", said)]);
     }
     let hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
     for nth in [0, 1] {
         for _ in 0..3 {
             let answer = sidecar.get_ok(&token, &client(nth));
-            assert_eq!(answer.told("cache-control"), "no-store");
+            assert_eq!(answer.expect_header("cache-control"), "no-store");
         }
     }
     assert_eq!(partner.count(), 6);
@@ -568,7 +569,7 @@ fn what_the_partner_keeps_from_the_hub_is_not_kept_behind_it() {
 #[test]
 fn a_hub_that_wants_to_be_left_alone_is_left_alone_and_one_that_fails_is_not_asked_twice() {
     let partner = scripted();
-    partner.answers(&client(9), [Reply::status(500)]);
+    partner.respond_with(&client(9), [Reply::status(500)]);
     let limits = "[limits]\nrequests = \"2/h\"\nburst = 2";
     let hub = Setup::before(&partner).caller("small", &READING, limits).start();
     let issued = hub.issue("small", &READING, &[]);
@@ -594,21 +595,24 @@ fn a_hub_that_wants_to_be_left_alone_is_left_alone_and_one_that_fails_is_not_ask
 fn what_passes_through_passes_through_both_with_each_ones_own_proof() {
     let partner = scripted();
     let other = "/reseller/account/v1/other/";
-    partner.answers(other, [Reply::json("{}")]);
+    partner.respond_with(other, [Reply::json("{}")]);
     let hub = Setup::before(&partner).start();
     let (sidecar, token) = behind(&hub, |setup| setup);
     let answer = sidecar.get_ok(&token, other);
-    assert!(answer.told("cache-status").starts_with("gw; fwd=bypass; fwd-status=200, sidecar; fwd="), "{answer:?}");
+    assert!(
+        answer.expect_header("cache-status").starts_with("gw; fwd=bypass; fwd-status=200, sidecar; fwd="),
+        "{answer:?}"
+    );
     assert_eq!(partner.calls()[0].header("authorization"), None);
     assert!(hub.command(&["token", "revoke", "--caller", "app"]).status.success());
     assert_eq!(slug(&sidecar.read(&token, other)), (502, "hub-token".to_owned()));
 }
 
 /// A hub that trusts an issuer, and gives the subject's caller tokens that last this long.
-fn trusting(partner: &Partner, issuer: &Issuer, ttl: &str) -> (Gateway, tempfile::TempDir) {
+fn trusting(partner: &ScriptedPartner, issuer: &TokenIssuer, ttl: &str) -> (Gateway, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("jwks.json");
-    std::fs::write(&keys, Issuer::set(&[issuer], &[])).unwrap();
+    std::fs::write(&keys, TokenIssuer::set(&[issuer], &[])).unwrap();
     let trust: toml::Table = format!("issuer = {CLUSTER:?}\njwks_file = {:?}", keys.to_str().unwrap()).parse().unwrap();
     let caller = format!("subjects = [{{ issuer = {CLUSTER:?}, sub = {SUBJECT:?} }}]\ntoken_ttl = {ttl:?}");
     let hub = Setup::before(partner)
@@ -621,7 +625,7 @@ fn trusting(partner: &Partner, issuer: &Issuer, ttl: &str) -> (Gateway, tempfile
 fn exchanging(hub: &Gateway, folder: &tempfile::TempDir, subject: &str) -> (Gateway, String) {
     let file = folder.path().join("subject");
     std::fs::write(&file, format!("{subject}\n")).unwrap();
-    let sidecar = Setup::to_hub(&format!("http://{}", hub.address))
+    let sidecar = Setup::sidecar_to(&format!("http://{}", hub.address))
         .set("upstream.exchange.subject_token_file", file.to_str().unwrap())
         .start();
     sidecar.keep_secret(subject);
@@ -637,7 +641,7 @@ fn issued(hub: &Gateway) -> usize {
 #[test]
 fn a_service_accounts_token_is_exchanged_and_the_next_is_there_before_the_last_ends() {
     let partner = scripted();
-    let issuer = Issuer::ec("one");
+    let issuer = TokenIssuer::ec("one");
     let (hub, folder) = trusting(&partner, &issuer, "4s");
     let (sidecar, token) = exchanging(&hub, &folder, &issuer.token(CLUSTER, SUBJECT, |_, _| {}));
     let mut nth = 0;
@@ -647,14 +651,14 @@ fn a_service_accounts_token_is_exchanged_and_the_next_is_there_before_the_last_e
         nth = (nth + 1) % 20;
         (issued(&hub) >= 3).then_some(())
     });
-    assert!(!hub.program.out().contains("token-expired"), "an expired token was shown");
+    assert!(!hub.program.stdout().contains("token-expired"), "an expired token was shown");
     assert!(issued(&hub) <= 6, "{} tokens", issued(&hub));
 }
 
 #[test]
 fn a_revoked_token_is_exchanged_at_once_and_its_callers_see_nothing_of_it() {
     let partner = scripted();
-    let issuer = Issuer::ec("one");
+    let issuer = TokenIssuer::ec("one");
     let (hub, folder) = trusting(&partner, &issuer, "8s");
     let (sidecar, token) = exchanging(&hub, &folder, &issuer.token(CLUSTER, SUBJECT, |_, _| {}));
     sidecar.get_ok(&token, &client(1));
@@ -671,7 +675,7 @@ fn a_revoked_token_is_exchanged_at_once_and_its_callers_see_nothing_of_it() {
 #[test]
 fn a_hub_that_gives_no_token_is_not_asked_again_and_again() {
     let partner = scripted();
-    let issuer = Issuer::ec("one");
+    let issuer = TokenIssuer::ec("one");
     let (hub, folder) = trusting(&partner, &issuer, "1h");
     let stranger = issuer.token(CLUSTER, "system:serviceaccount:shop:stranger", |_, _| {});
     assert_eq!(exchange(&hub, &stranger, "urn:ietf:params:oauth:token-type:jwt", &[]).status, 400);
@@ -680,7 +684,7 @@ fn a_hub_that_gives_no_token_is_not_asked_again_and_again() {
     while began.elapsed() < Duration::from_millis(2_500) {
         assert_eq!(slug(&sidecar.read(&token, &client(1))), (502, "hub-token".to_owned()));
     }
-    let tried = hub.program.out().matches(r#""method":"POST""#).count();
+    let tried = hub.program.stdout().matches(r#""method":"POST""#).count();
     assert!((2..=6).contains(&tried), "{tried} exchanges in 2.5 s");
     // A better token in the file is taken when the pause is over.
     let good = issuer.token(CLUSTER, SUBJECT, |_, _| {});

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::process::{Resource, Rlimit};
 
 use crate::authority::{partner, two_callers};
-use crate::support::{CLIENTS, Caller, Gateway, Setup, free_port, program, request, signal, wait_for};
+use crate::support::{CLIENTS, Connection, Gateway, Setup, free_port, program, request, signal, wait_for};
 
 fn try_grant(gateway: &Gateway, secret: &str) -> Option<String> {
     let form = [("grant_type", "client_credentials"), ("client_id", "billing"), ("client_secret", secret)];
@@ -85,9 +85,9 @@ fn try_listening<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
 fn no_request_sent_after_a_revocations_answer_is_served_under_load() {
     let partner = partner();
     let (gateway, billing, _) = two_callers(&partner);
-    gateway.get_ok(&gateway.granted("billing", &billing, ""), CLIENTS);
+    gateway.get_ok(&gateway.client_credentials_token("billing", &billing, ""), CLIENTS);
     for _ in 0..10 {
-        let token = gateway.granted("billing", &billing, "");
+        let token = gateway.client_credentials_token("billing", &billing, "");
         let (answered, served, late) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..6 {
@@ -120,7 +120,7 @@ fn a_caller_that_was_deleted_and_is_back_too_late_does_not_revive_its_tokens() {
     let grace: toml::Table = "removed_grace = \"0s\"".parse().unwrap();
     gateway.table.insert("tokens".to_owned(), grace.into());
     gateway.restart();
-    let token = gateway.granted("support", &support, "");
+    let token = gateway.client_credentials_token("support", &support, "");
     gateway.get_ok(&token, CLIENTS);
     let removed = gateway.table["callers"].as_array_mut().unwrap().pop().unwrap();
     assert_eq!(removed["name"].as_str(), Some("support"));
@@ -131,14 +131,14 @@ fn a_caller_that_was_deleted_and_is_back_too_late_does_not_revive_its_tokens() {
     gateway.restart();
     let refused = gateway.read(&token, CLIENTS);
     assert_eq!((refused.status, refused.json()["title"].as_str()), (401, Some("The token was revoked")));
-    gateway.get_ok(&gateway.granted("support", &support, ""), CLIENTS);
+    gateway.get_ok(&gateway.client_credentials_token("support", &support, ""), CLIENTS);
 }
 
 #[test]
 fn a_narrowed_caller_has_narrower_tokens_from_the_start_on() {
     let partner = partner();
     let (mut gateway, billing, _) = two_callers(&partner);
-    let token = gateway.granted("billing", &billing, "clients:read resources:read");
+    let token = gateway.client_credentials_token("billing", &billing, "clients:read resources:read");
     gateway.get_ok(&token, CLIENTS);
     gateway.table["callers"][1]["scopes"] = toml::Value::from(vec!["resources:read"]);
     gateway.restart();
@@ -151,7 +151,7 @@ fn a_narrowed_caller_has_narrower_tokens_from_the_start_on() {
 fn a_ledger_that_cannot_be_read_stops_the_start_and_says_what_to_do() {
     let partner = partner();
     let (mut gateway, billing, _) = two_callers(&partner);
-    let token = gateway.granted("billing", &billing, "");
+    let token = gateway.client_credentials_token("billing", &billing, "");
     gateway.kill();
     let path = gateway.file("state/ledger.redb");
     let good = std::fs::read(&path).unwrap();
@@ -183,7 +183,7 @@ fn a_ledger_that_cannot_be_read_stops_the_start_and_says_what_to_do() {
 fn a_damaged_ledger_is_salvaged_by_the_command_that_the_refusal_names() {
     let partner = partner();
     let (mut gateway, billing, _) = two_callers(&partner);
-    let tokens: Vec<String> = (0..5).map(|_| gateway.granted("billing", &billing, "")).collect();
+    let tokens: Vec<String> = (0..5).map(|_| gateway.client_credentials_token("billing", &billing, "")).collect();
     assert!(revoke(&gateway, &tokens[0]));
     gateway.kill();
     let sound = gateway.command(&["token", "salvage"]);
@@ -205,7 +205,7 @@ fn a_damaged_ledger_is_salvaged_by_the_command_that_the_refusal_names() {
     for token in &tokens {
         assert_eq!(gateway.read(token, CLIENTS).status, 401, "{told}");
     }
-    gateway.get_ok(&gateway.granted("billing", &billing, ""), CLIENTS);
+    gateway.get_ok(&gateway.client_credentials_token("billing", &billing, ""), CLIENTS);
 }
 
 /// One stopped the start with "not an Ed25519 private key", and nothing said that it was empty.
@@ -213,7 +213,7 @@ fn a_damaged_ledger_is_salvaged_by_the_command_that_the_refusal_names() {
 fn an_empty_file_beside_the_signing_keys_stops_nothing_and_is_named() {
     let partner = partner();
     let (mut gateway, billing, _) = two_callers(&partner);
-    let token = gateway.granted("billing", &billing, "");
+    let token = gateway.client_credentials_token("billing", &billing, "");
     gateway.write("state/keys/zz.pem", "");
     let path = gateway.file("state/keys/zz.pem");
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -229,7 +229,7 @@ fn an_empty_file_beside_the_signing_keys_stops_nothing_and_is_named() {
     let good = std::fs::read(&key).unwrap();
     std::fs::write(&key, "").unwrap();
     gateway.wait_for_log("a key that signs or verifies is gone");
-    gateway.get_ok(&gateway.granted("billing", &billing, ""), CLIENTS);
+    gateway.get_ok(&gateway.client_credentials_token("billing", &billing, ""), CLIENTS);
     std::fs::write(&key, good).unwrap();
 }
 
@@ -242,8 +242,8 @@ fn without_state_tokens_end_with_the_process_and_last_an_hour_at_most() {
         .caller("billing", &["clients:read"], &format!("secrets = [{stored:?}]"))
         .start();
     gateway.wait_for_log("state.dir is empty");
-    let token = gateway.granted("billing", &secret, "");
-    let other = gateway.granted("billing", &secret, "");
+    let token = gateway.client_credentials_token("billing", &secret, "");
+    let other = gateway.client_credentials_token("billing", &secret, "");
     assert!(revoke(&gateway, &other));
     assert_eq!(gateway.read(&other, CLIENTS).status, 401);
     gateway.get_ok(&token, CLIENTS);
@@ -260,7 +260,7 @@ fn without_state_tokens_end_with_the_process_and_last_an_hour_at_most() {
 fn a_rotation_is_noticed_while_running_and_shown_before_it_signs() {
     let partner = partner();
     let (gateway, billing, _) = two_callers(&partner);
-    let token = gateway.granted("billing", &billing, "");
+    let token = gateway.client_credentials_token("billing", &billing, "");
     let kids = |gateway: &Gateway| {
         let keys = gateway.get("/.well-known/jwks.json", &[]).json()["keys"].as_array().unwrap().clone();
         keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -276,7 +276,7 @@ fn a_rotation_is_noticed_while_running_and_shown_before_it_signs() {
         serde_json::from_slice::<serde_json::Value>(&text).unwrap()["kid"].as_str().unwrap().to_owned()
     };
     assert_eq!(
-        header(&gateway.granted("billing", &billing, "")),
+        header(&gateway.client_credentials_token("billing", &billing, "")),
         first[0],
         "not yet known to all, so it signs nothing"
     );
@@ -287,7 +287,7 @@ fn a_rotation_is_noticed_while_running_and_shown_before_it_signs() {
     let last = String::from_utf8(dropped.stdout).unwrap().trim().to_owned();
     wait_for("the old keys to go", || (kids(&gateway) == [last.clone()]).then_some(()));
     assert_eq!(gateway.read(&token, CLIENTS).status, 401);
-    let fresh = gateway.granted("billing", &billing, "");
+    let fresh = gateway.client_credentials_token("billing", &billing, "");
     assert_eq!(header(&fresh), last);
     gateway.get_ok(&fresh, CLIENTS);
 }
@@ -300,7 +300,7 @@ fn a_key_that_is_too_old_is_followed_by_another() {
     assert_eq!(keys(), 1);
     wait_for("a rotation by age", || (keys() == 2).then_some(()));
     // The key is in use before its line is out.
-    let said = || gateway.program.err().contains("audit: a signing key was made, by age");
+    let said = || gateway.program.stderr().contains("audit: a signing key was made, by age");
     wait_for("its audit line", || said().then_some(()));
 }
 
@@ -308,7 +308,10 @@ fn a_key_that_is_too_old_is_followed_by_another() {
 fn a_full_disk_hands_nothing_out_and_stops_nobody_who_has_a_token() {
     let partner = partner();
     let (mut gateway, billing, _) = two_callers(&partner);
-    let (kept, stolen) = (gateway.granted("billing", &billing, ""), gateway.granted("billing", &billing, ""));
+    let (kept, stolen) = (
+        gateway.client_credentials_token("billing", &billing, ""),
+        gateway.client_credentials_token("billing", &billing, ""),
+    );
     gateway.kill();
     let size = std::fs::metadata(gateway.file("state/ledger.redb")).unwrap().len();
     gateway.restart_with_files_of(size + (48 << 10));
@@ -357,17 +360,17 @@ fn a_revocation_that_nobody_waits_for_takes_what_was_exchanged_too() {
     let partner = partner();
     let (gateway, billing, _) = two_callers(&partner);
     for round in 0..20 {
-        let token = gateway.granted("billing", &billing, "clients:read");
+        let token = gateway.client_credentials_token("billing", &billing, "clients:read");
         let form = [("grant_type", EXCHANGE), ("subject_token", &*token), ("subject_token_type", ACCESS)];
         let child = gateway.post("/oauth/token", &[], &form).json()["access_token"].as_str().unwrap().to_owned();
         gateway.get_ok(&child, CLIENTS);
         let body = format!("client_id=billing&client_secret={billing}&token={token}");
         let media = ("content-type", "application/x-www-form-urlencoded");
-        let mut caller = Caller::connect(gateway.address);
+        let mut caller = Connection::connect(gateway.address);
         caller.say(request("POST", "/oauth/revoke", &[media], body.as_bytes()));
         // Some leave before it is read, some while the ledger writes.
         (0..round * 40).for_each(|_| std::thread::yield_now());
-        caller.vanish();
+        caller.reset();
         let own = [("client_id", "billing"), ("client_secret", &*billing), ("token", &*token)];
         assert_eq!(gateway.post("/oauth/revoke", &[], &own).status, 200);
         assert_eq!(gateway.read(&child, CLIENTS).status, 401, "round {round}");
@@ -380,8 +383,8 @@ fn a_callers_tokens_are_taken_back_twice_in_a_second() {
     let partner = partner();
     let (gateway, billing, _) = two_callers(&partner);
     for _ in 0..3 {
-        let token = gateway.granted("billing", &billing, "clients:read");
-        assert_eq!(gateway.administer("DELETE", "/admin/v1/callers/billing/tokens", "").status, 200);
+        let token = gateway.client_credentials_token("billing", &billing, "clients:read");
+        assert_eq!(gateway.admin_request("DELETE", "/admin/v1/callers/billing/tokens", "").status, 200);
         assert_eq!(gateway.read(&token, CLIENTS).status, 401);
     }
 }

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{CLIENTS, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, outside};
+use crate::support::{
+    CLIENTS, CertificateAuthority, Gateway, NO_CLIENTS, READING, Reply, ScriptedPartner, Setup, outside,
+};
 
 const RULES: &str = include_str!("../../deploy/alerts/reseller-gateway.rules.yml");
 const RULE_TESTS: &str = include_str!("../../deploy/alerts/reseller-gateway.test.yml");
@@ -114,16 +116,16 @@ fn is_a_histogram(family: &Family) {
 }
 
 /// A gateway in which everything that can be counted without breaking it has happened.
-fn busy() -> (Partner, Gateway) {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).header("x", "1")]);
+fn busy() -> (ScriptedPartner, Gateway) {
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).header("x", "1")]);
     let gone = format!("{CLIENTS}gone/");
-    partner.answers(&gone, [Reply::status(500)]);
+    partner.respond_with(&gone, [Reply::status(500)]);
     let limits = "[limits]\nrequests = \"1/h\"\nburst = 1\n";
     let setup = Setup::before(&partner).set("upstream.budget.rate", "100/s").set("upstream.budget.burst", 50);
-    let identity = Signer::new().signs();
+    let identity = CertificateAuthority::new().signs();
     let private = "[tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"";
-    let setup = setup.one_more_door(private).file("cert.pem", &identity.cert).file("key.pem", &identity.key);
+    let setup = setup.extra_listener(private).file("cert.pem", &identity.cert).file("key.pem", &identity.key);
     let gateway = setup.caller("limited", &["clients:read"], limits).start();
     let token = gateway.token(&READING);
     gateway.get_ok(&token, CLIENTS);
@@ -176,7 +178,7 @@ fn the_exposition_is_strict_and_says_all_that_is_promised() {
     }
     assert!(value("process_resident_memory_bytes", &[]) > 1e6);
     assert!(value("process_open_fds", &[]) < value("process_max_fds", &[]));
-    let (started, now) = (value("process_start_time_seconds", &[]), crate::support::unix() as f64);
+    let (started, now) = (value("process_start_time_seconds", &[]), crate::support::unix_now() as f64);
     assert!((now - 600.0..=now + 2.0).contains(&started), "{started} {now}");
 }
 
@@ -318,7 +320,7 @@ fn no_alert_looks_at_other_programs_or_at_the_names_of_jobs() {
 /// `increase()` sees nothing in the sample with which a series begins: the first failure of a kind woke nobody.
 #[test]
 fn what_is_known_to_be_countable_is_there_with_zero_from_the_start() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let limits = "[limits]\nrequests = \"5/s\"\n";
     let gateway = Setup::before(&partner).caller("limited", &["clients:read"], limits).start();
     let families = families(&gateway.metrics());

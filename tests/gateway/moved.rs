@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::support::moved::{
-    Connection, Moved, Reply, Response, by_target, errors, most_within, put, settings, target, zipf,
+    Connection, PausedGateway, Reply, Response, by_target, errors, most_within, put, settings, target, zipf,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Every key once, one after the other; all must be had.
-async fn fill(moved: &Moved, keys: usize) {
+async fn fill(moved: &PausedGateway, keys: usize) {
     let mut caller = moved.caller(0).await;
     for key in 0..keys {
         let got = caller.ask(key).await.unwrap();
@@ -25,7 +25,7 @@ async fn fill(moved: &Moved, keys: usize) {
 
 /// Ten callers who ask without end, each `every` so long, for the keys that `choose` names; hands back all they got.
 async fn load(
-    moved: &Moved,
+    moved: &PausedGateway,
     lasts: Duration,
     every: Duration,
     choose: impl Fn(usize, usize) -> usize + Send + Sync + Clone + 'static,
@@ -54,7 +54,7 @@ async fn load(
 #[tokio::test(start_paused = true)]
 async fn five_hundred_stale_keys_and_a_429_of_half_a_minute() {
     let budget = "rate = \"100/s\"\nburst = 10\nmax_in_flight = 8";
-    let moved = Moved::new(&settings(budget, "ttl = \"5s\"\nstale_while_revalidate = \"1h\""), &[]);
+    let moved = PausedGateway::new(&settings(budget, "ttl = \"5s\"\nstale_while_revalidate = \"1h\""), &[]);
     fill(&moved, 500).await;
     sleep(6 * SECOND).await;
     let before = moved.partner.count();
@@ -84,7 +84,7 @@ async fn five_hundred_stale_keys_and_a_429_of_half_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn who_has_nothing_stored_is_told_the_partners_time_to_the_second() {
-    let moved = Moved::new(&settings("rate = \"unlimited\"", "ttl = \"5s\""), &[]);
+    let moved = PausedGateway::new(&settings("rate = \"unlimited\"", "ttl = \"5s\""), &[]);
     moved.partner.respond_with(|_| Reply::retry_after(429, 30));
     let mut caller = moved.caller(0).await;
     let first = caller.ask(0).await.unwrap();
@@ -102,7 +102,7 @@ async fn who_has_nothing_stored_is_told_the_partners_time_to_the_second() {
 #[tokio::test(start_paused = true)]
 async fn ten_callers_cost_no_more_calls_than_lifetimes_fit_and_one() {
     let route = "ttl = \"5s\"\nstale_while_revalidate = \"10s\"";
-    let moved = Moved::new(&settings("rate = \"unlimited\"\nmax_in_flight = 64", route), &[]);
+    let moved = PausedGateway::new(&settings("rate = \"unlimited\"\nmax_in_flight = 64", route), &[]);
     let got = load(&moved, 20 * SECOND, Duration::from_millis(10), zipf(200)).await;
     assert_eq!(errors(&got).len(), 0);
     let seen = moved.partner.calls();
@@ -116,7 +116,7 @@ async fn ten_callers_cost_no_more_calls_than_lifetimes_fit_and_one() {
 
 #[tokio::test(start_paused = true)]
 async fn what_came_at_one_moment_is_refreshed_over_a_tenth_of_its_lifetime() {
-    let moved = Moved::new(&settings("rate = \"unlimited\"\nmax_in_flight = 500", "ttl = \"10s\""), &[]);
+    let moved = PausedGateway::new(&settings("rate = \"unlimited\"\nmax_in_flight = 500", "ttl = \"10s\""), &[]);
     let mut crowd = Vec::new();
     for key in 0..300 {
         let mut caller = moved.caller(key).await;
@@ -140,7 +140,7 @@ async fn what_came_at_one_moment_is_refreshed_over_a_tenth_of_its_lifetime() {
 #[tokio::test(start_paused = true)]
 async fn a_budget_below_the_demand_holds_in_every_second_and_age_grows_in_its_place() {
     let budget = "rate = \"10/s\"\nburst = 5";
-    let moved = Moved::new(&settings(budget, "ttl = \"5s\"\nstale_while_revalidate = \"1h\""), &[]);
+    let moved = PausedGateway::new(&settings(budget, "ttl = \"5s\"\nstale_while_revalidate = \"1h\""), &[]);
     fill(&moved, 200).await;
     let got = load(&moved, 30 * SECOND, Duration::from_millis(20), zipf(200)).await;
     assert_eq!(errors(&got).len(), 0);
@@ -158,7 +158,7 @@ async fn a_budget_below_the_demand_holds_in_every_second_and_age_grows_in_its_pl
 async fn a_partner_that_dies_for_half_a_minute_costs_no_request_and_gets_no_burst_when_it_is_back() {
     let budget = "rate = \"50/s\"\nburst = 10";
     // Beyond the short window each request asks first, and falls back to what is held.
-    let moved = Moved::new(&settings(budget, "ttl = \"2s\"\nstale_while_revalidate = \"3s\""), &[]);
+    let moved = PausedGateway::new(&settings(budget, "ttl = \"2s\"\nstale_while_revalidate = \"3s\""), &[]);
     fill(&moved, 100).await;
     let partner = Arc::clone(&moved.partner);
     let began = Instant::now();
@@ -184,11 +184,11 @@ async fn a_partner_that_dies_for_half_a_minute_costs_no_request_and_gets_no_burs
 }
 
 /// Load on keys that are missed every time, while the partner's key changes.
-async fn rotated(slots: usize) -> (Moved, Vec<Response>) {
+async fn rotated(slots: usize) -> (PausedGateway, Vec<Response>) {
     let folder = tempfile::tempdir().unwrap();
     let files: Vec<_> = (0..slots).map(|nth| folder.path().join(format!("key-{nth}"))).collect();
     files.iter().enumerate().for_each(|(nth, file)| put(file, &format!("key-{nth}")).unwrap());
-    let moved = Moved::new(&settings("rate = \"unlimited\"\nmax_in_flight = 64", "ttl = \"1s\""), &files);
+    let moved = PausedGateway::new(&settings("rate = \"unlimited\"\nmax_in_flight = 64", "ttl = \"1s\""), &files);
     let good = Arc::new(AtomicU32::new(0));
     let now_good = Arc::clone(&good);
     moved.partner.respond_with(move |call| {
@@ -231,7 +231,7 @@ async fn a_key_that_is_replaced_under_load_costs_no_caller_an_error() {
 /// How long callers 1 to 9 wait for a miss, each with one at a time, while caller 0 has so many.
 async fn waits(outstanding: usize) -> Vec<Duration> {
     let budget = "rate = \"20/s\"\nburst = 1\nmax_in_flight = 16";
-    let moved = Moved::new(&settings(budget, "ttl = \"1h\""), &[]);
+    let moved = PausedGateway::new(&settings(budget, "ttl = \"1h\""), &[]);
     let until = Instant::now() + 30 * SECOND;
     let mut crowd = Vec::new();
     for nth in (0..outstanding).map(|_| 0).chain(1..10) {
@@ -272,7 +272,7 @@ async fn one_caller_at_a_hundred_times_its_share_makes_nobody_wait_twice_as_long
 #[tokio::test(start_paused = true)]
 async fn a_soft_purge_of_everything_is_paid_from_the_budget_and_seen_by_nobody() {
     let budget = "rate = \"50/s\"\nburst = 10";
-    let moved = Moved::new(&settings(budget, "ttl = \"1h\"\nstale_while_revalidate = \"1h\""), &[]);
+    let moved = PausedGateway::new(&settings(budget, "ttl = \"1h\"\nstale_while_revalidate = \"1h\""), &[]);
     fill(&moved, 300).await;
     sleep(SECOND).await;
     let before = moved.partner.count();

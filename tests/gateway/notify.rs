@@ -5,7 +5,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use crate::support::{CLIENTS, NO_CLIENTS, Partner, Program, Reply, Setup, program, signal};
+use crate::support::{CLIENTS, NO_CLIENTS, Program, Reply, ScriptedPartner, Setup, program, signal};
 
 struct Manager(UnixDatagram);
 
@@ -37,8 +37,8 @@ impl Manager {
 
 #[test]
 fn systemd_hears_of_the_start_of_reloads_of_life_and_of_the_end() {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = Setup::before(&partner).start();
     gateway.kill();
     let path = gateway.file("notify");

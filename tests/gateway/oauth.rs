@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::authority::{partner, secret};
-use crate::support::{Issuer, Setup, outside};
+use crate::support::{Setup, TokenIssuer, outside};
 
 const CLUSTER: &str = "https://kubernetes.default.svc";
 
@@ -37,14 +37,14 @@ fn standard_clients_get_exchange_inspect_and_revoke_tokens() {
     let folder = installed();
     let partner = partner();
     let (secret, stored) = secret();
-    let issuer = Issuer::rsa("one");
+    let issuer = TokenIssuer::rsa("one");
     let keys = tempfile::tempdir().unwrap();
     let jwks = keys.path().join("jwks.json");
-    std::fs::write(&jwks, Issuer::set(&[&issuer], &[])).unwrap();
+    std::fs::write(&jwks, TokenIssuer::set(&[&issuer], &[])).unwrap();
     let trust = format!("issuer = {CLUSTER:?}\njwks_file = {jwks:?}");
     let subjects = format!("subjects = [{{ issuer = {CLUSTER:?}, sub = \"pod\" }}]");
     let gateway = Setup::before(&partner)
-        .issuing_as_itself()
+        .with_own_public_url()
         .set("trust", vec![toml::Value::Table(trust.parse().unwrap())])
         .caller("billing", &["clients:read", "pii:read", "write"], &format!("secrets = [{stored:?}]"))
         .caller("pod", &["clients:read"], &subjects)
@@ -60,5 +60,5 @@ fn standard_clients_get_exchange_inspect_and_revoke_tokens() {
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success() && told.contains("all well"), "{told}\n{}", gateway.program.err());
+    assert!(ran.status.success() && told.contains("all well"), "{told}\n{}", gateway.program.stderr());
 }

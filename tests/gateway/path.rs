@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    Answer, CLIENTS, Caller, Gate, Gateway, NO_CLIENTS, Partner, Program, READING, Reply, Setup, ask, free_port,
-    program, signal, wait_for,
+    CLIENTS, Connection, Gate, Gateway, NO_CLIENTS, Program, READING, Reply, Response, ScriptedPartner, Setup, ask,
+    free_port, program, signal, wait_for,
 };
 
 /// The simulator as a process of its own.
@@ -36,16 +36,16 @@ impl Simulator {
     }
 }
 
-fn scripted() -> (Partner, Gateway, String) {
-    let partner = Partner::listen();
+fn scripted() -> (ScriptedPartner, Gateway, String) {
+    let partner = ScriptedPartner::listen();
     let gateway = Setup::before(&partner).start();
     let token = gateway.token(&READING);
     (partner, gateway, token)
 }
 
 /// What `Cache-Status` says, read as RFC 9211 wants it: (name, parameters).
-fn cache_status(answer: &Answer) -> (String, String) {
-    let text = answer.told("cache-status");
+fn cache_status(answer: &Response) -> (String, String) {
+    let text = answer.expect_header("cache-status");
     let list: sfv::List = sfv::Parser::new(&text).parse().unwrap_or_else(|error| panic!("{error}: {text}"));
     assert_eq!(list.len(), 1, "{text}");
     let (name, parameters) = text.split_once(';').unwrap_or((&text, ""));
@@ -117,15 +117,15 @@ fn head_conditions_and_the_narrowed_view_come_from_the_entry_of_get() {
     let bearer = format!("Bearer {token}");
     let got = gateway.get_ok(&token, CLIENTS);
     let head = gateway.send("HEAD", CLIENTS, &[("authorization", &bearer)], b"");
-    assert_eq!((head.status, head.told("content-length")), (200, got.body.len().to_string()));
+    assert_eq!((head.status, head.expect_header("content-length")), (200, got.body.len().to_string()));
     assert!(head.body.is_empty());
-    let tag = got.told("etag");
+    let tag = got.expect_header("etag");
     let same = gateway.get(CLIENTS, &[("authorization", &bearer), ("if-none-match", &format!("\"x\", W/{tag}"))]);
-    assert_eq!((same.status, same.body.len(), same.told("etag")), (304, 0, tag.clone()));
+    assert_eq!((same.status, same.body.len(), same.expect_header("etag")), (304, 0, tag.clone()));
     let held = gateway.get(CLIENTS, &[("authorization", &bearer), ("if-match", &tag)]);
     assert_eq!(held.status, 200);
     let narrowed = gateway.get_ok(&gateway.token(&["clients:read"]), CLIENTS);
-    assert_ne!(narrowed.told("etag"), tag);
+    assert_ne!(narrowed.expect_header("etag"), tag);
     assert_eq!(narrowed.header("last-modified"), None);
     let client = &narrowed.json()["clients"][0];
     assert_eq!((&client["email"], &client["signup_ip_address"]), (&"".into(), &"".into()));
@@ -137,31 +137,32 @@ fn head_conditions_and_the_narrowed_view_come_from_the_entry_of_get() {
 #[test]
 fn every_answer_says_where_it_came_from() {
     let (partner, gateway, token) = scripted();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let first = gateway.get_ok(&token, CLIENTS);
     assert_eq!(cache_status(&first), ("gw".to_owned(), "fwd=uri-miss; fwd-status=200; stored; ttl=60".to_owned()));
     let second = gateway.get_ok(&token, CLIENTS);
     let (name, parameters) = cache_status(&second);
     assert!(name == "gw" && parameters.starts_with("hit; ttl="), "{parameters}");
     for answer in [&first, &second] {
-        assert_eq!(answer.told("cache-control"), "private, max-age=60");
-        assert_eq!(answer.told("vary"), "Authorization, X-Reseller-Api-Key, Accept-Encoding");
-        assert_eq!(answer.told("via"), "1.1 gw");
-        assert!(answer.told("age").parse::<u64>().unwrap() < 5);
-        assert_eq!(answer.told("content-type"), "application/json");
+        assert_eq!(answer.expect_header("cache-control"), "private, max-age=60");
+        assert_eq!(answer.expect_header("vary"), "Authorization, X-Reseller-Api-Key, Accept-Encoding");
+        assert_eq!(answer.expect_header("via"), "1.1 gw");
+        assert!(answer.expect_header("age").parse::<u64>().unwrap() < 5);
+        assert_eq!(answer.expect_header("content-type"), "application/json");
     }
     let refused = gateway.get(CLIENTS, &[]);
     assert_eq!(cache_status(&refused), ("gw".to_owned(), "detail=token-missing".to_owned()));
-    assert_eq!(refused.told("via"), "1.1 gw");
+    assert_eq!(refused.expect_header("via"), "1.1 gw");
 }
 
 #[test]
 fn a_safe_request_id_is_kept_and_any_other_replaced() {
     let (partner, gateway, token) = scripted();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let bearer = format!("Bearer {token}");
-    let with =
-        |id: &str| gateway.get(CLIENTS, &[("authorization", &bearer), ("x-request-id", id)]).told("x-request-id");
+    let with = |id: &str| {
+        gateway.get(CLIENTS, &[("authorization", &bearer), ("x-request-id", id)]).expect_header("x-request-id")
+    };
     let long = "a".repeat(64);
     for safe in ["abc-1.2_3", &long] {
         assert_eq!(with(safe), safe);
@@ -175,7 +176,7 @@ fn a_safe_request_id_is_kept_and_any_other_replaced() {
 #[test]
 fn a_client_of_the_partner_moves_over_with_its_own_header() {
     let (partner, gateway, token) = scripted();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     assert_eq!(gateway.get(CLIENTS, &[("X-Reseller-Api-Key", &token)]).status, 200);
     let both = [("authorization", format!("bearer {token}")), ("x-reseller-api-key", token.clone())];
     assert_eq!(gateway.get(CLIENTS, &both.each_ref().map(|(name, value)| (*name, value.as_str()))).status, 200);
@@ -185,7 +186,7 @@ fn a_client_of_the_partner_moves_over_with_its_own_header() {
 fn the_partner_sees_its_key_and_nothing_of_the_caller() {
     let (partner, gateway, token) = scripted();
     let sent = "/reseller/account/v1/clients/?provider_id=024c2b6d-cbb8-4056-9d3f-8055fa86659c";
-    partner.answers(sent, [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(sent, [Reply::json(NO_CLIENTS)]);
     let bearer = format!("Bearer {token}");
     let headers = [
         ("authorization", bearer.as_str()),
@@ -225,7 +226,7 @@ fn what_is_none_of_the_seven_passes_with_credentials_exchanged_and_is_not_stored
         .header("x-kept", "yes")
         .header("location", &format!("{}/reseller/account/v1/there", partner.url()))
         .body("as it is");
-    partner.answers(OTHER, [said]);
+    partner.respond_with(OTHER, [said]);
     let token = gateway.token(&["other:read", "pii:read"]);
     for calls in 1..=2 {
         let headers = [
@@ -236,7 +237,7 @@ fn what_is_none_of_the_seven_passes_with_credentials_exchanged_and_is_not_stored
         let answer = gateway.get(OTHER, &headers.each_ref().map(|(name, value)| (*name, value.as_str())));
         assert_eq!((answer.status, answer.text().as_str()), (202, "as it is"));
         assert_eq!(
-            (answer.told("x-kept"), answer.told("location")),
+            (answer.expect_header("x-kept"), answer.expect_header("location")),
             ("yes".to_owned(), "/reseller/account/v1/there".to_owned())
         );
         assert_eq!((answer.header("set-cookie"), answer.header("x-ratelimit-remaining")), (None, None));
@@ -258,9 +259,9 @@ fn what_is_none_of_the_seven_passes_with_credentials_exchanged_and_is_not_stored
 #[test]
 fn a_body_is_read_whole_before_the_partner_is_asked() {
     let (partner, gateway, _) = scripted();
-    partner.answers(OTHER, [Reply::json("{}").with_status(201), Reply::json("{}").with_status(201)]);
+    partner.respond_with(OTHER, [Reply::json("{}").with_status(201), Reply::json("{}").with_status(201)]);
     let token = gateway.token(&["write", "pii:read", "other:read"]);
-    let mut caller = Caller::connect(gateway.address);
+    let mut caller = Connection::connect(gateway.address);
     caller.say(format!(
         "POST {OTHER} HTTP/1.1\r\nhost: gw\r\nconnection: close\r\nauthorization: Bearer {token}\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n"
     ));
@@ -268,7 +269,7 @@ fn a_body_is_read_whole_before_the_partner_is_asked() {
     assert_eq!(other.status, 201, "it waits for nobody's body");
     assert_eq!(partner.count(), 1, "the body is not whole yet");
     caller.say("6\r\nsecond\r\n0\r\n\r\n");
-    assert_eq!(gateway.seen(caller.hear(false)).status, 201);
+    assert_eq!(gateway.seen(caller.read_response(false)).status, 201);
     let call = &partner.calls()[1];
     assert_eq!((call.method.as_str(), call.body.as_slice()), ("POST", b"firstsecond".as_slice()));
 }
@@ -311,8 +312,8 @@ pub(crate) fn authority() -> (String, Arc<rustls::ServerConfig>) {
 #[test]
 fn a_partner_over_tls_is_asked_if_its_authority_is_the_configured_one() {
     let (pem, tls) = authority();
-    let partner = Partner::listen_with(tls);
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let partner = ScriptedPartner::listen_with(tls);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(pem.as_bytes()).unwrap();
     let gateway = Setup::before(&partner).set("upstream.ca_file", file.path().to_str().unwrap()).start();
@@ -324,7 +325,7 @@ fn a_partner_over_tls_is_asked_if_its_authority_is_the_configured_one() {
 fn a_partner_of_an_unknown_authority_never_sees_the_key() {
     let (_, tls) = authority();
     let (other, _) = authority();
-    let partner = Partner::listen_with(tls);
+    let partner = ScriptedPartner::listen_with(tls);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(other.as_bytes()).unwrap();
     for setup in
@@ -345,13 +346,13 @@ fn a_partner_of_an_unknown_authority_never_sees_the_key() {
 fn a_request_under_way_is_finished_before_the_end() {
     let (partner, mut gateway, token) = scripted();
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
     let caller = gateway.call(&token, CLIENTS);
     partner.wait_for_calls(1);
     signal(&gateway.program, "TERM");
     wait_for("the door to close", || std::net::TcpStream::connect(gateway.address).is_err().then_some(()));
     gate.open();
-    let answer = caller.hear(false);
+    let answer = caller.read_response(false);
     assert_eq!((answer.status, answer.text().as_str()), (200, NO_CLIENTS));
     assert!(gateway.program.wait_for_exit(Duration::from_secs(5)).success());
     // The log is flushed: the line of the last request is there.
@@ -377,9 +378,9 @@ fn a_faulty_file_is_shown_with_its_line_and_key() {
 fn the_demo_prints_what_to_paste_and_ends_when_told() {
     let mut demo = Program::start(program().arg("demo"));
     wait_for("the demo's page", || {
-        (demo.out().contains("\n. /") && demo.out().contains("partner calls")).then_some(())
+        (demo.stdout().contains("\n. /") && demo.stdout().contains("partner calls")).then_some(())
     });
-    let page = demo.out();
+    let page = demo.stdout();
     let sourced = page.lines().find_map(|line| line.strip_prefix(". ")).unwrap().to_owned();
     let exports = std::fs::read_to_string(&sourced).unwrap();
     assert!(exports.matches("export ").count() == 5 && !page.contains("eyJ"), "tokens lie in the file: {page}");
@@ -404,8 +405,8 @@ fn the_demo_prints_what_to_paste_and_ends_when_told() {
         answer.json()["providers"].as_array().unwrap().clone()
     });
     assert!(whole.len() > 1 && part.len() == 1 && whole.contains(&part[0]), "{whole:?} {part:?}");
-    assert!(demo.ended().is_none());
+    assert!(demo.try_wait().is_none());
     signal(&demo, "INT");
-    assert!(demo.wait_for_exit(Duration::from_secs(3)).success(), "{}", demo.err());
+    assert!(demo.wait_for_exit(Duration::from_secs(3)).success(), "{}", demo.stderr());
     assert!(!std::path::Path::new(&sourced).parent().unwrap().exists(), "nothing is left behind");
 }

@@ -4,12 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{CLIENTS, Gate, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, Gate, Gateway, NO_CLIENTS, READING, Reply, ScriptedPartner, Setup, wait_for};
 
 const FILE: &str = "state/gate.json";
 
-fn paused(partner: &Partner, seconds: u64) -> (Gateway, String, Instant) {
-    partner.answers(CLIENTS, [Reply::status(429).header("retry-after", &seconds.to_string())]);
+fn paused(partner: &ScriptedPartner, seconds: u64) -> (Gateway, String, Instant) {
+    partner.respond_with(CLIENTS, [Reply::status(429).header("retry-after", &seconds.to_string())]);
     let gateway = Setup::before(partner).start();
     let token = gateway.token(&READING);
     assert_eq!(gateway.read(&token, CLIENTS).status, 503);
@@ -20,12 +20,12 @@ fn paused(partner: &Partner, seconds: u64) -> (Gateway, String, Instant) {
 
 #[test]
 fn a_killed_gateway_still_leaves_the_partner_alone_and_says_for_how_long() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let (mut gateway, token, _) = paused(&partner, 30);
     gateway.restart();
     let answer = gateway.read(&token, CLIENTS);
     assert_eq!(answer.status, 503);
-    let left: u64 = answer.told("retry-after").parse().unwrap();
+    let left: u64 = answer.expect_header("retry-after").parse().unwrap();
     assert!((15..=30).contains(&left), "{left}");
     assert!(
         gateway
@@ -37,11 +37,11 @@ fn a_killed_gateway_still_leaves_the_partner_alone_and_says_for_how_long() {
 
 #[test]
 fn after_a_restart_too_one_probe_opens_when_the_time_is_over() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let (mut gateway, token, told) = paused(&partner, 3);
     gateway.restart();
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
     let mut waiting = Vec::new();
     let probe = wait_for("the probe", || {
         waiting.push(gateway.call(&token, CLIENTS));
@@ -49,7 +49,7 @@ fn after_a_restart_too_one_probe_opens_when_the_time_is_over() {
     });
     assert!(probe - told >= Duration::from_millis(2_900), "back after {:?}", probe - told);
     waiting.extend((0..10).map(|_| gateway.call(&token, &format!("{CLIENTS}?provider_id=p"))));
-    partner.answers(&format!("{CLIENTS}?provider_id=p"), [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(&format!("{CLIENTS}?provider_id=p"), [Reply::json(NO_CLIENTS)]);
     assert_eq!(partner.count(), 2, "a second call while the probe is under way");
     gate.open();
     wait_for("the file to go", || (!gateway.file(FILE).exists()).then_some(()));
@@ -58,10 +58,10 @@ fn after_a_restart_too_one_probe_opens_when_the_time_is_over() {
 
 #[test]
 fn a_damaged_file_is_said_and_stops_nothing() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let (mut gateway, token, _) = paused(&partner, 30);
     std::fs::write(gateway.file(FILE), "{\"until\":").unwrap();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     gateway.restart();
     gateway.get_ok(&token, CLIENTS);
     gateway.wait_for_log("gate.json");

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 
 use crate::simulator::{KEY, Simulator};
-use crate::support::{CLIENTS, NO_CLIENTS, Partner, Reply, ask, free_port, program};
+use crate::support::{CLIENTS, NO_CLIENTS, Reply, ScriptedPartner, ask, free_port, program};
 
 const ROUTES: [&str; 7] = [
     "clients",
@@ -111,15 +111,15 @@ fn fields_that_are_not_documented_are_named_by_their_paths_and_are_no_fault() {
 
 #[test]
 fn a_member_of_another_type_or_missing_is_told_and_only_the_first_is_a_fault() {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(r#"{"clients":[{"id":"a","activated":"yes"}]}"#)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(r#"{"clients":[{"id":"a","activated":"yes"}]}"#)]);
     for (path, body) in [
         ("", r#"{"client":{"id":"a"}}"#),
         ("providers/", r#"{"providers":[]}"#),
         ("projects/", r#"{"projects":[]}"#),
         ("resources/", r#"{"providers":[]}"#),
     ] {
-        partner.answers(&format!("{CLIENTS}a/{path}"), [Reply::json(body)]);
+        partner.respond_with(&format!("{CLIENTS}a/{path}"), [Reply::json(body)]);
     }
     let said = probe_with(&partner.url(), "a-key", "", &["--json"]);
     assert_eq!(said.code, 1);
@@ -205,15 +205,15 @@ fn the_budget_is_kept_and_a_partner_that_wants_to_be_left_alone_is() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(start.elapsed().as_millis() >= 590, "six pauses of a tenth of a second");
 
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).with_status(429).header("retry-after", "3600")]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).with_status(429).header("retry-after", "3600")]);
     let said = probe_with(&partner.url(), "a-key", "", &["--json"]);
     assert_eq!((said.code, partner.count()), (1, 1));
     let clients = said.of("clients");
     assert_eq!((&clients["status"], &clients["limits"]["retry-after"]), (&json!(429), &json!("3600")));
     assert!(clients["gateway"].as_str().unwrap().contains("left alone for 3600s"), "{clients}");
 
-    partner.answers(CLIENTS, [Reply::json(r#"{"clients":[{"id":"a"}]}"#).header("ratelimit", "\"h\";r=0;t=3000")]);
+    partner.respond_with(CLIENTS, [Reply::json(r#"{"clients":[{"id":"a"}]}"#).header("ratelimit", "\"h\";r=0;t=3000")]);
     let said = probe_with(&partner.url(), "a-key", "", &["--json"]);
     assert_eq!((said.code, partner.count()), (1, 2), "nothing is left after the first call");
     assert_eq!(said.of("client")["came"], "not_asked");

@@ -4,19 +4,19 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CLIENTS, Gate, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, Gate, Gateway, NO_CLIENTS, READING, Reply, Response, ScriptedPartner, Setup, wait_for};
 
 const OLD: &str = r#"{"client":{"id":"old"}}"#;
 const NEW: &str = r#"{"client":{"id":"new"}}"#;
 
 struct Scene {
-    partner: Partner,
+    partner: ScriptedPartner,
     gateway: Gateway,
     token: String,
 }
 
 fn scene(set: impl FnOnce(Setup) -> Setup) -> Scene {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gateway = set(Setup::before(&partner).any_shape()).start();
     let token = gateway.token(&READING);
     Scene { partner, gateway, token }
@@ -24,18 +24,18 @@ fn scene(set: impl FnOnce(Setup) -> Setup) -> Scene {
 
 impl Scene {
     fn purge(&self, body: &Value) -> Value {
-        let answer = self.gateway.administer("POST", "/admin/v1/cache/purge", &body.to_string());
+        let answer = self.gateway.admin_request("POST", "/admin/v1/cache/purge", &body.to_string());
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
-    fn get(&self, target: &str) -> Answer {
+    fn get(&self, target: &str) -> Response {
         self.gateway.get_ok(&self.token, target)
     }
 
     /// Where an answer came from: `hit` or `fwd`, with what follows.
     fn came(&self, target: &str) -> String {
-        let status = self.get(target).told("cache-status");
+        let status = self.get(target).expect_header("cache-status");
         status.split("; ").nth(1).unwrap().to_owned()
     }
 }
@@ -49,7 +49,7 @@ fn each_form_of_purge_takes_what_it_names_and_leaves_the_rest() {
     let scene = scene(|setup| setup);
     let targets = ["", "?provider_id=p1", "c1/", "c1/projects/", "c1/providers/p1/resources/", "c2/"].map(at);
     for target in &targets {
-        scene.partner.answers(target, [Reply::json(NO_CLIENTS)]);
+        scene.partner.respond_with(target, [Reply::json(NO_CLIENTS)]);
     }
     for (body, taken) in [
         (json!({"path": format!("{CLIENTS}c1")}), &[2][..]),
@@ -74,12 +74,12 @@ fn each_form_of_purge_takes_what_it_names_and_leaves_the_rest() {
 fn a_soft_purge_is_answered_stale_once_more_and_refreshed_behind() {
     let scene = scene(|setup| setup);
     let client = at("c1/");
-    scene.partner.answers(&client, [Reply::json(OLD), Reply::json(NEW)]);
+    scene.partner.respond_with(&client, [Reply::json(OLD), Reply::json(NEW)]);
     scene.get(&client);
     assert_eq!(scene.purge(&json!({"path": client, "soft": true}))["purged"], 1);
     let stale = scene.get(&client);
     assert_eq!(stale.text(), OLD);
-    assert!(stale.told("cache-status").contains("detail=stale-while-revalidate"), "{stale:?}");
+    assert!(stale.expect_header("cache-status").contains("detail=stale-while-revalidate"), "{stale:?}");
     wait_for("the refresh", || (scene.get(&client).text() == NEW).then_some(()));
     assert_eq!((scene.came(&client).as_str(), scene.partner.count()), ("hit", 2));
 }
@@ -89,13 +89,13 @@ fn where_staleness_has_no_window_a_soft_purge_asks_again_first() {
     let scene = scene(|setup| setup.set("routes.client.stale_while_revalidate", "0s"));
     let client = at("c1/");
     let old = Reply::json(OLD).header("etag", "\"1\"");
-    scene.partner.answers(&client, [old, Reply::status(304), Reply::json(NEW), Reply::status(500)]);
+    scene.partner.respond_with(&client, [old, Reply::status(304), Reply::json(NEW), Reply::status(500)]);
     scene.get(&client);
     for (wanted, cause) in [(OLD, "fwd=stale"), (NEW, "fwd=stale"), (NEW, "hit")] {
         scene.purge(&json!({"all": true, "soft": true}));
         let answer = scene.get(&client);
         assert_eq!(answer.text(), wanted);
-        assert_eq!(answer.told("cache-status").split("; ").nth(1), Some(cause), "{answer:?}");
+        assert_eq!(answer.expect_header("cache-status").split("; ").nth(1), Some(cause), "{answer:?}");
     }
     assert_eq!(scene.partner.calls()[1].header("if-none-match"), Some("\"1\""));
 }
@@ -105,7 +105,7 @@ fn a_purge_during_a_flight_keeps_the_older_answer_out_and_starts_another() {
     for soft in [false, true] {
         let scene = scene(|setup| setup);
         let (client, gate) = (at("c1/"), Gate::default());
-        scene.partner.answers(&client, [Reply::json(OLD).behind(&gate), Reply::json(NEW)]);
+        scene.partner.respond_with(&client, [Reply::json(OLD).behind(&gate), Reply::json(NEW)]);
         let first = scene.gateway.call(&scene.token, &client);
         scene.partner.wait_for_calls(1);
         let said = scene.purge(&json!({"client": "c1", "soft": soft}));
@@ -114,10 +114,10 @@ fn a_purge_during_a_flight_keeps_the_older_answer_out_and_starts_another() {
         let second = scene.get(&client);
         assert_eq!((second.text().as_str(), scene.partner.count()), (NEW, 2));
         gate.open();
-        let first = scene.gateway.seen(first.hear(false));
+        let first = scene.gateway.seen(first.read_response(false));
         assert_eq!(first.text(), OLD, "who waited gets what came");
-        assert!(first.told("cache-status").contains("detail=purged"), "{first:?}");
-        assert!(!first.told("cache-status").contains("stored"), "{first:?}");
+        assert!(first.expect_header("cache-status").contains("detail=purged"), "{first:?}");
+        assert!(!first.expect_header("cache-status").contains("stored"), "{first:?}");
         let third = scene.get(&client);
         assert_eq!((third.text().as_str(), scene.partner.count()), (NEW, 2), "the older answer did not come back in");
     }
@@ -128,7 +128,7 @@ fn a_purge_during_a_refresh_keeps_even_its_confirmation_out() {
     let scene = scene(|setup| setup.set("routes.client.ttl", "1ms").set("routes.client.stale_while_revalidate", "1h"));
     let (client, gate) = (at("c1/"), Gate::default());
     let old = Reply::json(OLD).header("etag", "\"1\"");
-    scene.partner.answers(&client, [old, Reply::status(304).behind(&gate), Reply::json(NEW)]);
+    scene.partner.respond_with(&client, [old, Reply::status(304).behind(&gate), Reply::json(NEW)]);
     scene.get(&client);
     wait_for("the refresh", || {
         scene.get(&client);
@@ -162,13 +162,13 @@ fn a_body_that_cannot_be_understood_says_what_to_write() {
         (r#"{"path":"/reseller/account/v1/clients/?a=b"}"#, "\"a\" is not known"),
         (r#"{"path":"/reseller/account/v1/clients/../x"}"#, "dot segment"),
     ] {
-        let answer = scene.gateway.administer("POST", "/admin/v1/cache/purge", body);
+        let answer = scene.gateway.admin_request("POST", "/admin/v1/cache/purge", body);
         assert_eq!(answer.status, 400, "{body} {answer:?}");
         assert!(answer.json()["detail"].as_str().unwrap().contains(said), "{body} {answer:?}");
     }
-    assert_eq!(scene.gateway.administer("GET", "/admin/v1/cache/purge", "").status, 405);
+    assert_eq!(scene.gateway.admin_request("GET", "/admin/v1/cache/purge", "").status, 405);
     for query in ["route=clientz", "limit=0", "limit=1001", "limit=x", "after=*", "what=1"] {
-        let answer = scene.gateway.administer("GET", &format!("/admin/v1/cache/list?{query}"), "");
+        let answer = scene.gateway.admin_request("GET", &format!("/admin/v1/cache/list?{query}"), "");
         assert_eq!(answer.status, 400, "{query} {answer:?}");
     }
 }
@@ -177,14 +177,14 @@ fn a_body_that_cannot_be_understood_says_what_to_write() {
 fn the_list_and_the_statistics_say_what_is_held_and_show_no_document() {
     let scene = scene(|setup| setup.set("routes.client.forward_headers", vec!["Accept-Language"]));
     for target in ["", "?provider_id=p1", "c1/", "c2/"].map(at) {
-        scene.partner.answers(&target, [Reply::json(OLD)]);
+        scene.partner.respond_with(&target, [Reply::json(OLD)]);
         scene.get(&target);
     }
     let bearer = format!("Bearer {}", scene.token);
     scene.gateway.get(&at("c1/"), &[("authorization", &bearer), ("accept-language", "de")]);
     (0..3).for_each(|_| drop(scene.get(&at("c2/"))));
     let page = |query: &str| {
-        let answer = scene.gateway.administer("GET", &format!("/admin/v1/cache/list{query}"), "");
+        let answer = scene.gateway.admin_request("GET", &format!("/admin/v1/cache/list{query}"), "");
         assert!(answer.status == 200 && !answer.text().contains("\"id\""), "{answer:?}");
         answer.json()
     };
@@ -210,7 +210,7 @@ fn the_list_and_the_statistics_say_what_is_held_and_show_no_document() {
         after = format!("&after={next}");
     }
     assert_eq!(seen, 3);
-    let stats = scene.gateway.administer("GET", "/admin/v1/cache/stats", "").json();
+    let stats = scene.gateway.admin_request("GET", "/admin/v1/cache/stats", "").json();
     assert_eq!((&stats["entries"], &stats["evictions"]), (&json!(5), &json!(0)));
     let of_client = stats["routes"].as_array().unwrap().iter().find(|row| row["route"] == "client").unwrap();
     assert_eq!((&of_client["hit"], &of_client["miss"]), (&json!(3), &json!(3)), "{stats}");
@@ -222,7 +222,7 @@ fn the_list_and_the_statistics_say_what_is_held_and_show_no_document() {
 fn the_commands_purge_and_list_and_the_audit_line_says_who_did() {
     let scene = scene(|setup| setup);
     for target in ["", "c1/", "c2/"].map(at) {
-        scene.partner.answers(&target, [Reply::json(OLD)]);
+        scene.partner.respond_with(&target, [Reply::json(OLD)]);
         scene.get(&target);
     }
     let run = |arguments: &[&str]| {
@@ -239,7 +239,7 @@ fn the_commands_purge_and_list_and_the_audit_line_says_who_did() {
     let (code, text) = run(&["cache", "purge", "--path", &at("c2/")]);
     assert_eq!((code, serde_json::from_str::<Value>(&text).unwrap()["purged"].clone()), (Some(0), json!(1)));
     wait_for("an audit line", || {
-        let log = scene.gateway.program.err();
+        let log = scene.gateway.program.stderr();
         let said = |line: &str| {
             line.contains("audit:")
                 && line.contains("local:uid-")

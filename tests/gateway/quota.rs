@@ -4,7 +4,7 @@
 
 use toml::{Table, Value};
 
-use crate::support::{Answer, CLIENTS, Gate, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, Gate, Gateway, NO_CLIENTS, READING, Reply, Response, ScriptedPartner, Setup, wait_for};
 
 const CLIENT: &str = "/reseller/account/v1/clients/c1/";
 const OTHER: &str = "/reseller/account/v1/something/else";
@@ -30,10 +30,10 @@ fn token_of(gateway: &Gateway, caller: &str) -> String {
 }
 
 /// A refusal by this limit, with the time to come back in this range.
-fn refused(answer: &Answer, word: &str, seconds: std::ops::RangeInclusive<u64>) {
+fn refused(answer: &Response, word: &str, seconds: std::ops::RangeInclusive<u64>) {
     assert_eq!(answer.status, 429, "{answer:?}");
     assert_eq!(answer.json()["type"], format!("urn:reseller-gateway:problem:{word}"));
-    let retry: u64 = answer.told("retry-after").parse().unwrap();
+    let retry: u64 = answer.expect_header("retry-after").parse().unwrap();
     assert!(seconds.contains(&retry), "{retry}");
 }
 
@@ -47,25 +47,25 @@ pub(crate) fn counted(gateway: &Gateway, metric: &str) -> u64 {
 
 #[test]
 fn a_caller_beyond_its_rate_is_told_when_to_come_back_and_others_are_not_touched() {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let gateway = Setup::before(&partner).set("callers", limited("requests = \"1/m\"\nburst = 3")).start();
     let (app, free) = (token_of(&gateway, "app"), token_of(&gateway, "free"));
     let first = gateway.get_ok(&app, CLIENTS);
-    assert_eq!(first.told("ratelimit-policy"), r#""requests";q=3;w=180"#);
-    assert_eq!(first.told("ratelimit"), r#""requests";r=2;t=60"#);
+    assert_eq!(first.expect_header("ratelimit-policy"), r#""requests";q=3;w=180"#);
+    assert_eq!(first.expect_header("ratelimit"), r#""requests";r=2;t=60"#);
     assert_eq!(gateway.read(&app, "/nowhere").status, 404);
-    let third = gateway.get_ok(&app, CLIENTS).told("ratelimit");
+    let third = gateway.get_ok(&app, CLIENTS).expect_header("ratelimit");
     assert!(third.starts_with(r#""requests";r=0;t="#), "a 404 has paid too: {third}");
     // The caller's turn comes before its route is looked for.
     for target in [CLIENTS, "/nowhere"] {
         let beyond = gateway.read(&app, target);
         refused(&beyond, "caller-requests", 55..=60);
-        assert_eq!(beyond.told("ratelimit-policy"), r#""requests";q=3;w=180"#);
+        assert_eq!(beyond.expect_header("ratelimit-policy"), r#""requests";q=3;w=180"#);
         // Told a moment later, so by a second less at most.
-        let retry: u64 = beyond.told("retry-after").parse().unwrap();
+        let retry: u64 = beyond.expect_header("retry-after").parse().unwrap();
         let standing = [retry, retry - 1].map(|seconds| format!(r#""requests";r=0;t={seconds}"#));
-        assert!(standing.contains(&beyond.told("ratelimit")), "{beyond:?}");
+        assert!(standing.contains(&beyond.expect_header("ratelimit")), "{beyond:?}");
         let line = gateway.log_line(&beyond);
         assert_eq!((&line["caller"], &line["cause"]), (&"app".into(), &"caller-requests".into()));
     }
@@ -78,30 +78,30 @@ fn a_caller_beyond_its_rate_is_told_when_to_come_back_and_others_are_not_touched
 
 #[test]
 fn a_caller_that_hangs_up_gives_its_place_back() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
-    partner.answers(CLIENT, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(CLIENT, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
     // More than the sockets between them take in.
-    partner.answers(OTHER, [Reply::json(vec![b' '; 30 << 20])]);
+    partner.respond_with(OTHER, [Reply::json(vec![b' '; 30 << 20])]);
     let gateway = Setup::before(&partner).set("callers", limited("concurrent = 1")).start();
     let app = token_of(&gateway, "app");
     let first = gateway.get_ok(&app, CLIENTS);
-    assert_eq!(first.told("ratelimit-policy"), r#""concurrent";q=1;qu="concurrent-requests""#);
-    assert_eq!(first.told("ratelimit"), r#""concurrent";r=0"#);
+    assert_eq!(first.expect_header("ratelimit-policy"), r#""concurrent";q=1;qu="concurrent-requests""#);
+    assert_eq!(first.expect_header("ratelimit"), r#""concurrent";r=0"#);
 
     let is_free = || (gateway.read(&app, CLIENTS).status == 200).then_some(());
     wait_for("the place of an answer that is out", is_free);
     let waits = gateway.call(&app, CLIENT);
     partner.wait_for_calls(2);
     refused(&gateway.read(&app, CLIENTS), "caller-concurrent", 1..=1);
-    waits.vanish();
+    waits.reset();
     wait_for("the place of a caller that left while it waited", is_free);
 
     let mut reads = gateway.call(&app, OTHER);
     assert!(reads.read_some(100) > 0);
     refused(&gateway.read(&app, CLIENTS), "caller-concurrent", 1..=1);
-    reads.vanish();
+    reads.reset();
     wait_for("the place of a caller that left in the middle of its answer", is_free);
     assert!(counted(&gateway, r#"limited_total{caller="app",limit="concurrent"}"#) >= 2);
     gate.open();
@@ -109,22 +109,22 @@ fn a_caller_that_hangs_up_gives_its_place_back() {
 
 #[test]
 fn starting_partner_calls_is_paid_for_and_all_else_is_free() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
-    partner.answers(CLIENT, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(CLIENT, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
     let gateway = Setup::before(&partner)
         .set("callers", limited("concurrent = 9\nupstream = \"1/m\""))
         .set("routes.clients.ttl", "50ms")
         .set("routes.client.ttl", "1h")
         .start();
     let (app, free) = (token_of(&gateway, "app"), token_of(&gateway, "free"));
-    assert_eq!(gateway.get_ok(&app, CLIENTS).told("ratelimit"), r#""concurrent";r=8, "upstream";r=0;t=60"#);
+    assert_eq!(gateway.get_ok(&app, CLIENTS).expect_header("ratelimit"), r#""concurrent";r=8, "upstream";r=0;t=60"#);
     for target in [CLIENT, OTHER] {
         let beyond = gateway.read(&app, target);
         refused(&beyond, "caller-upstream", 55..=60);
         let policy = r#""concurrent";q=9;qu="concurrent-requests", "upstream";q=1;w=60"#;
-        assert_eq!(beyond.told("ratelimit-policy"), policy);
+        assert_eq!(beyond.expect_header("ratelimit-policy"), policy);
     }
     assert_eq!(partner.count(), 1);
     // From memory, and refreshed behind: nobody pays for that.
@@ -138,12 +138,12 @@ fn starting_partner_calls_is_paid_for_and_all_else_is_free() {
     let joins = gateway.call(&app, CLIENT);
     // It waits, where it would have been refused at once: its place is taken.
     wait_for("the one who joins", || {
-        let told = gateway.get_ok(&app, CLIENTS).told("ratelimit");
+        let told = gateway.get_ok(&app, CLIENTS).expect_header("ratelimit");
         told.starts_with(r#""concurrent";r=7,"#).then_some(())
     });
     gate.open();
-    assert_eq!(starter.hear(false).status, 200);
-    let joined = joins.hear(false);
+    assert_eq!(starter.read_response(false).status, 200);
+    let joined = joins.read_response(false);
     assert_eq!((joined.status, gateway.outcome(&joined)), (200, "collapsed".to_owned()));
     assert_eq!(gateway.outcome(&gateway.get_ok(&app, CLIENT)), "hit");
     assert_eq!(partner.calls().iter().filter(|call| call.target == CLIENT).count(), 1);
@@ -152,10 +152,10 @@ fn starting_partner_calls_is_paid_for_and_all_else_is_free() {
 
 #[test]
 fn a_caller_without_partner_calls_gets_what_is_held_if_it_may_be_stale() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let ask_first = |body: &str| Reply::json(body).header("cache-control", "no-cache");
-    partner.answers(CLIENTS, [ask_first(NO_CLIENTS)]);
-    partner.answers(CLIENT, [ask_first(r#"{"client":{}}"#)]);
+    partner.respond_with(CLIENTS, [ask_first(NO_CLIENTS)]);
+    partner.respond_with(CLIENT, [ask_first(r#"{"client":{}}"#)]);
     let gateway = Setup::before(&partner)
         .set("callers", limited("upstream = \"1/m\""))
         .set("routes.client.stale_if_error", "0s")
@@ -165,15 +165,15 @@ fn a_caller_without_partner_calls_gets_what_is_held_if_it_may_be_stale() {
     gateway.get_ok(&free, CLIENT);
     let stale = gateway.get_ok(&app, CLIENTS);
     assert_eq!(gateway.outcome(&stale), "stale");
-    assert!(stale.told("cache-status").ends_with("detail=stale-if-error"), "{stale:?}");
+    assert!(stale.expect_header("cache-status").ends_with("detail=stale-if-error"), "{stale:?}");
     refused(&gateway.read(&app, CLIENT), "caller-upstream", 55..=60);
     assert_eq!(gateway.outcome(&gateway.get_ok(&free, CLIENTS)), "revalidated", "another has it confirmed");
 }
 
 #[test]
 fn a_flood_of_bad_tokens_is_not_examined_and_remembered_tokens_pass_through_it() {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let gateway = Setup::before(&partner).start();
     let known = gateway.token(&READING);
     gateway.get_ok(&known, CLIENTS);
@@ -206,11 +206,11 @@ fn a_flood_of_bad_tokens_is_not_examined_and_remembered_tokens_pass_through_it()
 
 #[test]
 fn interactive_callers_go_before_batch_callers() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
     let target = |client: &str| format!("/reseller/account/v1/clients/{client}/");
     for client in ["held", "batch", "free"] {
-        partner.answers(&target(client), [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
+        partner.respond_with(&target(client), [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
     }
     let gateway = Setup::before(&partner)
         .set("callers", callers("priority = \"batch\""))
@@ -228,7 +228,7 @@ fn interactive_callers_go_before_batch_callers() {
     queued(2);
     gate.open();
     for caller in [held, batch, interactive] {
-        assert_eq!(caller.hear(false).status, 200);
+        assert_eq!(caller.read_response(false).status, 200);
     }
     let order: Vec<_> = partner.calls().into_iter().map(|call| call.target).collect();
     assert_eq!(order, ["held", "free", "batch"].map(target));

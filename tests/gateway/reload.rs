@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use crate::authority::{partner, two_callers};
 use crate::support::{
-    Answer, CLIENTS, Gate, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, ask, signal, wait_for,
+    CLIENTS, Gate, Gateway, NO_CLIENTS, READING, Reply, Response, ScriptedPartner, Setup, ask, signal, wait_for,
 };
 
 const CLIENT: &str = "/reseller/account/v1/clients/c1/";
@@ -21,9 +21,9 @@ fn write(gateway: &Gateway) {
 }
 
 /// The same, and waits until it is in force.
-fn reload(gateway: &Gateway) -> Answer {
+fn reload(gateway: &Gateway) -> Response {
     write(gateway);
-    let answer = gateway.administer("POST", "/admin/v1/reload", "");
+    let answer = gateway.admin_request("POST", "/admin/v1/reload", "");
     assert_eq!(answer.status, 200, "{answer:?}");
     answer
 }
@@ -43,19 +43,19 @@ fn metric(gateway: &Gateway, name: &str) -> u64 {
     metrics.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |many| many.parse().unwrap())
 }
 
-fn readiness(gateway: &Gateway) -> Answer {
+fn readiness(gateway: &Gateway) -> Response {
     ask(gateway.health, "GET", "/readyz", &[], b"")
 }
 
 /// Waits until the gateway signs as this one.
 fn is_called(gateway: &Gateway, name: &str) {
     let via = format!("1.1 {name}");
-    wait_for(name, || (gateway.get("/nowhere", &[]).told("via") == via).then_some(()));
+    wait_for(name, || (gateway.get("/nowhere", &[]).expect_header("via") == via).then_some(()));
 }
 
-fn clients() -> (Partner, Gateway, String) {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+fn clients() -> (ScriptedPartner, Gateway, String) {
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let gateway = Setup::before(&partner).start();
     let token = gateway.token(&READING);
     (partner, gateway, token)
@@ -64,7 +64,7 @@ fn clients() -> (Partner, Gateway, String) {
 #[test]
 fn a_narrowing_reload_acts_on_every_request_sent_after_its_answer() {
     let (partner, mut gateway, token) = clients();
-    partner.answers(CLIENT, [Reply::json(r#"{"client":{}}"#)]);
+    partner.respond_with(CLIENT, [Reply::json(r#"{"client":{}}"#)]);
     gateway.get_ok(&token, CLIENT);
     let (wide, all) = (app(&mut gateway)["scopes"].clone(), app(&mut gateway)["clients"].clone());
     // A scope is taken, or the client is outside of the bounds.
@@ -106,12 +106,12 @@ fn a_narrowing_reload_acts_on_every_request_sent_after_its_answer() {
 fn a_caller_that_is_back_after_a_moment_has_its_tokens_again_and_somebody_else_of_its_name_has_not() {
     let partner = partner();
     let (mut gateway, _, support) = two_callers(&partner);
-    let token = gateway.granted("support", &support, "");
+    let token = gateway.client_credentials_token("support", &support, "");
     gateway.get_ok(&token, CLIENTS);
     let mut removed = gateway.table["callers"].as_array_mut().unwrap().pop().unwrap();
     reload(&gateway);
     let refused = gateway.read(&token, CLIENTS);
-    assert_eq!((refused.status, refused.told("cache-status").as_str()), (401, "gw; detail=token-bad"));
+    assert_eq!((refused.status, refused.expect_header("cache-status").as_str()), (401, "gw; detail=token-bad"));
     gateway.wait_for_log("audit: a caller is configured no more");
     let form = [("grant_type", "client_credentials"), ("client_id", "support"), ("client_secret", &*support)];
     assert_eq!(gateway.post("/oauth/token", &[], &form).status, 401);
@@ -134,7 +134,7 @@ fn a_caller_that_is_back_after_a_moment_has_its_tokens_again_and_somebody_else_o
         assert_eq!((refused.status, refused.json()["title"].as_str()), (401, Some("The token was revoked")));
     };
     revoked(&gateway);
-    gateway.get_ok(&gateway.granted("support", &other, ""), CLIENTS);
+    gateway.get_ok(&gateway.client_credentials_token("support", &other, ""), CLIENTS);
     gateway.restart();
     revoked(&gateway);
 }
@@ -144,7 +144,7 @@ fn the_tokens_of_a_caller_that_left_end_when_its_time_is_over_or_an_operator_say
     let partner = partner();
     let (mut gateway, _, support) = two_callers(&partner);
     for by_word in [true, false] {
-        let token = gateway.granted("support", &support, "");
+        let token = gateway.client_credentials_token("support", &support, "");
         let removed = gateway.table["callers"].as_array_mut().unwrap().pop().unwrap();
         if !by_word {
             set(&mut gateway, "tokens", "removed_grace", "1s");
@@ -169,7 +169,7 @@ fn the_tokens_of_a_caller_that_left_end_when_its_time_is_over_or_an_operator_say
 fn a_reload_says_what_it_changes_and_a_rehearsal_changes_nothing() {
     let partner = partner();
     let (mut gateway, billing, support) = two_callers(&partner);
-    let token = gateway.granted("support", &support, "");
+    let token = gateway.client_credentials_token("support", &support, "");
     gateway.get_ok(&token, CLIENTS);
     let (_, stored) = crate::authority::secret();
     gateway.table["callers"].as_array_mut().unwrap().pop();
@@ -194,8 +194,8 @@ fn a_reload_says_what_it_changes_and_a_rehearsal_changes_nothing() {
         assert!(lines.contains(wanted), "{wanted:?} is not in\n{lines}");
     }
     assert!(!lines.contains(&stored[7..]) && !lines.contains("sha256"), "{lines}");
-    assert!(!gateway.program.err().contains("audit: configuration refused"));
-    let answer = gateway.administer("POST", "/admin/v1/reload", "").json();
+    assert!(!gateway.program.stderr().contains("audit: configuration refused"));
+    let answer = gateway.admin_request("POST", "/admin/v1/reload", "").json();
     if answer["changes"]["settings"].as_array().unwrap().is_empty() {
         // The file was looked at in between, which logs the same.
         gateway.wait_for_log("reload: caller support leaves: its 1 tokens are refused at once");
@@ -205,7 +205,7 @@ fn a_reload_says_what_it_changes_and_a_rehearsal_changes_nothing() {
     }
     gateway.wait_for_log("reload: server.request_timeout: \\\"20s\\\" -> \\\"7s\\\"");
     assert_eq!(gateway.read(&token, CLIENTS).status, 401);
-    assert_eq!(gateway.administer("POST", "/admin/v1/reload?dry_run=maybe", "").status, 400);
+    assert_eq!(gateway.admin_request("POST", "/admin/v1/reload?dry_run=maybe", "").status, 400);
     let _ = billing;
 }
 
@@ -304,8 +304,8 @@ fn a_bad_file_keeps_what_is_in_force_and_shows_everywhere() {
     set(&mut gateway, "server", "name", "another");
     set(&mut gateway, "routes", "clients", "many".parse::<String>().unwrap());
     write(&gateway);
-    let refused = gateway.administer("POST", "/admin/v1/reload", "");
-    assert_eq!((refused.status, refused.told("content-type").as_str()), (422, "application/problem+json"));
+    let refused = gateway.admin_request("POST", "/admin/v1/reload", "");
+    assert_eq!((refused.status, refused.expect_header("content-type").as_str()), (422, "application/problem+json"));
     let detail = refused.json()["detail"].as_str().unwrap().to_owned();
     let checked = gateway.command(&["check"]);
     assert_eq!(
@@ -317,8 +317,8 @@ fn a_bad_file_keeps_what_is_in_force_and_shows_everywhere() {
     let asked = gateway.command(&["reload"]);
     assert_eq!(asked.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&asked.stderr).contains("server.workerz"));
-    assert_eq!(gateway.get_ok(&token, CLIENTS).told("via"), "1.1 gw");
-    let told = gateway.program.err();
+    assert_eq!(gateway.get_ok(&token, CLIENTS).expect_header("via"), "1.1 gw");
+    let told = gateway.program.stderr();
     assert!(told.contains("the configuration is refused") && told.contains("server.workerz"), "{told}");
     assert!(told.contains("audit: configuration refused") && told.contains(r#""actor":"local:test""#), "{told}");
     assert_eq!(metric(&gateway, "configuration_refused"), 1);
@@ -333,7 +333,7 @@ fn a_bad_file_keeps_what_is_in_force_and_shows_everywhere() {
     gateway.table = good;
     set(&mut gateway, "server", "name", "mended");
     reload(&gateway);
-    assert_eq!(gateway.get_ok(&token, CLIENTS).told("via"), "1.1 mended");
+    assert_eq!(gateway.get_ok(&token, CLIENTS).expect_header("via"), "1.1 mended");
     assert_eq!(
         (metric(&gateway, "configuration_refused"), readiness(&gateway).json()["status"].as_str()),
         (0, Some("ready"))
@@ -342,7 +342,7 @@ fn a_bad_file_keeps_what_is_in_force_and_shows_everywhere() {
     // What the file names and cannot be had is a fault too.
     set(&mut gateway, "upstream", "api_key_file", "gone.key");
     write(&gateway);
-    let refused = gateway.administer("POST", "/admin/v1/reload", "");
+    let refused = gateway.admin_request("POST", "/admin/v1/reload", "");
     assert_eq!(refused.status, 422);
     assert!(refused.json()["detail"].as_str().unwrap().contains("gone.key"), "{refused:?}");
     gateway.get_ok(&token, CLIENTS);
@@ -353,7 +353,7 @@ fn twenty_reloads_at_full_load_fail_nobody() {
     let (partner, mut gateway, token) = clients();
     let targets: Vec<String> = (0..40).map(|nth| format!("{CLIENTS}c{nth}/")).collect();
     for target in &targets {
-        partner.answers(target, [Reply::json(r#"{"client":{}}"#)]);
+        partner.respond_with(target, [Reply::json(r#"{"client":{}}"#)]);
     }
     let (over, answered, failed) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let good = gateway.table.clone();
@@ -388,7 +388,7 @@ fn twenty_reloads_at_full_load_fail_nobody() {
                 _ => set(&mut gateway, "server", "name", format!("gw{nth}")),
             }
             write(&gateway);
-            match gateway.administer("POST", "/admin/v1/reload", "").status {
+            match gateway.admin_request("POST", "/admin/v1/reload", "").status {
                 200 => goods += 1,
                 422 => bads += 1,
                 other => panic!("{other}"),
@@ -407,8 +407,8 @@ fn what_was_stored_under_another_meaning_of_a_route_is_out_of_reach() {
     let (partner, mut gateway, token) = clients();
     let of = |query: &str| format!("{CLIENTS}?{query}");
     let list = |name: &str| Reply::json(format!(r#"{{"clients":[{{"name":"{name}"}}]}}"#));
-    partner.answers(&of("provider_id=p1"), [list("by-provider")]);
-    partner.answers(&of("region=p1"), [list("by-region")]);
+    partner.respond_with(&of("provider_id=p1"), [list("by-provider")]);
+    partner.respond_with(&of("region=p1"), [list("by-region")]);
     gateway.get_ok(&token, &of("provider_id=p1"));
     // The parameters are numbered in the key, so that the first of them now is another.
     set(&mut gateway, "routes", "clients", Value::Table("query = [\"region\", \"provider_id\"]".parse().unwrap()));
@@ -421,14 +421,14 @@ fn what_was_stored_under_another_meaning_of_a_route_is_out_of_reach() {
     reload(&gateway);
     gateway.get_ok(&token, &of("provider_id=p1"));
     assert_eq!(partner.count(), 4);
-    let listed = gateway.administer("GET", "/admin/v1/cache/list", "").json();
+    let listed = gateway.admin_request("GET", "/admin/v1/cache/list", "").json();
     assert_eq!(listed["entries"].as_array().unwrap().len(), 1, "{listed}");
     // Lifetimes are of what is stored from then on.
     set(&mut gateway, "routes", "clients", Value::Table("ttl = \"1h\"".parse().unwrap()));
     reload(&gateway);
     assert_eq!(gateway.outcome(&gateway.get_ok(&token, &of("provider_id=p1"))), "hit");
-    assert_eq!(gateway.get_ok(&token, &of("provider_id=p1")).told("cache-control"), "private, max-age=60");
-    assert!(gateway.get_ok(&token, CLIENTS).told("cache-control").ends_with("max-age=3600"));
+    assert_eq!(gateway.get_ok(&token, &of("provider_id=p1")).expect_header("cache-control"), "private, max-age=60");
+    assert!(gateway.get_ok(&token, CLIENTS).expect_header("cache-control").ends_with("max-age=3600"));
 }
 
 #[test]
@@ -446,7 +446,7 @@ fn extra_routes_that_change_places_do_not_change_answers_and_counts_stay_by_name
     };
     for name in ["one", "two"] {
         let reply = Reply::json(format!("\"{name}\"")).header("cache-control", "max-age=600");
-        partner.answers(&format!("/reseller/{name}/x"), [reply]);
+        partner.respond_with(&format!("/reseller/{name}/x"), [reply]);
     }
     let (one, two) = (store(extra("one")), store(extra("two")));
     gateway.table.insert("extra_routes".to_owned(), vec![one.clone(), two.clone()].into());
@@ -472,11 +472,11 @@ fn extra_routes_that_change_places_do_not_change_answers_and_counts_stay_by_name
 fn another_partner_has_said_nothing_of_what_is_stored_and_its_key_and_pause_are_its_own() {
     let (partner, mut gateway, token) = clients();
     gateway.get_ok(&token, CLIENTS);
-    partner.answers(CLIENT, [Reply::status(429).header("retry-after", "600")]);
+    partner.respond_with(CLIENT, [Reply::status(429).header("retry-after", "600")]);
     assert_eq!(gateway.read(&token, CLIENT).status, 503);
     wait_for("the file", || gateway.file("state/gate.json").exists().then_some(()));
-    let other = Partner::listen();
-    other.answers(CLIENTS, [Reply::json(r#"{"clients":[{"name":"of the other"}]}"#)]);
+    let other = ScriptedPartner::listen();
+    other.respond_with(CLIENTS, [Reply::json(r#"{"clients":[{"name":"of the other"}]}"#)]);
     gateway.write("other.key", "another-key-of-another-partner\n");
     gateway.keep_secret("another-key-of-another-partner");
     set(&mut gateway, "upstream", "url", other.url());
@@ -487,7 +487,7 @@ fn another_partner_has_said_nothing_of_what_is_stored_and_its_key_and_pause_are_
     assert_eq!((partner.count(), other.count()), (2, 1));
     // What is kept for a restart follows the partner in force.
     wait_for("the file to go", || (!gateway.file("state/gate.json").exists()).then_some(()));
-    other.answers(CLIENT, [Reply::status(429).header("retry-after", "600")]);
+    other.respond_with(CLIENT, [Reply::status(429).header("retry-after", "600")]);
     assert_eq!(gateway.read(&token, CLIENT).status, 503);
     wait_for("the other's wish", || {
         let kept = std::fs::read_to_string(gateway.file("state/gate.json")).ok()?;
@@ -500,8 +500,8 @@ fn another_partner_has_said_nothing_of_what_is_stored_and_its_key_and_pause_are_
 
 #[test]
 fn the_account_of_calls_made_and_saved_goes_on_by_the_names_of_callers_and_routes() {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = Setup::before(&partner).caller("billing", &["clients:read", "pii:read"], "").start();
     let issued = gateway.issue("billing", &["clients:read", "pii:read"], &[]);
     let billing = gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
@@ -530,8 +530,8 @@ fn the_account_of_calls_made_and_saved_goes_on_by_the_names_of_callers_and_route
 fn the_partners_authority_is_read_again_also_where_its_file_has_the_same_name() {
     let (pem, tls) = crate::path::authority();
     let (other, _) = crate::path::authority();
-    let partner = Partner::listen_with(tls);
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let partner = ScriptedPartner::listen_with(tls);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), other).unwrap();
     let gateway = Setup::before(&partner).set("upstream.ca_file", file.path().to_str().unwrap()).start();
@@ -541,7 +541,7 @@ fn the_partners_authority_is_read_again_also_where_its_file_has_the_same_name() 
     reload(&gateway);
     gateway.get_ok(&token, CLIENTS);
     std::fs::write(file.path(), "no certificate").unwrap();
-    let refused = gateway.administer("POST", "/admin/v1/reload", "");
+    let refused = gateway.admin_request("POST", "/admin/v1/reload", "");
     assert_eq!(refused.status, 422);
     assert!(refused.json()["detail"].as_str().unwrap().contains("upstream.ca_file"), "{refused:?}");
     gateway.get_ok(&token, CLIENTS);
@@ -550,7 +550,7 @@ fn the_partners_authority_is_read_again_also_where_its_file_has_the_same_name() 
 #[test]
 fn a_pause_that_the_partner_asked_for_outlives_a_reload() {
     let (partner, mut gateway, token) = clients();
-    partner.answers(CLIENT, [Reply::status(429).header("retry-after", "600")]);
+    partner.respond_with(CLIENT, [Reply::status(429).header("retry-after", "600")]);
     assert_eq!(gateway.read(&token, CLIENT).status, 503);
     set(&mut gateway, "server", "name", "next");
     gateway.table["upstream"]["budget"].as_table_mut().unwrap().insert("max_in_flight".to_owned(), 5.into());
@@ -578,7 +578,7 @@ fn what_a_caller_has_spent_stays_spent_and_its_new_limits_count() {
     wait_for("the new limit", || (gateway.read(&token, CLIENTS).status == 200).then_some(()));
     // A place is given back by whoever took it, before or after.
     let gate = Gate::default();
-    partner.answers(CLIENT, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
+    partner.respond_with(CLIENT, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
     limit(&mut gateway, "concurrent = 1");
     let calls = partner.count();
     let held = gateway.call(&token, CLIENT);
@@ -586,7 +586,7 @@ fn what_a_caller_has_spent_stays_spent_and_its_new_limits_count() {
     limit(&mut gateway, "concurrent = 1\nupstream = \"50/s\"");
     assert_eq!(gateway.read(&token, CLIENTS).status, 429);
     gate.open();
-    assert_eq!(held.hear(false).status, 200);
+    assert_eq!(held.read_response(false).status, 200);
     wait_for("the place", || (gateway.read(&token, CLIENTS).status == 200).then_some(()));
     assert_eq!(gateway.read(&token, CLIENTS).status, 200);
 }
@@ -595,7 +595,7 @@ fn what_a_caller_has_spent_stays_spent_and_its_new_limits_count() {
 fn a_fetch_that_is_under_way_is_joined_across_a_reload() {
     let (partner, mut gateway, token) = clients();
     let gate = Gate::default();
-    partner.answers(CLIENT, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
+    partner.respond_with(CLIENT, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
     let before = gateway.call(&token, CLIENT);
     partner.wait_for_calls(1);
     set(&mut gateway, "server", "name", "next");
@@ -603,8 +603,8 @@ fn a_fetch_that_is_under_way_is_joined_across_a_reload() {
     let after = gateway.call(&token, CLIENT);
     wait_for("the second request", || (metric(&gateway, "connections") == 2).then_some(()));
     gate.open();
-    let (before, after) = (before.hear(false), after.hear(false));
-    assert_eq!((before.told("via"), after.told("via")), ("1.1 gw".to_owned(), "1.1 next".to_owned()));
+    let (before, after) = (before.read_response(false), after.read_response(false));
+    assert_eq!((before.expect_header("via"), after.expect_header("via")), ("1.1 gw".to_owned(), "1.1 next".to_owned()));
     assert_eq!((before.status, after.status, partner.count()), (200, 200, 1));
 }
 
@@ -633,7 +633,7 @@ fn who_was_let_in_before_does_not_queue_behind_strangers_after() {
             let answer = gateway.read(&fresh, CLIENTS);
             (answer.status == 429).then_some(answer)
         });
-        assert_eq!(refused.told("via"), "1.1 next");
+        assert_eq!(refused.expect_header("via"), "1.1 next");
         assert_eq!(gateway.read(&token, CLIENTS).status, 200);
         stop.store(true, Ordering::Relaxed);
     });
@@ -653,8 +653,8 @@ fn what_needs_a_restart_is_named_and_the_rest_is_applied() {
         let answer = reload(&gateway);
         assert_eq!(answer.json()["restart_needed"], serde_json::json!(wanted), "again and again");
     }
-    assert_eq!(gateway.get_ok(&token, CLIENTS).told("via"), "1.1 next");
-    let told = gateway.program.err();
+    assert_eq!(gateway.get_ok(&token, CLIENTS).expect_header("via"), "1.1 next");
+    let told = gateway.program.stderr();
     assert!(told.contains("these settings take effect with a restart") && told.contains("server.workers"), "{told}");
     assert_eq!(readiness(&gateway).status, 200);
 }
@@ -665,7 +665,7 @@ fn an_ambient_caller_comes_and_goes_with_the_file() {
     let port = gateway.address.port();
     let anonymous = |gateway: &Gateway| {
         let host = format!("localhost:{port}");
-        crate::support::ask_as(&host, gateway.address, "GET", CLIENTS, &[], b"").status
+        crate::support::send_request_to_host(&host, gateway.address, "GET", CLIENTS, &[], b"").status
     };
     assert_eq!(anonymous(&gateway), 401);
     gateway.table["listeners"][0].as_table_mut().unwrap().insert("ambient".to_owned(), "app".into());
@@ -686,7 +686,7 @@ fn fifty_signals_in_a_row_end_in_the_last_files_state() {
     }
     is_called(&gateway, "gw49");
     gateway.get_ok(&token, CLIENTS);
-    let told = gateway.program.err();
+    let told = gateway.program.stderr();
     assert!(told.contains("audit: configuration reloaded") && told.contains(r#""actor":"SIGHUP""#), "{told}");
     assert_eq!(metric(&gateway, r#"reloads_total{result="bad"}"#), 0);
 }
@@ -718,7 +718,7 @@ fn a_file_that_changed_is_put_in_force_by_itself_through_the_links_of_a_mounted_
     std::fs::remove_file(folder.join("gateway.toml")).unwrap();
     std::fs::write(folder.join("gateway.toml"), "[server").unwrap();
     wait_for("the fault to be seen", || (metric(&gateway, "configuration_refused") == 1).then_some(()));
-    assert_eq!(gateway.get_ok(&token, CLIENTS).told("via"), "1.1 fourth");
+    assert_eq!(gateway.get_ok(&token, CLIENTS).expect_header("via"), "1.1 fourth");
 }
 
 #[test]
@@ -732,17 +732,17 @@ fn a_rotation_leaves_audit_lines_by_whoever_did_it_and_whoever_noticed() {
     );
     assert!(told.contains("local:uid-"), "{told}");
     wait_for("the server to notice", || {
-        gateway.program.err().contains("audit: the signing keys are others now").then_some(())
+        gateway.program.stderr().contains("audit: the signing keys are others now").then_some(())
     });
 }
 
 #[test]
 fn a_signal_to_end_fails_none_of_five_hundred_requests_under_way() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
     let targets: Vec<String> = (0..25).map(|nth| format!("{CLIENTS}c{nth}/")).collect();
     for target in &targets {
-        partner.answers(target, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
+        partner.respond_with(target, [Reply::json(r#"{"client":{}}"#).behind(&gate)]);
     }
     let mut gateway =
         Setup::before(&partner).set("server.drain_delay", "1s").set("server.shutdown_grace", "15s").start();
@@ -754,15 +754,15 @@ fn a_signal_to_end_fails_none_of_five_hundred_requests_under_way() {
     wait_for("readiness to end", || (readiness(&gateway).status == 503).then_some(()));
     // Others have not heard of it yet: they are served, and asked not to come back over this connection.
     let late = gateway.read(&token, "/-/me");
-    assert_eq!((late.status, late.told("connection").as_str()), (200, "close"));
+    assert_eq!((late.status, late.expect_header("connection").as_str()), (200, "close"));
     let address = gateway.address;
     wait_for("the listener to close", || std::net::TcpStream::connect(address).is_err().then_some(()));
     gate.open();
     for caller in callers {
-        let answer = caller.hear(false);
+        let answer = caller.read_response(false);
         assert_eq!((answer.status, answer.whole), (200, true), "{answer:?}");
     }
     assert_eq!(gateway.program.wait_for_exit(Duration::from_secs(10)).code(), Some(0));
-    let lines = gateway.program.out().lines().filter(|line| line.contains(r#""route":"client""#)).count();
+    let lines = gateway.program.stdout().lines().filter(|line| line.contains(r#""route":"client""#)).count();
     assert_eq!(lines, 500, "the log is flushed");
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Answer, CLIENTS, Caller, Gate, Gateway, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, Connection, Gate, Gateway, READING, Reply, Response, ScriptedPartner, Setup, wait_for};
 
 const GOOD: &str = r#"{"client":{}}"#;
 const MANY: usize = 40;
@@ -17,18 +17,18 @@ fn limited(seconds: u64) -> Reply {
     Reply::status(429).header("retry-after", &seconds.to_string())
 }
 
-fn everywhere(partner: &Partner, reply: &Reply) {
-    (0..MANY).for_each(|nth| partner.answers(&client(nth), [reply.clone()]));
+fn everywhere(partner: &ScriptedPartner, reply: &Reply) {
+    (0..MANY).for_each(|nth| partner.respond_with(&client(nth), [reply.clone()]));
 }
 
 /// Every client asked for once, all at the same time.
-fn rush(gateway: &Gateway, token: &str) -> Vec<Answer> {
-    let callers: Vec<Caller> = (0..MANY).map(|nth| gateway.call(token, &client(nth))).collect();
-    callers.into_iter().map(|caller| gateway.seen(caller.hear(false))).collect()
+fn rush(gateway: &Gateway, token: &str) -> Vec<Response> {
+    let callers: Vec<Connection> = (0..MANY).map(|nth| gateway.call(token, &client(nth))).collect();
+    callers.into_iter().map(|caller| gateway.seen(caller.read_response(false))).collect()
 }
 
 /// A gateway that holds every client, stale.
-fn stale(partner: &Partner) -> (Gateway, String) {
+fn stale(partner: &ScriptedPartner) -> (Gateway, String) {
     everywhere(partner, &Reply::json(GOOD));
     let setup = Setup::before(partner)
         .set("upstream.budget.max_in_flight", 8)
@@ -38,14 +38,14 @@ fn stale(partner: &Partner) -> (Gateway, String) {
     let token = gateway.token(&READING);
     assert!(rush(&gateway, &token).iter().all(|answer| answer.status == 200));
     let all = r#"{"all": true, "soft": true}"#;
-    assert_eq!(gateway.administer("POST", "/admin/v1/cache/purge", all).json()["purged"], MANY);
+    assert_eq!(gateway.admin_request("POST", "/admin/v1/cache/purge", all).json()["purged"], MANY);
     (gateway, token)
 }
 
 /// nginx in its stale mode sent 449 requests in 5 s, for one key, to a partner that had answered 429 with `Retry-After: 30`.
 #[test]
 fn a_limited_partner_is_left_alone_while_stale_answers_are_given_and_one_probe_ends_it() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let (gateway, token) = stale(&partner);
     everywhere(&partner, &limited(2));
     let before = partner.count();
@@ -81,7 +81,7 @@ fn a_limited_partner_is_left_alone_while_stale_answers_are_given_and_one_probe_e
 
 #[test]
 fn a_429_to_the_probe_closes_again() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let (gateway, token) = stale(&partner);
     everywhere(&partner, &limited(1));
     let before = partner.count();
@@ -98,14 +98,14 @@ fn a_429_to_the_probe_closes_again() {
 
 #[test]
 fn who_has_nothing_stored_is_told_how_long_the_partner_asked_for() {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [limited(30)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [limited(30)]);
     let gateway = Setup::before(&partner).start();
     let token = gateway.token(&READING);
     for _ in 0..3 {
         let answer = gateway.read(&token, CLIENTS);
         assert_eq!(answer.status, 503);
-        let told: u64 = answer.told("retry-after").parse().unwrap();
+        let told: u64 = answer.expect_header("retry-after").parse().unwrap();
         assert!((28..=30).contains(&told), "{told}");
     }
     assert_eq!(partner.count(), 1);
@@ -113,9 +113,9 @@ fn who_has_nothing_stored_is_told_how_long_the_partner_asked_for() {
 
 #[test]
 fn a_limit_of_which_nothing_is_left_closes_before_the_partner_has_to_refuse() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let spent = Reply::json(r#"{"clients":[]}"#).header("ratelimit", "\"default\";r=0;t=40");
-    partner.answers(CLIENTS, [spent]);
+    partner.respond_with(CLIENTS, [spent]);
     let gateway = Setup::before(&partner).start();
     let token = gateway.token(&READING);
     gateway.get_ok(&token, CLIENTS);
@@ -131,7 +131,7 @@ fn a_limit_of_which_nothing_is_left_closes_before_the_partner_has_to_refuse() {
 
 #[test]
 fn a_partner_that_fails_over_several_resources_is_given_a_pause_and_one_broken_resource_is_not() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     everywhere(&partner, &Reply::status(500));
     let setup = Setup::before(&partner)
         .set("upstream.breaker.failures", 3)
@@ -146,7 +146,7 @@ fn a_partner_that_fails_over_several_resources_is_given_a_pause_and_one_broken_r
     assert_eq!(gateway.read(&token, &client(1)).status, 502);
     assert_eq!(gateway.read(&token, &client(2)).status, 502);
     let answer = gateway.read(&token, &client(3));
-    assert_eq!((answer.status, answer.told("retry-after").as_str()), (503, "1"));
+    assert_eq!((answer.status, answer.expect_header("retry-after").as_str()), (503, "1"));
     assert_eq!(partner.count(), 7);
     assert!(gateway.metrics().contains(r#"reseller_gateway_partner_gate_closed{why="failing",routes="documented"} 1"#));
     everywhere(&partner, &Reply::json(GOOD));
@@ -154,20 +154,20 @@ fn a_partner_that_fails_over_several_resources_is_given_a_pause_and_one_broken_r
     assert_eq!(gateway.read(&token, &client(4)).status, 200);
 }
 
-fn keys_shown(partner: &Partner) -> Vec<String> {
+fn keys_shown(partner: &ScriptedPartner) -> Vec<String> {
     partner.calls().iter().map(|call| call.header("x-reseller-api-key").unwrap_or_default().to_owned()).collect()
 }
 
 #[test]
 fn with_two_slots_a_refused_key_costs_no_caller_an_error() {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::status(401), Reply::json(r#"{"clients":[]}"#)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::status(401), Reply::json(r#"{"clients":[]}"#)]);
     let gateway = Setup::before(&partner).set("upstream.api_key_file_next", "next.key").start();
     gateway.write("next.key", "the-next-key\n");
     let token = gateway.token(&READING);
     gateway.keep_secret("the-next-key");
     gateway.get_ok(&token, CLIENTS);
-    partner.answers(&client(1), [Reply::json(GOOD)]);
+    partner.respond_with(&client(1), [Reply::json(GOOD)]);
     gateway.get_ok(&token, &client(1));
     let shown = keys_shown(&partner);
     assert_ne!(shown[0], "the-next-key");
@@ -177,7 +177,7 @@ fn with_two_slots_a_refused_key_costs_no_caller_an_error() {
 /// A dead credential flooded a partner with refused calls (vault#25712).
 #[test]
 fn a_key_that_is_refused_is_not_shown_again_and_again_and_a_new_file_is_used_at_once() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     everywhere(&partner, &Reply::status(401));
     let gateway = Setup::before(&partner).set("upstream.breaker.cool_down", "30s").start();
     let token = gateway.token(&READING);
@@ -201,7 +201,7 @@ fn a_key_that_is_refused_is_not_shown_again_and_again_and_a_new_file_is_used_at_
 /// A probe that found the partner failing cleared the alarm, although nothing had been said about the key.
 #[test]
 fn a_failing_partner_says_nothing_about_a_key_that_it_refused() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     everywhere(&partner, &Reply::status(401));
     let setup = Setup::before(&partner).set("upstream.breaker.cool_down", "100ms");
     let gateway = setup.set("upstream.breaker.cool_down_max", "100ms").start();
@@ -225,16 +225,16 @@ fn a_failing_partner_says_nothing_about_a_key_that_it_refused() {
 
 #[test]
 fn a_key_file_that_is_replaced_is_used_without_a_restart_and_nonsense_in_it_is_not() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     everywhere(&partner, &Reply::json(GOOD));
     let gateway = Setup::before(&partner).start();
     let token = gateway.token(&READING);
     gateway.write("partner.key", "two\nlines\n");
-    wait_for("a warning", || gateway.program.err().contains("the last good key is kept").then_some(()));
+    wait_for("a warning", || gateway.program.stderr().contains("the last good key is kept").then_some(()));
     gateway.get_ok(&token, &client(0));
     gateway.write("partner.key", "the-new-key");
     gateway.keep_secret("the-new-key");
-    wait_for("word of the new key", || gateway.program.err().contains("a new key").then_some(()));
+    wait_for("word of the new key", || gateway.program.stderr().contains("a new key").then_some(()));
     gateway.get_ok(&token, &client(1));
     let shown = keys_shown(&partner);
     assert_ne!(shown[0], "the-new-key");
@@ -243,8 +243,8 @@ fn a_key_file_that_is_replaced_is_used_without_a_restart_and_nonsense_in_it_is_n
 
 #[test]
 fn under_load_a_failing_refresh_of_any_kind_replaces_nothing_and_reaches_nobody() {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(r#"{"clients":[],"is":"good"}"#)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(r#"{"clients":[],"is":"good"}"#)]);
     let setup = Setup::before(&partner)
         .set("upstream.timeout", "300ms")
         .set("upstream.breaker.failures", 0)
@@ -260,7 +260,7 @@ fn under_load_a_failing_refresh_of_any_kind_replaces_nothing_and_reaches_nobody(
         Reply::status(500),
         Reply::status(502).body("<html>"),
         Reply::status(401),
-        Reply::silence(),
+        Reply::no_response(),
         good.clone().reset_at(9),
         good.clone().truncated_at(9),
         good.clone().header("content-type", "text/html"),
@@ -270,18 +270,18 @@ fn under_load_a_failing_refresh_of_any_kind_replaces_nothing_and_reaches_nobody(
         limited(1),
     ];
     for failing in failures {
-        partner.answers(CLIENTS, [failing]);
+        partner.respond_with(CLIENTS, [failing]);
         let (before, began) = (partner.count(), Instant::now());
         // An entry rests for a second after each failure: load goes on until the next refresh has failed too.
         while partner.count() == before || began.elapsed() < Duration::from_millis(300) {
             assert!(began.elapsed() < Duration::from_secs(20), "no refresh was tried");
-            let callers: Vec<Caller> = (0..16).map(|_| gateway.call(&token, CLIENTS)).collect();
+            let callers: Vec<Connection> = (0..16).map(|_| gateway.call(&token, CLIENTS)).collect();
             for caller in callers {
-                let answer = gateway.seen(caller.hear(false));
+                let answer = gateway.seen(caller.read_response(false));
                 assert_eq!((answer.status, answer.text()), (200, r#"{"clients":[],"is":"good"}"#.to_owned()));
             }
         }
     }
-    partner.answers(CLIENTS, [Reply::json(r#"{"clients":[],"is":"better"}"#)]);
+    partner.respond_with(CLIENTS, [Reply::json(r#"{"clients":[],"is":"better"}"#)]);
     wait_for("the partner's next word", || gateway.get_ok(&token, CLIENTS).text().contains("better").then_some(()));
 }

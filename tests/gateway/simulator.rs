@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CLIENTS, Program, READING, Setup, ask, free_port, program, wait_for};
+use crate::support::{CLIENTS, Program, READING, Response, Setup, ask, free_port, program, wait_for};
 
 pub(crate) const KEY: &str = "the-real-key-of-the-partner-4711";
 
@@ -38,7 +38,7 @@ impl Simulator {
         self.order("POST", "behaviour", &json!({ "faults": [fault] }));
     }
 
-    fn read(&self, key: &str) -> Answer {
+    fn read(&self, key: &str) -> Response {
         ask(self.address, "GET", CLIENTS, &[("x-reseller-api-key", key)], b"")
     }
 }
@@ -52,7 +52,7 @@ fn a_cut_answer_ends_in_the_middle_and_a_dripping_one_is_slow() {
     for _ in 0..5 {
         let cut = simulator.read(KEY);
         assert_eq!((cut.status, cut.whole, cut.body.len()), (200, false, whole.body.len() / 2));
-        assert_eq!(cut.told("content-length"), whole.body.len().to_string());
+        assert_eq!(cut.expect_header("content-length"), whole.body.len().to_string());
     }
     simulator.behave(&json!({ "drip": "400ms" }));
     let start = Instant::now();
@@ -81,7 +81,7 @@ fn a_key_is_revoked_while_it_runs_and_is_never_printed() {
     assert_eq!((simulator.read(KEY).status, simulator.read("another-key").status), (401, 200));
     let stats = ask(simulator.address, "GET", "/_simulator/stats", &[], b"").json();
     assert_eq!(stats["keys"], json!({ "initial": 1, "next": 1, "refused": 1 }));
-    let printed = simulator.program.out() + &simulator.program.err();
+    let printed = simulator.program.stdout() + &simulator.program.stderr();
     assert!(!printed.contains(KEY) && !printed.contains("another-key"), "{printed}");
 }
 
@@ -108,7 +108,7 @@ fn nothing_that_is_spoiled_reaches_a_caller_as_good_or_is_kept() {
     simulator.order("DELETE", "behaviour", &json!({}));
     assert_eq!(gateway.read(&token, CLIENTS).status, 200);
     simulator.behave(&json!({ "status": 500 }));
-    assert!(gateway.read(&token, CLIENTS).told("cache-status").contains("hit"));
+    assert!(gateway.read(&token, CLIENTS).expect_header("cache-status").contains("hit"));
 }
 
 #[test]

@@ -9,14 +9,15 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    CLIENTS, Caller, Gateway, Kept, NO_CLIENTS, Partner, READING, Reply, Setup, ask_as, ask_at, wait_for,
+    CLIENTS, Connection, Gateway, KeepAliveConnection, NO_CLIENTS, READING, Reply, ScriptedPartner, Setup,
+    send_request_to_host, send_request_to_socket, wait_for,
 };
 
 const OTHER: &str = "/reseller/account/v1/something/else";
 
-fn scene(adjust: impl FnOnce(Setup) -> Setup) -> (Partner, Gateway, String) {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).header("cache-control", "max-age=600")]);
+fn scene(adjust: impl FnOnce(Setup) -> Setup) -> (ScriptedPartner, Gateway, String) {
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).header("cache-control", "max-age=600")]);
     let gateway = adjust(Setup::before(&partner)).start();
     let token = gateway.token(&READING);
     (partner, gateway, token)
@@ -36,7 +37,7 @@ fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let numbers: Vec<&str> = line.split_whitespace().filter(|word| word.parse::<u64>().is_ok()).collect();
     assert_eq!(numbers, ["2048", "2048"]);
-    wait_for("a warning", || gateway.program.err().contains("limit of open files").then_some(()));
+    wait_for("a warning", || gateway.program.stderr().contains("limit of open files").then_some(()));
 }
 
 #[test]
@@ -45,14 +46,14 @@ fn out_of_descriptors_it_neither_spins_nor_ends_and_goes_on_afterwards() {
     gateway.restart_after("ulimit -n 64", std::process::Stdio::null());
     assert_eq!(gateway.read(&token, CLIENTS).status, 200);
     let held: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(gateway.address).unwrap()).collect();
-    wait_for("the log to say so", || gateway.program.err().contains("cannot accept").then_some(()));
+    wait_for("the log to say so", || gateway.program.stderr().contains("cannot accept").then_some(()));
     let (before, began) = (processor_ticks(&gateway), Instant::now());
     while began.elapsed() < Duration::from_secs(1) {
         std::thread::park_timeout(Duration::from_millis(100));
     }
     let spent = processor_ticks(&gateway) - before;
     assert!(spent < 20, "{spent} hundredths of a second of processor time in one second");
-    let said = gateway.program.err().matches("cannot accept").count();
+    let said = gateway.program.stderr().matches("cannot accept").count();
     assert!(said <= 4, "{said} lines");
     drop(held);
     assert_eq!(gateway.read(&token, CLIENTS).status, 200);
@@ -64,7 +65,7 @@ fn sockets_that_systemd_opened_are_served_and_left() {
     let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = tcp.local_addr().unwrap();
     let path = gateway.file("given.sock");
-    let unix = UnixListener::bind(&path).unwrap();
+    let unix_now = UnixListener::bind(&path).unwrap();
     let given = |name: &str| toml::Table::from_iter([("address".to_owned(), format!("systemd:{name}").into())]);
     gateway.table.insert("listeners".to_owned(), vec![given("web")].into());
     let passed = "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web; exec 3<&0 </dev/null";
@@ -72,10 +73,10 @@ fn sockets_that_systemd_opened_are_served_and_left() {
     gateway.address = address;
     assert_eq!(gateway.read(&token, CLIENTS).status, 200);
     gateway.wait_for_log("systemd:web");
-    gateway.restart_after(passed, OwnedFd::from(unix.try_clone().unwrap()));
+    gateway.restart_after(passed, OwnedFd::from(unix_now.try_clone().unwrap()));
     let request =
         format!("GET {CLIENTS} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n");
-    assert_eq!(ask_at(&path, request.as_bytes()).status, 200);
+    assert_eq!(send_request_to_socket(&path, request.as_bytes()).status, 200);
     crate::support::signal(&gateway.program, "TERM");
     assert!(gateway.program.wait_for_exit(Duration::from_secs(5)).success());
     assert!(path.exists(), "the socket is systemd's");
@@ -110,8 +111,8 @@ fn a_socket_of_systemds_that_is_not_there_or_too_wide_stops_the_start() {
     // single connection, with Accept=yes.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-    for silent in [OwnedFd::from(connection), OwnedFd::from(unix)] {
+    let (unix_now, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    for silent in [OwnedFd::from(connection), OwnedFd::from(unix_now)] {
         let silent = said(&passed("web"), silent.into());
         assert!(silent.contains("listeners[0].address: systemd:web") && silent.contains("does not listen"), "{silent}");
     }
@@ -123,9 +124,9 @@ fn a_socket_of_systemds_that_is_not_there_or_too_wide_stops_the_start() {
 #[test]
 fn a_body_that_trickles_has_the_requests_time_and_no_more() {
     let (partner, gateway, _) = scene(|setup| setup.set("server.request_timeout", "1s"));
-    partner.answers(OTHER, [Reply::json("{}")]);
+    partner.respond_with(OTHER, [Reply::json("{}")]);
     let token = gateway.token(&["other:read", "pii:read", "write"]);
-    let mut caller = Caller::connect(gateway.address);
+    let mut caller = Connection::connect(gateway.address);
     caller.say(format!(
         "POST {OTHER} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-length: 1000\r\n\r\n"
     ));
@@ -143,11 +144,11 @@ fn a_body_that_trickles_has_the_requests_time_and_no_more() {
 fn one_address_has_its_share_of_connections_where_it_is_not_this_machine() {
     // An address of this machine that is not loopback; where there is none, there is nobody to be told apart.
     let Some(own) = own_address() else { return };
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let port = crate::support::free_port();
     let door = format!("address = \"{own}:{port}\"\nallow_clear_text = true");
-    let setup = Setup::before(&partner).one_more_door(&door).set("server.max_connections_per_peer", 3);
+    let setup = Setup::before(&partner).extra_listener(&door).set("server.max_connections_per_peer", 3);
     let gateway = setup.start();
     let outside = SocketAddr::from((own, port));
     let answers = |to: SocketAddr| {
@@ -178,9 +179,9 @@ fn idle_connections_keep_neither_a_probe_nor_an_operator_out() {
     for (to, target, many, status) in [(gateway.health, "/livez", 300, 200), (gateway.admin, "/admin/v1/", 80, 401)] {
         // Silent, within a head, and after an answer that was not read.
         let begun = ["", "GET /livez HTTP/1.1\r\nx-drip: ", "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"];
-        let mut held: Vec<Caller> = Vec::new();
+        let mut held: Vec<Connection> = Vec::new();
         for nth in 0..many {
-            let mut caller = Caller::connect(to);
+            let mut caller = Connection::connect(to);
             caller.say(begun[nth % begun.len()]);
             held.push(caller);
         }
@@ -188,7 +189,7 @@ fn idle_connections_keep_neither_a_probe_nor_an_operator_out() {
             // A byte now and then keeps no place.
             held.iter_mut().skip(1).step_by(begun.len()).for_each(|caller| caller.say("x"));
             let began = Instant::now();
-            let answer = ask_as("localhost", to, "GET", target, &[], b"");
+            let answer = send_request_to_host("localhost", to, "GET", target, &[], b"");
             assert_eq!(answer.status, status, "{answer:?}");
             assert!(began.elapsed() < Duration::from_secs(1), "{target} took {:?}", began.elapsed());
         }
@@ -199,16 +200,16 @@ fn idle_connections_keep_neither_a_probe_nor_an_operator_out() {
 fn who_says_nothing_to_the_health_listener_leaves_before_who_asked() {
     let (_partner, gateway, _) = scene(|setup| setup.set("server.header_timeout", "500ms"));
     for to in [gateway.health, gateway.admin] {
-        let mut asked = Kept::connect(to);
+        let mut asked = KeepAliveConnection::connect(to);
         assert_ne!(asked.ask("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").status, 0);
-        let (mut silent, began) = (Caller::connect(to), Instant::now());
+        let (mut silent, began) = (Connection::connect(to), Instant::now());
         assert_eq!(silent.read_some(1), 0);
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         assert_ne!(asked.ask("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").status, 0, "who asked stays");
     }
     // A public listener has room for callers that open connections before they need them.
-    let mut public = Caller::connect(gateway.address);
-    let mut silent = Caller::connect(gateway.health);
+    let mut public = Connection::connect(gateway.address);
+    let mut silent = Connection::connect(gateway.health);
     assert_eq!(silent.read_some(1), 0);
     assert!(!public.is_closed());
 }

@@ -2,13 +2,13 @@
 //! Given callers that miss, hit, join and get stale answers, holds the account to the partner's own record.
 //! Never trusts one door alone: the admin listener, the command and the metrics must say the same.
 
-use crate::support::{CLIENTS, Gate, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, Gate, Gateway, NO_CLIENTS, READING, Reply, ScriptedPartner, Setup, wait_for};
 
 const ONE: &str = "/reseller/account/v1/clients/one/";
 const BODY: &str = r#"{"client":{}}"#;
 
 fn account(gateway: &Gateway) -> serde_json::Value {
-    let answer = gateway.administer("GET", "/admin/v1/spend", "");
+    let answer = gateway.admin_request("GET", "/admin/v1/spend", "");
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
 }
@@ -27,10 +27,10 @@ fn counts(row: &serde_json::Value) -> [u64; 10] {
 
 #[test]
 fn every_call_is_charged_to_who_started_it_and_a_refresh_to_nobody() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
-    partner.answers(ONE, [Reply::json(BODY)]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    partner.respond_with(ONE, [Reply::json(BODY)]);
     let setup = Setup::before(&partner).caller("billing", &["clients:read", "pii:read"], "");
     let gateway = setup.start();
     let app = gateway.token(&READING);
@@ -44,13 +44,13 @@ fn every_call_is_charged_to_who_started_it_and_a_refresh_to_nobody() {
     // Only once both are in flight is the gate opened: a request that comes later is a hit.
     wait_for("both to wait", || gateway.metrics().contains("reseller_gateway_connections 3\n").then_some(()));
     gate.open();
-    assert!(waiting.into_iter().all(|caller| gateway.seen(caller.hear(false)).status == 200));
+    assert!(waiting.into_iter().all(|caller| gateway.seen(caller.read_response(false)).status == 200));
     (0..4).for_each(|_| drop(gateway.get_ok(&billing, CLIENTS)));
 
     // A miss of app's, then a stale answer for billing whose refresh is nobody's.
     gateway.get_ok(&app, ONE);
     let soft = serde_json::json!({"path": ONE, "soft": true}).to_string();
-    assert_eq!(gateway.administer("POST", "/admin/v1/cache/purge", &soft).json()["purged"], 1);
+    assert_eq!(gateway.admin_request("POST", "/admin/v1/cache/purge", &soft).json()["purged"], 1);
     gateway.get_ok(&billing, ONE);
     partner.wait_for_calls(3);
 
@@ -83,8 +83,8 @@ fn every_call_is_charged_to_who_started_it_and_a_refresh_to_nobody() {
 /// It was credited with a call saved although it had just paid for one that failed.
 #[test]
 fn who_paid_for_a_call_that_failed_has_saved_none() {
-    let partner = Partner::listen();
-    partner.answers(ONE, [Reply::json(BODY), Reply::status(500)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(ONE, [Reply::json(BODY), Reply::status(500)]);
     let setup = Setup::before(&partner).set("routes.client.ttl", "50ms").set("upstream.retry.attempts", 0);
     let gateway = setup.set("routes.client.stale_while_revalidate", "0s").start();
     let token = gateway.token(&READING);
@@ -100,8 +100,8 @@ fn who_paid_for_a_call_that_failed_has_saved_none() {
 
 #[test]
 fn the_command_prints_the_account_of_the_running_gateway() {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let gateway = Setup::before(&partner).set("upstream.budget.rate", "10/s").start();
     let token = gateway.token(&READING);
     (0..3).for_each(|_| drop(gateway.get_ok(&token, CLIENTS)));
@@ -113,6 +113,6 @@ fn the_command_prints_the_account_of_the_running_gateway() {
     let since: jiff::Timestamp = said["since"].as_str().unwrap().parse().unwrap();
     assert!(since <= jiff::Timestamp::now() && since.duration_until(jiff::Timestamp::now()).as_secs() < 60);
 
-    let refused = gateway.administer("POST", "/admin/v1/spend", "");
-    assert_eq!((refused.status, refused.told("allow").as_str()), (405, "GET"));
+    let refused = gateway.admin_request("POST", "/admin/v1/spend", "");
+    assert_eq!((refused.status, refused.expect_header("allow").as_str()), (405, "GET"));
 }

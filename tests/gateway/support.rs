@@ -20,13 +20,15 @@ mod time;
 
 mod wire;
 
-pub(crate) use gateway::{Gateway, Program, REAL_KEY, Setup, encoded, free_port, program, signal};
-pub(crate) use issuer::{Issuer, unix};
-pub(crate) use partner::{Gate, Partner, Reply};
-pub(crate) use private::{Client, Identity, Signer, in_runtime};
-pub(crate) use proxy::{Proxy, Says};
+pub(crate) use gateway::{Gateway, Program, REAL_KEY, Setup, form_encoded, free_port, program, signal};
+pub(crate) use issuer::{TokenIssuer, unix_now};
+pub(crate) use partner::{Gate, Reply, ScriptedPartner};
+pub(crate) use private::{CertificateAuthority, Client, Identity, block_on};
+pub(crate) use proxy::{ConnectResponse, FakeProxy};
 pub(crate) use time::{slow_peer, throughout, wait_for, wait_for_within};
-pub(crate) use wire::{Answer, Caller, Kept, ask, ask_as, ask_at, request};
+pub(crate) use wire::{
+    Connection, KeepAliveConnection, Response, ask, request, send_request_to_host, send_request_to_socket,
+};
 
 /// Every scope a caller can read with.
 pub(crate) const READING: [&str; 6] =

@@ -11,17 +11,17 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, NamedGroup, ProtocolVersion};
 
 use crate::support::{
-    CLIENTS, Caller, Client, Gate, Gateway, Identity, NO_CLIENTS, Partner, READING, Reply, Setup, Signer, ask,
-    free_port, in_runtime, program, signal, wait_for,
+    CLIENTS, CertificateAuthority, Client, Connection, Gate, Gateway, Identity, NO_CLIENTS, READING, Reply,
+    ScriptedPartner, Setup, ask, block_on, free_port, program, signal, wait_for,
 };
 
 const OTHER: &str = "/reseller/account/v1/something/else";
 
 /// A gateway behind TLS that holds the list of clients already.
-fn scene(signer: &Signer, adjust: impl FnOnce(Setup) -> Setup) -> (Partner, Gateway, String) {
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).header("cache-control", "max-age=600")]);
-    let gateway = adjust(Setup::before(&partner).private(&signer.signs(), "")).start();
+fn scene(signer: &CertificateAuthority, adjust: impl FnOnce(Setup) -> Setup) -> (ScriptedPartner, Gateway, String) {
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).header("cache-control", "max-age=600")]);
+    let gateway = adjust(Setup::before(&partner).tls_listener(&signer.signs(), "")).start();
     let token = gateway.token(&READING);
     (partner, gateway, format!("Bearer {token}"))
 }
@@ -38,7 +38,9 @@ fn der(identity: &Identity) -> Vec<u8> {
 
 /// Waits until new connections are shown this certificate; to be asked as a client that has no tickets.
 fn is_shown(gateway: &Gateway, client: &Client, identity: &Identity) {
-    wait_for("the new certificate", || (client.connect(gateway.address).ok()?.shown() == der(identity)).then_some(()));
+    wait_for("the new certificate", || {
+        (client.connect(gateway.address).ok()?.peer_certificate() == der(identity)).then_some(())
+    });
 }
 
 fn metric(gateway: &Gateway, line: &str) -> i64 {
@@ -49,7 +51,7 @@ fn metric(gateway: &Gateway, line: &str) -> i64 {
 
 #[test]
 fn the_same_document_comes_over_every_version_of_tls_and_http() {
-    let signer = Signer::new();
+    let signer = CertificateAuthority::new();
     let (partner, gateway, bearer) = scene(&signer, |setup| setup);
     let headers = [("authorization", bearer.as_str())];
     for (versions, agreed) in [(&[&TLS12][..], ProtocolVersion::TLSv1_2), (&[&TLS13], ProtocolVersion::TLSv1_3)] {
@@ -62,10 +64,10 @@ fn the_same_document_comes_over_every_version_of_tls_and_http() {
         }
         let one = gateway.seen(client.ask(gateway.address, CLIENTS, &headers).unwrap());
         assert_eq!((one.status, one.text().as_str()), (200, NO_CLIENTS));
-        let two = in_runtime(async { client.http2(gateway.address).await.asks(CLIENTS, &headers).await.unwrap() });
+        let two = block_on(async { client.http2(gateway.address).await.asks(CLIENTS, &headers).await.unwrap() });
         let two = gateway.seen(two);
         assert_eq!((two.status, two.text().as_str()), (200, NO_CLIENTS));
-        assert_eq!(one.told("etag"), two.told("etag"));
+        assert_eq!(one.expect_header("etag"), two.expect_header("etag"));
         assert_eq!((one.header("connection").as_deref(), two.header("connection")), (Some("close"), None));
         let peer = gateway.log_line(&two)["peer"].as_str().unwrap().to_owned();
         assert!(peer.starts_with("127.0.0.1:"), "{peer}");
@@ -77,7 +79,7 @@ fn the_same_document_comes_over_every_version_of_tls_and_http() {
 
 #[test]
 fn a_session_goes_on_with_its_ticket() {
-    let signer = Signer::new();
+    let signer = CertificateAuthority::new();
     let (_partner, gateway, bearer) = scene(&signer, |setup| setup);
     for versions in [&[&TLS12][..], &[&TLS13]] {
         let client = Client::with(&signer, None, versions);
@@ -87,7 +89,7 @@ fn a_session_goes_on_with_its_ticket() {
             let request =
                 format!("GET {CLIENTS} HTTP/1.1\r\nhost: a\r\nauthorization: {bearer}\r\nconnection: close\r\n\r\n");
             connection.0.write_all(request.as_bytes()).unwrap();
-            assert_eq!(connection.hear().unwrap().status, 200);
+            assert_eq!(connection.read_response().unwrap().status, 200);
             connection.0.conn.handshake_kind().unwrap()
         };
         assert_eq!(kind(), HandshakeKind::Full);
@@ -97,7 +99,7 @@ fn a_session_goes_on_with_its_ticket() {
 
 #[test]
 fn a_new_certificate_is_shown_within_seconds_and_a_bad_one_never() {
-    let signer = Signer::new();
+    let signer = CertificateAuthority::new();
     let (_partner, gateway, bearer) = scene(&signer, |setup| setup);
     let client = Client::of(&signer);
     let headers = [("authorization", bearer.as_str())];
@@ -112,18 +114,18 @@ fn a_new_certificate_is_shown_within_seconds_and_a_bad_one_never() {
     wait_for("its end in the metrics", || (metric(&gateway, &expiry) < 20 * 365 * 86_400).then_some(()));
     gateway.write("key.pem", &signer.signs().key);
     wait_for("the failed reload in the metrics", || (metric(&gateway, &failed) == 1).then_some(()));
-    assert_eq!(client.connect(gateway.address).unwrap().shown(), der(&next), "the last good one is kept");
+    assert_eq!(client.connect(gateway.address).unwrap().peer_certificate(), der(&next), "the last good one is kept");
     assert_eq!(client.ask(gateway.address, CLIENTS, &headers).unwrap().status, 200);
-    let said = || gateway.program.err().matches("this key is not that of the first certificate").count();
+    let said = || gateway.program.stderr().matches("this key is not that of the first certificate").count();
     wait_for("a line of the log", || (said() > 0).then_some(()));
     put(&gateway, &next);
     wait_for("the reload in the metrics", || (metric(&gateway, &failed) == 0).then_some(()));
     // The mismatch between the two renames of the first change may be a line of its own.
-    assert!(said() <= 2, "{}", gateway.program.err());
-    assert!(!gateway.program.err().contains("PRIVATE KEY"));
+    assert!(said() <= 2, "{}", gateway.program.stderr());
+    assert!(!gateway.program.stderr().contains("PRIVATE KEY"));
     let request = format!("GET {CLIENTS} HTTP/1.1\r\nhost: a\r\nauthorization: {bearer}\r\nconnection: close\r\n\r\n");
     kept.0.write_all(request.as_bytes()).unwrap();
-    assert_eq!(kept.hear().unwrap().status, 200, "a connection outlives its certificate");
+    assert_eq!(kept.read_response().unwrap().status, 200, "a connection outlives its certificate");
 }
 
 /// Ends the load, also where the test fails.
@@ -137,7 +139,7 @@ impl Drop for End<'_> {
 
 #[test]
 fn no_request_fails_while_certificates_change() {
-    let signer = Signer::new();
+    let signer = CertificateAuthority::new();
     let (_partner, gateway, bearer) = scene(&signer, |setup| setup.set("telemetry.access_log", "off"));
     let client = Client::of(&signer);
     let headers = [("authorization", bearer.as_str())];
@@ -170,12 +172,13 @@ fn no_request_fails_while_certificates_change() {
 
 #[test]
 fn a_client_without_a_certificate_of_the_right_issuer_is_refused_where_one_is_wanted() {
-    let (signer, clients, strangers) = (Signer::new(), Signer::new(), Signer::new());
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
-    let setup = Setup::before(&partner).private(&signer.signs(), "").file("clients.pem", &clients.pem);
+    let (signer, clients, strangers) =
+        (CertificateAuthority::new(), CertificateAuthority::new(), CertificateAuthority::new());
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let setup = Setup::before(&partner).tls_listener(&signer.signs(), "").file("clients.pem", &clients.pem);
     let door = "[tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\nclient_ca_file = \"clients.pem\"";
-    let gateway = setup.door(door).start();
+    let gateway = setup.listener(door).start();
     let bearer = format!("Bearer {}", gateway.token(&READING));
     let headers = [("authorization", bearer.as_str())];
     let ours = clients.signs();
@@ -203,20 +206,21 @@ fn a_client_without_a_certificate_of_the_right_issuer_is_refused_where_one_is_wa
 /// A connection that an issuer had opened which is trusted no more was served for as long as it asked.
 #[test]
 fn who_was_let_in_by_an_issuer_that_is_taken_out_is_asked_to_finish_and_loses_nothing() {
-    let (signer, clients, others) = (Signer::new(), Signer::new(), Signer::new());
-    let partner = Partner::listen();
+    let (signer, clients, others) =
+        (CertificateAuthority::new(), CertificateAuthority::new(), CertificateAuthority::new());
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
-    let setup = Setup::before(&partner).private(&signer.signs(), "").file("clients.pem", &clients.pem);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    let setup = Setup::before(&partner).tls_listener(&signer.signs(), "").file("clients.pem", &clients.pem);
     let door = "[tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\nclient_ca_file = \"clients.pem\"";
-    let gateway = setup.door(door).start();
+    let gateway = setup.listener(door).start();
     let bearer = format!("Bearer {}", gateway.token(&READING));
     let client = Client::with(&signer, Some(&clients.signs()), &[&TLS13]);
     let mut idle = client.connect(gateway.address).unwrap();
     // Another issuer beside the first takes nothing from anybody.
     gateway.write("clients.pem", &format!("{}{}", clients.pem, others.pem));
     gateway.wait_for_log("a new certificate is served");
-    in_runtime(async {
+    block_on(async {
         let connection = client.http2(gateway.address).await;
         let begun = tokio::spawn(connection.asks(CLIENTS, &[("authorization", &bearer)]));
         let quiet = client.http2(gateway.address).await;
@@ -239,21 +243,21 @@ fn who_was_let_in_by_an_issuer_that_is_taken_out_is_asked_to_finish_and_loses_no
 
 #[test]
 fn clear_text_at_a_private_door_is_told_so_and_tls_at_a_clear_one_ends_at_once() {
-    let signer = Signer::new();
+    let signer = CertificateAuthority::new();
     let (_partner, gateway, bearer) = scene(&signer, |setup| {
         let port = free_port();
-        setup.one_more_door(&format!("address = \"127.0.0.1:{port}\"")).set("telemetry.log", "debug")
+        setup.extra_listener(&format!("address = \"127.0.0.1:{port}\"")).set("telemetry.log", "debug")
     });
     let answer = gateway.get(CLIENTS, &[("authorization", &bearer)]);
     assert_eq!((answer.status, answer.whole), (400, true), "{answer:?}");
     assert_eq!(answer.json()["type"], "urn:reseller-gateway:problem:clear-text");
     assert!(answer.text().contains("https://"), "{answer:?}");
-    wait_for("a line of the log", || gateway.program.err().contains(r#""why":"clear-text""#).then_some(()));
+    wait_for("a line of the log", || gateway.program.stderr().contains(r#""why":"clear-text""#).then_some(()));
     assert_eq!(metric(&gateway, "tls_handshakes_failed_total{why=\"clear-text\"}"), 1);
     let clear = gateway.table["listeners"][1]["address"].as_str().unwrap().parse().unwrap();
     assert!(Client::of(&signer).connect(clear).is_err());
-    wait_for("a line of the log", || gateway.program.err().contains("was it TLS").then_some(()));
-    assert!(Client::of(&Signer::new()).connect(gateway.address).is_err(), "a client with another issuer");
+    wait_for("a line of the log", || gateway.program.stderr().contains("was it TLS").then_some(()));
+    assert!(Client::of(&CertificateAuthority::new()).connect(gateway.address).is_err(), "a client with another issuer");
     wait_for("the broken handshake", || {
         (metric(&gateway, "tls_handshakes_failed_total{why=\"broken\"}") == 1).then_some(())
     });
@@ -261,18 +265,18 @@ fn clear_text_at_a_private_door_is_told_so_and_tls_at_a_clear_one_ends_at_once()
 
 #[test]
 fn who_takes_too_long_over_a_handshake_is_cut_and_others_notice_nothing() {
-    let signer = Signer::new();
+    let signer = CertificateAuthority::new();
     let (_partner, gateway, bearer) = scene(&signer, |setup| setup.set("server.header_timeout", "1s"));
-    let mut silent: Vec<Caller> = (0..50).map(|_| Caller::connect(gateway.address)).collect();
-    let mut slow: Vec<Caller> = (0..50).map(|_| Caller::connect(gateway.address)).collect();
+    let mut silent: Vec<Connection> = (0..50).map(|_| Connection::connect(gateway.address)).collect();
+    let mut slow: Vec<Connection> = (0..50).map(|_| Connection::connect(gateway.address)).collect();
     // A record of a handshake whose rest never comes.
     slow.iter_mut().for_each(|caller| caller.say([22, 3, 1, 2, 0, 1, 0]));
     let asked = Instant::now();
     let client = Client::of(&signer);
     assert_eq!(client.ask(gateway.address, CLIENTS, &[("authorization", &bearer)]).unwrap().status, 200);
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
-    wait_for("the silent to be cut", || silent.iter_mut().all(Caller::is_closed).then_some(()));
-    wait_for("the slow to be cut", || slow.iter_mut().all(Caller::is_closed).then_some(()));
+    wait_for("the silent to be cut", || silent.iter_mut().all(Connection::is_closed).then_some(()));
+    wait_for("the slow to be cut", || slow.iter_mut().all(Connection::is_closed).then_some(()));
     let late = || metric(&gateway, "tls_handshakes_failed_total{why=\"late\"}");
     wait_for("the last to be counted, after it was cut", || (late() == 100).then_some(()));
     // A head over TLS has its time from its first byte too.
@@ -285,10 +289,10 @@ fn who_takes_too_long_over_a_handshake_is_cut_and_others_notice_nothing() {
 
 #[test]
 fn a_head_too_large_for_http_1_is_too_large_for_http_2() {
-    let signer = Signer::new();
+    let signer = CertificateAuthority::new();
     let (_partner, gateway, bearer) = scene(&signer, |setup| setup);
     let client = Client::of(&signer);
-    in_runtime(async {
+    block_on(async {
         let connection = client.http2(gateway.address).await;
         let large = "x".repeat(16 << 10);
         let long = format!("{CLIENTS}?{large}");
@@ -311,13 +315,13 @@ fn a_head_too_large_for_http_1_is_too_large_for_http_2() {
 
 #[test]
 fn a_name_in_the_target_is_a_host_and_the_partner_hears_how_the_request_came() {
-    let signer = Signer::new();
-    let partner = Partner::listen();
-    partner.answers(OTHER, [Reply::json("{}"), Reply::json("{}")]);
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
-    let gateway = Setup::before(&partner).private(&signer.signs(), "ambient = \"app\"").start();
+    let signer = CertificateAuthority::new();
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(OTHER, [Reply::json("{}"), Reply::json("{}")]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let gateway = Setup::before(&partner).tls_listener(&signer.signs(), "ambient = \"app\"").start();
     let client = Client::of(&signer);
-    in_runtime(async {
+    block_on(async {
         let connection = client.http2(gateway.address).await;
         // `:authority` is the listener's own address: without it as Host nobody would be local.
         assert_eq!(connection.asks(CLIENTS, &[]).await.unwrap().status, 200);
@@ -327,7 +331,7 @@ fn a_name_in_the_target_is_a_host_and_the_partner_hears_how_the_request_came() {
         assert_eq!(connection.asks(OTHER, &[("authorization", &bearer)]).await.unwrap().status, 200);
         let own = client.ask(gateway.address, OTHER, &[("authorization", &bearer)]).unwrap();
         assert_eq!(own.status, 200);
-        assert_eq!(own.told("via"), "1.1 gw", "what came from the partner came over HTTP/1.1");
+        assert_eq!(own.expect_header("via"), "1.1 gw", "what came from the partner came over HTTP/1.1");
     });
     let calls = partner.calls();
     let via: Vec<_> =
@@ -337,13 +341,13 @@ fn a_name_in_the_target_is_a_host_and_the_partner_hears_how_the_request_came() {
 
 #[test]
 fn a_hundred_requests_at_once_on_one_connection_are_one_call() {
-    let signer = Signer::new();
-    let partner = Partner::listen();
+    let signer = CertificateAuthority::new();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
-    let gateway = Setup::before(&partner).private(&signer.signs(), "").start();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    let gateway = Setup::before(&partner).tls_listener(&signer.signs(), "").start();
     let bearer = format!("Bearer {}", gateway.token(&READING));
-    in_runtime(async {
+    block_on(async {
         let connection = Client::of(&signer).http2(gateway.address).await;
         let asked: Vec<_> =
             (0..100).map(|_| tokio::spawn(connection.asks(CLIENTS, &[("authorization", &bearer)]))).collect();
@@ -359,14 +363,14 @@ fn a_hundred_requests_at_once_on_one_connection_are_one_call() {
 
 #[test]
 fn at_the_end_http_2_is_told_to_go_away_and_what_was_begun_is_finished() {
-    let signer = Signer::new();
-    let partner = Partner::listen();
+    let signer = CertificateAuthority::new();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
-    let setup = Setup::before(&partner).private(&signer.signs(), "").set("server.drain_delay", "500ms");
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    let setup = Setup::before(&partner).tls_listener(&signer.signs(), "").set("server.drain_delay", "500ms");
     let mut gateway = setup.start();
     let bearer = format!("Bearer {}", gateway.token(&READING));
-    in_runtime(async {
+    block_on(async {
         let connection = Client::of(&signer).http2(gateway.address).await;
         let begun = tokio::spawn(connection.asks(CLIENTS, &[("authorization", &bearer)]));
         let idle = Client::of(&signer).http2(gateway.address).await;
@@ -385,12 +389,12 @@ fn at_the_end_http_2_is_told_to_go_away_and_what_was_begun_is_finished() {
 
 #[test]
 fn streams_that_are_reset_as_fast_as_they_are_made_end_their_connection_and_no_other() {
-    let signer = Signer::new();
-    let partner = Partner::listen();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
-    let gateway = Setup::before(&partner).private(&signer.signs(), "").start();
+    let signer = CertificateAuthority::new();
+    let partner = ScriptedPartner::listen();
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let gateway = Setup::before(&partner).tls_listener(&signer.signs(), "").start();
     let bearer = format!("Bearer {}", gateway.token(&READING));
-    in_runtime(async {
+    block_on(async {
         let good = Client::of(&signer).http2(gateway.address).await;
         assert_eq!(good.asks(CLIENTS, &[("authorization", &bearer)]).await.unwrap().status, 200);
         // Headers and resets as frames, all in one write; few enough that none is unread when the answer comes.
@@ -426,15 +430,15 @@ fn streams_that_are_reset_as_fast_as_they_are_made_end_their_connection_and_no_o
 /// `Connection: close` for the unread body became GOAWAY: all else on the connection failed with it.
 #[test]
 fn a_refused_upload_ends_its_own_stream_and_no_other_of_its_connection() {
-    let signer = Signer::new();
-    let partner = Partner::listen();
+    let signer = CertificateAuthority::new();
+    let partner = ScriptedPartner::listen();
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
-    let setup = Setup::before(&partner).private(&signer.signs(), "").set("server.max_request_body", "1KiB");
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    let setup = Setup::before(&partner).tls_listener(&signer.signs(), "").set("server.max_request_body", "1KiB");
     let gateway = setup.start();
     let [reads, writes] = [&READING[..], &["other:read", "pii:read", "write"]].map(|scopes| gateway.token(scopes));
     let [reads, writes] = [reads, writes].map(|token| format!("Bearer {token}"));
-    in_runtime(async {
+    block_on(async {
         let connection = Client::of(&signer).http2(gateway.address).await;
         let begun = tokio::spawn(connection.asks(CLIENTS, &[("authorization", &reads)]));
         assert_eq!(connection.asks("/-/nothing", &[]).await.unwrap().status, 404);
@@ -468,8 +472,8 @@ fn a_refused_upload_ends_its_own_stream_and_no_other_of_its_connection() {
 
 #[test]
 fn the_commands_know_the_admin_door_by_its_certificate() {
-    let signer = Signer::new();
-    let partner = Partner::listen();
+    let signer = CertificateAuthority::new();
+    let partner = ScriptedPartner::listen();
     let own = signer.signs();
     let setup = Setup::before(&partner).file("cert.pem", &own.cert).file("key.pem", &own.key);
     let mut gateway = setup.set("admin.tls.cert_file", "cert.pem").set("admin.tls.key_file", "key.pem").start();
@@ -489,7 +493,7 @@ fn the_commands_know_the_admin_door_by_its_certificate() {
     gateway.write("other.pem", &stranger.cert);
     gateway.write("other.key", &stranger.key);
     gateway.restart();
-    assert_eq!(client.connect(gateway.admin).unwrap().shown(), der(&stranger));
+    assert_eq!(client.connect(gateway.admin).unwrap().peer_certificate(), der(&stranger));
     gateway.table["admin"]["tls"].as_table_mut().unwrap().insert("cert_file".to_owned(), "cert.pem".into());
     gateway.write("gateway.toml", &gateway.table.to_string());
     let refused = gateway.command(&["cache", "stats"]);
@@ -500,11 +504,11 @@ fn the_commands_know_the_admin_door_by_its_certificate() {
 
 #[test]
 fn a_start_without_a_usable_certificate_says_which_file_and_why() {
-    let signer = Signer::new();
+    let signer = CertificateAuthority::new();
     let (mut gateway, good) = {
-        let partner = Partner::listen();
+        let partner = ScriptedPartner::listen();
         let good = signer.signs();
-        (Setup::before(&partner).private(&good, "").start(), good)
+        (Setup::before(&partner).tls_listener(&good, "").start(), good)
     };
     gateway.kill();
     for (file, text, wanted) in [
@@ -522,7 +526,7 @@ fn a_start_without_a_usable_certificate_says_which_file_and_why() {
     // An expired one is served, with a warning: clients decide.
     put(&gateway, &signer.signs_with(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)));
     gateway.restart();
-    wait_for("the warning", || gateway.program.err().contains("the certificate has expired").then_some(()));
+    wait_for("the warning", || gateway.program.stderr().contains("the certificate has expired").then_some(()));
     let expiry = format!("tls_certificate_expiry_seconds{{listener=\"{}\"}}", gateway.address);
     assert!(metric(&gateway, &expiry) < 0);
     assert!(Client::of(&signer).connect(gateway.address).is_err());
@@ -547,7 +551,7 @@ fn the_program_says_what_a_private_door_lacks() {
 
 #[test]
 fn a_connection_that_only_opens_costs_little() {
-    let signer = Signer::new();
+    let signer = CertificateAuthority::new();
     let (_partner, gateway, _) = scene(&signer, |setup| setup);
     let memory = || {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", gateway.program.id())).unwrap();

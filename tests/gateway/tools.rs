@@ -85,8 +85,8 @@ fn a_refusal_names_what_is_meant() {
     let (secret, stored) = crate::authority::secret();
     let more = format!("secrets = [{stored:?}]\nclients = [\"c1\"]\n");
     let gateway = Setup::before(&partner).caller("bound", &["clients:read"], &more).start();
-    partner.answers("/reseller/account/v1/clients/c1/", [Reply::status(404)]);
-    let (whole, bound) = (gateway.token(&READING), gateway.granted("bound", &secret, ""));
+    partner.respond_with("/reseller/account/v1/clients/c1/", [Reply::status(404)]);
+    let (whole, bound) = (gateway.token(&READING), gateway.client_credentials_token("bound", &secret, ""));
     let long = "x".repeat(65);
     for (token, path, status, title, parts) in [
         (
@@ -238,7 +238,7 @@ fn small_things_work_as_one_tries_them_first() {
     let version = said(&program().arg("version").output().unwrap());
     assert_eq!((version.0, version.1), (Some(0), format!("reseller-gateway {}\n", env!("CARGO_PKG_VERSION"))));
     let mut simulator = Program::start(program().args(["simulate", "--listen", "localhost:0"]));
-    wait_for("the simulator", || simulator.out().contains("http://127.0.0.1:").then_some(()));
+    wait_for("the simulator", || simulator.stdout().contains("http://127.0.0.1:").then_some(()));
     signal(&simulator, "TERM");
     simulator.wait_for_exit(std::time::Duration::from_secs(10));
     let partner = partner();

@@ -14,7 +14,8 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 
 use crate::support::{
-    CLIENTS, Gate, Gateway, Kept, NO_CLIENTS, Partner, READING, REAL_KEY, Reply, Setup, signal, wait_for,
+    CLIENTS, Gate, Gateway, KeepAliveConnection, NO_CLIENTS, READING, REAL_KEY, Reply, ScriptedPartner, Setup, signal,
+    wait_for,
 };
 
 const SENT: &str = "/v1/traces";
@@ -23,24 +24,24 @@ const PARENT: &str = "00f067aa0ba902b7";
 /// Not sampled, as the caller has it.
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
-fn collector(replies: &[Reply]) -> Partner {
-    let collector = Partner::listen();
+fn collector(replies: &[Reply]) -> ScriptedPartner {
+    let collector = ScriptedPartner::listen();
     match replies {
-        [] => collector.answers(SENT, [Reply::status(200)]),
-        [only] => collector.answers(SENT, [only.clone()]),
-        [first, rest, ..] => collector.answers(SENT, [first.clone(), rest.clone()]),
+        [] => collector.respond_with(SENT, [Reply::status(200)]),
+        [only] => collector.respond_with(SENT, [only.clone()]),
+        [first, rest, ..] => collector.respond_with(SENT, [first.clone(), rest.clone()]),
     }
     collector
 }
 
-fn traced(partner: &Partner, collector: &Partner) -> Setup {
+fn traced(partner: &ScriptedPartner, collector: &ScriptedPartner) -> Setup {
     Setup::before(partner).set("telemetry.otlp_endpoint", collector.url()).set("telemetry.trace_sample", 1.0)
 }
 
 /// Ends the gateway in order, so that it sends what it has.
 fn end(gateway: &mut Gateway) {
     signal(&gateway.program, "TERM");
-    assert!(gateway.program.wait_for_exit(Duration::from_secs(10)).success(), "{}", gateway.program.err());
+    assert!(gateway.program.wait_for_exit(Duration::from_secs(10)).success(), "{}", gateway.program.stderr());
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -51,7 +52,7 @@ fn hex(bytes: &[u8]) -> String {
 struct Spans(Vec<Span>);
 
 impl Spans {
-    fn of(collector: &Partner) -> Self {
+    fn of(collector: &ScriptedPartner) -> Self {
         let requests = collector.calls().into_iter().map(|call| {
             assert_eq!((call.method.as_str(), call.header("content-type")), ("POST", Some("application/x-protobuf")));
             ExportTraceServiceRequest::decode(call.body.as_slice()).unwrap()
@@ -122,11 +123,11 @@ fn links_to(span: &Span, other: &Span) -> bool {
 
 #[test]
 fn a_hit_that_is_answered_at_once_is_traced_like_any_other() {
-    let (partner, collector) = (Partner::listen(), collector(&[]));
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let (partner, collector) = (ScriptedPartner::listen(), collector(&[]));
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = traced(&partner, &collector).start();
     let token = gateway.token(&READING);
-    let mut caller = Kept::connect(gateway.address);
+    let mut caller = KeepAliveConnection::connect(gateway.address);
     let mut ask = |traceparent: &str, id: &str| {
         let head = format!("GET {CLIENTS} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n");
         caller.ask(format!("{head}traceparent: {traceparent}\r\nx-request-id: {id}\r\n\r\n"))
@@ -149,9 +150,9 @@ fn a_hit_that_is_answered_at_once_is_traced_like_any_other() {
 
 #[test]
 fn a_miss_is_a_request_with_its_steps_and_a_flight_of_its_own_linked_both_ways() {
-    let (partner, collector) = (Partner::listen(), collector(&[]));
+    let (partner, collector) = (ScriptedPartner::listen(), collector(&[]));
     let target = format!("{CLIENTS}?provider_id=zebra-4711");
-    partner.answers(&target, [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(&target, [Reply::json(NO_CLIENTS)]);
     let mut gateway = traced(&partner, &collector).start();
     let token = gateway.token(&READING);
     let bearer = format!("Bearer {token}");
@@ -206,8 +207,8 @@ fn a_miss_is_a_request_with_its_steps_and_a_flight_of_its_own_linked_both_ways()
 
 #[test]
 fn hits_have_no_flight_and_what_joins_one_is_linked_with_it() {
-    let (partner, collector, gate) = (Partner::listen(), collector(&[]), Gate::default());
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
+    let (partner, collector, gate) = (ScriptedPartner::listen(), collector(&[]), Gate::default());
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS).behind(&gate)]);
     let mut gateway = traced(&partner, &collector).start();
     let token = gateway.token(&READING);
     let first = gateway.call(&token, CLIENTS);
@@ -215,7 +216,7 @@ fn hits_have_no_flight_and_what_joins_one_is_linked_with_it() {
     let second = gateway.call(&token, CLIENTS);
     wait_for("two requests", || gateway.metrics().contains("reseller_gateway_connections 2").then_some(()));
     gate.open();
-    let outcomes = [first, second].map(|caller| gateway.outcome(&caller.hear(false)));
+    let outcomes = [first, second].map(|caller| gateway.outcome(&caller.read_response(false)));
     gateway.get_ok(&token, CLIENTS);
     end(&mut gateway);
 
@@ -242,8 +243,8 @@ fn hits_have_no_flight_and_what_joins_one_is_linked_with_it() {
 
 #[test]
 fn failures_are_marked_retries_are_calls_of_their_own_and_refusals_say_why() {
-    let (partner, collector) = (Partner::listen(), collector(&[]));
-    partner.answers(CLIENTS, [Reply::status(500)]);
+    let (partner, collector) = (ScriptedPartner::listen(), collector(&[]));
+    partner.respond_with(CLIENTS, [Reply::status(500)]);
     let setup = traced(&partner, &collector).set("upstream.retry.attempts", 1).set("upstream.retry.backoff", "1ms");
     let mut gateway = setup.start();
     let token = gateway.token(&READING);
@@ -274,8 +275,8 @@ fn failures_are_marked_retries_are_calls_of_their_own_and_refusals_say_why() {
 
 #[test]
 fn a_refresh_behind_is_linked_with_the_request_that_was_answered_stale() {
-    let (partner, collector) = (Partner::listen(), collector(&[]));
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let (partner, collector) = (ScriptedPartner::listen(), collector(&[]));
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = traced(&partner, &collector).set("routes.clients.ttl", "1ms").start();
     let token = gateway.token(&READING);
     gateway.get_ok(&token, CLIENTS);
@@ -296,12 +297,12 @@ fn a_refresh_behind_is_linked_with_the_request_that_was_answered_stale() {
 
 #[test]
 fn the_partner_is_told_only_where_the_file_says_so_in_every_mode() {
-    let (partner, collector) = (Partner::listen(), collector(&[]));
+    let (partner, collector) = (ScriptedPartner::listen(), collector(&[]));
     let other = "/reseller/account/v1/else";
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
-    partner.answers(other, [Reply::json("{}")]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(other, [Reply::json("{}")]);
     let stored = "/reseller/account/v2/stored";
-    partner.answers(stored, [Reply::json("{}").header("cache-control", "max-age=60")]);
+    partner.respond_with(stored, [Reply::json("{}").header("cache-control", "max-age=60")]);
     let extra: toml::Value = toml::Value::Array(vec![toml::Value::Table(
         "name = \"two\"\npath = \"/reseller/account/v2/{*rest}\"\nscope = \"other:read\"\nmode = \"standard\"\nstore = true\n"
             .parse()
@@ -334,14 +335,14 @@ fn the_partner_is_told_only_where_the_file_says_so_in_every_mode() {
 
 #[test]
 fn a_reload_goes_on_tracing_to_where_it_was_and_another_collector_waits_for_a_restart() {
-    let (partner, collector, other) = (Partner::listen(), collector(&[]), collector(&[]));
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let (partner, collector, other) = (ScriptedPartner::listen(), collector(&[]), collector(&[]));
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = traced(&partner, &collector).start();
     let token = gateway.token(&READING);
     gateway.get_ok(&token, CLIENTS);
     gateway.table["telemetry"].as_table_mut().unwrap().insert("otlp_endpoint".to_owned(), other.url().into());
     gateway.write("gateway.toml", &gateway.table.to_string());
-    let answer = gateway.administer("POST", "/admin/v1/reload", "");
+    let answer = gateway.admin_request("POST", "/admin/v1/reload", "");
     assert_eq!(answer.json()["restart_needed"], serde_json::json!(["telemetry.otlp_endpoint"]), "{answer:?}");
     let after = gateway.get_ok(&token, CLIENTS);
     assert!(gateway.log_line(&after)["trace_id"].is_string());
@@ -355,8 +356,8 @@ fn a_reload_goes_on_tracing_to_where_it_was_and_another_collector_waits_for_a_re
 
 #[test]
 fn a_caller_does_not_decide_what_is_traced_and_without_a_share_nothing_is() {
-    let (partner, collector) = (Partner::listen(), collector(&[]));
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let (partner, collector) = (ScriptedPartner::listen(), collector(&[]));
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = traced(&partner, &collector).set("telemetry.trace_sample", 0.0).start();
     let token = format!("Bearer {}", gateway.token(&READING));
     let sampled = TRACEPARENT.replace("b7-00", "b7-01");
@@ -369,9 +370,9 @@ fn a_caller_does_not_decide_what_is_traced_and_without_a_share_nothing_is() {
 
 #[test]
 fn a_batch_is_sent_after_a_while_again_if_that_may_help_and_counted_once() {
-    let (partner, busy) = (Partner::listen(), Reply::status(503).header("retry-after", "1"));
+    let (partner, busy) = (ScriptedPartner::listen(), Reply::status(503).header("retry-after", "1"));
     let collector = collector(&[busy, Reply::status(200)]);
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let gateway = traced(&partner, &collector).start();
     gateway.get_ok(&gateway.token(&READING), CLIENTS);
     wait_for("the sent traces", || gateway.metrics().contains("reseller_gateway_traces_sent_total 2").then_some(()));
@@ -383,8 +384,8 @@ fn a_batch_is_sent_after_a_while_again_if_that_may_help_and_counted_once() {
 
 #[test]
 fn a_collector_that_refuses_is_told_of_once_and_costs_no_request_anything() {
-    let (partner, collector) = (Partner::listen(), collector(&[Reply::status(400)]));
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let (partner, collector) = (ScriptedPartner::listen(), collector(&[Reply::status(400)]));
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = traced(&partner, &collector).start();
     let token = gateway.token(&READING);
     for _ in 0..3_000 / 4 {
@@ -397,13 +398,13 @@ fn a_collector_that_refuses_is_told_of_once_and_costs_no_request_anything() {
     });
     end(&mut gateway);
     assert!(collector.count() >= 2, "a batch is full at 512");
-    assert_eq!(gateway.program.err().matches("does not take traces").count(), 1, "{}", gateway.program.err());
+    assert_eq!(gateway.program.stderr().matches("does not take traces").count(), 1, "{}", gateway.program.stderr());
 }
 
 #[test]
 fn a_collector_that_says_nothing_does_not_hold_up_the_end_beyond_the_grace() {
-    let (partner, collector) = (Partner::listen(), collector(&[Reply::silence()]));
-    partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+    let (partner, collector) = (ScriptedPartner::listen(), collector(&[Reply::no_response()]));
+    partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
     let mut gateway = traced(&partner, &collector).set("server.shutdown_grace", "500ms").start();
     gateway.get_ok(&gateway.token(&READING), CLIENTS);
     signal(&gateway.program, "TERM");

@@ -5,14 +5,15 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::{
-    Answer, CLIENTS, Caller, Gate, Gateway, NO_CLIENTS, Partner, READING, Reply, Setup, slow_peer, throughout, wait_for,
+    CLIENTS, Connection, Gate, Gateway, NO_CLIENTS, READING, Reply, Response, ScriptedPartner, Setup, slow_peer,
+    throughout, wait_for,
 };
 
 const GOOD: &str = r#"{"clients":[],"is":"good"}"#;
 const BETTER: &str = r#"{"clients":[],"is":"better"}"#;
 
-fn scene(settings: &[(&str, &str)]) -> (Partner, Gateway, String) {
-    let partner = Partner::listen();
+fn scene(settings: &[(&str, &str)]) -> (ScriptedPartner, Gateway, String) {
+    let partner = ScriptedPartner::listen();
     let setup = settings.iter().fold(Setup::before(&partner), |setup, (key, value)| setup.set(key, *value));
     let gateway = setup.start();
     let token = gateway.token(&READING);
@@ -24,7 +25,7 @@ fn client(nth: usize) -> String {
 }
 
 /// Reads until the answer is stale, and hands that back.
-fn stale(gateway: &Gateway, token: &str) -> Answer {
+fn stale(gateway: &Gateway, token: &str) -> Response {
     wait_for("a stale answer", || {
         let answer = gateway.get_ok(token, CLIENTS);
         (gateway.outcome(&answer) == "stale").then_some(answer)
@@ -35,11 +36,11 @@ fn stale(gateway: &Gateway, token: &str) -> Answer {
 fn two_hundred_cold_requests_are_one_call() {
     let (partner, gateway, token) = scene(&[]);
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
-    let callers: Vec<Caller> = (0..200).map(|_| gateway.call(&token, CLIENTS)).collect();
+    partner.respond_with(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
+    let callers: Vec<Connection> = (0..200).map(|_| gateway.call(&token, CLIENTS)).collect();
     partner.wait_for_calls(1);
     gate.open();
-    let answers: Vec<Answer> = callers.into_iter().map(|caller| gateway.seen(caller.hear(false))).collect();
+    let answers: Vec<Response> = callers.into_iter().map(|caller| gateway.seen(caller.read_response(false))).collect();
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.text() == GOOD));
     assert_eq!(partner.count(), 1);
     let misses = answers.iter().filter(|answer| gateway.outcome(answer) == "miss").count();
@@ -51,14 +52,14 @@ fn callers_of_different_rights_share_one_call_and_see_what_is_theirs() {
     let (partner, gateway, token) = scene(&[]);
     let gate = Gate::default();
     let document = r#"{"clients":[{"id":"a","email":"a@b.test","unknown":"x"}]}"#;
-    partner.answers(CLIENTS, [Reply::json(document).behind(&gate)]);
+    partner.respond_with(CLIENTS, [Reply::json(document).behind(&gate)]);
     let narrowed = gateway.token(&["clients:read"]);
     let (full, blank) = (gateway.call(&token, CLIENTS), gateway.call(&narrowed, CLIENTS));
     partner.wait_for_calls(1);
     gate.open();
-    assert_eq!(full.hear(false).text(), document);
-    let blank = blank.hear(false);
-    assert!(!blank.everything().contains("a@b.test") && !blank.text().contains("unknown"), "{blank:?}");
+    assert_eq!(full.read_response(false).text(), document);
+    let blank = blank.read_response(false);
+    assert!(!blank.head_and_body().contains("a@b.test") && !blank.text().contains("unknown"), "{blank:?}");
     assert_eq!(partner.count(), 1);
 }
 
@@ -66,15 +67,15 @@ fn callers_of_different_rights_share_one_call_and_see_what_is_theirs() {
 fn a_caller_that_leaves_before_the_partner_answers_changes_nothing() {
     let (partner, gateway, token) = scene(&[]);
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
+    partner.respond_with(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
     let (first, second) = (gateway.call(&token, CLIENTS), gateway.call(&token, CLIENTS));
     partner.wait_for_calls(1);
     let third = gateway.call(&token, CLIENTS);
     drop(first);
-    second.vanish();
+    second.reset();
     wait_for("the door to notice", || (joined(&gateway) <= 2).then_some(()));
     gate.open();
-    assert_eq!(third.hear(false).text(), GOOD);
+    assert_eq!(third.read_response(false).text(), GOOD);
     assert_eq!(partner.count(), 1);
 }
 
@@ -82,11 +83,11 @@ fn a_caller_that_leaves_before_the_partner_answers_changes_nothing() {
 fn a_call_that_was_sent_lands_in_memory_even_if_everybody_left() {
     let (partner, gateway, token) = scene(&[]);
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
+    partner.respond_with(CLIENTS, [Reply::json(GOOD).behind(&gate)]);
     let alone = gateway.call(&token, CLIENTS);
     partner.wait_for_calls(1);
-    alone.vanish();
-    wait_for("the line of who left", || gateway.program.out().contains(r#""cause":"caller-left""#).then_some(()));
+    alone.reset();
+    wait_for("the line of who left", || gateway.program.stdout().contains(r#""cause":"caller-left""#).then_some(()));
     gate.open();
     assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
     assert_eq!(partner.count(), 1);
@@ -96,8 +97,8 @@ fn a_call_that_was_sent_lands_in_memory_even_if_everybody_left() {
 fn a_caller_that_leaves_in_the_middle_of_its_head_or_its_answer_changes_nothing() {
     let (partner, gateway, token) = scene(&[]);
     let large = format!(r#"{{"clients":[],"is":"{}"}}"#, "large ".repeat(500_000));
-    partner.answers(CLIENTS, [Reply::json(large.clone())]);
-    let mut half = Caller::connect(gateway.address);
+    partner.respond_with(CLIENTS, [Reply::json(large.clone())]);
+    let mut half = Connection::connect(gateway.address);
     half.say(format!("GET {CLIENTS} HTTP/1.1\r\nhost: gw\r\nauthoriz"));
     drop(half);
     let mut sipping = gateway.call(&token, CLIENTS);
@@ -114,14 +115,14 @@ fn a_caller_that_leaves_in_the_middle_of_its_head_or_its_answer_changes_nothing(
 fn stale_is_served_while_one_refresh_runs_and_its_successor_after_that() {
     let (partner, gateway, token) = scene(&[("routes.clients.ttl", "1s")]);
     let gate = Gate::default();
-    partner.answers(CLIENTS, [Reply::json(GOOD), Reply::json(BETTER).behind(&gate)]);
+    partner.respond_with(CLIENTS, [Reply::json(GOOD), Reply::json(BETTER).behind(&gate)]);
     assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
     assert_eq!(stale(&gateway, &token).text(), GOOD);
     partner.wait_for_calls(2);
     for _ in 0..5 {
         let answer = gateway.get_ok(&token, CLIENTS);
         assert_eq!((answer.text().as_str(), gateway.outcome(&answer).as_str()), (GOOD, "stale"));
-        assert!(answer.told("cache-status").contains("stale-while-revalidate"));
+        assert!(answer.expect_header("cache-status").contains("stale-while-revalidate"));
     }
     assert_eq!(partner.count(), 2);
     gate.open();
@@ -132,7 +133,7 @@ fn stale_is_served_while_one_refresh_runs_and_its_successor_after_that() {
 fn a_confirmed_entry_lives_on_without_a_transfer() {
     let (partner, gateway, token) =
         scene(&[("routes.clients.ttl", "1s"), ("routes.clients.stale_while_revalidate", "0s")]);
-    partner.answers(CLIENTS, [Reply::json(GOOD).header("etag", "\"v1\""), Reply::status(304)]);
+    partner.respond_with(CLIENTS, [Reply::json(GOOD).header("etag", "\"v1\""), Reply::status(304)]);
     gateway.get_ok(&token, CLIENTS);
     let confirmed = wait_for("a confirmation", || {
         let answer = gateway.get_ok(&token, CLIENTS);
@@ -147,7 +148,7 @@ fn a_confirmed_entry_lives_on_without_a_transfer() {
 /// A refresh that ends so must leave what is good.
 fn a_failing_refresh_keeps_the_good_entry(failing: Reply) {
     let (partner, gateway, token) = scene(&[("routes.clients.ttl", "1s"), ("upstream.timeout", "1s")]);
-    partner.answers(CLIENTS, [Reply::json(GOOD), failing]);
+    partner.respond_with(CLIENTS, [Reply::json(GOOD), failing]);
     gateway.get_ok(&token, CLIENTS);
     stale(&gateway, &token);
     partner.wait_for_calls(2);
@@ -156,7 +157,7 @@ fn a_failing_refresh_keeps_the_good_entry(failing: Reply) {
     });
     // After a failure the entry rests: the failing partner is not asked by every request.
     assert!(partner.count() <= 4, "{} calls", partner.count());
-    partner.answers(CLIENTS, [Reply::json(BETTER)]);
+    partner.respond_with(CLIENTS, [Reply::json(BETTER)]);
     wait_for("the better one", || (gateway.get_ok(&token, CLIENTS).text() == BETTER).then_some(()));
 }
 
@@ -187,15 +188,15 @@ fn html_with_a_200_does_not_replace_the_good_entry() {
 
 #[test]
 fn a_silent_partner_does_not_replace_the_good_entry() {
-    a_failing_refresh_keeps_the_good_entry(Reply::silence());
+    a_failing_refresh_keeps_the_good_entry(Reply::no_response());
 }
 
 /// Nothing starts before the partner's `Retry-After` is over, and what is stale is served meanwhile.
 fn the_partner_is_left_alone(retry_after: &str, until: impl FnOnce(Instant) -> Instant) {
     let (partner, gateway, token) = scene(&[("routes.clients.ttl", "1s")]);
     let limited = Reply::status(429).header("retry-after", retry_after);
-    partner.answers(CLIENTS, [Reply::json(GOOD), limited, Reply::json(BETTER)]);
-    partner.answers(&client(1), [Reply::json(r#"{"client":{"id":"client-1"}}"#)]);
+    partner.respond_with(CLIENTS, [Reply::json(GOOD), limited, Reply::json(BETTER)]);
+    partner.respond_with(&client(1), [Reply::json(r#"{"client":{"id":"client-1"}}"#)]);
     gateway.get_ok(&token, CLIENTS);
     stale(&gateway, &token);
     partner.wait_for_calls(2);
@@ -211,7 +212,7 @@ fn the_partner_is_left_alone(retry_after: &str, until: impl FnOnce(Instant) -> I
         assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
         let cold = gateway.read(&token, &client(1));
         assert_eq!(cold.json()["type"], "urn:reseller-gateway:problem:partner-limit");
-        assert!(cold.told("retry-after").parse::<u64>().unwrap() >= 1);
+        assert!(cold.expect_header("retry-after").parse::<u64>().unwrap() >= 1);
     });
     wait_for("the gate to open", || (gateway.get_ok(&token, CLIENTS).text() == BETTER).then_some(()));
     for call in &partner.calls()[2..] {
@@ -236,35 +237,36 @@ fn retry_after_as_a_date_is_obeyed() {
 
 #[test]
 fn what_may_not_be_stored_is_shared_by_those_who_wait_and_serialises_nobody_after() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gateway = Setup::before(&partner).caller("counted", &READING, "[limits]\nconcurrent = 99").start();
     let issued = gateway.issue("counted", &[], &[]);
     let token = gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim());
     let (first, rest) = (Gate::default(), Gate::default());
     let reply = Reply::json(GOOD).header("cache-control", "no-store");
-    partner.answers(CLIENTS, [reply.clone().behind(&first), reply.behind(&rest)]);
+    partner.respond_with(CLIENTS, [reply.clone().behind(&first), reply.behind(&rest)]);
     let leader = gateway.call(&token, CLIENTS);
     partner.wait_for_calls(1);
-    let waiting: Vec<Caller> = (0..10).map(|_| gateway.call(&token, CLIENTS)).collect();
+    let waiting: Vec<Connection> = (0..10).map(|_| gateway.call(&token, CLIENTS)).collect();
     wait_for("the callers to wait", || (waiting_of(&gateway, "counted") == 11).then_some(()));
     first.open();
     for caller in waiting.into_iter().chain([leader]) {
-        let answer = gateway.seen(caller.hear(false));
+        let answer = gateway.seen(caller.read_response(false));
         assert_eq!((answer.status, answer.text().as_str()), (200, GOOD));
-        assert!(answer.told("cache-status").contains("no-store"), "{answer:?}");
+        assert!(answer.expect_header("cache-status").contains("no-store"), "{answer:?}");
     }
     assert_eq!(partner.count(), 1);
-    let alone: Vec<Caller> = (0..10).map(|_| gateway.call(&token, CLIENTS)).collect();
+    let alone: Vec<Connection> = (0..10).map(|_| gateway.call(&token, CLIENTS)).collect();
     // All ten are at the partner at once: nobody waits for nobody.
     partner.wait_for_calls(11);
     rest.open();
-    assert!(alone.into_iter().all(|caller| caller.hear(false).text() == GOOD));
+    assert!(alone.into_iter().all(|caller| caller.read_response(false).text() == GOOD));
     assert_eq!(partner.count(), 11);
 }
 
 /// Requests under way of a caller that may have 99.
 fn waiting_of(gateway: &Gateway, caller: &str) -> u64 {
-    let explained = gateway.administer("GET", &format!("/admin/v1/explain?path={CLIENTS}&caller={caller}"), "").json();
+    let explained =
+        gateway.admin_request("GET", &format!("/admin/v1/explain?path={CLIENTS}&caller={caller}"), "").json();
     let left = explained["caller"]["limits"]["left"].as_str().unwrap().to_owned();
     99 - left.strip_prefix("\"concurrent\";r=").unwrap().parse::<u64>().unwrap()
 }
@@ -287,7 +289,7 @@ fn the_partners_household_is_never_replayed() {
         .header("server", "partner/1")
         .header("connection", "keep-alive, x-hop")
         .header("x-hop", "1");
-    partner.answers(CLIENTS, [said]);
+    partner.respond_with(CLIENTS, [said]);
     for _ in 0..2 {
         let answer = gateway.get_ok(&token, CLIENTS);
         for name in
@@ -302,12 +304,12 @@ fn the_partners_household_is_never_replayed() {
 #[test]
 fn absence_is_stored_for_a_while_and_failure_never() {
     let (partner, gateway, token) = scene(&[]);
-    partner.answers(&client(1), [Reply::json(r#"{"detail":"no"}"#).with_status(404)]);
+    partner.respond_with(&client(1), [Reply::json(r#"{"detail":"no"}"#).with_status(404)]);
     for _ in 0..3 {
         assert_eq!(gateway.read(&token, &client(1)).status, 404);
     }
     assert_eq!(partner.count(), 1);
-    partner.answers(&client(2), [Reply::status(500), Reply::json(r#"{"client":{}}"#)]);
+    partner.respond_with(&client(2), [Reply::status(500), Reply::json(r#"{"client":{}}"#)]);
     assert_eq!(gateway.read(&token, &client(2)).status, 502);
     assert_eq!(gateway.read(&token, &client(2)).status, 200);
     assert_eq!(partner.count(), 3);
@@ -315,17 +317,17 @@ fn absence_is_stored_for_a_while_and_failure_never() {
 
 #[test]
 fn a_failed_call_is_tried_again_within_its_attempts_and_each_is_counted() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let setup = Setup::before(&partner).set("upstream.retry.attempts", 2).set("upstream.retry.backoff", "20ms");
     let gateway = setup.start();
     let token = gateway.token(&READING);
-    partner.answers(CLIENTS, [Reply::status(500), Reply::json(GOOD).reset_at(3), Reply::json(GOOD)]);
+    partner.respond_with(CLIENTS, [Reply::status(500), Reply::json(GOOD).reset_at(3), Reply::json(GOOD)]);
     assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
     assert_eq!(partner.count(), 3);
-    partner.answers(&client(1), [Reply::status(500)]);
+    partner.respond_with(&client(1), [Reply::status(500)]);
     assert_eq!(gateway.read(&token, &client(1)).status, 502);
     assert_eq!(partner.count(), 6);
-    partner.answers(&client(2), [Reply::status(403).header("content-type", "application/json").body("{}")]);
+    partner.respond_with(&client(2), [Reply::status(403).header("content-type", "application/json").body("{}")]);
     assert_eq!(gateway.read(&token, &client(2)).status, 403);
     assert_eq!(partner.count(), 7);
 }
@@ -335,10 +337,10 @@ fn a_media_type_with_parameters_is_json_all_the_same() {
     let (partner, gateway, token) = scene(&[]);
     let types = ["application/json; charset=utf-8", "Application/JSON;charset=UTF-8", "application/hal+json"];
     for (nth, media) in types.into_iter().enumerate() {
-        partner.answers(&client(nth), [Reply::json(r#"{"client":{}}"#).header("content-type", media)]);
+        partner.respond_with(&client(nth), [Reply::json(r#"{"client":{}}"#).header("content-type", media)]);
         gateway.get_ok(&token, &client(nth));
         let second = gateway.get_ok(&token, &client(nth));
-        assert_eq!((gateway.outcome(&second).as_str(), second.told("content-type").as_str()), ("hit", media));
+        assert_eq!((gateway.outcome(&second).as_str(), second.expect_header("content-type").as_str()), ("hit", media));
     }
     assert_eq!(partner.count(), types.len());
 }
@@ -346,8 +348,8 @@ fn a_media_type_with_parameters_is_json_all_the_same() {
 #[test]
 fn white_space_after_the_key_in_its_file_is_not_part_of_it() {
     for text in ["the-real-key-of-the-partner-4711\n", "the-real-key-of-the-partner-4711\r\n\n"] {
-        let partner = Partner::listen();
-        partner.answers(CLIENTS, [Reply::json(NO_CLIENTS)]);
+        let partner = ScriptedPartner::listen();
+        partner.respond_with(CLIENTS, [Reply::json(NO_CLIENTS)]);
         let gateway = Setup::before(&partner).key_file(text).start();
         gateway.get_ok(&gateway.token(&READING), CLIENTS);
         assert_eq!(partner.calls()[0].header("x-reseller-api-key"), Some("the-real-key-of-the-partner-4711"));
@@ -356,7 +358,7 @@ fn white_space_after_the_key_in_its_file_is_not_part_of_it() {
 
 #[test]
 fn the_budget_is_never_exceeded_and_who_finds_it_spent_is_told_when_to_come_back() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let (rate, burst) = (10.0, 3);
     let setup = Setup::before(&partner)
         .set("upstream.budget.rate", "10/s")
@@ -365,15 +367,15 @@ fn the_budget_is_never_exceeded_and_who_finds_it_spent_is_told_when_to_come_back
     let gateway = setup.start();
     let token = gateway.token(&READING);
     for nth in 0..30 {
-        partner.answers(&client(nth), [Reply::json(r#"{"client":{}}"#)]);
+        partner.respond_with(&client(nth), [Reply::json(r#"{"client":{}}"#)]);
     }
-    let callers: Vec<Caller> = (0..30).map(|nth| gateway.call(&token, &client(nth))).collect();
-    let answers: Vec<Answer> = callers.into_iter().map(|caller| gateway.seen(caller.hear(false))).collect();
-    let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 200).collect();
+    let callers: Vec<Connection> = (0..30).map(|nth| gateway.call(&token, &client(nth))).collect();
+    let answers: Vec<Response> = callers.into_iter().map(|caller| gateway.seen(caller.read_response(false))).collect();
+    let refused: Vec<&Response> = answers.iter().filter(|answer| answer.status != 200).collect();
     assert!(refused.len() >= 10, "{} refused", refused.len());
     for answer in &refused {
         assert_eq!((answer.status, &answer.json()["type"]), (503, &"urn:reseller-gateway:problem:budget".into()));
-        assert!(answer.told("retry-after").parse::<u64>().unwrap() >= 1);
+        assert!(answer.expect_header("retry-after").parse::<u64>().unwrap() >= 1);
     }
     let calls = partner.calls();
     assert_eq!(calls.len(), 30 - refused.len());
@@ -394,7 +396,7 @@ fn the_budget_is_never_exceeded_and_who_finds_it_spent_is_told_when_to_come_back
 #[test]
 fn a_head_that_drips_is_cut_after_its_time() {
     let (_partner, gateway, _) = scene(&[("server.header_timeout", "500ms")]);
-    let mut caller = Caller::connect(gateway.address);
+    let mut caller = Connection::connect(gateway.address);
     let began = Instant::now();
     caller.say("GET / HTTP/1.1\r\nx-drip: ");
     while !caller.is_closed() {

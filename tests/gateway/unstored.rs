@@ -2,15 +2,15 @@
 //! Given a partner that forbids storing, or a route that stores nothing, hands back what reaches both sides.
 //! Never less than the rules of stored documents: what crosses is the same.
 
-use crate::support::{CLIENTS, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, READING, Reply, ScriptedPartner, Setup, wait_for};
 use crate::views::of;
 
 const SEES_NOTHING_PERSONAL: [&str; 4] = ["clients:read", "providers:read", "projects:read", "resources:read"];
 
-fn answering(reply: Reply) -> Partner {
-    let partner = Partner::listen();
+fn answering(reply: Reply) -> ScriptedPartner {
+    let partner = ScriptedPartner::listen();
     for rest in ["", "providers/", "projects/", "resources/"] {
-        partner.answers(&of("c1", rest), [reply.clone()]);
+        partner.respond_with(&of("c1", rest), [reply.clone()]);
     }
     partner
 }
@@ -45,13 +45,13 @@ fn a_route_that_stores_nothing_lets_no_more_across_than_one_that_does() {
     assert_eq!(call.header("if-none-match"), None);
     let answer = gateway.get(&of("c1", ""), &sent[..1]);
     assert_eq!(answer.header("x-household").or(answer.header("set-cookie")), None);
-    assert_eq!(answer.told("cache-control"), "private, no-cache");
-    assert_eq!(answer.told("vary"), "Authorization, X-Reseller-Api-Key, Accept-Encoding");
+    assert_eq!(answer.expect_header("cache-control"), "private, no-cache");
+    assert_eq!(answer.expect_header("vary"), "Authorization, X-Reseller-Api-Key, Accept-Encoding");
     assert_eq!(partner.count(), 2, "nothing is stored");
     let html = [sent[0], ("accept", "text/html")];
     assert_eq!(gateway.get(&of("c1", ""), &html).status, 406);
     let posted = gateway.send("POST", &of("c1", ""), &sent[..1], b"{}");
-    assert_eq!((posted.status, posted.told("allow").as_str()), (405, "GET, HEAD"));
+    assert_eq!((posted.status, posted.expect_header("allow").as_str()), (405, "GET, HEAD"));
     assert_eq!(partner.count(), 2);
 }
 
@@ -75,10 +75,10 @@ fn the_age_of_an_answer_that_is_not_stored_counts_from_its_coming() {
         let partner = answering(Reply::json(r#"{"client":{"id":"c1"}}"#).header("cache-control", setting));
         let gateway = Setup::before(&partner).start();
         let token = gateway.token(&READING);
-        partner.answers(CLIENTS, [Reply::json(r#"{"clients":[]}"#)]);
-        let grown = || (gateway.read(&token, CLIENTS).told("age") != "0").then_some(());
+        partner.respond_with(CLIENTS, [Reply::json(r#"{"clients":[]}"#)]);
+        let grown = || (gateway.read(&token, CLIENTS).expect_header("age") != "0").then_some(());
         wait_for("the gateway to grow old", grown);
-        assert_eq!(gateway.read(&token, &of("c1", "")).told("age"), "0", "{setting}");
+        assert_eq!(gateway.read(&token, &of("c1", "")).expect_header("age"), "0", "{setting}");
     }
 }
 
@@ -94,7 +94,7 @@ fn a_right_without_personal_data_sees_only_what_is_documented_everywhere() {
         assert!(!answer.text().contains("a@b"), "{rest}: {answer:?}");
         assert_eq!(answer.header("last-modified"), None, "{rest}");
     }
-    partner.answers(&of("c2", "projects/"), [Reply::status(403).body("the partner's own words")]);
+    partner.respond_with(&of("c2", "projects/"), [Reply::status(403).body("the partner's own words")]);
     let refused = gateway.read(&token, &of("c2", "projects/"));
     assert_eq!(refused.status, 403);
     assert!(!refused.text().contains("own words"), "{refused:?}");
@@ -104,10 +104,13 @@ fn a_right_without_personal_data_sees_only_what_is_documented_everywhere() {
 /// A shared cache in front would have shown to one what another's token opened.
 #[test]
 fn what_passes_through_says_that_it_was_opened_by_a_token() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let target = "/reseller/account/v1/else";
-    partner.answers(target, [Reply::json("{}").header("cache-control", "public, max-age=60").header("vary", "Accept")]);
+    partner.respond_with(
+        target,
+        [Reply::json("{}").header("cache-control", "public, max-age=60").header("vary", "Accept")],
+    );
     let gateway = Setup::before(&partner).start();
     let answer = gateway.read(&gateway.token(&READING), target);
-    assert_eq!(answer.told("vary"), "Accept, Authorization, X-Reseller-Api-Key");
+    assert_eq!(answer.expect_header("vary"), "Accept, Authorization, X-Reseller-Api-Key");
 }

@@ -5,20 +5,20 @@
 use serde_json::{Value, json};
 use toml::Table;
 
-use crate::support::{Answer, CLIENTS, Gateway, Partner, READING, Reply, Setup, wait_for};
+use crate::support::{CLIENTS, Gateway, READING, Reply, Response, ScriptedPartner, Setup, wait_for};
 
 const MINE: &str = "024c2b6d-cbb8-4056-9d3f-8055fa86659c";
 const WITHOUT_PERSONAL: [&str; 5] = ["clients:read", "providers:read", "projects:read", "resources:read", "other:read"];
 
 /// A partner with the documents of client `c1`, who has project `j1` on provider `p1` and `j2` on `p2`.
-pub(crate) fn partner() -> Partner {
-    let partner = Partner::listen();
+pub(crate) fn partner() -> ScriptedPartner {
+    let partner = ScriptedPartner::listen();
     let client = |id: &str| {
         json!({"id": id, "email": format!("{id}@example.org"), "projects": ["j1"], "default_project_id": "j1",
             "client_information": {"first_name": "Bill"}, "is_test_account": true})
     };
     let uses = |id: &str, project: &str| json!({"id": id, "name": id, "projects": [{"id": project, "name": "", "resources": {"servers": [{"id": "s"}]}}]});
-    let says = |target: &str, document: Value| partner.answers(target, [Reply::json(document.to_string())]);
+    let says = |target: &str, document: Value| partner.respond_with(target, [Reply::json(document.to_string())]);
     let list = json!({"clients": [client("c1"), client("c2")]});
     says(CLIENTS, list.clone());
     says(&format!("{CLIENTS}?provider_id=p1"), list.clone());
@@ -43,9 +43,9 @@ fn narrowed(gateway: &Gateway, scopes: &[&str], to: &[&str]) -> String {
     gateway.keep_secret(String::from_utf8(issued.stdout).unwrap().trim())
 }
 
-fn refused(answer: &Answer, status: u16, slug: &str) {
+fn refused(answer: &Response, status: u16, slug: &str) {
     assert_eq!(
-        (answer.status, answer.told("content-type").as_str()),
+        (answer.status, answer.expect_header("content-type").as_str()),
         (status, "application/problem+json"),
         "{answer:?}"
     );
@@ -164,7 +164,7 @@ fn ten_callers_with_ten_rights_cost_one_call() {
         let first = gateway.get_ok(&token, CLIENTS);
         assert_eq!(gateway.get_ok(&token, CLIENTS).body, first.body);
         held.push(bytes());
-        seen.push((first.json()["clients"].as_array().unwrap().len(), first.told("etag"), first.body));
+        seen.push((first.json()["clients"].as_array().unwrap().len(), first.expect_header("etag"), first.body));
     }
     assert_eq!(partner.count(), 1);
     assert!(held.is_sorted_by(|one, other| one < other), "each view is weighed: {held:?}");
@@ -177,7 +177,7 @@ fn ten_callers_with_ten_rights_cost_one_call() {
 }
 
 /// What a caller can compare: status, head without what is of the moment, body.
-fn comparable(answer: &Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
+fn comparable(answer: &Response) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let of_the_moment = ["date", "x-request-id", "age"];
     let mut head: Vec<_> =
         answer.headers.iter().filter(|(name, _)| !of_the_moment.contains(&name.as_str())).cloned().collect();
@@ -205,8 +205,8 @@ fn two_partners_that_are_equal_inside_a_right_cannot_be_told_apart() {
     let two =
         Reply::json(body).header("content-language", "fr").header("x-total", "3").header("cache-control", "max-age=3");
     let answers = [(one, Reply::status(304)), (two.clone(), two)].map(|(first, second)| {
-        let partner = Partner::listen();
-        partner.answers(CLIENTS, [first, second.header("cache-control", "max-age=60")]);
+        let partner = ScriptedPartner::listen();
+        partner.respond_with(CLIENTS, [first, second.header("cache-control", "max-age=60")]);
         let gateway = Setup::before(&partner).set("routes.clients.stale_while_revalidate", "0s").start();
         let token = narrowed(&gateway, &["clients:read"], &["--client", "c1"]);
         let bearer = format!("Bearer {token}");
@@ -220,7 +220,7 @@ fn two_partners_that_are_equal_inside_a_right_cannot_be_told_apart() {
         seen.truncate(2);
         seen.push(last);
         seen.push(comparable(&gateway.send("HEAD", CLIENTS, &[("authorization", &bearer)], b"")));
-        let tag = gateway.get_ok(&token, CLIENTS).told("etag");
+        let tag = gateway.get_ok(&token, CLIENTS).expect_header("etag");
         for (name, value) in [("if-none-match", tag.as_str()), ("if-modified-since", "Mon, 01 Jan 2024 00:00:00 GMT")] {
             seen.push(comparable(&gateway.get(CLIENTS, &[("authorization", &bearer), (name, value)])));
         }
@@ -249,23 +249,23 @@ fn a_project_is_found_on_its_provider_through_the_cache_and_the_partner_s_failur
 
     // A document of another project may be one of another provider.
     let other = r#"{"project":{"id":"j2","name":"","resources":{}}}"#;
-    partner.answers(&of("c8", "projects/"), [Reply::json(r#"{"projects":[{"id":"j3","provider":"p1"}]}"#)]);
-    partner.answers(&of("c8", "projects/j3/resources/"), [Reply::json(other)]);
+    partner.respond_with(&of("c8", "projects/"), [Reply::json(r#"{"projects":[{"id":"j3","provider":"p1"}]}"#)]);
+    partner.respond_with(&of("c8", "projects/j3/resources/"), [Reply::json(other)]);
     refused(&gateway.read(&token, &of("c8", "projects/j3/resources/")), 502, "shape");
 
     // Who lacks projects:read learns nothing of the list itself.
     refused(&gateway.read(&token, &of("c1", "projects/")), 403, "scope");
-    partner.answers(&of("c3", "projects/"), [Reply::status(404).body("no such client")]);
+    partner.respond_with(&of("c3", "projects/"), [Reply::status(404).body("no such client")]);
     refused(&gateway.read(&token, &of("c3", "projects/j1/resources/")), 403, "bounds");
-    partner.answers(&of("c4", "projects/"), [Reply::status(500)]);
+    partner.respond_with(&of("c4", "projects/"), [Reply::status(500)]);
     refused(&gateway.read(&token, &of("c4", "projects/j1/resources/")), 502, "partner-failed");
-    partner.answers(&of("c5", "projects/"), [Reply::json(r#"{"projects":{}}"#)]);
+    partner.respond_with(&of("c5", "projects/"), [Reply::json(r#"{"projects":{}}"#)]);
     refused(&gateway.read(&token, &of("c5", "projects/j1/resources/")), 502, "shape");
     let bearer = format!("Bearer {token}");
     let cold = gateway
         .get(&of("c6", "projects/j1/resources/"), &[("authorization", &bearer), ("cache-control", "only-if-cached")]);
     refused(&cold, 504, "only-if-cached");
-    partner.answers(&of("c7", "projects/"), [Reply::status(429).header("retry-after", "30")]);
+    partner.respond_with(&of("c7", "projects/"), [Reply::status(429).header("retry-after", "30")]);
     let closed = gateway.read(&token, &of("c7", "projects/j1/resources/"));
     refused(&closed, 503, "partner-limit");
     assert!(closed.header("retry-after").is_some());
@@ -310,7 +310,7 @@ fn what_cannot_be_narrowed_is_not_shown_to_a_narrowed_right() {
     let gateway = Setup::before(&partner).set("cache.max_object", "1KiB").set("routes.client.store", false).start();
     let (full, token) = (gateway.token(&READING), gateway.token(&WITHOUT_PERSONAL));
     // A status that is not 2xx: our words, its number.
-    partner.answers(&of("c9", ""), [Reply::status(404).header("content-type", "text/plain").body("Bill is gone")]);
+    partner.respond_with(&of("c9", ""), [Reply::status(404).header("content-type", "text/plain").body("Bill is gone")]);
     let gone = gateway.read(&token, &of("c9", ""));
     refused(&gone, 404, "partner-status");
     assert!(!gone.text().contains("Bill"));
@@ -318,15 +318,19 @@ fn what_cannot_be_narrowed_is_not_shown_to_a_narrowed_right() {
     // A route that stores nothing is passed through for the full right, and narrowed for the other.
     let seen = gateway.get_ok(&token, &of("c1", ""));
     assert_eq!((&seen.json()["client"]["email"], seen.json()["client"].get("is_test_account")), (&json!(""), None));
-    assert!(seen.told("cache-status").contains("fwd=bypass; detail=route"), "{}", seen.told("cache-status"));
+    assert!(
+        seen.expect_header("cache-status").contains("fwd=bypass; detail=route"),
+        "{}",
+        seen.expect_header("cache-status")
+    );
     assert_eq!(gateway.get_ok(&full, &of("c1", "")).json()["client"]["is_test_account"], json!(true));
     // Larger than what is stored.
     let filler = "x".repeat(2 << 10);
-    partner.answers(CLIENTS, [Reply::json(format!(r#"{{"clients":[{{"id":"{filler}"}}]}}"#))]);
+    partner.respond_with(CLIENTS, [Reply::json(format!(r#"{{"clients":[{{"id":"{filler}"}}]}}"#))]);
     refused(&gateway.read(&token, CLIENTS), 502, "too-large-to-narrow");
     assert!(gateway.get_ok(&full, CLIENTS).text().contains(&filler));
     // Another shape.
-    partner.answers(CLIENTS, [Reply::json(r#"{"clients":["Bill"]}"#)]);
+    partner.respond_with(CLIENTS, [Reply::json(r#"{"clients":["Bill"]}"#)]);
     let odd = gateway.read(&token, CLIENTS);
     refused(&odd, 502, "shape");
     assert!(!odd.text().contains("Bill"));
@@ -347,19 +351,19 @@ fn unknown_fields_are_counted_and_shown_only_where_they_are_allowed() {
 
 #[test]
 fn many_who_wait_for_one_large_list_get_their_views_of_it_at_once() {
-    let partner = Partner::listen();
+    let partner = ScriptedPartner::listen();
     let gate = crate::support::Gate::default();
     let rows: Vec<String> = (0..1000)
         .map(|nth| format!(r#"{{"id":"c{nth}","email":"e{nth}@example.org","projects":["{}"]}}"#, "p".repeat(60)))
         .collect();
-    partner.answers(CLIENTS, [Reply::json(format!(r#"{{"clients":[{}]}}"#, rows.join(","))).behind(&gate)]);
+    partner.respond_with(CLIENTS, [Reply::json(format!(r#"{{"clients":[{}]}}"#, rows.join(","))).behind(&gate)]);
     let gateway = Setup::before(&partner).start();
     let tokens = [["--client", "c7"], ["--client", "c8"]].map(|to| narrowed(&gateway, &READING, &to));
     let callers: Vec<_> = (0..60).map(|nth| (nth % 2, gateway.call(&tokens[nth % 2], CLIENTS))).collect();
     partner.wait_for_calls(1);
     gate.open();
     for (which, caller) in callers {
-        let answer = gateway.seen(caller.hear(false));
+        let answer = gateway.seen(caller.read_response(false));
         assert_eq!(answer.status, 200, "{answer:?}");
         let clients = answer.json()["clients"].clone();
         assert_eq!(clients.as_array().unwrap().len(), 1);

@@ -2,10 +2,10 @@
 //! Given stored documents of every age and callers with and without `cache:refresh`, holds each cell of the table.
 //! Never waits for a document to get old: the partner says how old it is.
 
-use crate::support::{Answer, CLIENTS, Gateway, NO_CLIENTS, Partner, Reply, Setup};
+use crate::support::{CLIENTS, Gateway, NO_CLIENTS, Reply, Response, ScriptedPartner, Setup};
 
 struct Scene {
-    partner: Partner,
+    partner: ScriptedPartner,
     gateway: Gateway,
     plain: String,
     mighty: String,
@@ -13,7 +13,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let partner = Partner::listen();
+        let partner = ScriptedPartner::listen();
         let scopes = vec!["clients:read", "pii:read", "cache:refresh"];
         let caller = toml::Table::from_iter([
             ("name".to_owned(), "app".into()),
@@ -27,7 +27,7 @@ impl Scene {
         Self { partner, gateway, plain, mighty }
     }
 
-    fn ask(&self, token: &str, target: &str, wish: &str) -> Answer {
+    fn ask(&self, token: &str, target: &str, wish: &str) -> Response {
         let bearer = format!("Bearer {token}");
         let mut headers = vec![("authorization", bearer.as_str())];
         headers.extend((!wish.is_empty()).then_some(("cache-control", wish)));
@@ -70,10 +70,10 @@ fn every_wish_has_its_row() {
         for (token, expected) in [(&scene.plain, everybody), (&scene.mighty, with_scope)] {
             let name = if expected == everybody { "a" } else { "b" };
             let target = format!("{CLIENTS}{name}-{nth}-{}/", token.len());
-            scene.partner.answers(&target, [aged(age), aged(0)]);
+            scene.partner.respond_with(&target, [aged(age), aged(0)]);
             assert_eq!(scene.ask(token, &target, "").status, 200);
             let answer = scene.ask(token, &target, wish);
-            let text = answer.told("cache-status");
+            let text = answer.expect_header("cache-status");
             let word =
                 |start: &str| text.split(start).nth(1).and_then(|rest| rest.split(';').next()).map(str::to_owned);
             let told = match (answer.status, text.contains("; hit"), word("fwd=")) {
@@ -89,11 +89,11 @@ fn every_wish_has_its_row() {
 #[test]
 fn a_forced_refresh_that_fails_says_so_and_leaves_the_good_document() {
     let scene = Scene::new();
-    scene.partner.answers(CLIENTS, [aged(0), Reply::status(500), aged(0)]);
+    scene.partner.respond_with(CLIENTS, [aged(0), Reply::status(500), aged(0)]);
     assert_eq!(scene.ask(&scene.mighty, CLIENTS, "").status, 200);
     assert_eq!(scene.ask(&scene.mighty, CLIENTS, "no-cache").status, 502);
     let answer = scene.ask(&scene.plain, CLIENTS, "");
-    assert!(answer.told("cache-status").contains("; hit"));
+    assert!(answer.expect_header("cache-status").contains("; hit"));
     assert_eq!(scene.partner.count(), 2);
 }
 
@@ -102,7 +102,7 @@ fn what_must_be_revalidated_is_never_given_stale_whatever_a_request_takes() {
     let scene = Scene::new();
     for (nth, said) in ["max-age=1, must-revalidate", "no-cache"].into_iter().enumerate() {
         let target = format!("{CLIENTS}must-{nth}/");
-        scene.partner.answers(&target, [aged(50).header("cache-control", said)]);
+        scene.partner.respond_with(&target, [aged(50).header("cache-control", said)]);
         for calls in 1..=2 {
             scene.ask(&scene.plain, &target, "max-stale");
             assert_eq!(scene.partner.count(), 2 * nth + calls, "{said}");

@@ -18,8 +18,8 @@ use reseller_gateway::clock::Clock;
 use reseller_gateway::token::operator;
 use reseller_gateway::token::ring::Ring;
 
-use super::wire::{self, Answer, Caller};
-use super::{Identity, Partner, wait_for, wait_for_within};
+use super::wire::{self, Connection, Response};
+use super::{Identity, ScriptedPartner, wait_for, wait_for_within};
 
 /// What no answer and no line may hold.
 pub(crate) const REAL_KEY: &str = "the-real-key-of-the-partner-4711";
@@ -82,15 +82,15 @@ impl Program {
         Pid::from_child(&self.child)
     }
 
-    pub(crate) fn out(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         self.out.lock().unwrap().clone()
     }
 
-    pub(crate) fn err(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         self.err.lock().unwrap().clone()
     }
 
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
@@ -98,8 +98,8 @@ impl Program {
     pub(crate) fn wait_for_exit(&mut self, most: Duration) -> ExitStatus {
         let end = Instant::now() + most;
         wait_for_within(2 * most, "a process to end", || {
-            let ended = self.ended();
-            assert!(ended.is_some() || Instant::now() < end, "runs after {most:?}: {}{}", self.out(), self.err());
+            let ended = self.try_wait();
+            assert!(ended.is_some() || Instant::now() < end, "runs after {most:?}: {}{}", self.stdout(), self.stderr());
             ended
         })
     }
@@ -135,7 +135,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    pub(crate) fn before(partner: &Partner) -> Self {
+    pub(crate) fn before(partner: &ScriptedPartner) -> Self {
         Self::at(&partner.url())
     }
 
@@ -177,13 +177,13 @@ impl Setup {
 
     /// A sidecar to this hub, which it shows this token.
     pub(crate) fn behind(hub: &Gateway, token: &str) -> Self {
-        let mut setup = Self::to_hub(&format!("http://{}", hub.address));
+        let mut setup = Self::sidecar_to(&format!("http://{}", hub.address));
         token.clone_into(&mut setup.key);
         setup.set("upstream.token_file", "partner.key")
     }
 
     /// A sidecar to a hub at this address, without anything to show it yet.
-    pub(crate) fn to_hub(url: &str) -> Self {
+    pub(crate) fn sidecar_to(url: &str) -> Self {
         let mut setup = Self::at(url).set("upstream.kind", "hub").set("server.name", "sidecar");
         setup.table["upstream"].as_table_mut().unwrap().remove("api_key_file");
         setup
@@ -205,7 +205,7 @@ impl Setup {
     }
 
     /// Makes its own address the issuer of its tokens, as strict clients want it.
-    pub(crate) fn issuing_as_itself(mut self) -> Self {
+    pub(crate) fn with_own_public_url(mut self) -> Self {
         self.own_url = true;
         self
     }
@@ -229,14 +229,14 @@ impl Setup {
     }
 
     /// Further settings of the public listener, beside its address.
-    pub(crate) fn door(mut self, settings: &str) -> Self {
+    pub(crate) fn listener(mut self, settings: &str) -> Self {
         self.doors[0] = settings.parse().unwrap();
         self
     }
 
     /// A public listener that speaks TLS with this identity, and these settings beside.
-    pub(crate) fn private(self, identity: &Identity, more: &str) -> Self {
-        let setup = self.door(&format!("{more}\n[tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\""));
+    pub(crate) fn tls_listener(self, identity: &Identity, more: &str) -> Self {
+        let setup = self.listener(&format!("{more}\n[tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\""));
         setup.file("cert.pem", &identity.cert).file("key.pem", &identity.key)
     }
 
@@ -247,7 +247,7 @@ impl Setup {
     }
 
     /// One more public listener, with these settings.
-    pub(crate) fn one_more_door(mut self, settings: &str) -> Self {
+    pub(crate) fn extra_listener(mut self, settings: &str) -> Self {
         self.doors.push(settings.parse().unwrap());
         self
     }
@@ -303,21 +303,21 @@ impl Setup {
                 let table = setup.table;
                 return Gateway { program, folder, table, address: public, health, admin, secrets: Mutex::default() };
             }
-            assert!(program.err().contains("cannot listen"), "does not start: {}", program.err());
+            assert!(program.stderr().contains("cannot listen"), "does not start: {}", program.stderr());
         }
         panic!("no free ports");
     }
 }
 
 /// As in a form.
-pub(crate) fn encoded(value: &str) -> String {
+pub(crate) fn form_encoded(value: &str) -> String {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     value.bytes().map(|byte| if safe(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn is_ready(program: &mut Program, health: SocketAddr) -> bool {
     wait_for("readiness", || {
-        if program.ended().is_some() {
+        if program.try_wait().is_some() {
             return Some(false);
         }
         let listens = std::net::TcpStream::connect(health).is_ok();
@@ -359,7 +359,7 @@ impl Gateway {
         self.kill();
         std::fs::write(self.config(), self.table.to_string()).unwrap();
         self.program = Program::start(program().arg("serve").arg("--config").arg(self.config()));
-        assert!(is_ready(&mut self.program, self.health), "does not start again: {}", self.program.err());
+        assert!(is_ready(&mut self.program, self.health), "does not start again: {}", self.program.stderr());
     }
 
     /// The same, where no file may grow beyond `most` bytes: a disk that is full.
@@ -376,19 +376,19 @@ impl Gateway {
         command.args(["-c", &line, "limited", env!("CARGO_BIN_EXE_reseller-gateway"), "serve", "--config"]);
         command.arg(self.config()).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.program = Program::start(&mut command);
-        assert!(is_ready(&mut self.program, self.health), "does not start again: {}", self.program.err());
+        assert!(is_ready(&mut self.program, self.health), "does not start again: {}", self.program.stderr());
     }
 
     /// A form sent with a POST.
-    pub(crate) fn post(&self, target: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
-        let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    pub(crate) fn post(&self, target: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Response {
+        let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", form_encoded(value))).collect();
         let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
         all.extend_from_slice(headers);
         wire::ask(self.address, "POST", target, &all, body.join("&").as_bytes())
     }
 
     /// A token for a caller's secret, as `client_credentials` gives it.
-    pub(crate) fn granted(&self, name: &str, secret: &str, scope: &str) -> String {
+    pub(crate) fn client_credentials_token(&self, name: &str, secret: &str, scope: &str) -> String {
         let form =
             [("grant_type", "client_credentials"), ("client_id", name), ("client_secret", secret), ("scope", scope)];
         let answer = self.post("/oauth/token", &[], &form);
@@ -417,9 +417,16 @@ impl Gateway {
     }
 
     /// A request to the admin listener with such a token.
-    pub(crate) fn administer(&self, method: &str, target: &str, body: &str) -> Answer {
+    pub(crate) fn admin_request(&self, method: &str, target: &str, body: &str) -> Response {
         let bearer = format!("Bearer {}", self.admin_token());
-        self.seen(wire::ask_as("localhost", self.admin, method, target, &[("authorization", &bearer)], body.as_bytes()))
+        self.seen(wire::send_request_to_host(
+            "localhost",
+            self.admin,
+            method,
+            target,
+            &[("authorization", &bearer)],
+            body.as_bytes(),
+        ))
     }
 
     /// Runs a command with its configuration.
@@ -450,40 +457,40 @@ impl Gateway {
         secret.to_owned()
     }
 
-    pub(crate) fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         self.seen(wire::ask(self.address, method, target, headers, body))
     }
 
-    pub(crate) fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) fn get(&self, target: &str, headers: &[(&str, &str)]) -> Response {
         self.send("GET", target, headers, b"")
     }
 
     /// A GET with a token.
-    pub(crate) fn read(&self, token: &str, target: &str) -> Answer {
+    pub(crate) fn read(&self, token: &str, target: &str) -> Response {
         self.get(target, &[("authorization", &format!("Bearer {token}"))])
     }
 
     /// A GET with a token that must be answered with 200.
-    pub(crate) fn get_ok(&self, token: &str, target: &str) -> Answer {
+    pub(crate) fn get_ok(&self, token: &str, target: &str) -> Response {
         let answer = self.read(token, target);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer
     }
 
     /// A request whose answer is not read yet.
-    pub(crate) fn call(&self, token: &str, target: &str) -> Caller {
-        let mut caller = Caller::connect(self.address);
+    pub(crate) fn call(&self, token: &str, target: &str) -> Connection {
+        let mut caller = Connection::connect(self.address);
         caller.say(wire::request("GET", target, &[("authorization", &format!("Bearer {token}"))], b""));
         caller
     }
 
     /// Looks an answer over for secrets.
-    pub(crate) fn seen(&self, answer: Answer) -> Answer {
-        self.holds_no_secret(&answer.everything());
+    pub(crate) fn seen(&self, answer: Response) -> Response {
+        self.assert_no_secret(&answer.head_and_body());
         answer
     }
 
-    fn holds_no_secret(&self, text: &str) {
+    fn assert_no_secret(&self, text: &str) {
         let secrets = self.secrets.lock().unwrap();
         for secret in secrets.iter().map(String::as_str).chain([REAL_KEY]) {
             assert!(!text.contains(secret), "a secret is out: {text}");
@@ -491,22 +498,23 @@ impl Gateway {
     }
 
     /// The line of the access log for a request.
-    pub(crate) fn log_line(&self, answer: &Answer) -> serde_json::Value {
-        let id = answer.told("x-request-id");
+    pub(crate) fn log_line(&self, answer: &Response) -> serde_json::Value {
+        let id = answer.expect_header("x-request-id");
         let mark = format!(r#""request_id":"{id}""#);
-        let line =
-            wait_for("a log line", || self.program.out().lines().find(|line| line.contains(&mark)).map(str::to_owned));
+        let line = wait_for("a log line", || {
+            self.program.stdout().lines().find(|line| line.contains(&mark)).map(str::to_owned)
+        });
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
     /// How the answer came, in one word of the log.
-    pub(crate) fn outcome(&self, answer: &Answer) -> String {
+    pub(crate) fn outcome(&self, answer: &Response) -> String {
         self.log_line(answer)["outcome"].as_str().unwrap().to_owned()
     }
 
     /// Waits until the process log holds this: a line comes a moment after what it tells of.
     pub(crate) fn wait_for_log(&self, text: &str) {
-        wait_for(text, || self.program.err().contains(text).then_some(()));
+        wait_for(text, || self.program.stderr().contains(text).then_some(()));
     }
 
     /// All metrics as they are scraped.
@@ -518,11 +526,11 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.holds_no_secret(&self.program.out());
-            self.holds_no_secret(&self.program.err());
+            self.assert_no_secret(&self.program.stdout());
+            self.assert_no_secret(&self.program.stderr());
             // A gateway that was told to end has none any more.
             if std::net::TcpStream::connect(self.health).is_ok() {
-                self.holds_no_secret(&self.metrics());
+                self.assert_no_secret(&self.metrics());
             }
         }
     }

@@ -16,12 +16,12 @@ enum Key {
 }
 
 /// An issuer with one key.
-pub(crate) struct Issuer {
+pub(crate) struct TokenIssuer {
     pub(crate) kid: String,
     key: Key,
 }
 
-pub(crate) fn unix() -> u64 {
+pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
@@ -29,7 +29,7 @@ fn base64(bytes: &[u8]) -> String {
     BASE64URL_NOPAD.encode(bytes)
 }
 
-impl Issuer {
+impl TokenIssuer {
     pub(crate) fn rsa(kid: &str) -> Self {
         Self { kid: kid.to_owned(), key: Key::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()) }
     }
@@ -82,7 +82,7 @@ impl Issuer {
 
     /// As Kubernetes makes one for a service account, bent where `bend` says so.
     pub(crate) fn token(&self, issuer: &str, sub: &str, bend: impl FnOnce(&mut Value, &mut Value)) -> String {
-        let (mut header, now) = (self.header(), unix());
+        let (mut header, now) = (self.header(), unix_now());
         let mut claims = json!({
             "iss": issuer, "sub": sub, "aud": ["reseller-gateway"], "exp": now + 600, "iat": now, "nbf": now,
             "kubernetes.io": {"namespace": "billing", "serviceaccount": {"name": "api"}},

@@ -85,12 +85,12 @@ impl Write for Pipe {
 }
 
 /// The house.
-pub(crate) struct Moved {
+pub(crate) struct PausedGateway {
     pub(crate) house: Arc<Gateway<Pipes>>,
     pub(crate) partner: Arc<FakePartner>,
 }
 
-impl Moved {
+impl PausedGateway {
     /// With ten callers `c0` to `c9` and these settings besides; keys from these files, or a fixed one.
     pub(crate) fn new(settings: &str, keys: &[std::path::PathBuf]) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -62,7 +62,7 @@ impl Reply {
         Self::status(200).header("content-type", "application/json").body(body)
     }
 
-    pub(crate) fn silence() -> Self {
+    pub(crate) fn no_response() -> Self {
         Self { end: End::Silence, ..Self::status(200) }
     }
 
@@ -80,7 +80,7 @@ impl Reply {
         Self { body: body.into(), ..self }
     }
 
-    pub(crate) fn bare(self) -> Self {
+    pub(crate) fn without_length(self) -> Self {
         Self { bare: true, ..self }
     }
 
@@ -140,13 +140,13 @@ struct State {
 }
 
 /// A partner that does what is scripted.
-pub(crate) struct Partner {
+pub(crate) struct ScriptedPartner {
     address: SocketAddr,
     scheme: &'static str,
     state: Arc<State>,
 }
 
-impl Partner {
+impl ScriptedPartner {
     pub(crate) fn listen() -> Self {
         Self::serve(None)
     }
@@ -180,7 +180,7 @@ impl Partner {
     }
 
     /// Scripts a target: one reply after the other, the last again and again.
-    pub(crate) fn answers<const N: usize>(&self, target: &str, replies: [Reply; N]) {
+    pub(crate) fn respond_with<const N: usize>(&self, target: &str, replies: [Reply; N]) {
         self.state.script.lock().unwrap().insert(target.to_owned(), replies.into());
     }
 
@@ -204,7 +204,7 @@ impl Partner {
     }
 }
 
-impl Drop for Partner {
+impl Drop for ScriptedPartner {
     fn drop(&mut self) {
         self.state.closed.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(self.address);

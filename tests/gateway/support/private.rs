@@ -17,10 +17,10 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, Support
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use super::wire::{self, Answer};
+use super::wire::{self, Response};
 
 /// Who signs certificates.
-pub(crate) struct Signer {
+pub(crate) struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) pem: String,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Identity {
     pub(crate) key: String,
 }
 
-impl Signer {
+impl CertificateAuthority {
     pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -60,12 +60,12 @@ impl Signer {
 pub(crate) struct Client(Arc<ClientConfig>);
 
 impl Client {
-    pub(crate) fn of(signer: &Signer) -> Self {
+    pub(crate) fn of(signer: &CertificateAuthority) -> Self {
         Self::with(signer, None, rustls::DEFAULT_VERSIONS)
     }
 
     pub(crate) fn with(
-        signer: &Signer,
+        signer: &CertificateAuthority,
         identity: Option<&Identity>,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
@@ -94,7 +94,7 @@ impl Client {
     }
 
     /// A connection after its handshake.
-    pub(crate) fn connect(&self, to: SocketAddr) -> io::Result<Private> {
+    pub(crate) fn connect(&self, to: SocketAddr) -> io::Result<TlsConnection> {
         let mut socket = TcpStream::connect(to)?;
         socket.set_read_timeout(Some(Duration::from_secs(20)))?;
         let name = ServerName::from(to.ip());
@@ -102,18 +102,18 @@ impl Client {
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
         }
-        Ok(Private(StreamOwned::new(session, socket)))
+        Ok(TlsConnection(StreamOwned::new(session, socket)))
     }
 
     /// One request over HTTP/1.1, on a connection of its own.
-    pub(crate) fn ask(&self, to: SocketAddr, target: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+    pub(crate) fn ask(&self, to: SocketAddr, target: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
         let mut connection = self.connect(to)?;
         connection.0.write_all(&wire::request("GET", target, headers, b""))?;
-        connection.hear()
+        connection.read_response()
     }
 
     /// A connection that speaks HTTP/2; to be used inside a runtime.
-    pub(crate) async fn http2(&self, to: SocketAddr) -> Http2 {
+    pub(crate) async fn http2(&self, to: SocketAddr) -> Http2Connection {
         let mut config = (*self.0).clone();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let socket = tokio::net::TcpStream::connect(to).await.unwrap();
@@ -122,41 +122,41 @@ impl Client {
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         let ended = tokio::spawn(connection);
-        Http2 { sender, ended, to }
+        Http2Connection { sender, ended, to }
     }
 }
 
 /// A private connection of a caller.
-pub(crate) struct Private(pub(crate) StreamOwned<ClientConnection, TcpStream>);
+pub(crate) struct TlsConnection(pub(crate) StreamOwned<ClientConnection, TcpStream>);
 
-impl Private {
+impl TlsConnection {
     /// Reads to the end of the connection.
-    pub(crate) fn hear(&mut self) -> io::Result<Answer> {
+    pub(crate) fn read_response(&mut self) -> io::Result<Response> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes)?;
         Ok(wire::parse(&bytes, false))
     }
 
     /// The certificate that the gateway showed.
-    pub(crate) fn shown(&self) -> Vec<u8> {
+    pub(crate) fn peer_certificate(&self) -> Vec<u8> {
         self.0.conn.peer_certificates().unwrap()[0].to_vec()
     }
 }
 
 /// A connection that speaks HTTP/2.
-pub(crate) struct Http2 {
+pub(crate) struct Http2Connection {
     pub(crate) sender: SendRequest<Full<Bytes>>,
     pub(crate) ended: tokio::task::JoinHandle<hyper::Result<()>>,
     to: SocketAddr,
 }
 
-impl Http2 {
+impl Http2Connection {
     /// One request among others on this connection.
     pub(crate) fn asks(
         &self,
         target: &str,
         headers: &[(&str, &str)],
-    ) -> impl Future<Output = hyper::Result<Answer>> + use<> {
+    ) -> impl Future<Output = hyper::Result<Response>> + use<> {
         self.sends("GET", target, headers, Bytes::new())
     }
 
@@ -167,7 +167,7 @@ impl Http2 {
         target: &str,
         headers: &[(&str, &str)],
         body: Bytes,
-    ) -> impl Future<Output = hyper::Result<Answer>> + use<> {
+    ) -> impl Future<Output = hyper::Result<Response>> + use<> {
         let mut request = http::Request::builder().method(method).uri(format!("https://{}{target}", self.to));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -178,12 +178,12 @@ impl Http2 {
             let headers =
                 head.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
             let (status, headers) = (head.status.as_u16(), headers.collect());
-            Ok(Answer { status, headers, body: body.collect().await?.to_bytes().to_vec(), whole: true })
+            Ok(Response { status, headers, body: body.collect().await?.to_bytes().to_vec(), whole: true })
         }
     }
 }
 
 /// Runs what is asynchronous.
-pub(crate) fn in_runtime<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 /// What it says to a CONNECT.
 #[derive(Clone, Copy)]
-pub(crate) enum Says {
+pub(crate) enum ConnectResponse {
     /// It opens the tunnel.
     Yes,
     /// It says this, and no more until the other side leaves.
@@ -18,13 +18,13 @@ pub(crate) enum Says {
 }
 
 /// A proxy.
-pub(crate) struct Proxy {
+pub(crate) struct FakeProxy {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
-impl Proxy {
-    pub(crate) fn listen(says: Says) -> Self {
+impl FakeProxy {
+    pub(crate) fn listen(says: ConnectResponse) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let heads: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -48,7 +48,7 @@ impl Proxy {
     }
 }
 
-fn serve(mut stream: TcpStream, says: Says, heads: &Mutex<Vec<String>>) -> Option<()> {
+fn serve(mut stream: TcpStream, says: ConnectResponse, heads: &Mutex<Vec<String>>) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -57,13 +57,13 @@ fn serve(mut stream: TcpStream, says: Says, heads: &Mutex<Vec<String>>) -> Optio
     let head = String::from_utf8(head).unwrap();
     heads.lock().unwrap().push(head.clone());
     match says {
-        Says::Yes => {}
-        Says::Only(text) => {
+        ConnectResponse::Yes => {}
+        ConnectResponse::Only(text) => {
             stream.write_all(text.as_bytes()).ok()?;
             while stream.read(&mut [0; 64]).ok()? > 0 {}
             return None;
         }
-        Says::Endless => {
+        ConnectResponse::Endless => {
             stream.write_all(b"HTTP/1.1 200 OK\r\n").ok()?;
             while stream.write_all(b"x-more: and more\r\n").is_ok() {}
             return None;

@@ -12,7 +12,7 @@ use super::slow_peer;
 
 /// One answer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
@@ -20,7 +20,7 @@ pub(crate) struct Answer {
     pub(crate) whole: bool,
 }
 
-impl Answer {
+impl Response {
     /// The value of a header; several are joined as RFC 9110 §5.3 says.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let values: Vec<&str> =
@@ -29,7 +29,7 @@ impl Answer {
     }
 
     /// The same of one that must be there.
-    pub(crate) fn told(&self, name: &str) -> String {
+    pub(crate) fn expect_header(&self, name: &str) -> String {
         self.header(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
 
@@ -42,16 +42,16 @@ impl Answer {
     }
 
     /// Head and body, to look for what must not be in them.
-    pub(crate) fn everything(&self) -> String {
+    pub(crate) fn head_and_body(&self) -> String {
         let head: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
         head + &self.text()
     }
 }
 
 /// A connection of a caller.
-pub(crate) struct Caller(TcpStream);
+pub(crate) struct Connection(TcpStream);
 
-impl Caller {
+impl Connection {
     pub(crate) fn connect(to: SocketAddr) -> Self {
         let stream = TcpStream::connect(to).expect("the gateway listens");
         stream.set_nodelay(true).unwrap();
@@ -74,7 +74,7 @@ impl Caller {
     }
 
     /// Reads to the end of the connection.
-    pub(crate) fn hear(mut self, head_only: bool) -> Answer {
+    pub(crate) fn read_response(mut self, head_only: bool) -> Response {
         let mut bytes = Vec::new();
         if let Err(error) = self.0.read_to_end(&mut bytes) {
             assert!(error.kind() != ErrorKind::WouldBlock, "no end within 20 s: {}", String::from_utf8_lossy(&bytes));
@@ -83,7 +83,7 @@ impl Caller {
     }
 
     /// Leaves with a reset, as a process that is killed may.
-    pub(crate) fn vanish(self) {
+    pub(crate) fn reset(self) {
         reset(self.0);
     }
 
@@ -125,28 +125,28 @@ fn request_as(host: &str, method: &str, target: &str, headers: &[(&str, &str)], 
 }
 
 /// One request over a connection of its own.
-pub(crate) fn ask(to: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let mut caller = Caller::connect(to);
+pub(crate) fn ask(to: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    let mut caller = Connection::connect(to);
     caller.say(request(method, target, headers, body));
-    caller.hear(method == "HEAD")
+    caller.read_response(method == "HEAD")
 }
 
 /// The same to a host of this name.
-pub(crate) fn ask_as(
+pub(crate) fn send_request_to_host(
     host: &str,
     to: SocketAddr,
     method: &str,
     target: &str,
     headers: &[(&str, &str)],
     body: &[u8],
-) -> Answer {
-    let mut caller = Caller::connect(to);
+) -> Response {
+    let mut caller = Connection::connect(to);
     caller.say(request_as(host, method, target, headers, body));
-    caller.hear(method == "HEAD")
+    caller.read_response(method == "HEAD")
 }
 
 /// The same over a Unix socket, the whole request as it stands on the wire.
-pub(crate) fn ask_at(path: &Path, request: &[u8]) -> Answer {
+pub(crate) fn send_request_to_socket(path: &Path, request: &[u8]) -> Response {
     let mut stream = UnixStream::connect(path).expect("the gateway listens");
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(request).unwrap();
@@ -155,9 +155,9 @@ pub(crate) fn ask_at(path: &Path, request: &[u8]) -> Answer {
     parse(&bytes, false)
 }
 
-pub(super) fn parse(bytes: &[u8], head_only: bool) -> Answer {
+pub(super) fn parse(bytes: &[u8], head_only: bool) -> Response {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return Answer::default();
+        return Response::default();
     };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");
@@ -166,7 +166,7 @@ pub(super) fn parse(bytes: &[u8], head_only: bool) -> Answer {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut answer = Answer { status: status.unwrap_or_default(), headers, body: Vec::new(), whole: false };
+    let mut answer = Response { status: status.unwrap_or_default(), headers, body: Vec::new(), whole: false };
     let rest = &bytes[end + 4..];
     if answer.header("transfer-encoding").is_some() {
         (answer.body, answer.whole) = dechunk(rest);
@@ -197,19 +197,19 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
 }
 
 /// A connection that stays open: one request after the other, each with all its bytes.
-pub(crate) struct Kept<S = TcpStream> {
+pub(crate) struct KeepAliveConnection<S = TcpStream> {
     stream: S,
     read: Vec<u8>,
 }
 
-impl Kept {
+impl KeepAliveConnection {
     pub(crate) fn connect(to: SocketAddr) -> Self {
-        let Caller(stream) = Caller::connect(to);
+        let Connection(stream) = Connection::connect(to);
         Self::over(stream)
     }
 }
 
-impl<S: Read + Write> Kept<S> {
+impl<S: Read + Write> KeepAliveConnection<S> {
     pub(crate) fn over(stream: S) -> Self {
         Self { stream, read: Vec::new() }
     }
@@ -220,13 +220,13 @@ impl<S: Read + Write> Kept<S> {
     }
 
     /// The next answer, which has a length or no body; a default one at the end of the connection.
-    pub(crate) fn hear(&mut self, head_only: bool) -> Answer {
+    pub(crate) fn read_response(&mut self, head_only: bool) -> Response {
         loop {
             let end = self.read.windows(4).position(|window| window == b"\r\n\r\n").map(|end| end + 4);
             if let Some(end) = end {
                 let head = parse(&self.read[..end], true);
                 let bodiless = head_only || head.status == 304;
-                let length = if bodiless { 0 } else { head.told("content-length").parse().unwrap() };
+                let length = if bodiless { 0 } else { head.expect_header("content-length").parse().unwrap() };
                 if let Some(whole) = self.read.get(..end + length) {
                     let answer = parse(whole, bodiless);
                     self.read.drain(..end + length);
@@ -235,26 +235,26 @@ impl<S: Read + Write> Kept<S> {
             }
             let mut more = [0; 16 << 10];
             match self.stream.read(&mut more) {
-                Ok(0) | Err(_) => return Answer::default(),
+                Ok(0) | Err(_) => return Response::default(),
                 Ok(read) => self.read.extend_from_slice(&more[..read]),
             }
         }
     }
 
     /// One request in one piece, and its answer.
-    pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> Response {
         let head_only = request.as_ref().starts_with(b"HEAD ");
         self.say(request);
-        self.hear(head_only)
+        self.read_response(head_only)
     }
 
     /// The same in two pieces.
-    pub(crate) fn ask_in_two(&mut self, request: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn send_request_in_two(&mut self, request: impl AsRef<[u8]>) -> Response {
         let request = request.as_ref();
         let (first, second) = request.split_at(request.len() / 2);
         self.say(first);
         slow_peer(Duration::from_millis(5));
         self.say(second);
-        self.hear(request.starts_with(b"HEAD "))
+        self.read_response(request.starts_with(b"HEAD "))
     }
 }
