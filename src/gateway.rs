@@ -40,6 +40,8 @@ pub mod at_once;
 
 mod traced;
 
+mod flights;
+
 mod fetch;
 
 pub mod explain;

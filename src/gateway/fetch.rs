@@ -2,9 +2,7 @@
 //! Given a grant and a key, joins or starts the one flight for it, and shows what lands.
 //! Never lets a caller's leaving touch the flight: it runs in its own task.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::VIA;
 use http::request::Parts;
@@ -19,75 +17,77 @@ use crate::cache::policy::{self, NotStored};
 use crate::cache::standard::{Detail, Why};
 use crate::cache::{self, Entry, Key, Lookup, hub};
 use crate::clock::{Now, Tick};
-use crate::flight::{Joined, Obligation, Pending};
 use crate::http::accept::accepts_json;
 use crate::route::RouteIndex;
 use crate::trail::Trail;
-use crate::trail::trace::{Context, Traced};
-use crate::upstream::{Failed, Fetched, Wish};
+use crate::trail::trace::Traced;
+use crate::upstream::call::Called;
+use crate::upstream::calls::{Answers, Call};
+use crate::upstream::{Fetched, Wish};
 
 use super::document::Candidate;
-use super::landing::{Answered, Landed, Landing};
+use super::flights::{Came as Landed, Errand, Purpose, REST, Runs};
+use super::landing::{Answered, Shared};
 use super::plan::Served;
 use super::refusal::{Fault, Refusal};
 use super::respond::{Body, Came};
 use super::{Dials, Gateway, REFRESHES, turn};
-use crate::upstream::call::Called;
-use crate::upstream::calls::{Answers, Call};
 
-/// After a failure an entry is left alone for this long.
-const REST: Duration = Duration::from_secs(1);
-
-/// So many flights are under way that another finds no place; they last as long as the budget lets them wait.
-pub(super) const FULL: Refusal = Refusal::Busy { retry: Duration::from_secs(1) };
-
-/// What is done in place of starting a flight.
-pub(super) enum Instead<T> {
-    /// Another one has just landed.
-    Show(T),
-    /// It starts one that nobody joins.
-    Alone,
-    /// Its caller may not.
-    Refuse(Refusal),
-}
-
-/// All that a flight takes along: nothing of a caller.
-struct Flight {
-    route: RouteIndex,
+/// The call for a document.
+struct DocumentErrand {
+    purpose: Purpose,
     /// Where the answer is stored; `None` where the route stores nothing.
     key: Option<Key>,
     wish: Wish,
-    cause: Cause,
-    asker: Asker,
     held: Option<Arc<Entry>>,
     /// When `held` was still there.
     held_at: Tick,
-    /// Its own trace, if who starts it is traced.
-    trace: Traced,
 }
 
-/// How one comes to what is wanted.
-enum Boarded {
-    /// It landed just now.
-    Held(Arc<Entry>),
-    /// It is to go alone.
-    Alone,
-    /// By a flight; `true` if somebody else had started it. Its trace is known to who starts it before it lands.
-    Waits(Pending<Landing>, bool, Option<Context>),
+impl Errand for DocumentErrand {
+    type Brought = Answered;
+
+    fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    fn rest(&self, until: Tick) {
+        self.held.iter().for_each(|held| held.rest_until(until));
+    }
+
+    fn status(brought: &Answered) -> Option<StatusCode> {
+        Some(brought.status)
+    }
+
+    fn share(brought: &Answered) -> Shared {
+        Shared::Document(brought.clone())
+    }
+
+    fn shared(shared: Shared) -> Option<Answered> {
+        match shared {
+            Shared::Document(answered) => Some(answered),
+            // Nothing else lands under a document's key.
+            Shared::Kept(_) | Shared::Alone => None,
+        }
+    }
 }
 
-/// Whether a flight was refused for who started it, and for no other: the hub found that the request had been there, or it was
-/// too long in its starter's line.
-fn is_of_its_starter(landed: &Result<Answered, Refusal>) -> bool {
-    matches!(landed, Err(Refusal::Loop | Refusal::Busy { .. }))
-}
-
-/// What comes of asking together with others.
-enum Shared {
-    /// It landed just now.
-    Held(Arc<Entry>),
-    /// A flight's end; `true` if somebody else had started it.
-    Landed(Result<Answered, Refusal>, bool),
+impl<C: Dials> Runs<C> for DocumentErrand {
+    async fn run(
+        &self,
+        gateway: &Gateway<C>,
+        permit: Permit,
+        deadline: Tick,
+        trace: &mut Traced,
+    ) -> Result<Answered, Refusal> {
+        let Purpose { route, asker, cause } = self.purpose;
+        let (answers, retries, forwards_authorization) = (Answers::Retried, true, false);
+        let call = Call { route, asker, cause, deadline, answers, retries, forwards_authorization };
+        let Called { answer, permit, asked, paused, .. } = gateway.calls.call(&call, &self.wish, permit, trace).await?;
+        // Its place in flight is free while the answer is taken in.
+        drop(permit);
+        gateway.take_in(self, answer, paused, asked)
+    }
 }
 
 impl<C: Dials> Gateway<C> {
@@ -102,8 +102,10 @@ impl<C: Dials> Gateway<C> {
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         match self.land_shared(grant, key, held, parts, trail).await? {
-            Shared::Held(entry) => self.show(grant, entry, Came::Hit, parts, trail).await,
-            Shared::Landed(landed, collapsed) => self.show_landed(grant, landed, (why, collapsed), parts, trail).await,
+            Landed::Stored(entry) => self.show(grant, entry, Came::Hit, parts, trail).await,
+            Landed::Brought(answered, collapsed) => {
+                self.show_landed(grant, answered, (why, collapsed), parts, trail).await
+            }
         }
     }
 
@@ -116,14 +118,12 @@ impl<C: Dials> Gateway<C> {
         parts: &Parts,
         trail: &mut Trail,
     ) -> Result<Arc<Entry>, Refusal> {
-        match self.land_shared(grant, key, held, parts, trail).await? {
-            Shared::Held(entry) => Ok(entry),
-            Shared::Landed(landed, _) => Ok(landed?.entry),
-        }
+        Ok(match self.land_shared(grant, key, held, parts, trail).await? {
+            Landed::Stored(entry) => entry,
+            Landed::Brought(answered, _) => answered.entry,
+        })
     }
 
-    /// Takes part in a flight until it lands. Where it was refused for its starter alone, the others take part in one more,
-    /// together.
     async fn land_shared(
         self: &Arc<Self>,
         grant: &Grant,
@@ -131,76 +131,21 @@ impl<C: Dials> Gateway<C> {
         held: Option<Arc<Entry>>,
         parts: &Parts,
         trail: &mut Trail,
-    ) -> Result<Shared, Refusal> {
-        let mut again = false;
-        loop {
-            let (pending, collapsed, flight) = match self.board(grant, key.clone(), held.clone(), parts, trail)? {
-                Boarded::Held(entry) => return Ok(Shared::Held(entry)),
-                Boarded::Alone => {
-                    let landed = self.fly_alone(grant, Some(key), held, parts, trail).await?;
-                    return Ok(Shared::Landed(landed, false));
-                }
-                Boarded::Waits(pending, collapsed, flight) => (pending, collapsed, flight),
-            };
-            let landed = self.await_landing(pending, (flight, collapsed), trail).await?;
-            if !collapsed || again || !is_of_its_starter(&landed) {
-                return Ok(Shared::Landed(landed, collapsed));
-            }
-            again = true;
-        }
-    }
-
-    /// Waits as long as the request has. The outer refusal is the request's own, the inner one the flight's.
-    async fn await_landing(
-        &self,
-        pending: Pending<Landing>,
-        (flight, collapsed): (Option<Context>, bool),
-        trail: &mut Trail,
-    ) -> Result<Result<Answered, Refusal>, Refusal> {
-        let deadline = trail.began.plus(self.settings.request_timeout);
-        let landed = self.clock.until(deadline, pin!(pending.landed())).await;
-        let joined = landed.as_ref().ok().and_then(|landed| landed.as_ref()?.1);
-        self.traced_flight(&mut trail.trace, flight.or(joined), collapsed);
-        Ok(Landed::document(landed.map_err(|_| Refusal::Deadline)?.map(|(landed, _)| landed)))
-    }
-
-    /// Takes a place in the flight for this key, and starts it if there is none: joining is free, starting is paid for.
-    fn board(
-        self: &Arc<Self>,
-        grant: &Grant,
-        key: Key,
-        held: Option<Arc<Entry>>,
-        parts: &Parts,
-        trail: &Trail,
-    ) -> Result<Boarded, Refusal> {
+    ) -> Result<Landed<Arc<Entry>, Answered>, Refusal> {
         let now = self.clock.now();
         // Where a request has been goes on to a hub, which may refuse it for that: what a caller says there is its own alone.
-        let has_a_way = self.calls.upstream().is_hub() && parts.headers.contains_key(VIA);
+        let goes_alone = self.calls.upstream().is_hub() && parts.headers.contains_key(VIA);
         // Between the look and the join a flight may have landed: its answer is as good as a new one.
-        let may_start = || match self.store.look(&key, now) {
-            Lookup::Stored(entry)
-                if entry.life().is_fresh(now.tick) && held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &entry)) =>
-            {
-                Err(Instead::Show(entry))
+        let stored = || match self.store.look(&key, now) {
+            Lookup::Stored(entry) if entry.life().is_fresh(now.tick) => {
+                Some(entry).filter(|entry| held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, entry)))
             }
-            _ if has_a_way => Err(Instead::Alone),
-            _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
+            _ => None,
         };
-        match self.flights.join_or(&key, turn::rank(turn::lane_of(grant), turn::who(grant.caller())), may_start) {
-            Err(Instead::Show(entry)) => Ok(Boarded::Held(entry)),
-            Err(Instead::Alone) => Ok(Boarded::Alone),
-            Err(Instead::Refuse(refusal)) => Err(refusal),
-            Ok(Joined::Full) => Err(FULL),
-            Ok(Joined::Wait(pending)) => Ok(Boarded::Waits(pending, true, None)),
-            Ok(Joined::Fetch(obligation, pending)) => {
-                let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
-                let flight = self.flight_for(grant, Some(key), held, cause, parts, trail);
-                let (this, span) = (Arc::clone(self), flight.trace.context());
-                // In a box: a task moves what it runs more than once.
-                self.tasks.spawn(Box::pin(async move { this.fly(flight, Some(obligation)).await }));
-                Ok(Boarded::Waits(pending, false, span))
-            }
-        }
+        let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
+        let errand = |_: &Trail| self.errand(grant, Some(key.clone()), held.clone(), cause, parts);
+        let rank = turn::rank(turn::lane_of(grant), turn::who(grant.caller()));
+        self.coalesced((&key, rank, goes_alone), stored, errand, trail).await
     }
 
     /// The partner does not want it stored: everybody asks for themselves, and nobody waits for nobody.
@@ -211,8 +156,8 @@ impl<C: Dials> Gateway<C> {
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let landed = self.fly_alone(grant, Some(key), None, parts, trail).await?;
-        self.show_landed(grant, landed, (Why::UriMiss, false), parts, trail).await
+        let answered = self.alone(self.errand(grant, Some(key), None, Cause::Miss, parts), trail).await?;
+        self.show_landed(grant, answered, (Why::UriMiss, false), parts, trail).await
     }
 
     /// The route stores nothing, and the right is too narrow for what would pass through.
@@ -225,8 +170,8 @@ impl<C: Dials> Gateway<C> {
         if !accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
-        let landed = self.fly_alone(grant, None, None, parts, trail).await?;
-        self.show_landed(grant, landed, (Why::Bypass, false), parts, trail).await
+        let answered = self.alone(self.errand(grant, None, None, Cause::Miss, parts), trail).await?;
+        self.show_landed(grant, answered, (Why::Bypass, false), parts, trail).await
     }
 
     /// A flight that nobody joins, for the gateway's own eyes; without a key nothing of it is stored.
@@ -237,32 +182,7 @@ impl<C: Dials> Gateway<C> {
         parts: &Parts,
         trail: &mut Trail,
     ) -> Result<Arc<Entry>, Refusal> {
-        Ok(self.fly_alone(grant, key, None, parts, trail).await??.entry)
-    }
-
-    async fn fly_alone(
-        self: &Arc<Self>,
-        grant: &Grant,
-        key: Option<Key>,
-        held: Option<Arc<Entry>>,
-        parts: &Parts,
-        trail: &mut Trail,
-    ) -> Result<Result<Answered, Refusal>, Refusal> {
-        // A place first: what does not start is not paid for.
-        let place = self.flights.alone().ok_or(FULL)?;
-        self.pay(trail, self.clock.tick())?;
-        let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
-        let flight = self.flight_for(grant, key, held, cause, parts, trail);
-        let context = flight.trace.context();
-        let (this, deadline) = (Arc::clone(self), trail.began.plus(self.settings.request_timeout));
-        let landing = self.tasks.spawn(async move {
-            let _place = place;
-            this.fly(flight, None).await
-        });
-        let landed = self.clock.until(deadline, landing).await;
-        self.traced_flight(&mut trail.trace, context, false);
-        let ended = landed.map_err(|_| Refusal::Deadline)?;
-        Ok(ended.unwrap_or_else(|_| Err(Fault::Failed(Failed::Broken).into())))
+        Ok(self.alone(self.errand(grant, key, None, Cause::Miss, parts), trail).await?.entry)
     }
 
     /// Something old is held: the partner is asked to confirm it, and it is served if that fails and may be.
@@ -301,38 +221,34 @@ impl<C: Dials> Gateway<C> {
             Some(held) if Arc::ptr_eq(&held, entry) => Ok(()),
             _ => Err(()),
         };
-        let joined = self.flights.join_or(&key, turn::REFRESH, still_held);
-        if let Ok(Joined::Fetch(obligation, _)) = joined {
-            let flight = self.flight_for(grant, Some(key), Some(Arc::clone(entry)), Cause::Refresh, parts, trail);
-            let this = Arc::clone(self);
-            self.tasks.spawn(async move { this.fly(flight, Some(obligation)).await });
-        }
+        let stored = Some(Arc::clone(entry));
+        let errand = || self.errand(grant, Some(key.clone()), stored, Cause::Refresh, parts);
+        self.send_behind(&key, still_held, errand, trail);
     }
 
     async fn show_landed(
         self: &Arc<Self>,
         grant: &Grant,
-        landed: Result<Answered, Refusal>,
+        answered: Answered,
         (why, collapsed): (Why, bool),
         parts: &mut Parts,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        let Answered { entry, status, stored, took } = landed?;
+        let Answered { entry, status, stored, took } = answered;
         trail.upstream = Some(took);
         let (stored, detail) = (stored.is_ok(), stored.err().map_or("", NotStored::word));
         self.show(grant, entry, Came::Forwarded { why: why.word(), status, stored, collapsed, detail }, parts, trail)
             .await
     }
 
-    fn flight_for(
+    fn errand(
         &self,
         grant: &Grant,
         key: Option<Key>,
         held: Option<Arc<Entry>>,
         cause: Cause,
         parts: &Parts,
-        trail: &Trail,
-    ) -> Flight {
+    ) -> DocumentErrand {
         let route = grant.wanted().route();
         let mut wish = Wish::default();
         if let Some(settings) = self.routes.at(route) {
@@ -355,61 +271,7 @@ impl<C: Dials> Gateway<C> {
             Cause::Refresh => Asker { lane: Lane::Refresh, who: 0, resource, payer: None, scope },
             _ => turn::asker(grant, resource, scope),
         };
-        let trace = trail.trace.start(|| self.clock.tick());
-        Flight { route, key, wish, cause, asker, held, held_at, trace }
-    }
-
-    /// One flight, from its place in the queue to its landing.
-    async fn fly(&self, mut flight: Flight, obligation: Option<Obligation<Key, Landing>>) -> Result<Answered, Refusal> {
-        let mut trace = std::mem::take(&mut flight.trace);
-        let what = (flight.route, flight.cause);
-        let deadline = self.clock.tick().plus(self.settings.flight_timeout);
-        let permit =
-            self.permit_of_flight((flight.asker, flight.cause), deadline, obligation.as_ref(), &mut trace).await;
-        let landed = match permit {
-            Some(Ok(permit)) => self.ask(&flight, permit, deadline, &mut trace).await,
-            Some(Err(refusal)) => Err(refusal),
-            None => {
-                let forsaken = Refusal::Deadline;
-                self.traced_landing(trace, what, Err(&forsaken));
-                return Err(forsaken);
-            }
-        };
-        if let Err(refusal) = &landed {
-            // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
-            let had_no_turn = flight.cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
-            if let Some(held) = flight.held.as_ref().filter(|_| !had_no_turn) {
-                held.rest_until(self.clock.tick().plus(REST));
-            }
-        }
-        if let Some(obligation) = obligation {
-            obligation.land((landed.clone().into(), trace.context()));
-        }
-        self.traced_landing(trace, what, landed.as_ref().map(|answered| Some(answered.status)));
-        landed
-    }
-
-    /// Asks, and takes in what comes.
-    async fn ask(
-        &self,
-        flight: &Flight,
-        permit: Permit,
-        deadline: Tick,
-        trace: &mut Traced,
-    ) -> Result<Answered, Refusal> {
-        let call = Call {
-            route: flight.route,
-            asker: flight.asker,
-            cause: flight.cause,
-            deadline,
-            answers: Answers::Retried,
-            retries: true,
-            forwards_authorization: false,
-        };
-        let Called { answer, permit, asked, paused, .. } = self.calls.call(&call, &flight.wish, permit, trace).await?;
-        // Its place in flight is free while the answer is taken in.
-        drop(permit);
-        self.take_in(flight, answer, paused, asked)
+        DocumentErrand { purpose: Purpose { route, asker, cause }, key, wish, held, held_at }
     }
 
     /// What becomes of an answer that nobody waits for, where nothing was held before.
@@ -421,37 +283,47 @@ impl<C: Dials> Gateway<C> {
         asked: Tick,
     ) -> Result<Answered, Refusal> {
         let (wish, cause) = (Wish::default(), Cause::Miss);
-        let flight = Flight { route, key, wish, cause, asker, held: None, held_at: asked, trace: Traced::NONE };
-        self.take_in(&flight, fetched, told, asked)
+        let errand = DocumentErrand { purpose: Purpose { route, asker, cause }, key, wish, held: None, held_at: asked };
+        self.take_in(&errand, fetched, told, asked)
     }
 
     /// Judges an answer and stores it if it may be.
-    fn take_in(&self, flight: &Flight, fetched: Fetched, told: Option<Tick>, asked: Tick) -> Result<Answered, Refusal> {
+    fn take_in(
+        &self,
+        errand: &DocumentErrand,
+        fetched: Fetched,
+        told: Option<Tick>,
+        asked: Tick,
+    ) -> Result<Answered, Refusal> {
         let now = self.clock.now();
         let Fetched { status, mut head, body, came } = fetched;
         if let Some(until) = told.filter(|_| is_pause(status)) {
             return Err(Refusal::Closed { retry: until.since(now.tick), reason: Reason::PausedByPartner });
         }
-        let route = self.routes.at(flight.route).ok_or(Refusal::NoSuchRoute)?;
-        self.withheld(status, &head, flight.key.as_ref())?;
-        let (key, held, body) = (flight.key.as_ref(), flight.held.as_deref(), &body[..]);
-        self.admitted(&Candidate { route: (flight.route, route), key, status, body, held }, &mut head, now.tick)?;
+        let route = self.routes.at(errand.purpose.route).ok_or(Refusal::NoSuchRoute)?;
+        self.withheld(status, &head, errand.key.as_ref())?;
+        let (key, held, body) = (errand.key.as_ref(), errand.held.as_deref(), &body[..]);
+        self.admitted(
+            &Candidate { route: (errand.purpose.route, route), key, status, body, held },
+            &mut head,
+            now.tick,
+        )?;
         let of_whom = if self.calls.upstream().is_hub() { hub::judge } else { policy::judge };
         let rest = REST.max(route.terms.ttl / 10);
         let judged = |status| of_whom(&route.terms, status, &head, asked, came).map(|life| life.rested(rest));
-        let judge = |status| match flight.key {
+        let judge = |status| match errand.key {
             Some(_) => judged(status).map(|life| match self.calls.upstream().is_hub() {
                 // A hub refreshes by its own clock: who asks it early gets the same answer once more.
                 true => life,
                 false => life.spread(
-                    flight.held.as_deref().map(Entry::life),
+                    errand.held.as_deref().map(Entry::life),
                     asked,
-                    turn::drawn(flight.asker.resource, asked),
+                    turn::drawn(errand.purpose.asker.resource, asked),
                 ),
             }),
             None => Err(NotStored::Route),
         };
-        let entry = match (status, &flight.held) {
+        let entry = match (status, &errand.held) {
             (StatusCode::UNAUTHORIZED, _) => return Err(self.calls.login_fault().into()),
             (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
                 Ok(life) => held.freshened(&head, life),
@@ -470,8 +342,8 @@ impl<C: Dials> Gateway<C> {
             entry.rest_until(now.tick.plus(rest));
         }
         // A confirmation is as old as what it confirms.
-        let as_of = if status == StatusCode::NOT_MODIFIED { flight.held_at } else { asked };
-        let stored = match (entry.not_stored(), flight.key.clone()) {
+        let as_of = if status == StatusCode::NOT_MODIFIED { errand.held_at } else { asked };
+        let stored = match (entry.not_stored(), errand.key.clone()) {
             (_, None) => Err(NotStored::Route),
             (None, Some(key)) => self.store.keep(key, Arc::clone(&entry), as_of),
             (Some(why), _) if !why.is_the_partners_will() => Err(why),

@@ -11,26 +11,23 @@ use crate::cache::Entry;
 use crate::cache::policy::NotStored;
 use crate::cache::standard::Reply;
 use crate::trail::trace::Context;
-use crate::upstream::Failed;
 
-use super::refusal::{Fault, Refusal};
+use super::refusal::Refusal;
 use super::respond::Told;
 
-/// What a flight brings.
+/// What a flight brings to those who joined it.
 #[derive(Debug, Clone)]
-pub enum Landed {
+pub enum Shared {
     /// A document of the API.
     Document(Answered),
     /// A stored, or just confirmed, reply of a route in standard mode.
     Kept(Box<Kept>),
     /// One that is for who started the flight alone: the others ask for themselves.
     Alone,
-    /// A reason for none.
-    Refused(Refusal),
 }
 
-/// The same with the flight's trace, for those who waited.
-pub type Landing = (Landed, Option<Context>);
+/// The same, or the reason for none, with the flight's trace.
+pub type Landing = (Result<Shared, Refusal>, Option<Context>);
 
 /// A document, stored or not.
 #[derive(Debug, Clone)]
@@ -53,22 +50,4 @@ pub struct Kept {
     pub(super) withheld: HeaderMap,
     pub(super) told: Told,
     pub(super) took: Duration,
-}
-
-impl From<Result<Answered, Refusal>> for Landed {
-    fn from(came: Result<Answered, Refusal>) -> Self {
-        came.map_or_else(Self::Refused, Self::Document)
-    }
-}
-
-impl Landed {
-    /// The document that landed, where the flight was for one.
-    pub(super) fn document(landed: Option<Self>) -> Result<Answered, Refusal> {
-        match landed {
-            Some(Self::Document(answered)) => Ok(answered),
-            Some(Self::Refused(refusal)) => Err(refusal),
-            // Nothing else lands under a document's key.
-            Some(Self::Kept(_) | Self::Alone) | None => Err(Fault::Failed(Failed::Broken).into()),
-        }
-    }
 }

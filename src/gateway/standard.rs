@@ -26,21 +26,20 @@ use crate::budget::{Asker, Cause};
 use crate::cache::Key;
 use crate::cache::freshness::Fallback;
 use crate::cache::standard::{Detail, Reply, Why, validation};
-use crate::clock::{Late, Now, Tick};
-use crate::flight::{Joined, Obligation};
+use crate::clock::{Now, Tick};
 use crate::http::cache_control::Wishes;
 use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
-use crate::upstream::{Failed, through};
+use crate::upstream::through;
 
-use super::fetch::{FULL, Instead};
-use super::landing::{Kept, Landed, Landing};
+use super::flights::Came;
+use super::landing::Kept;
 use super::plan::{Plan, Served, plan};
-use super::refusal::{Fault, Refusal};
+use super::refusal::Refusal;
 use super::respond::{Body, Told};
 use super::{Dials, Gateway, REFRESHES, turn};
 
-use errand::{Brought, Errand};
+use errand::{Brought, ReplyErrand};
 
 /// A request, read.
 #[derive(Debug, Clone)]
@@ -177,95 +176,40 @@ impl<C: Dials> Gateway<C> {
     /// Asks the partner, together with whoever asks the same in the same words.
     async fn fetch(self: &Arc<Self>, asked: Asked, miss: Miss, trail: &mut Trail) -> Result<Response<Body>, Refusal> {
         let (alone, old, fallback) = (miss.is_alone(&asked), miss.stored.clone(), miss.fallback);
-        let errand = Errand::new(&asked, miss);
-        let deadline = trail.began.plus(self.settings.request_timeout);
-        let mut collapsed = false;
-        let mut brought = None;
-        if !alone {
-            let now = self.clock.now();
-            // Joining is free, starting is paid for; and between the look and the join a flight may have landed.
-            let look = || plan(self.store.select(&asked.key, &asked.head, now), &asked.wishes, true, now.tick);
-            let may_start = || match look() {
-                Plan::Serve(reply, Served::Fresh) => Err(Instead::Show(reply)),
-                _ => self.pay(trail, now.tick).map_err(Instead::Refuse),
-            };
-            match self.flights.join_or(&errand.name(), turn::rank(asked.asker.lane, asked.asker.who), may_start) {
-                Err(Instead::Show(reply)) => return Ok(self.give(&asked, &reply, Told::default(), now.tick, trail)),
-                Err(Instead::Alone) => {}
-                Err(Instead::Refuse(refusal)) => brought = Some(Brought::Failed(refusal)),
-                Ok(Joined::Full) => return Err(FULL),
-                Ok(Joined::Wait(pending)) => {
-                    let landed = self.clock.until(deadline, pending.landed()).await;
-                    let late = |_| Some((Landed::Refused(Refusal::Deadline), None));
-                    let (landed, flight) = landed.unwrap_or_else(late).unzip();
-                    self.traced_flight(&mut trail.trace, flight.flatten(), true);
-                    (brought, collapsed) = (landed.and_then(Brought::shared), true);
-                }
-                Ok(Joined::Fetch(obligation, pending)) => {
-                    brought = Some(self.send_off(errand.clone(), Some(obligation), deadline, trail).await);
-                    drop(pending);
-                }
-            }
-        }
-        // Nothing to share, or it was for another alone: one's own call.
-        let brought = match brought {
-            Some(brought) => brought,
-            None => {
-                collapsed = false;
-                // What finds no place does not start, and is not paid for.
-                let may = if self.flights.is_full() { Err(FULL) } else { self.pay(trail, self.clock.tick()) };
-                match may {
-                    Ok(()) => self.send_off(errand, None, deadline, trail).await,
-                    Err(refusal) => Brought::Failed(refusal),
-                }
+        let errand = ReplyErrand::new(&asked, miss);
+        let now = self.clock.now();
+        let brought = match alone {
+            true => self.alone(errand, trail).await.map(|brought| Came::Brought(brought, false)),
+            false => {
+                // Between the look and the join a flight may have landed.
+                let stored = || {
+                    let found = self.store.select(&asked.key, &asked.head, now);
+                    match plan(found, &asked.wishes, true, now.tick) {
+                        Plan::Serve(reply, Served::Fresh) => Some(reply),
+                        _ => None,
+                    }
+                };
+                let rank = turn::rank(asked.asker.lane, asked.asker.who);
+                self.coalesced((&errand.name(), rank, false), stored, |_| errand.clone(), trail).await
             }
         };
         match brought {
-            Brought::Kept(kept) => {
+            Ok(Came::Stored(reply)) => Ok(self.give(&asked, &reply, Told::default(), now.tick, trail)),
+            Ok(Came::Brought(Brought::Kept(kept), collapsed)) => {
                 trail.upstream = Some(kept.took);
                 let told = Told { collapsed, ..kept.told };
                 Ok(self.give_kept(&asked, Kept { told, ..kept }, trail))
             }
-            Brought::Through { response, told, took } => {
+            Ok(Came::Brought(Brought::Through { response, told, took }, _)) => {
                 trail.upstream = Some(took);
                 Ok(self.hand_on(response, told, trail))
             }
-            Brought::Failed(refusal) => match old.filter(|_| refusal.allows(fallback) && self.still_ours(&asked.key)) {
+            Err(refusal) => match old.filter(|_| refusal.allows(fallback) && self.still_ours(&asked.key)) {
                 Some(reply) => {
                     Ok(self.give(&asked, &reply, Served::Stale(Detail::StaleIfError).into(), self.clock.tick(), trail))
                 }
                 None => Err(refusal),
             },
-        }
-    }
-
-    /// Flies in a task of its own, so that a caller that leaves changes nothing, and waits for it until `deadline`.
-    async fn send_off(
-        self: &Arc<Self>,
-        errand: Errand,
-        obligation: Option<Obligation<Key, Landing>>,
-        deadline: Tick,
-        trail: &mut Trail,
-    ) -> Brought {
-        // A flight that others may join has its place already.
-        let place = match &obligation {
-            Some(_) => None,
-            None => match self.flights.alone() {
-                Some(place) => Some(place),
-                None => return Brought::Failed(FULL),
-            },
-        };
-        let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
-        let context = trace.context();
-        let flight = self.tasks.spawn(async move {
-            let _place = place;
-            this.fly_standard(errand, obligation, trace).await
-        });
-        let brought = self.clock.until(deadline, flight).await;
-        self.traced_flight(&mut trail.trace, context, false);
-        match brought {
-            Ok(landed) => landed.unwrap_or_else(|_| Brought::Failed(Fault::Failed(Failed::Broken).into())),
-            Err(Late) => Brought::Failed(Refusal::Deadline),
         }
     }
 
@@ -280,13 +224,10 @@ impl<C: Dials> Gateway<C> {
         let asked = Asked { method: Method::GET, asker, ..asked.clone() };
         let stored = Some(Arc::clone(reply));
         let miss = Miss { stored, others: Vec::new(), why: Why::Stale, fallback: Fallback::NONE, coalesce: true };
-        let mut errand = Errand::new(&asked, miss);
+        let mut errand = ReplyErrand::new(&asked, miss);
         // A server error does not replace what is held.
         (errand.cause, errand.keeps_errors_out) = (Cause::Refresh, true);
-        if let Joined::Fetch(obligation, _) = self.flights.join(&errand.name(), turn::REFRESH) {
-            let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
-            self.tasks.spawn(async move { this.fly_standard(errand, Some(obligation), trace).await });
-        }
+        self.send_behind(&errand.name(), || Ok(()), || errand.clone(), trail);
     }
 }
 

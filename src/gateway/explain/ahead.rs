@@ -5,7 +5,7 @@
 use crate::budget::{Asker, Prospect};
 use crate::clock::Tick;
 
-use super::super::fetch::FULL;
+use super::super::flights::FULL;
 use super::super::refusal::Refusal;
 use super::super::{Dials, Gateway};
 use super::May;

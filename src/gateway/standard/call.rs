@@ -3,29 +3,27 @@
 //! Never retries an answer, and never calls without a permit.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::budget::{Cause, Permit};
-use crate::cache::Key;
 use crate::cache::standard::moments::Exchange;
 use crate::cache::standard::validation;
 use crate::clock::Tick;
-use crate::flight::Obligation;
 use crate::trail::trace::Traced;
+use crate::upstream::call::{Called, Outgoing};
+use crate::upstream::calls::{Answers, Call};
 use crate::upstream::headers::strip_for_caller;
 use crate::upstream::through;
 
-use super::super::landing::Landing;
+use super::super::flights::{Errand, Purpose, Runs};
+use super::super::landing::{Kept, Shared};
 use super::super::refusal::{Fault, Refusal};
 use super::super::{Dials, Gateway};
 use super::Asked;
-use super::errand::{Arrived, Brought, Errand};
-use crate::upstream::call::{Called, Outgoing};
-use crate::upstream::calls::{Answers, Call};
+use super::errand::{Arrived, Brought, ReplyErrand};
 
 impl Asked {
     /// How the call for this request is made.
@@ -42,40 +40,58 @@ impl Asked {
     }
 }
 
-/// After a failure, and where a reply was stale when it came, it is not refreshed behind for this long.
-pub(super) const REST: Duration = Duration::from_secs(1);
+impl Errand for ReplyErrand {
+    type Brought = Brought;
 
-impl<C: Dials> Gateway<C> {
-    /// One errand, from its place in the queue to its landing.
-    pub(super) async fn fly_standard(
-        self: Arc<Self>,
-        errand: Errand,
-        obligation: Option<Obligation<Key, Landing>>,
-        mut trace: Traced,
-    ) -> Brought {
-        let deadline = self.clock.tick().plus(self.settings.flight_timeout);
-        let call = (errand.asked.asker, errand.cause);
-        let permit = self.permit_of_flight(call, deadline, obligation.as_ref(), &mut trace).await;
-        let is_forsaken = permit.is_none();
-        let brought = match permit {
-            Some(Ok(permit)) => self.run(&errand, permit, deadline, &mut trace).await,
-            Some(Err(refusal)) => Err(refusal),
-            None => Err(Refusal::Deadline),
-        };
-        let brought = brought.unwrap_or_else(Brought::Failed);
-        if let (Brought::Failed(_), Some(old), false) = (&brought, &errand.old, is_forsaken) {
-            old.rest_until(self.clock.tick().plus(REST));
-        }
-        if let Some(obligation) = obligation {
-            obligation.land((brought.to_share(), trace.context()));
-        }
-        self.traced_landing(trace, (errand.asked.route, errand.cause), brought.heard());
-        brought
+    fn purpose(&self) -> Purpose {
+        Purpose { route: self.asked.route, asker: self.asked.asker, cause: self.cause }
     }
 
+    fn rest(&self, until: Tick) {
+        self.old.iter().for_each(|old| old.rest_until(until));
+    }
+
+    fn status(brought: &Brought) -> Option<StatusCode> {
+        match brought {
+            Brought::Kept(kept) => kept.told.forwarded.and_then(|(_, status)| status),
+            Brought::Through { response, .. } => Some(response.status()),
+        }
+    }
+
+    fn share(brought: &Brought) -> Shared {
+        match brought {
+            // What is given without being stored is for the one who asked.
+            Brought::Kept(kept) if kept.told.stored => {
+                Shared::Kept(Box::new(Kept { withheld: HeaderMap::new(), ..kept.clone() }))
+            }
+            Brought::Kept(_) | Brought::Through { .. } => Shared::Alone,
+        }
+    }
+
+    fn shared(shared: Shared) -> Option<Brought> {
+        match shared {
+            Shared::Kept(kept) => Some(Brought::Kept(*kept)),
+            Shared::Alone | Shared::Document(_) => None,
+        }
+    }
+}
+
+impl<C: Dials> Runs<C> for ReplyErrand {
     async fn run(
         &self,
-        errand: &Errand,
+        gateway: &Gateway<C>,
+        permit: Permit,
+        deadline: Tick,
+        trace: &mut Traced,
+    ) -> Result<Brought, Refusal> {
+        gateway.run(self, permit, deadline, trace).await
+    }
+}
+
+impl<C: Dials> Gateway<C> {
+    async fn run(
+        &self,
+        errand: &ReplyErrand,
         permit: Permit,
         deadline: Tick,
         trace: &mut Traced,
@@ -104,7 +120,7 @@ impl<C: Dials> Gateway<C> {
     /// Makes the call of an errand.
     async fn fetch_once_more(
         &self,
-        errand: &Errand,
+        errand: &ReplyErrand,
         permit: Permit,
         deadline: Tick,
         trace: &mut Traced,

@@ -68,7 +68,6 @@ impl<C: Dials> Gateway<C> {
         match self.stored_for_get(&asked, arrived, told, stored, deadline).await? {
             Brought::Kept(kept) => Ok(self.give_kept(&asked, kept, trail)),
             Brought::Through { response, told, .. } => Ok(self.hand_on(response, told, trail)),
-            Brought::Failed(refusal) => Err(refusal),
         }
     }
 

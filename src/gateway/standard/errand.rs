@@ -14,14 +14,13 @@ use crate::cache::standard::moments::Exchange;
 use crate::cache::standard::{Reply, Why, validation};
 use crate::clock::Tick;
 
-use super::super::landing::{Kept, Landed};
-use super::super::refusal::Refusal;
+use super::super::landing::Kept;
 use super::super::respond::{Body, Told};
 use super::{Asked, Miss};
 
 /// All that one call takes along.
 #[derive(Debug, Clone)]
-pub(super) struct Errand {
+pub(super) struct ReplyErrand {
     pub(super) asked: Asked,
     /// The head as it goes out.
     pub(super) sent: HeaderMap,
@@ -40,41 +39,9 @@ pub(super) struct Errand {
 pub(super) enum Brought {
     Kept(Kept),
     Through { response: Response<Body>, told: Told, took: Duration },
-    Failed(Refusal),
 }
 
-impl Brought {
-    /// What landed for all; `None` where each has to ask alone.
-    pub(super) fn shared(landed: Landed) -> Option<Self> {
-        match landed {
-            Landed::Kept(kept) => Some(Self::Kept(*kept)),
-            Landed::Refused(refusal) => Some(Self::Failed(refusal)),
-            Landed::Alone | Landed::Document(_) => None,
-        }
-    }
-
-    /// The partner's status, if there is one of this call, or why there is no answer.
-    pub(super) fn heard(&self) -> Result<Option<StatusCode>, &Refusal> {
-        match self {
-            Self::Kept(kept) => Ok(kept.told.forwarded.and_then(|(_, status)| status)),
-            Self::Through { response, .. } => Ok(Some(response.status())),
-            Self::Failed(refusal) => Err(refusal),
-        }
-    }
-
-    pub(super) fn to_share(&self) -> Landed {
-        match self {
-            // What is given without being stored is for the one who asked.
-            Self::Kept(kept) if kept.told.stored => {
-                Landed::Kept(Box::new(Kept { withheld: HeaderMap::new(), ..kept.clone() }))
-            }
-            Self::Kept(_) | Self::Through { .. } => Landed::Alone,
-            Self::Failed(refusal) => Landed::Refused(refusal.clone()),
-        }
-    }
-}
-
-impl Errand {
+impl ReplyErrand {
     pub(super) fn new(asked: &Asked, miss: Miss) -> Self {
         let Miss { stored: old, others, why, fallback, .. } = miss;
         let (mut sent, mut about, mut cause) = (asked.head.clone(), Vec::new(), Cause::Miss);

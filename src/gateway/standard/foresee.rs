@@ -14,7 +14,7 @@ use super::super::explain::{Subject, Verdict, Wanted};
 use super::super::plan::plan;
 use super::super::refusal::Refusal;
 use super::super::{Dials, Gateway};
-use super::errand::Errand;
+use super::errand::ReplyErrand;
 use super::{Asked, Miss};
 
 /// The verdict, and whether somebody fetches it, if that was looked at.
@@ -40,7 +40,7 @@ impl<C: Dials> Gateway<C> {
         let planned = || plan(found(), &asked.wishes, true, now.tick);
         let miss = Miss::of(planned()).ok();
         let alone = miss.as_ref().is_some_and(|miss| miss.is_alone(&asked));
-        let errand = miss.map(|miss| Errand::new(&asked, miss));
+        let errand = miss.map(|miss| ReplyErrand::new(&asked, miss));
         let flight = errand.as_ref().map(|errand| self.flights.has(&errand.name()));
         let can_confirm = errand.as_ref().is_some_and(|errand| !errand.about.is_empty());
         let subject = Subject {

@@ -16,16 +16,16 @@ use crate::cache::standard::{Detail, Reply, storing, validation};
 use crate::clock::{Now, Tick};
 use crate::upstream::{Failed, through};
 
+use super::super::flights::REST;
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::Told;
 use super::super::{Dials, Gateway};
-use super::call::REST;
-use super::errand::{Arrived, Brought, Errand};
+use super::errand::{Arrived, Brought, ReplyErrand};
 use super::{Asked, Kept};
 
 impl<C: Dials> Gateway<C> {
     /// A 304 to our own question.
-    pub(super) fn confirmed(&self, errand: &Errand, meant: &Arc<Reply>, arrived: &Arrived) -> Brought {
+    pub(super) fn confirmed(&self, errand: &ReplyErrand, meant: &Arc<Reply>, arrived: &Arrived) -> Brought {
         let (key, sent) = (&errand.asked.key, &errand.asked.head);
         let mut told = errand.told(StatusCode::NOT_MODIFIED);
         let (reply, taken_back) = validation::freshened(meant, &arrived.head, sent, arrived.exchange);
@@ -40,7 +40,12 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Stores an answer if it may be, and hands it through if not.
-    pub(super) async fn take(&self, errand: &Errand, arrived: Arrived, deadline: Tick) -> Result<Brought, Refusal> {
+    pub(super) async fn take(
+        &self,
+        errand: &ReplyErrand,
+        arrived: Arrived,
+        deadline: Tick,
+    ) -> Result<Brought, Refusal> {
         let asked = &errand.asked;
         let mut told = errand.told(arrived.status);
         if asked.method == Method::HEAD {
@@ -109,7 +114,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// What a HEAD says of a stored GET (RFC 9111 §4.3.5).
-    fn take_head(&self, errand: &Errand, arrived: &Arrived) {
+    fn take_head(&self, errand: &ReplyErrand, arrived: &Arrived) {
         let Some(old) = &errand.old else { return };
         let (sent, exchange) = (&errand.asked.head, arrived.exchange);
         let key = &errand.asked.key;
