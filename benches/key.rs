@@ -27,7 +27,7 @@ fn parse(bencher: Bencher) {
 #[divan::bench(sample_size = 1000)]
 fn parse_and_find(bencher: Bencher) {
     let (house, uri) = (house::house(), house::target(1));
-    bencher.bench_local(|| house.routes.find(&Method::GET, &Target::parse(black_box(&uri)).unwrap()));
+    bencher.bench_local(|| house.routes().find(&Method::GET, &Target::parse(black_box(&uri)).unwrap()));
 }
 
 #[divan::bench(sample_size = 1000)]
@@ -35,6 +35,6 @@ fn key_of(bencher: Bencher) {
     let house = house::house();
     let headers = house::headers(&house);
     let grant = house::grant(&house, &headers, &house::target(1));
-    let route = house.routes.at(grant.wanted().route()).unwrap();
+    let route = house.routes().at(grant.wanted().route()).unwrap();
     bencher.bench_local(|| Key::of(black_box(&grant), route, &headers));
 }

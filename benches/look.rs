@@ -24,18 +24,18 @@ fn main() {
 fn hit(bencher: Bencher, keys: usize) {
     let house = house::house();
     let headers = house::headers(&house);
-    let now = house.clock.now();
-    let terms = house.routes.all().iter().find(|route| route.name == "client").unwrap().terms;
+    let now = house.clock().now();
+    let terms = house.routes().all().iter().find(|route| route.name == "client").unwrap().terms;
     let keys: Vec<_> = (0..keys).map(|nth| house::key(&house, &headers, &house::target(nth))).collect();
     for key in &keys {
         let life = judge(&terms, StatusCode::OK, &HeaderMap::new(), now.tick, now.tick);
         let entry = Arc::new(Entry::new(StatusCode::OK, &HeaderMap::new(), &[b' '; 755], life));
-        let _ = house.store.keep(key.clone(), entry, now.tick);
+        let _ = house.store().keep(key.clone(), entry, now.tick);
     }
     // 7,919 is prime and shares nothing with the number of keys, so neighbours in memory are not asked for one after another.
     let mut order = (0..keys.len()).map(|nth| nth * 7919 % keys.len()).cycle();
     bencher.bench_local(|| {
-        let held = house.store.look(black_box(keys.get(order.next().unwrap()).unwrap()), now);
+        let held = house.store().look(black_box(keys.get(order.next().unwrap()).unwrap()), now);
         assert!(matches!(held, Lookup::Stored(_)));
         held
     });

@@ -18,20 +18,20 @@ fn main() {
 #[divan::bench(sample_size = 1000)]
 fn remembered(bencher: Bencher) {
     let house = house::house();
-    let (headers, now) = (house::headers(&house), house.clock.now());
-    bencher.bench_local(|| house.tokens.identify(black_box(&headers), now).unwrap());
+    let (headers, now) = (house::headers(&house), house.clock().now());
+    bencher.bench_local(|| house.tokens().identify(black_box(&headers), now).unwrap());
 }
 
 #[divan::bench]
 fn first_time(bencher: Bencher) {
     let house = house::house();
-    let now = house.clock.now();
-    bencher.with_inputs(|| house::headers(&house)).bench_local_values(|headers| house.tokens.identify(&headers, now));
+    let now = house.clock().now();
+    bencher.with_inputs(|| house::headers(&house)).bench_local_values(|headers| house.tokens().identify(&headers, now));
 }
 
 #[divan::bench]
 fn issue(bencher: Bencher) {
     let house = house::house();
-    let (wish, now) = (house::wish(), house.clock.now());
-    bencher.bench_local(|| house.tokens.issue(black_box(&wish), now).unwrap());
+    let (wish, now) = (house::wish(), house.clock().now());
+    bencher.bench_local(|| house.tokens().issue(black_box(&wish), now).unwrap());
 }

@@ -91,8 +91,8 @@ impl<C: Dials> Health<C> {
     /// Why the partner may not be asked now.
     fn closed(&self) -> Option<String> {
         let gateway = &self.in_force.now().gateway;
-        let now = gateway.clock.tick();
-        let figures = gateway.calls.budget().figures(now);
+        let now = gateway.clock().tick();
+        let figures = gateway.calls().budget().figures(now);
         // What holds for documents holds for other paths too, and is said once.
         let (standing, which) = match (figures.documented, figures.opaque) {
             (Some(standing), _) => (standing, ""),
@@ -108,18 +108,18 @@ impl<C: Dials> Health<C> {
             None => String::new(),
         };
         Some(match standing.reason {
-            Reason::PausedByPartner if gateway.calls.upstream().is_hub() => {
+            Reason::PausedByPartner if gateway.calls().upstream().is_hub() => {
                 format!("the hub asked to be left alone{word}{which}; the next call may try in {wait}")
             }
             Reason::PausedByPartner => {
                 format!("the partner asked to be left alone{word}{which}; the next call may try in {wait}")
             }
             Reason::PausedByOperator => format!("calls are paused by an operator{word}; they go on in {wait}"),
-            Reason::Failing if gateway.calls.upstream().is_hub() => {
+            Reason::Failing if gateway.calls().upstream().is_hub() => {
                 format!("the hub fails{which}; the next call may try in {wait}")
             }
             Reason::Failing => format!("the partner fails{which}; the next call may try in {wait}"),
-            Reason::KeyRefused if gateway.calls.upstream().is_hub() => format!(
+            Reason::KeyRefused if gateway.calls().upstream().is_hub() => format!(
                 "the hub refuses our token (upstream.token_file or upstream.exchange); the next call may try in {wait}"
             ),
             Reason::KeyRefused => format!("the partner refuses our key; the next call may try in {wait}"),
@@ -129,40 +129,40 @@ impl<C: Dials> Health<C> {
     fn metrics(&self) -> String {
         let house = self.in_force.now();
         let gateway = &house.gateway;
-        let read = gateway.clock.now();
+        let read = gateway.clock().now();
         let (now, unix) = (read.tick, read.unix());
         let certificate = |(listener, tls): &(String, Arc<Tls>)| {
             let figures = tls.figures();
             let left = figures.validity.until.saturating_sub(i64::try_from(unix).unwrap_or(i64::MAX));
             CertificateFigures { listener: listener.clone(), left, faulty: figures.faulty }
         };
-        let budget = gateway.calls.budget().figures(now);
-        let settings = &gateway.settings;
-        gateway.ledger.counts.text(&Gauges {
-            store: gateway.store.figures(),
+        let budget = gateway.calls().budget().figures(now);
+        let settings = &gateway.settings();
+        gateway.ledger().counts.text(&Gauges {
+            store: gateway.store().figures(),
             budget: budget.clone(),
-            buffers: (gateway.buffers.used(), gateway.buffers.most()),
-            opaque_refusals: gateway.calls.upstream().credential().opaque_alarms(),
+            buffers: (gateway.buffers().used(), gateway.buffers().most()),
+            opaque_refusals: gateway.calls().upstream().credential().opaque_alarms(),
             closed_for: budget.documented.as_ref().map_or(0.0, |standing| standing.until.since(now).as_secs_f64()),
-            keys: gateway.calls.upstream().credential().figures(),
-            flights: gateway.flights.count(),
+            keys: gateway.calls().upstream().credential().figures(),
+            flights: gateway.flights().count(),
             connections: self.connections.crowd.figures(),
             certificates: self.connections.certificates.iter().map(certificate).collect(),
             tokens: house.authority.figures(),
-            refused: gateway.turns.refused(),
-            strangers: gateway.strangers.figures(),
+            refused: gateway.turns().refused(),
+            strangers: gateway.strangers().figures(),
             reloads: self.in_force.figures(),
-            partner_key_age: gateway.calls.upstream().credential().changed().map(|at| unix.saturating_sub(at)),
-            expiring: gateway.tokens.expiring(unix),
+            partner_key_age: gateway.calls().upstream().credential().changed().map(|at| unix.saturating_sub(at)),
+            expiring: gateway.tokens().expiring(unix),
             most: Most {
                 connections: settings.max_connections,
                 calls_in_flight: budget.most_in_flight,
                 budget: budget.most,
-                cache_bytes: gateway.store.max_bytes(),
+                cache_bytes: gateway.store().max_bytes(),
             },
             process: process::figures(settings.memory_limit),
-            lines_lost: gateway.ledger.lines.lost() + process_log().lost(),
-            traces: gateway.ledger.traces.as_ref().map_or((0, 0), |traces| traces.figures()),
+            lines_lost: gateway.ledger().lines.lost() + process_log().lost(),
+            traces: gateway.ledger().traces.as_ref().map_or((0, 0), |traces| traces.figures()),
         })
     }
 }

@@ -393,7 +393,7 @@ async fn serve(mut given: Given) -> anyhow::Result<()> {
         let ring = boot::ring(&config.tokens)?;
         let house = boot::build(&config, ring, clock)?;
         let doors = boot::doors(&config, inherited, clock)?;
-        let authority = boot::authority(&config, Arc::clone(&house.tokens), house.clock).await?;
+        let authority = boot::authority(&config, Arc::clone(house.tokens()), house.clock()).await?;
         anyhow::Ok((house, doors, authority))
     };
     let (house, doors, authority) = built.await.map_err(|error| match error.downcast::<Lack>() {

@@ -16,9 +16,11 @@ mod ambient;
 
 mod document;
 
-mod narrow;
+mod fetches;
 
-mod settle;
+mod rendering;
+
+mod narrow;
 
 mod turn;
 
@@ -44,6 +46,8 @@ mod flights;
 
 mod fetch;
 
+mod settle;
+
 pub mod explain;
 
 mod pass;
@@ -59,16 +63,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::CONNECTION;
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Decision, Grant, Rules, Sight};
+use crate::access::{Decision, Grant, Rules};
 use crate::cache::freshness::Stage as LifeStage;
 use crate::cache::standard::Why;
-use crate::cache::{Coding, Entry, Key, Lookup, Store};
+use crate::cache::{Entry, Key, Lookup, Store};
 use crate::clock::{Clock, Now, Tick};
 use crate::flight::Flights;
 use crate::http::REQUEST_ID;
@@ -86,10 +89,12 @@ pub use crate::upstream::calls::Connects as Dials;
 use crate::view::Allow;
 
 use buffers::Buffers;
+use fetches::Fetches;
 use landing::Landing;
 use plan::{Plan, Served, plan, wishes_of};
 use refusal::Refusal;
-use respond::{Body, Came, Document, End, Signature};
+use rendering::Rendering;
+use respond::{Body, End, Signature};
 
 /// Waits and limits of the path.
 #[derive(Debug, Clone, Copy)]
@@ -106,8 +111,8 @@ pub struct Settings {
     pub memory_limit: Option<u64>,
 }
 
-/// The house, joined.
-pub struct Gateway<C> {
+/// What a gateway is put together of.
+pub struct Parts<C> {
     /// Who asks?
     pub tokens: Arc<Tokens>,
     /// Is it their turn?
@@ -115,29 +120,21 @@ pub struct Gateway<C> {
     /// Whose tokens turned out bad lately?
     pub strangers: Arc<Strangers>,
     /// What do they want?
-    pub routes: Routes,
+    pub routes: Arc<Routes>,
     /// May they?
     pub rules: Rules,
     /// Do we hold it?
     pub store: Arc<Store>,
     /// Is someone fetching it?
     pub flights: Arc<Flights<Key, Landing>>,
-    /// May we ask the partner, and what does it say?
+    /// May we ask the upstream, and what does it say?
     pub calls: Calls<C>,
     /// What beyond the schema narrowed rights may see.
     pub allow: Arc<Allow>,
-    /// What did these bytes mean when they were read before?
-    pub memory: at_once::Memory,
-    /// Views under way, so that each is made once however many wait for it.
-    pub views: Views,
     /// What happened.
     pub ledger: Arc<Ledger>,
-    /// What every answer carries.
-    pub signature: Signature,
     /// Our name in `Via` and `Cache-Status`.
     pub name: String,
-    /// The partner's origin, as it begins a `Location` of its own.
-    pub origin: String,
     /// Waits and limits.
     pub settings: Settings,
     /// Time.
@@ -146,12 +143,31 @@ pub struct Gateway<C> {
     pub tasks: TaskTracker,
     /// Room for uploads, and for answers whose readers are slow.
     pub buffers: Arc<Buffers>,
-    /// One document is made smaller at a time.
+    /// One document is compressed at a time.
     pub press: Arc<Semaphore>,
     /// Whether connections are asked to end.
     pub draining: Arc<AtomicBool>,
-    /// For request ids: a random start, then counted.
-    pub requests: (u64, AtomicU64),
+    /// Where request ids begin: a random number, then counted.
+    pub first_request: u64,
+}
+
+/// The path of a request, over what each of its stages needs.
+pub struct Gateway<C> {
+    tokens: Arc<Tokens>,
+    turns: Turns,
+    strangers: Arc<Strangers>,
+    routes: Arc<Routes>,
+    rules: Rules,
+    store: Arc<Store>,
+    fetches: Arc<Fetches<C>>,
+    rendering: Rendering,
+    /// What did these bytes mean when they were read before?
+    memory: at_once::Memory,
+    ledger: Arc<Ledger>,
+    name: String,
+    clock: Clock,
+    draining: Arc<AtomicBool>,
+    requests: (u64, AtomicU64),
 }
 
 /// Views that are being made at once, apart from the workers.
@@ -168,6 +184,150 @@ const CALLER_LEFT: &str = "caller-left";
 /// The status that stands in logs for no answer, since nobody was there to take one; nginx made it common.
 fn caller_left() -> StatusCode {
     StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT)
+}
+
+impl<C: Dials> Gateway<C> {
+    /// Puts it together.
+    ///
+    /// # Errors
+    /// A name that cannot stand in a header.
+    pub fn new(parts: Parts<C>) -> Result<Self, http::header::InvalidHeaderValue> {
+        let Parts { tokens, turns, strangers, routes, rules, store, flights, calls, allow, ledger, name, .. } = parts;
+        let Parts { settings, clock, tasks, buffers, press, draining, first_request, .. } = parts;
+        let rendering = Rendering {
+            routes: Arc::clone(&routes),
+            store: Arc::clone(&store),
+            allow,
+            views: Views::new(VIEWS),
+            press,
+            tasks: tasks.clone(),
+            signature: Signature::new(&name)?,
+            ledger: Arc::clone(&ledger),
+            clock,
+        };
+        let fetches = Arc::new(Fetches {
+            routes: Arc::clone(&routes),
+            store: Arc::clone(&store),
+            flights,
+            origin: calls.upstream().origin(),
+            calls,
+            ledger: Arc::clone(&ledger),
+            settings,
+            clock,
+            tasks,
+            buffers,
+        });
+        let (memory, requests) = (at_once::Memory::default(), (first_request, AtomicU64::new(0)));
+        Ok(Self {
+            tokens,
+            turns,
+            strangers,
+            routes,
+            rules,
+            store,
+            fetches,
+            rendering,
+            memory,
+            ledger,
+            name,
+            clock,
+            draining,
+            requests,
+        })
+    }
+
+    /// Tokens, and who they stand for.
+    pub fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
+    }
+
+    /// The limits of callers.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Whose tokens turned out bad lately.
+    pub fn strangers(&self) -> &Arc<Strangers> {
+        &self.strangers
+    }
+
+    /// The routes.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// Who may have what.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What is stored.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What happened.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Its name in `Via` and `Cache-Status`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The flights under way.
+    pub fn flights(&self) -> &Flights<Key, Landing> {
+        &self.fetches.flights
+    }
+
+    /// The calls to the upstream.
+    pub fn calls(&self) -> &Calls<C> {
+        &self.fetches.calls
+    }
+
+    /// Waits and limits.
+    pub fn settings(&self) -> &Settings {
+        &self.fetches.settings
+    }
+
+    /// Flights in their own tasks.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.fetches.tasks
+    }
+
+    /// Room for uploads, and for answers whose readers are slow.
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        &self.fetches.buffers
+    }
+
+    /// One answer of the upstream's, and what would become of it, for `check --probe`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn try_out(&self, target: &str) -> Result<trial::Trial, Refusal> {
+        self.fetches.try_out(target).await
+    }
+
+    /// One document is compressed at a time.
+    pub fn press(&self) -> &Arc<Semaphore> {
+        &self.rendering.press
+    }
+
+    /// What beyond the schema narrowed rights may see.
+    pub fn allow(&self) -> &Allow {
+        &self.rendering.allow
+    }
+
+    /// Whether connections are asked to end.
+    pub fn draining(&self) -> &Arc<AtomicBool> {
+        &self.draining
+    }
+
+    /// Time.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
 }
 
 impl<C: Dials> Gateway<C> {
@@ -200,7 +360,7 @@ impl<C: Dials> Gateway<C> {
         }
         let mut response = answered.unwrap_or_else(|refusal| {
             trail.outcome = Outcome::Refused;
-            self.signature.refusal(&refusal, &method, &trail.request_id, &mut trail.cause)
+            self.rendering.signature.refusal(&refusal, &method, &trail.request_id, &mut trail.cause)
         });
         self.tell_limits(trail, response.headers_mut());
         // A refusal leaves a body unread, and a connection of HTTP/1 ends with it: whoever keeps connections has to know.
@@ -216,7 +376,8 @@ impl<C: Dials> Gateway<C> {
     pub fn refuse_head(&self, fault: BadHead, peer: SocketAddr) -> Response<Body> {
         let now = self.clock.now();
         let mut trail = self.begin(Method::GET, None, now, peer, Traced::NONE);
-        let response = self.signature.refusal(&Refusal::Head(fault), &Method::GET, &trail.request_id, &mut trail.cause);
+        let response =
+            self.rendering.signature.refusal(&Refusal::Head(fault), &Method::GET, &trail.request_id, &mut trail.cause);
         trail.status = response.status();
         self.ledger.close(&mut trail, now.tick);
         response
@@ -224,13 +385,13 @@ impl<C: Dials> Gateway<C> {
 
     async fn answer(
         self: &Arc<Self>,
-        (parts, asks): (&mut Parts, Asks),
+        (parts, asks): (&mut http::request::Parts, Asks),
         body: Incoming,
         ambient: Option<&Ambient>,
         mut now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
-        if asks.has(Kinds::VIA) && self.calls.upstream().has_been(&parts.headers) {
+        if asks.has(Kinds::VIA) && self.fetches.calls.upstream().has_been(&parts.headers) {
             return Err(Refusal::Loop);
         }
         let target = Target::parse(&parts.uri)?;
@@ -242,46 +403,62 @@ impl<C: Dials> Gateway<C> {
             Decision::Granted(grant) => grant,
             // In a box: it is rare, and would make every request's own future larger.
             Decision::Needs(question) => {
-                let grant = Box::pin(self.settle(*question, parts, now, trail)).await?;
+                let grant = Box::pin(self.fetches.settle(*question, parts, now, trail)).await?;
                 now = self.clock.now();
                 grant
             }
         };
         trail.trace.reached(Stage::Decide, || self.clock.tick());
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
-        if route.mode != Mode::Api {
-            // In a box: it is large, and the hit path carries this future about.
-            return Box::pin(self.standard(&grant, parts, body, now, trail)).await;
+        // What may wait for the upstream is in boxes: it is large, and the hit path carries this future about.
+        let is_opaque = matches!(grant.wanted().resource(), Resource::Raw(_));
+        match Key::of(&grant, route, &parts.headers) {
+            Some(key) if route.mode == Mode::Api => self.document(&grant, key, (parts, asks), now, trail).await,
+            None if route.mode == Mode::Api && !is_opaque => {
+                let (entry, came) = Box::pin(self.fetches.fetch_unstored(&grant, parts, trail)).await?;
+                self.rendering.show(&grant, entry, came, (parts, asks), trail).await
+            }
+            _ => {
+                let got = Box::pin(self.fetches.reply_to(&grant, parts, body, now, trail)).await?;
+                Ok(self.rendering.signature.give(got, self.clock, trail))
+            }
         }
-        let Some(key) = Key::of(&grant, route, &parts.headers) else {
-            return match grant.wanted().resource() {
-                Resource::Raw(_) => Box::pin(self.standard(&grant, parts, body, now, trail)).await,
-                Resource::Seven { .. } => Box::pin(self.fetch_unstored(&grant, parts, trail)).await,
-            };
-        };
+    }
+
+    /// Answers a request for a document of the API.
+    async fn document(
+        &self,
+        grant: &Grant,
+        key: Key,
+        (parts, asks): (&http::request::Parts, Asks),
+        now: Now,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
         if asks.has(Kinds::ACCEPT) && !accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
-        let found = self.store.look(&key, now);
-        self.traced_look(trail, || found.word(now.tick));
-        // What waits for the upstream is in boxes: it is large, and the hit path carries this future about.
-        let (entry, served) = match self.plan(found, &grant, &parts.headers, asks, now.tick) {
-            Plan::Serve(entry, served) => (entry, served),
+        let (found, fetches) = (self.store.look(&key, now), &self.fetches);
+        fetches.traced_look(trail, || found.word(now.tick));
+        let (entry, came) = match self.plan(found, grant, &parts.headers, asks, now.tick) {
+            Plan::Serve(entry, served) => {
+                entry.was_hit();
+                (entry, served.into())
+            }
             Plan::ServeAndRefresh(entry, served) => {
-                self.refresh_behind(&grant, key, &entry, parts, now, trail);
-                (entry, served)
+                entry.was_hit();
+                fetches.refresh_behind(grant, key, &entry, parts, now, trail);
+                (entry, served.into())
             }
             Plan::Revalidate { stored, why, fallback } => {
-                return Box::pin(self.confirm(&grant, key, stored, (why, fallback), parts, trail)).await;
+                Box::pin(fetches.confirm(grant, key, stored, (why, fallback), parts, trail)).await?
             }
             Plan::Fetch { coalesce: true, .. } => {
-                return Box::pin(self.fetch_once(&grant, key, None, Why::UriMiss, parts, trail)).await;
+                Box::pin(fetches.fetch_once(grant, key, None, Why::UriMiss, parts, trail)).await?
             }
-            Plan::Fetch { .. } => return Box::pin(self.fetch_alone(&grant, key, parts, trail)).await,
+            Plan::Fetch { .. } => Box::pin(fetches.fetch_alone(grant, key, parts, trail)).await?,
             Plan::Refuse => return Err(Refusal::OnlyIfCached),
         };
-        entry.was_hit();
-        self.show_asked(&grant, entry, served.into(), (parts, asks), trail).await
+        self.rendering.show(grant, entry, came, (parts, asks), trail).await
     }
 
     /// The plan for a request for a document. `no-store` changes nothing here: no word of the request is in what is stored.
@@ -312,50 +489,6 @@ impl<C: Dials> Gateway<C> {
         *found = Some(wanted.route());
         let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
         Ok(self.rules.decide(caller, wanted, route)?)
-    }
-
-    /// Shows a document through the caller's right.
-    async fn show(
-        self: &Arc<Self>,
-        grant: &Grant,
-        entry: Arc<Entry>,
-        came: Came,
-        parts: &mut Parts,
-        trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
-        let asks = Asks::of(&parts.headers);
-        self.show_asked(grant, entry, came, (parts, asks), trail).await
-    }
-
-    /// The same, where it is known already what the request asks.
-    async fn show_asked(
-        self: &Arc<Self>,
-        grant: &Grant,
-        entry: Arc<Entry>,
-        came: Came,
-        (parts, asks): (&mut Parts, Asks),
-        trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
-        let view = match grant.sight() {
-            Sight::Full => None,
-            Sight::Narrow(lens) => Some(self.narrow(grant, lens, &entry, &parts.headers).await?),
-        };
-        let full = view.is_none();
-        let (view, coding) = match asks.has(Kinds::CODING) {
-            true => self.pressed(grant, &entry, view, &parts.headers),
-            false => (view, Coding::Identity),
-        };
-        // A hit is judged and shown at one moment; whatever had to wait is older by then.
-        let shown_at = if came == Came::Hit && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
-        let age = entry.life().age(shown_at);
-        (trail.outcome, trail.cause) = came.words();
-        trail.age = Some(age.as_secs());
-        self.signature.document(
-            Document { entry, full, view, coding, age, came, asks },
-            &parts.method,
-            &parts.headers,
-            &trail.request_id,
-        )
     }
 
     fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr, trace: Traced) -> Trail {

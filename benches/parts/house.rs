@@ -55,7 +55,7 @@ pub(crate) fn wish() -> Wish {
 
 /// A request's headers with a token of their own.
 pub(crate) fn headers(house: &House) -> HeaderMap {
-    let token = house.tokens.issue(&wish(), house.clock.now()).unwrap().token;
+    let token = house.tokens().issue(&wish(), house.clock().now()).unwrap().token;
     let mut headers = HeaderMap::new();
     headers.insert("host", HeaderValue::from_static("127.0.0.1:8080"));
     headers.insert("accept", HeaderValue::from_static("application/json"));
@@ -72,15 +72,15 @@ pub(crate) fn target(nth: usize) -> Uri {
 /// The right to what `uri` names.
 #[allow(dead_code, reason = "not every benchmark asks for one")]
 pub(crate) fn grant(house: &House, headers: &HeaderMap, uri: &Uri) -> Grant {
-    let caller = house.tokens.identify(headers, house.clock.now()).unwrap();
-    let wanted = house.routes.find(&http::Method::GET, &Target::parse(uri).unwrap()).unwrap();
-    let route = house.routes.at(wanted.route()).unwrap();
-    house.rules.decide(caller, wanted, route).unwrap().granted().unwrap()
+    let caller = house.tokens().identify(headers, house.clock().now()).unwrap();
+    let wanted = house.routes().find(&http::Method::GET, &Target::parse(uri).unwrap()).unwrap();
+    let route = house.routes().at(wanted.route()).unwrap();
+    house.rules().decide(caller, wanted, route).unwrap().granted().unwrap()
 }
 
 /// The key of what `uri` names.
 #[allow(dead_code, reason = "not every benchmark asks for one")]
 pub(crate) fn key(house: &House, headers: &HeaderMap, uri: &Uri) -> Key {
     let grant = grant(house, headers, uri);
-    Key::of(&grant, house.routes.at(grant.wanted().route()).unwrap(), headers).unwrap()
+    Key::of(&grant, house.routes().at(grant.wanted().route()).unwrap(), headers).unwrap()
 }

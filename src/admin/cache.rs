@@ -20,8 +20,8 @@ const MOST: usize = 1000;
 
 /// `GET /admin/v1/cache/stats`.
 pub(super) fn stats<C: Dials>(gateway: &Gateway<C>) -> Reply {
-    let (entries, bytes, evictions) = gateway.store.figures();
-    let routes = gateway.ledger.counts.by_route().into_iter().map(|(route, outcomes)| {
+    let (entries, bytes, evictions) = gateway.store().figures();
+    let routes = gateway.ledger().counts.by_route().into_iter().map(|(route, outcomes)| {
         let mut row = Map::from_iter([("route".to_owned(), Value::from(route))]);
         row.extend(outcomes.map(|(outcome, many)| (outcome.word().to_owned(), Value::from(many))));
         Value::Object(row)
@@ -29,24 +29,24 @@ pub(super) fn stats<C: Dials>(gateway: &Gateway<C>) -> Reply {
     Reply::of(json!({
         "entries": entries,
         "bytes": bytes,
-        "max_bytes": gateway.store.max_bytes(),
+        "max_bytes": gateway.store().max_bytes(),
         "evictions": evictions,
-        "flights": gateway.flights.count(),
+        "flights": gateway.flights().count(),
         "routes": routes.collect::<Vec<_>>(),
     }))
 }
 
 /// `GET /admin/v1/cache/list?route=&limit=&after=`.
 pub(super) async fn list<C: Dials>(gateway: &Arc<Gateway<C>>, query: Option<&str>) -> Result<Reply, Refused> {
-    let Page { which, after, limit } = read(&gateway.routes, query.unwrap_or_default())?;
+    let Page { which, after, limit } = read(gateway.routes(), query.unwrap_or_default())?;
     let house = Arc::clone(gateway);
     // Every key is looked at, and there may be hundreds of thousands. One row more says whether there is another page.
-    let work = move || house.store.list(&which, &after, limit + 1, house.clock.now());
+    let work = move || house.store().list(&which, &after, limit + 1, house.clock().now());
     let mut rows = tokio::task::spawn_blocking(work).await.map_err(|_| Refused::Busy)?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(|row| BASE64URL_NOPAD.encode(&row.at));
-    let entries: Vec<Value> = rows.iter().filter_map(|row| shown(&gateway.routes, row)).collect();
+    let entries: Vec<Value> = rows.iter().filter_map(|row| shown(gateway.routes(), row)).collect();
     Ok(Reply::of(json!({"entries": entries, "next": next})))
 }
 

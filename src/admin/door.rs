@@ -86,7 +86,7 @@ impl<C: Dials> Desk<C> {
     async fn serve(&self, (request, peer): Asked) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
         let mut operator = None;
-        let clock = self.in_force.now().gateway.clock;
+        let clock = self.in_force.now().gateway.clock();
         // The time limit is within the audit line, so that what went on is there also where nobody waited for its end.
         let answered = clock.until(clock.tick().plus(PATIENCE), self.answer(&parts, body, &mut operator)).await;
         let result = answered.unwrap_or(Err(Refused::Late));
@@ -108,8 +108,8 @@ impl<C: Dials> Desk<C> {
     async fn answer(&self, parts: &Parts, body: Incoming, by: &mut Option<Operator>) -> Result<Reply, Refused> {
         let house = self.in_force.held();
         guard::check(&house.own, &parts.uri, &parts.headers)?;
-        let (gateway, clock) = (&house.gateway, house.gateway.clock);
-        let operator = by.insert(gateway.tokens.identify_operator(&parts.headers, clock.now())?);
+        let (gateway, clock) = (&house.gateway, house.gateway.clock());
+        let operator = by.insert(gateway.tokens().identify_operator(&parts.headers, clock.now())?);
         let read = clock.until(clock.tick().plus(BODY_TIME), whole(body)).await;
         let body = read.map_err(|_| Refused::Malformed("The body did not come within 5 s.".to_owned()))??;
         match parts.uri.path() {

@@ -58,7 +58,7 @@ pub(super) async fn explain<C: Dials>(
     };
     let wanted = wanted(asked)?;
     if let Who::Caller(name) = &wanted.who
-        && gateway.tokens.in_full(name).is_none()
+        && gateway.tokens().in_full(name).is_none()
     {
         return Err(Refused::Unknown(
             "The running gateway has no caller of this name in its configuration.".to_owned(),

@@ -24,16 +24,16 @@ const SHAPE: &str = "Send {\"seconds\": 600, \"reason\": \"why\"}: from 1 to 259
 /// `POST /admin/v1/pause`.
 pub(super) fn pause<C: Dials>(gateway: &Arc<Gateway<C>>, body: &[u8], by: &str) -> Result<Reply, Refused> {
     let (time, why) = read(body)?;
-    let now = gateway.clock.tick();
+    let now = gateway.clock().tick();
     tracing::warn!(by, seconds = time.as_secs(), reason = %why.escape_debug(), "calls to the partner are paused by hand");
     let done = format!("calls paused for {} s: {}", time.as_secs(), why.escape_debug());
-    gateway.calls.budget().pause(OperatorPause { until: now.plus(time), why: why.as_str().into() });
+    gateway.calls().budget().pause(OperatorPause { until: now.plus(time), why: why.as_str().into() });
     Ok(Reply { body: json!({"paused": true, "seconds": time.as_secs(), "reason": why}), done })
 }
 
 /// `POST /admin/v1/resume`.
 pub(super) fn resume<C: Dials>(gateway: &Arc<Gateway<C>>, by: &str) -> Reply {
-    let ended = gateway.calls.budget().resume(gateway.clock.tick());
+    let ended = gateway.calls().budget().resume(gateway.clock().tick());
     if ended {
         tracing::warn!(by, "calls to the partner are resumed by hand; the next one is the probe");
     }

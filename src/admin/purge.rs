@@ -31,13 +31,13 @@ struct Wish {
 
 /// `POST /admin/v1/cache/purge`.
 pub(super) async fn purge<C: Dials>(gateway: &Arc<Gateway<C>>, body: &[u8]) -> Result<Reply, Refused> {
-    let wish = read(&gateway.routes, body)?;
+    let wish = read(gateway.routes(), body)?;
     let house = Arc::clone(gateway);
     let work = move || {
-        let now = house.clock.now();
-        let purged = house.store.purge(&wish.which, wish.how, wish.only, now);
+        let now = house.clock().now();
+        let purged = house.store().purge(&wish.which, wish.how, wish.only, now);
         // After the store has noted it: who begins to ask from here on asks after the purge.
-        let flights = house.flights.leave_behind(|key| wish.which.means(key));
+        let flights = house.flights().leave_behind(|key| wish.which.means(key));
         (wish, purged, flights)
     };
     // Every key may be looked at, and there may be hundreds of thousands.

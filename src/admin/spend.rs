@@ -12,13 +12,13 @@ use super::reply::Reply;
 
 /// `GET /admin/v1/spend`.
 pub(super) fn spend<C: Dials>(gateway: &Gateway<C>) -> Reply {
-    let now = gateway.clock.now();
+    let now = gateway.clock().now();
     // The clock was made at the start.
     let ran_ms = now.tick.as_nanos() / 1_000_000;
     let since = i64::try_from(now.unix_ms.saturating_sub(ran_ms)).unwrap_or_default();
     let since = jiff::Timestamp::from_millisecond(since).unwrap_or_default();
-    let Account { all, routes, callers, both } = gateway.ledger.counts.account();
-    let budget = gateway.calls.budget().figures(now.tick);
+    let Account { all, routes, callers, both } = gateway.ledger().counts.account();
+    let budget = gateway.calls().budget().figures(now.tick);
     let closed = budget
         .documented
         .as_ref()

@@ -22,8 +22,7 @@ use crate::estate::{Estate, Own};
 use crate::flight::Flights;
 use crate::gateway::buffers::Buffers;
 use crate::gateway::landing::Landing;
-use crate::gateway::respond::Signature;
-use crate::gateway::{self, Ambient, Dials, Gateway};
+use crate::gateway::{Ambient, Dials, Gateway, Parts};
 use crate::listen::{Address, Bound, Socket};
 use crate::quota::Turns;
 use crate::route::Routes;
@@ -74,7 +73,7 @@ pub fn join<C: Dials>(
     connector: C,
     clock: Clock,
 ) -> anyhow::Result<Arc<Gateway<C>>> {
-    Ok(Arc::new(assemble(config, Parts::New(First { ring, keys, connector, clock }))?))
+    Ok(Arc::new(assemble(config, Origin::New(First { ring, keys, connector, clock }))?))
 }
 
 /// The next gateway, for `config` in place of the one by which `before` was built.
@@ -84,11 +83,11 @@ pub fn join<C: Dials>(
 pub(super) fn reconfigured(config: &Config, before: &House, was: &Config, change: &Change) -> anyhow::Result<House> {
     let keys = if change.keys { settings::partner_keys(&config.upstream)? } else { Vec::new() };
     let connector = change.connections.then(|| settings::partner_dialer(&config.upstream)).transpose()?;
-    assemble(config, Parts::Of(Previous { gateway: before, was, change, keys, connector }))
+    assemble(config, Origin::Of(Previous { gateway: before, was, change, keys, connector }))
 }
 
 /// What a gateway is assembled from, beside its configuration.
-enum Parts<'a, C> {
+enum Origin<'a, C> {
     /// The start of the process.
     New(First<C>),
     /// A reload.
@@ -115,53 +114,53 @@ struct Previous<'a, C> {
 }
 
 /// The one place where a gateway is put together: of new parts at the start, of what has state at a reload.
-fn assemble<C: Dials>(config: &Config, parts: Parts<'_, C>) -> anyhow::Result<Gateway<C>> {
+fn assemble<C: Dials>(config: &Config, parts: Origin<'_, C>) -> anyhow::Result<Gateway<C>> {
     let previous = match &parts {
-        Parts::New(_) => None,
-        Parts::Of(previous) => Some(previous),
+        Origin::New(_) => None,
+        Origin::Of(previous) => Some(previous),
     };
     let before = previous.map(|previous| previous.gateway);
     let Table { names, routes, rules } = settings::table(config)?;
     let routes = match previous {
         Some(Previous { gateway, change, .. }) => {
-            gateway.routes.reconfigured(routes, |route| change.means_another(route))?
+            gateway.routes().reconfigured(routes, |route| change.means_another(route))?
         }
         None => routes,
     };
     let stays = previous.filter(|it| it.was.server.name.is_none() && config.server.name.is_none());
-    let name = stays.map_or_else(|| settings::name_of(config), |it| Ok(it.gateway.name.clone()))?;
+    let name = stays.map_or_else(|| settings::name_of(config), |it| Ok(it.gateway.name().to_owned()))?;
     let pooled = |connector| Turnover::new(connector, config.upstream.max_connection_age);
-    let ledger = Arc::new(ledger(config, &routes, before.map(|before| &*before.ledger)));
+    let ledger = Arc::new(ledger(config, &routes, before.map(|before| &**before.ledger())));
     let bounds = settings::store(config);
-    let store = Arc::new(before.map_or_else(|| Store::new(bounds), |before| before.store.reconfigured(bounds)));
+    let store = Arc::new(before.map_or_else(|| Store::new(bounds), |before| before.store().reconfigured(bounds)));
     let most = settings::most_flights(config);
-    let flights = Arc::new(before.map_or_else(|| Flights::new(most), |before| before.flights.reconfigured(most)));
+    let flights = Arc::new(before.map_or_else(|| Flights::new(most), |before| before.flights().reconfigured(most)));
     let budget = match previous {
         None => Budget::new(settings::budget(config)),
         // Another partner has said nothing yet about how often it may be asked.
         Some(it) if it.change.another => another_budget(config, it.gateway),
-        Some(it) => Arc::clone(it.gateway.calls.budget()),
+        Some(it) => Arc::clone(it.gateway.calls().budget()),
     };
     let limits = settings::turns(config);
-    let turns = before.map_or_else(|| Turns::new(settings::turns(config)), |before| before.turns.reconfigured(limits));
+    let turns =
+        before.map_or_else(|| Turns::new(settings::turns(config)), |before| before.turns().reconfigured(limits));
     let (tokens, upstream, clock) = match parts {
-        Parts::New(First { ring, keys, connector, clock }) => {
+        Origin::New(First { ring, keys, connector, clock }) => {
             let upstream = Upstream::new(pooled(connector), settings::partner(config, &name, keys)?, clock);
             (settings::tokens(config, ring, names), upstream, clock)
         }
-        Parts::Of(Previous { gateway, keys, connector, .. }) => {
+        Origin::Of(Previous { gateway, keys, connector, .. }) => {
             let partner = settings::partner(config, &name, keys)?;
-            let upstream = gateway.calls.upstream().reconfigured(connector.map(pooled), partner);
-            (gateway.tokens.reconfigured(settings::token_settings(config), names), upstream, gateway.clock)
+            let upstream = gateway.calls().upstream().reconfigured(connector.map(pooled), partner);
+            (gateway.tokens().reconfigured(settings::token_settings(config), names), upstream, gateway.clock())
         }
     };
     let upstream = upstream.context("upstream")?;
-    Ok(Gateway {
+    let gateway = Gateway::new(Parts {
         tokens: Arc::new(tokens),
         turns,
-        strangers: before.map(|before| Arc::clone(&before.strangers)).unwrap_or_default(),
+        strangers: before.map(|before| Arc::clone(before.strangers())).unwrap_or_default(),
         rules,
-        origin: upstream.origin(),
         calls: Calls::new(
             budget,
             upstream,
@@ -173,22 +172,19 @@ fn assemble<C: Dials>(config: &Config, parts: Parts<'_, C>) -> anyhow::Result<Ga
         store,
         flights,
         allow: Arc::new(settings::allow(&config.views.allow)?),
-        // What was read for the gateway before may mean something else here.
-        memory: gateway::at_once::Memory::default(),
-        views: gateway::Views::new(gateway::VIEWS),
         ledger,
-        signature: Signature::new(&name).context("server.name")?,
         name,
         settings: settings::path(config),
         clock,
-        tasks: before.map_or_else(closed_tasks, |before| before.tasks.clone()),
+        tasks: before.map_or_else(closed_tasks, |before| before.tasks().clone()),
         buffers: before
-            .map_or_else(|| Buffers::new(settings::buffer_bytes(config)), |before| Arc::clone(&before.buffers)),
-        press: before.map_or_else(|| Arc::new(tokio::sync::Semaphore::new(1)), |before| Arc::clone(&before.press)),
-        draining: before.map_or_else(|| Arc::new(AtomicBool::new(false)), |before| Arc::clone(&before.draining)),
-        requests: settings::requests()?,
-        routes,
-    })
+            .map_or_else(|| Buffers::new(settings::buffer_bytes(config)), |before| Arc::clone(before.buffers())),
+        press: before.map_or_else(|| Arc::new(tokio::sync::Semaphore::new(1)), |before| Arc::clone(before.press())),
+        draining: before.map_or_else(|| Arc::new(AtomicBool::new(false)), |before| Arc::clone(before.draining())),
+        first_request: settings::first_request()?,
+        routes: Arc::new(routes),
+    });
+    gateway.context("server.name")
 }
 
 /// A tracker that can be waited for at any time.
@@ -230,9 +226,9 @@ fn holdings(store: &Arc<Store>, flights: &Arc<Flights<Key, Landing>>, clock: Clo
 }
 
 /// The budget of another partner: what an operator paused stays paused.
-fn another_budget<C>(config: &Config, before: &Gateway<C>) -> Arc<Budget> {
+fn another_budget<C: Dials>(config: &Config, before: &Gateway<C>) -> Arc<Budget> {
     let budget = Budget::new(settings::budget(config));
-    if let Some(pause) = before.calls.budget().operator_pause(before.clock.tick()) {
+    if let Some(pause) = before.calls().budget().operator_pause(before.clock().tick()) {
         budget.pause(pause);
     }
     budget
@@ -240,19 +236,19 @@ fn another_budget<C>(config: &Config, before: &Gateway<C>) -> Arc<Budget> {
 
 /// What has to follow once the gateway is in force: shared state goes by its settings, and what it cannot reach is given up.
 pub(super) fn settle_in(gateway: &House, before: &House, config: &Config, change: &Change) {
-    let now = gateway.clock.now();
-    gateway.buffers.resize(settings::buffer_bytes(config));
+    let now = gateway.clock().now();
+    gateway.buffers().resize(settings::buffer_bytes(config));
     match change.another {
-        true => before.calls.budget().retire(),
-        false => gateway.calls.budget().reconfigure(settings::budget(config), now.tick),
+        true => before.calls().budget().retire(),
+        false => gateway.calls().budget().reconfigure(settings::budget(config), now.tick),
     }
     if change.keys {
-        gateway.calls.budget().key_changed(now.tick);
+        gateway.calls().budget().key_changed(now.tick);
     }
-    let editions = |gateway: &House| gateway.routes.all().iter().map(|route| route.edition).collect();
+    let editions = |gateway: &House| gateway.routes().all().iter().map(|route| route.edition).collect();
     let (old, new): (Box<[u32]>, Box<[u32]>) = (editions(before), editions(gateway));
     if old != new {
-        gateway.store.give_up_outside(new, now);
+        gateway.store().give_up_outside(new, now);
     }
 }
 

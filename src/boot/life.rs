@@ -75,7 +75,7 @@ impl Door for Public {
             return house.serve(request, peer, ambient).await;
         }
         let rooms =
-            Rooms { routes: &house.routes, rules: &house.rules, turns: &house.turns, strangers: &house.strangers };
+            Rooms { routes: house.routes(), rules: house.rules(), turns: house.turns(), strangers: house.strangers() };
         let work = async |request| {
             let answered = in_force.authority.answer(request, peer, rooms).await;
             (answered.response, answered.caller, answered.cause)
@@ -152,7 +152,7 @@ pub fn serve(
         silent_time: limits.head_time,
         ..limits
     };
-    let clock = gateway.clock;
+    let clock = gateway.clock();
     let stands = public.iter().map(Stand::of).collect::<anyhow::Result<Vec<_>>>()?;
     let first = assemble::estate(config, gateway, authority, &stands);
     let in_force = Arc::new(InForce::new(first, clock.now().unix()));
@@ -172,7 +172,7 @@ pub fn serve(
             anyhow::Ok((listener, bound.try_clone().context("listeners")?))
         };
         let doors = public.iter().enumerate().map(door).collect::<anyhow::Result<_>>()?;
-        let tasks = in_force.now().gateway.tasks.clone();
+        let tasks = in_force.now().gateway.tasks().clone();
         let beat = beats.clone().map(|beats| beats.beat(nth, clock));
         workers.push(worker(nth, doors, closed.clone(), tasks, beat)?);
     }
@@ -218,7 +218,7 @@ pub fn serve(
 
 /// What goes on beside the doors for as long as the process lives.
 fn upkeep(in_force: &Arc<InForce<Dialer>>, beats: Option<Beats>) -> Vec<tokio::task::JoinHandle<()>> {
-    let (clock, theirs) = (in_force.now().gateway.clock, Arc::clone(in_force));
+    let (clock, theirs) = (in_force.now().gateway.clock(), Arc::clone(in_force));
     let keys = tokio::spawn(watch_keys(Arc::clone(in_force)));
     let tokens = tokio::spawn(authority::keep_up(clock, move || Arc::clone(&theirs.now().authority)));
     let life = beats.map(|beats| tokio::spawn(beats.watch(clock)));
@@ -267,20 +267,20 @@ async fn watch_keys(in_force: Arc<InForce<Dialer>>) {
     let mut said = SaidOnce::default();
     loop {
         let house = Arc::clone(&in_force.now().gateway);
-        let faults = house.calls.keep_proven().await.join("; ");
+        let faults = house.calls().keep_proven().await.join("; ");
         if said.is_new(&faults) {
             tracing::warn!("{faults}; the last good key is kept");
         }
-        house.clock.sleep_until(house.clock.tick().plus(KEY_WATCH)).await;
+        house.clock().sleep_until(house.clock().tick().plus(KEY_WATCH)).await;
     }
 }
 
 /// Closes the gate as the last process left it, and keeps the file from now on.
 fn kept_pause(folder: &Path, in_force: &Arc<InForce<Dialer>>) -> (Arc<Pause>, tokio::task::JoinHandle<()>) {
-    let (clock, theirs) = (in_force.now().gateway.clock, Arc::clone(in_force));
+    let (clock, theirs) = (in_force.now().gateway.clock(), Arc::clone(in_force));
     let partner = move || {
         let house = &theirs.now().gateway;
-        (house.origin.clone(), Arc::clone(house.calls.budget()), house.calls.settings().max_pause)
+        (house.calls().upstream().origin(), Arc::clone(house.calls().budget()), house.calls().settings().max_pause)
     };
     let pause = Pause::new(folder, partner, clock);
     pause.restore();
@@ -331,10 +331,10 @@ impl Serving {
         // Whoever is in the middle of a reload is cut off: the house that answers now is the last.
         self.reloads.iter().for_each(tokio::task::JoinHandle::abort);
         let house = self.in_force.held();
-        let clock = house.gateway.clock;
+        let clock = house.gateway.clock();
         let until = clock.tick().plus(house.grace);
         self.ready.store(false, Ordering::Relaxed);
-        house.gateway.draining.store(true, Ordering::Relaxed);
+        house.gateway.draining().store(true, Ordering::Relaxed);
         if patiently {
             clock.sleep_until(clock.tick().plus(house.drain_delay).min(until)).await;
         }
@@ -369,7 +369,7 @@ impl Serving {
         }
         // Whoever should read the log may have stopped: no thread that serves waits here, only this one.
         let left = until.since(clock.tick()).saturating_sub(LAST_WORDS).max(LOG_TIME);
-        let lines = Arc::clone(&house.gateway.ledger);
+        let lines = Arc::clone(house.gateway.ledger());
         let _ = tokio::task::spawn_blocking(move || lines.lines.flush(left)).await;
         ended
     }

@@ -83,7 +83,7 @@ impl Reloads {
 
     /// Reloads whenever somebody wants it or the file has changed, until it is dropped.
     pub(super) async fn run(mut self, mut wishes: mpsc::Receiver<Wish>, mut hangups: Signal) {
-        let clock = self.in_force.now().gateway.clock;
+        let clock = self.in_force.now().gateway.clock();
         let mut next = clock.tick().plus(LOOK);
         loop {
             tokio::select! {
@@ -174,7 +174,7 @@ impl Reloads {
         };
         let (mut prepared, entries) = tokio::task::spawn_blocking(work).await??;
         let settings = std::mem::take(&mut prepared.settings);
-        let authority = house.authority.reconfigured(prepared.authority.clone(), Arc::clone(&prepared.gateway.tokens));
+        let authority = house.authority.reconfigured(prepared.authority.clone(), Arc::clone(prepared.gateway.tokens()));
         let tokens = authority.foresee().await.context("state.dir")?.into_iter().map(Into::into).collect();
         Ok(Planned { prepared, authority, changes: Changes { settings, entries, tokens } })
     }
@@ -192,7 +192,7 @@ impl Reloads {
         authority.reconcile().await.context("state.dir")?;
         let gateway = Arc::new(gateway);
         let next = assemble::estate(&config, Arc::clone(&gateway), authority, &self.stands);
-        let before = self.in_force.put(next, gateway.clock.now().unix());
+        let before = self.in_force.put(next, gateway.clock().now().unix());
         let warnings = warnings(&config);
         self.config = Arc::new(config);
         self.roots = roots;
@@ -229,17 +229,17 @@ fn prepare(
 
 /// What is stored for routes that mean something else in the next house.
 fn given_up(before: &House, next: &House) -> Vec<Entries> {
-    let editions = next.routes.all().iter().map(|route| route.edition).collect();
-    let lost = before.store.lost_outside(editions);
+    let editions = next.routes().all().iter().map(|route| route.edition).collect();
+    let lost = before.store().lost_outside(editions);
     let named = |(route, entries)| Entries {
-        route: before.routes.at(route).map_or_else(String::new, |route| route.name.clone()),
+        route: before.routes().at(route).map_or_else(String::new, |route| route.name.clone()),
         entries,
     };
     let changed = |index: &usize| {
-        let edition = |house: &House| house.routes.at(*index).map(|route| route.edition);
+        let edition = |house: &House| house.routes().at(*index).map(|route| route.edition);
         edition(before) != edition(next)
     };
-    let all = (0..before.routes.all().len()).filter(changed);
+    let all = (0..before.routes().all().len()).filter(changed);
     all.map(|route| named((route, lost.get(&route).copied().unwrap_or_default()))).collect()
 }
 

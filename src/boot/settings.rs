@@ -3,7 +3,6 @@
 //! Never keeps the configuration: each module has what is its own.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
 use http::header::HeaderName;
@@ -124,10 +123,10 @@ pub(super) fn caller_names(config: &Config) -> Vec<String> {
 }
 
 /// Where request ids begin.
-pub(super) fn requests() -> anyhow::Result<(u64, AtomicU64)> {
+pub(super) fn first_request() -> anyhow::Result<u64> {
     let mut start = [0; 8];
     getrandom::fill(&mut start).map_err(|_| anyhow::anyhow!("the machine gives no random bytes"))?;
-    Ok((u64::from_le_bytes(start), AtomicU64::new(0)))
+    Ok(u64::from_le_bytes(start))
 }
 
 /// What is asked for, and what it takes.

@@ -33,7 +33,7 @@ pub(super) struct Sending {
 /// # Errors
 /// Settings that rustls refuses.
 pub(super) fn send<C: Dials>(config: &Config, house: &Gateway<C>) -> anyhow::Result<Option<Sending>> {
-    let (Some(tracer), Some(endpoint)) = (&house.ledger.traces, config.telemetry.traces_go_to()) else {
+    let (Some(tracer), Some(endpoint)) = (&house.ledger().traces, config.telemetry.traces_go_to()) else {
         return Ok(None);
     };
     let dialer = match endpoint.scheme() == Some(&Scheme::HTTPS) {
@@ -41,8 +41,8 @@ pub(super) fn send<C: Dials>(config: &Config, house: &Gateway<C>) -> anyhow::Res
         false => dial::clear(CONNECT),
     };
     let client = dial::client(dialer.context("telemetry.otlp_endpoint")?);
-    let settings = Settings { endpoint, instance: house.signature.name().to_owned() };
-    let Some(exporter) = Exporter::of(tracer, settings, client, house.clock) else { return Ok(None) };
+    let settings = Settings { endpoint, instance: house.name().to_owned() };
+    let Some(exporter) = Exporter::of(tracer, settings, client, house.clock()) else { return Ok(None) };
     let (closed, tracer) = (CancellationToken::new(), Arc::clone(tracer));
     let until = closed.clone();
     let task = tokio::spawn(async move { exporter.run(&tracer, until).await });

@@ -90,7 +90,7 @@ pub(super) async fn demo() -> anyhow::Result<()> {
     let given = Given { file: Some(folder.write(FILE, &text)?), text: Some(text), ..Given::default() };
     let config = config::load(given.clone())?;
     let house = boot::build(&config, boot::ring(&config.tokens)?, clock)?;
-    let authority = boot::authority(&config, Arc::clone(&house.tokens), clock).await?;
+    let authority = boot::authority(&config, Arc::clone(house.tokens()), clock).await?;
     let doors = Doors { public: vec![public.into()], health, admin: admin.into() };
     let sourced = folder.write("env", &exports(&authority, &config, &folder).await?)?;
     let page = page(&sourced, &config, &sample)?;
@@ -217,7 +217,7 @@ async fn live_line(house: &House, clock: Clock) -> anyhow::Result<()> {
     let terminal = std::io::stdout().is_terminal();
     let mut shown = None;
     loop {
-        let totals = house.ledger.counts.totals();
+        let totals = house.ledger().counts.totals();
         if shown != Some(totals) {
             let ratio = totals.hits as f64 * 100.0 / totals.requests.max(1) as f64;
             let (requests, calls, saved) = (totals.requests, totals.calls, totals.saved);

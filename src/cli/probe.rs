@@ -65,9 +65,9 @@ pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
                 }
             },
         };
-        routes.push(Told::of(endpoint, came, record.odd_lines(house.calls.upstream().credential().show().as_ref())));
+        routes.push(Told::of(endpoint, came, record.odd_lines(house.calls().upstream().credential().show().as_ref())));
     }
-    let report = Report { partner: house.origin.clone(), routes };
+    let report = Report { partner: house.calls().upstream().origin(), routes };
     let mut out = std::io::stdout();
     match json {
         true => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
@@ -83,7 +83,7 @@ pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
 
 /// Asks when it is this call's turn; pauses that the budget or the partner wants are waited for, within patience.
 async fn ask(house: &Gateway<Recording>, target: &str) -> Result<Trial, Refusal> {
-    let clock = house.clock;
+    let clock = house.clock();
     let end = clock.tick().plus(PATIENCE);
     loop {
         match house.try_out(target).await {
@@ -151,7 +151,7 @@ fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Trial, known
     }
     let lens = Lens::default();
     let differences = document.as_ref().map(|it| shape::differences(endpoint, it)).unwrap_or_default();
-    let shaped = success && view::project(endpoint, &lens, &house.allow, &trial.body).is_ok();
+    let shaped = success && view::project(endpoint, &lens, house.allow(), &trial.body).is_ok();
     let given = matches!(trial.fate, Fate::Stored(..) | Fate::NotStored(_) | Fate::Standard);
     let shape = match (success, &document, shaped) {
         (false, ..) => "no document",
@@ -165,7 +165,7 @@ fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Trial, known
             "not understood: a member is of another type or there twice; narrowed callers get 502"
         }
     };
-    let head = Head::new(&trial.head, house.calls.upstream().credential().show());
+    let head = Head::new(&trial.head, house.calls().upstream().credential().show());
     Answered {
         status: trial.status.as_u16(),
         took_ms: u64::try_from(trial.took.as_millis()).unwrap_or(u64::MAX),

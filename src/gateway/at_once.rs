@@ -150,7 +150,7 @@ impl<C: Dials> Gateway<C> {
         let turn = self.turns.admit_silently(&caller, now.tick)?;
         let mut trail = self.begin(Method::GET, own.id, now, peer, trace);
         trail.route = Some(wanted.route());
-        self.traced_look(&mut trail, || "fresh");
+        self.fetches.traced_look(&mut trail, || "fresh");
         (trail.outcome, trail.cause) = document.came.words();
         trail.status = StatusCode::OK;
         trail.age = Some(document.age.as_secs());
@@ -159,7 +159,7 @@ impl<C: Dials> Gateway<C> {
         document.entry.was_hit();
         self.ledger.counts.at_once();
         let limits = self.limits_of(&trail);
-        let (body, length) = self.signature.write(document, &trail.request_id, now, limits, wire);
+        let (body, length) = self.rendering.signature.write(document, &trail.request_id, now, limits, wire);
         trail.bytes = length as u64;
         Some(AtOnce { body, owed: End { ledger: Arc::clone(&self.ledger), clock: self.clock, trail } })
     }

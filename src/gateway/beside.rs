@@ -45,9 +45,9 @@ impl<C: Dials> Gateway<C> {
         trail.outcome = if cause.is_empty() { Outcome::Own } else { Outcome::Refused };
         // A gateway that asks in its own name knows by this that it is we who refuse its token.
         if let Some(detail) = head.headers.get(WWW_AUTHENTICATE).and_then(hub::detail_beside) {
-            head.headers.insert(CACHE_STATUS, self.signature.detail(detail));
+            head.headers.insert(CACHE_STATUS, self.rendering.signature.detail(detail));
         }
-        self.signature.sign(&mut head.headers, &trail.request_id);
+        self.rendering.signature.sign(&mut head.headers, &trail.request_id);
         if self.draining.load(Ordering::Relaxed) {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

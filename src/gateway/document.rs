@@ -12,8 +12,9 @@ use crate::clock::Tick;
 use crate::route::{Route, RouteIndex};
 use crate::upstream::document::{Members, Top, is_named_json, is_plain_json, top};
 
+use super::Dials;
+use super::fetches::Fetches;
 use super::refusal::Fault;
-use super::{Dials, Gateway};
 
 /// An answer, and whose place it would take.
 pub(super) struct Candidate<'a> {
@@ -24,7 +25,7 @@ pub(super) struct Candidate<'a> {
     pub(super) held: Option<&'a Entry>,
 }
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// Lets an answer be taken in, its type said as callers know it.
     ///
     /// # Errors

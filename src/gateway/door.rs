@@ -4,16 +4,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use http::HeaderMap;
 use http::request::Parts;
 
-use crate::clock::{Now, Tick};
+use crate::clock::Now;
 use crate::gcra::ComeBack;
 use crate::http::rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY};
-use crate::quota::{Limit, Told};
+use crate::quota::Told;
 use crate::token::ambient::shows_nothing;
 use crate::token::{Caller, Recalled, Unidentified};
 use crate::trail::Trail;
@@ -49,16 +47,6 @@ impl<C: Dials> Gateway<C> {
             self.strangers.may_try(peer, now.tick).map_err(refuse)?;
         }
         Ok(self.tokens.examine(token, now).inspect_err(|_| self.strangers.failed(peer, now.tick))?)
-    }
-
-    /// Lets the caller of this request pay for a call to the partner that it is about to start.
-    pub(super) fn pay(&self, trail: &Trail, now: Tick) -> Result<(), Refusal> {
-        // Who has no turn has not come through the door, and starts nothing.
-        let none = Refusal::Limited { limit: Limit::Upstream, retry: Duration::ZERO };
-        let turn = trail.turn.as_ref().ok_or(none)?;
-        turn.start(now).map_err(|back| Refusal::limited(back, now))?;
-        trail.paid.store(true, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Tells a caller that has limits how it stands (draft-ietf-httpapi-ratelimit-headers-11).

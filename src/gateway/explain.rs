@@ -108,11 +108,11 @@ impl<C: Dials> Gateway<C> {
         let now = self.clock.now();
         let place = self.place(wanted);
         let scope = place.route.map_or(Scope::Documented, turn::scope);
-        let partner = self.calls.budget().foresee(0, scope, now.tick);
+        let partner = self.fetches.calls.budget().foresee(0, scope, now.tick);
         let mut found = Found::default();
         let verdict = self.foresee(wanted, &place, now, &mut found);
         let stored = place.glimpse.as_ref().map(|glimpse| Stored::of(glimpse, &wanted.headers, now));
-        let flight = place.glimpse.as_ref().map(|glimpse| self.flights.has(glimpse.key()));
+        let flight = place.glimpse.as_ref().map(|glimpse| self.fetches.flights.has(glimpse.key()));
         Explained {
             asked_as: place.asked_as,
             route: place.route,
@@ -142,7 +142,7 @@ impl<C: Dials> Gateway<C> {
 
     /// The path, line by line as in [`Gateway::answer`].
     fn foresee(&self, wanted: &Wanted, place: &Place, now: Now, found: &mut Found) -> Result<Verdict, Refusal> {
-        if self.calls.upstream().has_been(&wanted.headers) {
+        if self.fetches.calls.upstream().has_been(&wanted.headers) {
             return Err(Refusal::Loop);
         }
         let target = Target::parse(&wanted.target)?;

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use http::header::VIA;
 use http::request::Parts;
-use http::{Response, StatusCode};
 
 use crate::access::Grant;
 use crate::budget::breaker::Reason;
@@ -26,12 +26,13 @@ use crate::upstream::calls::{Answers, Call};
 use crate::upstream::{Fetched, Wish};
 
 use super::document::Candidate;
+use super::fetches::Fetches;
 use super::flights::{Came as Landed, Errand, Purpose, REST, Runs};
 use super::landing::{Answered, Shared};
 use super::plan::Served;
 use super::refusal::{Fault, Refusal};
-use super::respond::{Body, Came};
-use super::{Dials, Gateway, REFRESHES, turn};
+use super::respond::Came;
+use super::{Dials, REFRESHES, turn};
 
 /// The call for a document.
 struct DocumentErrand {
@@ -75,7 +76,7 @@ impl Errand for DocumentErrand {
 impl<C: Dials> Runs<C> for DocumentErrand {
     async fn run(
         &self,
-        gateway: &Gateway<C>,
+        gateway: &Fetches<C>,
         permit: Permit,
         deadline: Tick,
         trace: &mut Traced,
@@ -90,7 +91,7 @@ impl<C: Dials> Runs<C> for DocumentErrand {
     }
 }
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// Nothing usable is held: one flight for everybody who asks.
     pub(super) async fn fetch_once(
         self: &Arc<Self>,
@@ -98,14 +99,12 @@ impl<C: Dials> Gateway<C> {
         key: Key,
         held: Option<Arc<Entry>>,
         why: Why,
-        parts: &mut Parts,
+        parts: &Parts,
         trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<(Arc<Entry>, Came), Refusal> {
         match self.land_shared(grant, key, held, parts, trail).await? {
-            Landed::Stored(entry) => self.show(grant, entry, Came::Hit, parts, trail).await,
-            Landed::Brought(answered, collapsed) => {
-                self.show_landed(grant, answered, (why, collapsed), parts, trail).await
-            }
+            Landed::Stored(entry) => Ok((entry, Came::Hit)),
+            Landed::Brought(answered, collapsed) => Ok(landed(answered, (why, collapsed), trail)),
         }
     }
 
@@ -153,25 +152,25 @@ impl<C: Dials> Gateway<C> {
         self: &Arc<Self>,
         grant: &Grant,
         key: Key,
-        parts: &mut Parts,
+        parts: &Parts,
         trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<(Arc<Entry>, Came), Refusal> {
         let answered = self.alone(self.errand(grant, Some(key), None, Cause::Miss, parts), trail).await?;
-        self.show_landed(grant, answered, (Why::UriMiss, false), parts, trail).await
+        Ok(landed(answered, (Why::UriMiss, false), trail))
     }
 
     /// The route stores nothing, and the right is too narrow for what would pass through.
     pub(super) async fn fetch_unstored(
         self: &Arc<Self>,
         grant: &Grant,
-        parts: &mut Parts,
+        parts: &Parts,
         trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<(Arc<Entry>, Came), Refusal> {
         if !accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
         let answered = self.alone(self.errand(grant, None, None, Cause::Miss, parts), trail).await?;
-        self.show_landed(grant, answered, (Why::Bypass, false), parts, trail).await
+        Ok(landed(answered, (Why::Bypass, false), trail))
     }
 
     /// A flight that nobody joins, for the gateway's own eyes; without a key nothing of it is stored.
@@ -192,12 +191,12 @@ impl<C: Dials> Gateway<C> {
         key: Key,
         entry: Arc<Entry>,
         (why, fallback): (Why, Fallback),
-        parts: &mut Parts,
+        parts: &Parts,
         trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<(Arc<Entry>, Came), Refusal> {
         match self.fetch_once(grant, key.clone(), Some(Arc::clone(&entry)), why, parts, trail).await {
             Err(refusal) if refusal.allows(fallback) && self.still_ours(&key) => {
-                self.show(grant, entry, Served::Stale(Detail::StaleIfError).into(), parts, trail).await
+                Ok((entry, Served::Stale(Detail::StaleIfError).into()))
             }
             other => other,
         }
@@ -224,21 +223,6 @@ impl<C: Dials> Gateway<C> {
         let stored = Some(Arc::clone(entry));
         let errand = || self.errand(grant, Some(key.clone()), stored, Cause::Refresh, parts);
         self.send_behind(&key, still_held, errand, trail);
-    }
-
-    async fn show_landed(
-        self: &Arc<Self>,
-        grant: &Grant,
-        answered: Answered,
-        (why, collapsed): (Why, bool),
-        parts: &mut Parts,
-        trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
-        let Answered { entry, status, stored, took } = answered;
-        trail.upstream = Some(took);
-        let (stored, detail) = (stored.is_ok(), stored.err().map_or("", NotStored::word));
-        self.show(grant, entry, Came::Forwarded { why: why.word(), status, stored, collapsed, detail }, parts, trail)
-            .await
     }
 
     fn errand(
@@ -361,6 +345,14 @@ impl<C: Dials> Gateway<C> {
         };
         Ok(Answered { entry, status, stored, took: came.since(asked) })
     }
+}
+
+/// What a call has just brought, as it is shown.
+fn landed(answered: Answered, (why, collapsed): (Why, bool), trail: &mut Trail) -> (Arc<Entry>, Came) {
+    let Answered { entry, status, stored, took } = answered;
+    trail.upstream = Some(took);
+    let (stored, detail) = (stored.is_ok(), stored.err().map_or("", NotStored::word));
+    (entry, Came::Forwarded { why: why.word(), status, stored, collapsed, detail })
 }
 
 /// Whether an answer is nothing but the wish to be left alone; any other may come with it.

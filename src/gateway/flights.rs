@@ -4,6 +4,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -12,14 +13,16 @@ use crate::budget::{Asker, Cause, Permit};
 use crate::cache::Key;
 use crate::clock::Tick;
 use crate::flight::{Joined, Obligation, Place, Rank};
+use crate::quota::Limit;
 use crate::route::RouteIndex;
 use crate::trail::Trail;
 use crate::trail::trace::Traced;
 use crate::upstream::Failed;
 
+use super::fetches::Fetches;
 use super::landing::{Landing, Shared};
 use super::refusal::{Fault, Refusal};
-use super::{Dials, Gateway, turn};
+use super::{Dials, turn};
 
 /// So many flights are under way that another finds no place; they last as long as the budget lets them wait.
 pub(super) const FULL: Refusal = Refusal::Busy { retry: Duration::from_secs(1) };
@@ -61,7 +64,7 @@ pub(super) trait Runs<C>: Errand {
     /// Makes the call, and stores what may be stored.
     fn run(
         &self,
-        gateway: &Gateway<C>,
+        gateway: &Fetches<C>,
         permit: Permit,
         deadline: Tick,
         trace: &mut Traced,
@@ -92,7 +95,7 @@ fn is_of_its_starter(refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::Loop | Refusal::Busy { .. })
 }
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// Takes part in the flight for this key, and starts it if there is none and nothing was stored meanwhile: joining is free,
     /// starting is paid for. A request that may not start one for others (`goes_alone`) makes a call of its own.
     ///
@@ -216,6 +219,16 @@ impl<C: Dials> Gateway<C> {
         }
         self.traced_landing(trace, (route, cause), brought.as_ref().map(E::status));
         brought
+    }
+
+    /// Lets the caller of this request pay for a call to the partner that it is about to start.
+    pub(super) fn pay(&self, trail: &Trail, now: Tick) -> Result<(), Refusal> {
+        // Who has no turn has not come through the door, and starts nothing.
+        let none = Refusal::Limited { limit: Limit::Upstream, retry: Duration::ZERO };
+        let turn = trail.turn.as_ref().ok_or(none)?;
+        turn.start(now).map_err(|back| Refusal::limited(back, now))?;
+        trail.paid.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// A request waits for the upstream until then.

@@ -17,7 +17,7 @@ use crate::upstream::body::from_latin1;
 use crate::view::{self, Allow, NotUnderstood, Projected};
 
 use super::refusal::Refusal;
-use super::{Dials, Gateway};
+use super::rendering::Rendering;
 
 /// Views under way: of which document, for which right.
 pub type Views = Flights<(Endpoint, Tag, Right), Result<Shown, NotUnderstood>>;
@@ -31,7 +31,7 @@ enum Kept<'e> {
     ToMake(Endpoint),
 }
 
-impl<C: Dials> Gateway<C> {
+impl Rendering {
     /// What this right sees of the entry, and the tag of that.
     pub(super) async fn narrow(
         &self,

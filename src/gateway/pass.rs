@@ -8,12 +8,13 @@ use hyper::body::{Body as _, Incoming};
 use crate::budget::Permit;
 use crate::upstream::Failed;
 
+use super::Dials;
+use super::fetches::Fetches;
 use super::refusal::{Fault, Refusal};
 use super::respond::Body;
 use super::spool::{self, Limits, Spooled};
-use super::{Dials, Gateway};
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// An answer's body on its way to the caller, the first part of which was read already.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::cache::{Coding, Entry, Key, Shown};
 use crate::http::accept::welcomes_gzip;
 use crate::http::conditional;
 
-use super::{Dials, Gateway};
+use super::rendering::Rendering;
 
 /// Below it a document and its head fit one packet of 1,460 bytes, so that nothing would arrive earlier.
 pub(super) const SMALLEST: usize = 1 << 10;
@@ -28,10 +28,10 @@ const LEVEL: Compression = Compression::new(5);
 /// What is sent of a document, and how it is coded; no bytes are the entry's own.
 pub(super) type Sent = (Option<(Bytes, Tag)>, Coding);
 
-impl<C: Dials> Gateway<C> {
+impl Rendering {
     /// For a request with `Accept-Encoding`: what is sent in place of these bytes.
     pub(super) fn pressed(
-        self: &Arc<Self>,
+        &self,
         grant: &Grant,
         entry: &Arc<Entry>,
         view: Option<(Bytes, Tag)>,
@@ -55,14 +55,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Makes the gzip form, off the workers, one at a time: while another is made, the next request tries again.
-    fn press(
-        self: &Arc<Self>,
-        grant: &Grant,
-        entry: &Arc<Entry>,
-        right: Right,
-        view: Option<&Bytes>,
-        asked: &HeaderMap,
-    ) {
+    fn press(&self, grant: &Grant, entry: &Arc<Entry>, right: Right, view: Option<&Bytes>, asked: &HeaderMap) {
         // What is in nobody's memory has nothing it could lie beside; of rights beyond the bound not even the plain form is kept.
         let stored = entry.not_stored().is_none() && self.store.fits(entry);
         let kept = stored && (view.is_none() || entry.face(right, Coding::Identity).is_some());
@@ -72,14 +65,14 @@ impl<C: Dials> Gateway<C> {
         }
         let key = self.routes.at(grant.wanted().route()).and_then(|route| Key::of(grant, route, asked));
         let (Some(key), Ok(turn)) = (key, Arc::clone(&self.press).try_acquire_owned()) else { return };
-        let (this, entry) = (Arc::clone(self), Arc::clone(entry));
+        let (store, entry) = (Arc::clone(&self.store), Arc::clone(entry));
         self.tasks.spawn_blocking(move || {
             // Between the look and the turn somebody else may have made it.
             if entry.face(right, Coding::Gzip).is_none()
                 && let Ok(bytes) = gzip(&bytes)
             {
                 let tag = Tag::of(&bytes);
-                this.store.keep_face(key, &entry, right, Coding::Gzip, &Shown { bytes: bytes.into(), tag });
+                store.keep_face(key, &entry, right, Coding::Gzip, &Shown { bytes: bytes.into(), tag });
             }
             drop(turn);
         });

@@ -15,11 +15,12 @@ use crate::http::cache_control::Wishes;
 use crate::trail::Trail;
 use crate::view::{self, NotUnderstood};
 
+use super::Dials;
+use super::fetches::Fetches;
 use super::narrow::{LARGE, text_of};
 use super::refusal::Refusal;
-use super::{Dials, Gateway};
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// Finds out on which provider the project is, and decides. A list that the partner does not have names no project.
     pub(super) async fn settle(
         self: &Arc<Self>,

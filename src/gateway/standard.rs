@@ -32,18 +32,19 @@ use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
 use crate::upstream::through;
 
+use super::fetches::Fetches;
 use super::flights::Came;
 use super::landing::Kept;
 use super::plan::{Plan, Served, plan};
 use super::refusal::Refusal;
 use super::respond::{Body, Told};
-use super::{Dials, Gateway, REFRESHES, turn};
+use super::{Dials, REFRESHES, turn};
 
 use errand::{Brought, ReplyErrand};
 
 /// A request, read.
 #[derive(Debug, Clone)]
-struct Asked {
+pub(super) struct Asked {
     route: RouteIndex,
     forwards_authorization: bool,
     /// Whether the upstream's failures, and what it wants of us, are told in our own name: a route in api mode.
@@ -55,6 +56,22 @@ struct Asked {
     /// The head as the caller sent it, without what belongs to its connection or says who it is.
     head: HeaderMap,
     wishes: Wishes,
+}
+
+/// What a request gets.
+pub(super) enum Got {
+    /// A stored reply.
+    Reply {
+        asked: Asked,
+        reply: Arc<Reply>,
+        told: Told,
+        /// When it was judged.
+        at: Tick,
+    },
+    /// One that was just fetched.
+    Kept(Asked, Kept),
+    /// One that passes through.
+    Through(Response<Body>, Told),
 }
 
 /// Of what is stored, what a call may confirm or replace, and why it is made.
@@ -91,15 +108,16 @@ impl Miss {
     }
 }
 
-impl<C: Dials> Gateway<C> {
-    pub(super) async fn standard(
+impl<C: Dials> Fetches<C> {
+    /// What a request for a grant of such a route gets.
+    pub(super) async fn reply_to(
         self: &Arc<Self>,
         grant: &Grant,
         parts: &mut Parts,
         body: Incoming,
         now: Now,
         trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Got, Refusal> {
         let (mut asked, why) = self.asked(grant, &mut parts.headers, !body.is_end_stream())?;
         if let Some(why) = why {
             let stored = self.routes.at(asked.route).is_some_and(|route| route.stored);
@@ -118,7 +136,12 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Reads a request, and why the store has no part in it if it has none. The head becomes the one that goes out.
-    fn asked(&self, grant: &Grant, head: &mut HeaderMap, has_body: bool) -> Result<(Asked, Option<Why>), Refusal> {
+    pub(super) fn asked(
+        &self,
+        grant: &Grant,
+        head: &mut HeaderMap,
+        has_body: bool,
+    ) -> Result<(Asked, Option<Why>), Refusal> {
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         through::make_ready(head, forwards_authorization(route));
         let Resource::Raw(target) = grant.wanted().resource() else { return Err(Refusal::NoSuchRoute) };
@@ -149,12 +172,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// What is held, if it may be used; else the partner is asked.
-    async fn from_memory(
-        self: &Arc<Self>,
-        asked: Asked,
-        now: Now,
-        trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
+    async fn from_memory(self: &Arc<Self>, asked: Asked, now: Now, trail: &mut Trail) -> Result<Got, Refusal> {
         let found = self.store.select(&asked.key, &asked.head, now);
         self.traced_look(trail, || found.word(now.tick));
         let plan = match Miss::of(plan(found, &asked.wishes, true, now.tick)) {
@@ -170,11 +188,11 @@ impl<C: Dials> Gateway<C> {
             Plan::Refuse | Plan::Revalidate { .. } | Plan::Fetch { .. } => return Err(Refusal::OnlyIfCached),
         };
         reply.was_hit();
-        Ok(self.give(&asked, &reply, served.into(), trail.began, trail))
+        Ok(Got::Reply { asked, reply, told: served.into(), at: trail.began })
     }
 
     /// Asks the partner, together with whoever asks the same in the same words.
-    async fn fetch(self: &Arc<Self>, asked: Asked, miss: Miss, trail: &mut Trail) -> Result<Response<Body>, Refusal> {
+    async fn fetch(self: &Arc<Self>, asked: Asked, miss: Miss, trail: &mut Trail) -> Result<Got, Refusal> {
         let (alone, old, fallback) = (miss.is_alone(&asked), miss.stored.clone(), miss.fallback);
         let errand = ReplyErrand::new(&asked, miss);
         let now = self.clock.now();
@@ -194,19 +212,20 @@ impl<C: Dials> Gateway<C> {
             }
         };
         match brought {
-            Ok(Came::Stored(reply)) => Ok(self.give(&asked, &reply, Told::default(), now.tick, trail)),
+            Ok(Came::Stored(reply)) => Ok(Got::Reply { asked, reply, told: Told::default(), at: now.tick }),
             Ok(Came::Brought(Brought::Kept(kept), collapsed)) => {
                 trail.upstream = Some(kept.took);
                 let told = Told { collapsed, ..kept.told };
-                Ok(self.give_kept(&asked, Kept { told, ..kept }, trail))
+                Ok(Got::Kept(asked, Kept { told, ..kept }))
             }
             Ok(Came::Brought(Brought::Through { response, told, took }, _)) => {
                 trail.upstream = Some(took);
-                Ok(self.hand_on(response, told, trail))
+                Ok(Got::Through(response, told))
             }
             Err(refusal) => match old.filter(|_| refusal.allows(fallback) && self.still_ours(&asked.key)) {
                 Some(reply) => {
-                    Ok(self.give(&asked, &reply, Served::Stale(Detail::StaleIfError).into(), self.clock.tick(), trail))
+                    let told = Served::Stale(Detail::StaleIfError).into();
+                    Ok(Got::Reply { asked, reply, told, at: self.clock.tick() })
                 }
                 None => Err(refusal),
             },

@@ -13,12 +13,13 @@ use crate::trail::Trail;
 use crate::trail::trace::{Context, End, Fact, Facts, Stage, Traced};
 use crate::upstream::calls::NO_FLIGHT;
 
+use super::Dials;
+use super::fetches::Fetches;
 use super::landing::Landing;
 use super::refusal::Refusal;
 use super::respond::word_of;
-use super::{Dials, Gateway};
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// It was looked up in memory.
     #[inline]
     pub(super) fn traced_look(&self, trail: &mut Trail, held: impl FnOnce() -> &'static str) {

@@ -17,9 +17,10 @@ use crate::route::{Mode, Route, Target, Terms};
 use crate::trail::trace::Traced;
 use crate::upstream::{Fetched, Wish};
 
+use super::fetches::Fetches;
 use super::landing::Answered;
 use super::refusal::Refusal;
-use super::{Dials, Gateway, turn};
+use super::{Dials, turn};
 use crate::upstream::call::Called;
 use crate::upstream::calls::{Answers, Call};
 
@@ -64,12 +65,12 @@ pub enum Winner {
     Override,
 }
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// Asks the partner once, or once per key if keys are refused, inside the budget.
     ///
     /// # Errors
     /// Why there is no answer: no route, no place in the budget, no key that is taken, or the call failed.
-    pub async fn try_out(&self, target: &str) -> Result<Trial, Refusal> {
+    pub(super) async fn try_out(&self, target: &str) -> Result<Trial, Refusal> {
         let uri: Uri = target.parse().map_err(|_| Refusal::NoSuchRoute)?;
         let wanted = self.routes.find(&Method::GET, &Target::parse(&uri)?)?;
         let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;

@@ -11,12 +11,13 @@ use hyper::body::{Body as _, Incoming};
 use crate::budget::lanes::Who;
 use crate::clock::Tick;
 
+use super::Dials;
 use super::buffers::Lease;
+use super::fetches::Fetches;
 use super::refusal::Refusal;
-use super::{Dials, Gateway};
 use crate::upstream::call::Outgoing;
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// The request as it goes on to `target`, with its body, and the lease of the body's bytes.
     ///
     /// # Errors

@@ -9,10 +9,11 @@ use crate::cache::key::named::Which;
 use crate::cache::purge::How;
 use crate::upstream::hub::Said;
 
+use super::Dials;
+use super::fetches::Fetches;
 use super::refusal::Refusal;
-use super::{Dials, Gateway};
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// Whether what was held before a call may be shown after it: what a hub's token brought may have gone with the token.
     pub(super) fn still_ours(&self, key: &Key) -> bool {
         !self.calls.upstream().is_hub() || self.store.holds(key)

@@ -277,7 +277,7 @@ async fn a_soft_purge_of_everything_is_paid_from_the_budget_and_seen_by_nobody()
     sleep(SECOND).await;
     let before = moved.partner.count();
     use reseller_gateway::cache::{key::named::Which, purge::How};
-    moved.house.store.purge(&Which::All, How::Soft, false, moved.house.clock.now());
+    moved.house.store().purge(&Which::All, How::Soft, false, moved.house.clock().now());
     // What is asked for at the very moment of a purge counts as asked for before it.
     sleep(Duration::from_millis(1)).await;
     let got = load(&moved, 10 * SECOND, Duration::from_millis(20), |caller, nth| (nth * 10 + caller) % 300).await;

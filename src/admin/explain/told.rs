@@ -16,7 +16,7 @@ use crate::route::{Mode, Route};
 use crate::token::Caller;
 
 pub(super) fn told<C: Dials>(gateway: &Gateway<C>, wanted: &Wanted, explained: &Explained) -> Value {
-    let route = explained.route.and_then(|route| gateway.routes.at(route));
+    let route = explained.route.and_then(|route| gateway.routes().at(route));
     let verdict = &explained.verdict;
     json!({
         "verdict": {
@@ -58,8 +58,8 @@ fn of_caller<C: Dials>(gateway: &Gateway<C>, wanted: &Wanted, explained: &Explai
         "name": caller.name(),
         "by": if by_token { "token" } else { "policy" },
         "jti": by_token.then(|| caller.jti()),
-        "expires_in": by_token.then(|| caller.expires().saturating_sub(gateway.clock.now().unix())),
-        "scopes": gateway.tokens.names_in(caller.scopes()),
+        "expires_in": by_token.then(|| caller.expires().saturating_sub(gateway.clock().now().unix())),
+        "scopes": gateway.tokens().names_in(caller.scopes()),
         "clients": caller.bounds().clients.names(),
         "providers": caller.bounds().providers.names(),
         "limits": explained.limits.as_ref().map(limits),
@@ -117,7 +117,7 @@ fn of_entry(explained: &Explained, route: Option<&Route>) -> Value {
 }
 
 fn of_partner<C: Dials>(gateway: &Gateway<C>, ahead: Prospect) -> Value {
-    let now = gateway.clock.tick();
+    let now = gateway.clock().tick();
     let seconds = |until: Tick| until.since(now).as_secs_f64().ceil() as u64;
     let (state, wait, why) = match ahead {
         Prospect::Call { probe: false } => ("open", None, None),
@@ -125,8 +125,8 @@ fn of_partner<C: Dials>(gateway: &Gateway<C>, ahead: Prospect) -> Value {
         Prospect::Waits { until } => ("queue", until.map(seconds), None),
         Prospect::Closed { until, reason } => ("closed", Some(seconds(until)), Some(reason.word())),
     };
-    let figures = gateway.calls.budget().figures(now);
-    let (keys, refused) = gateway.calls.upstream().credential().figures();
+    let figures = gateway.calls().budget().figures(now);
+    let (keys, refused) = gateway.calls().upstream().credential().figures();
     json!({
         "now": state,
         "for_seconds": wait,

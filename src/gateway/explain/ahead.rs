@@ -23,20 +23,22 @@ impl<C: Dials> Gateway<C> {
         if full {
             return Err(FULL);
         }
-        let end = now.plus(self.calls.budget().max_wait().min(self.settings.flight_timeout));
-        let ahead = self.calls.budget().foresee(asker.who, asker.scope, now);
+        let end = now.plus(self.fetches.calls.budget().max_wait().min(self.fetches.settings.flight_timeout));
+        let ahead = self.fetches.calls.budget().foresee(asker.who, asker.scope, now);
         match ahead {
-            Prospect::Closed { until, reason } => return Err(self.calls.closed(until, now, reason).into()),
+            Prospect::Closed { until, reason } => return Err(self.fetches.calls.closed(until, now, reason).into()),
             Prospect::Waits { until: Some(at) } if at > end => {
-                return Err(Refusal::Busy { retry: self.calls.budget().opens(asker.who, asker.scope, end).since(end) });
+                return Err(Refusal::Busy {
+                    retry: self.fetches.calls.budget().opens(asker.who, asker.scope, end).since(end),
+                });
             }
             Prospect::Waits { .. } | Prospect::Call { .. } => {}
         }
-        match self.calls.upstream().credential().show() {
+        match self.fetches.calls.upstream().credential().show() {
             Some(_) => Ok(ahead),
             // The first call gets one.
-            None if self.calls.upstream().exchanges() => Ok(ahead),
-            None => Err(self.calls.key_fault().into()),
+            None if self.fetches.calls.upstream().exchanges() => Ok(ahead),
+            None => Err(self.fetches.calls.key_fault().into()),
         }
     }
 }

@@ -38,10 +38,10 @@ impl<C: Dials> Gateway<C> {
         let subject = Subject {
             asker: asker_of(grant),
             may,
-            flight: self.flights.has(&key),
+            flight: self.fetches.flights.has(&key),
             alone: false,
             confirms: |why| why == Why::Stale,
-            shows: &|entry: &Entry| self.shows(grant, entry),
+            shows: &|entry: &Entry| self.rendering.shows(grant, entry),
         };
         self.foresee_plan(self.plan(found, grant, &wanted.headers, asks, now.tick), &subject, now.tick)
     }
@@ -50,7 +50,7 @@ impl<C: Dials> Gateway<C> {
         let (outcome, full) = match grant.wanted().resource() {
             Resource::Raw(_) => (Outcome::Pass, false),
             Resource::Seven { .. } if !acceptable => return Err(Refusal::NotAcceptable),
-            Resource::Seven { .. } => (Outcome::Miss, self.flights.is_full()),
+            Resource::Seven { .. } => (Outcome::Miss, self.fetches.flights.is_full()),
         };
         let ahead = self.may_call(may, full, asker_of(grant), now)?;
         Ok(Verdict::asks(outcome, "the route stores nothing", Some(ahead), now))

@@ -37,11 +37,11 @@ impl<C: Dials> Gateway<C> {
         if wishes_of(&wanted.headers, Asks::of(&wanted.headers)).only_if_cached {
             return Err(Refusal::OnlyIfCached);
         }
-        let joins = !matches!(held, Some(Lookup::Uncacheable)) && key.is_some_and(|key| self.flights.has(&key));
+        let joins = !matches!(held, Some(Lookup::Uncacheable)) && key.is_some_and(|key| self.fetches.flights.has(&key));
         let ahead = if joins {
             None
         } else {
-            Some(self.may_call(may, self.flights.is_full(), asker_of(question.list()), now.tick)?)
+            Some(self.may_call(may, self.fetches.flights.is_full(), asker_of(question.list()), now.tick)?)
         };
         Ok(Err(Verdict::asks_for_the_list(ahead)))
     }

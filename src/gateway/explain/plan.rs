@@ -63,7 +63,7 @@ impl<C: Dials> Gateway<C> {
         if it.flight && coalesce && !it.alone {
             return Ok(Verdict::joins());
         }
-        let ahead = self.may_call(it.may, self.flights.is_full(), it.asker, now)?;
+        let ahead = self.may_call(it.may, self.fetches.flights.is_full(), it.asker, now)?;
         let outcome = if (it.confirms)(why) { Outcome::Revalidated } else { Outcome::Miss };
         let why = match why {
             _ if !coalesce => "the partner lately forbade storing it",
@@ -81,12 +81,12 @@ impl<C: Dials> Gateway<C> {
         if it.flight {
             return (Call::None, " while a refresh is under way".to_owned());
         }
-        if stored.is_resting(now) || self.flights.count() >= REFRESHES {
+        if stored.is_resting(now) || self.fetches.flights.count() >= REFRESHES {
             let why = ", and no refresh is tried: one failed just now, or too many are under way";
             return (Call::None, why.to_owned());
         }
         let refresh = Asker { lane: Lane::Refresh, who: 0, payer: None, ..it.asker };
-        match self.may_call(Ok(()), self.flights.is_full(), refresh, now) {
+        match self.may_call(Ok(()), self.fetches.flights.is_full(), refresh, now) {
             Ok(_) => (Call::Behind, " while a refresh starts".to_owned()),
             Err(refusal) => (Call::None, format!(", and its refresh cannot start: {}", worded(&refusal).title)),
         }

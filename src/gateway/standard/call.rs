@@ -18,10 +18,11 @@ use crate::upstream::calls::{Answers, Call};
 use crate::upstream::headers::strip_for_caller;
 use crate::upstream::through;
 
+use super::super::Dials;
+use super::super::fetches::Fetches;
 use super::super::flights::{Errand, Purpose, Runs};
 use super::super::landing::{Kept, Shared};
 use super::super::refusal::{Fault, Refusal};
-use super::super::{Dials, Gateway};
 use super::Asked;
 use super::errand::{Arrived, Brought, ReplyErrand};
 
@@ -79,7 +80,7 @@ impl Errand for ReplyErrand {
 impl<C: Dials> Runs<C> for ReplyErrand {
     async fn run(
         &self,
-        gateway: &Gateway<C>,
+        gateway: &Fetches<C>,
         permit: Permit,
         deadline: Tick,
         trace: &mut Traced,
@@ -88,7 +89,7 @@ impl<C: Dials> Runs<C> for ReplyErrand {
     }
 }
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     async fn run(
         &self,
         errand: &ReplyErrand,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::VARY;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::budget::Cause;
 use crate::budget::breaker::Reason;
@@ -18,15 +18,16 @@ use crate::http::cache_control::Said;
 use crate::route::Target;
 use crate::trail::Trail;
 
+use super::super::Dials;
 use super::super::fetch::is_pause;
+use super::super::fetches::Fetches;
 use super::super::refusal::{Fault, Refusal};
-use super::super::respond::{Body, Told, VARY_BY_TOKEN};
-use super::super::{Dials, Gateway};
-use super::Asked;
+use super::super::respond::{Told, VARY_BY_TOKEN};
 use super::errand::{Arrived, Brought};
+use super::{Asked, Got};
 use crate::upstream::call::{Called, Outgoing};
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// A request that the store has no part in, or that changes what is stored.
     pub(super) async fn send_through(
         self: &Arc<Self>,
@@ -35,7 +36,7 @@ impl<C: Dials> Gateway<C> {
         outgoing: Outgoing,
         stored: bool,
         trail: &mut Trail,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Got, Refusal> {
         let deadline = self.pass_deadline(trail);
         let permit = self.permit(asked.asker, deadline, &mut trail.trace).await?;
         let call = asked.call(Cause::Pass, deadline, false);
@@ -66,8 +67,8 @@ impl<C: Dials> Gateway<C> {
         // Only what may be stored is compared with its request again.
         asked.head = if stored { outgoing.head } else { HeaderMap::new() };
         match self.stored_for_get(&asked, arrived, told, stored, deadline).await? {
-            Brought::Kept(kept) => Ok(self.give_kept(&asked, kept, trail)),
-            Brought::Through { response, told, .. } => Ok(self.hand_on(response, told, trail)),
+            Brought::Kept(kept) => Ok(Got::Kept(asked, kept)),
+            Brought::Through { response, told, .. } => Ok(Got::Through(response, told)),
         }
     }
 

@@ -29,7 +29,7 @@ impl<C: Dials> Gateway<C> {
         now: Now,
     ) -> Result<Foreseen, Refusal> {
         let mut head = wanted.headers.clone();
-        let (asked, why) = self.asked(grant, &mut head, false)?;
+        let (asked, why) = self.fetches.asked(grant, &mut head, false)?;
         let asked = Asked { head, ..asked };
         if why.is_some() {
             let ahead = self.may_call(may, false, asked.asker, now.tick)?;
@@ -41,7 +41,7 @@ impl<C: Dials> Gateway<C> {
         let miss = Miss::of(planned()).ok();
         let alone = miss.as_ref().is_some_and(|miss| miss.is_alone(&asked));
         let errand = miss.map(|miss| ReplyErrand::new(&asked, miss));
-        let flight = errand.as_ref().map(|errand| self.flights.has(&errand.name()));
+        let flight = errand.as_ref().map(|errand| self.fetches.flights.has(&errand.name()));
         let can_confirm = errand.as_ref().is_some_and(|errand| !errand.about.is_empty());
         let subject = Subject {
             asker: asked.asker,

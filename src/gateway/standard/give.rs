@@ -2,8 +2,6 @@
 //! Given a reply and what happened, hands back the response in the shape that the request's preconditions and range want.
 //! Never changes a field of the partner's but age and length.
 
-use std::sync::Arc;
-
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY,
 };
@@ -11,51 +9,45 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::cache::standard::conditions::{self, Shape};
 use crate::cache::standard::{Reply, Why};
-use crate::clock::Tick;
+use crate::clock::{Clock, Tick};
 use crate::http::range::{self, Wanted};
 use crate::trail::{Outcome, Trail};
 
-use super::super::respond::{Body, Told};
-use super::super::{Dials, Gateway};
-use super::{Asked, Kept};
+use super::super::respond::{Body, Signature, Told};
+use super::{Asked, Got};
 
 /// RFC 9110 §15.4.5: what a 304 carries of the head; the last modification for callers that know no tags.
 const OF_A_304: [http::HeaderName; 7] = [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY, LAST_MODIFIED];
 
-impl<C: Dials> Gateway<C> {
-    pub(super) fn give(
-        &self,
-        asked: &Asked,
-        reply: &Arc<Reply>,
-        told: Told,
-        now: Tick,
-        trail: &mut Trail,
-    ) -> Response<Body> {
+impl Signature {
+    /// The response to a request on a route in standard mode.
+    pub(in crate::gateway) fn give(&self, got: Got, clock: Clock, trail: &mut Trail) -> Response<Body> {
+        match got {
+            Got::Reply { asked, reply, told, at } => self.give_reply(&asked, &reply, told, at, trail),
+            Got::Kept(asked, kept) => {
+                let mut response = self.give_reply(&asked, &kept.reply, kept.told, clock.tick(), trail);
+                response.headers_mut().extend(kept.withheld);
+                response
+            }
+            Got::Through(mut response, told) => {
+                self.tell(response.headers_mut(), &told, None, &trail.request_id);
+                note(trail, &told);
+                response
+            }
+        }
+    }
+
+    fn give_reply(&self, asked: &Asked, reply: &Reply, mut told: Told, now: Tick, trail: &mut Trail) -> Response<Body> {
         let life = reply.life();
         let age = life.age(now).as_secs();
-        let mut told = told;
         if told.forwarded.is_none() || told.stored {
             told.ttl = Some(life.lifetime.as_secs() as i64 - age as i64);
         }
         let mut response = shaped(&asked.method, &asked.head, reply);
         // RFC 9111 §5.1: an age says that the partner was not asked for this request.
         let shown = (told.forwarded.is_none() || told.collapsed || age > 0).then_some(age);
-        self.signature.tell(response.headers_mut(), &told, shown, &trail.request_id);
+        self.tell(response.headers_mut(), &told, shown, &trail.request_id);
         trail.age = Some(age);
-        note(trail, &told);
-        response
-    }
-
-    /// What was just fetched, for the one who asked.
-    pub(super) fn give_kept(&self, asked: &Asked, kept: Kept, trail: &mut Trail) -> Response<Body> {
-        let mut response = self.give(asked, &kept.reply, kept.told, self.clock.tick(), trail);
-        response.headers_mut().extend(kept.withheld.iter().map(|(name, value)| (name.clone(), value.clone())));
-        response
-    }
-
-    /// An answer that passes through.
-    pub(super) fn hand_on(&self, mut response: Response<Body>, told: Told, trail: &mut Trail) -> Response<Body> {
-        self.signature.tell(response.headers_mut(), &told, None, &trail.request_id);
         note(trail, &told);
         response
     }

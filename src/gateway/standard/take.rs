@@ -16,14 +16,15 @@ use crate::cache::standard::{Detail, Reply, storing, validation};
 use crate::clock::{Now, Tick};
 use crate::upstream::{Failed, through};
 
+use super::super::Dials;
+use super::super::fetches::Fetches;
 use super::super::flights::REST;
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::Told;
-use super::super::{Dials, Gateway};
 use super::errand::{Arrived, Brought, ReplyErrand};
 use super::{Asked, Kept};
 
-impl<C: Dials> Gateway<C> {
+impl<C: Dials> Fetches<C> {
     /// A 304 to our own question.
     pub(super) fn confirmed(&self, errand: &ReplyErrand, meant: &Arc<Reply>, arrived: &Arrived) -> Brought {
         let (key, sent) = (&errand.asked.key, &errand.asked.head);

@@ -122,7 +122,7 @@ impl PausedGateway {
             bounds: Bounds::default(),
             ttl: Duration::from_secs(86_400),
         };
-        let token = self.house.tokens.issue(&wish, self.house.clock.now()).unwrap().token;
+        let token = self.house.tokens().issue(&wish, self.house.clock().now()).unwrap().token;
         let (ours, theirs) = tokio::io::duplex(PIPE);
         let house = Arc::clone(&self.house);
         let service = service_fn(move |request| {
