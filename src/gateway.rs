@@ -12,15 +12,21 @@ pub mod respond;
 
 pub(crate) mod plan;
 
-mod ambient;
-
-mod document;
+pub mod landing;
 
 mod fetches;
 
 mod rendering;
 
+mod ambient;
+
+mod document;
+
 mod narrow;
+
+mod press;
+
+mod show;
 
 mod turn;
 
@@ -32,11 +38,7 @@ mod beside;
 
 mod door;
 
-pub mod landing;
-
 pub mod trial;
-
-mod press;
 
 pub mod at_once;
 
@@ -55,7 +57,7 @@ mod pass;
 mod standard;
 
 pub use ambient::Ambient;
-pub use narrow::Views;
+pub use rendering::Views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

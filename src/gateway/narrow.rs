@@ -11,16 +11,13 @@ use crate::access::{Grant, Lens, Right, Sight};
 use crate::account_api::Endpoint;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, Key, Shown};
-use crate::flight::{Flights, Joined, Rank};
+use crate::flight::{Joined, Rank};
 use crate::route::Resource;
 use crate::upstream::body::from_latin1;
 use crate::view::{self, Allow, NotUnderstood, Projected};
 
 use super::refusal::Refusal;
 use super::rendering::Rendering;
-
-/// Views under way: of which document, for which right.
-pub type Views = Flights<(Endpoint, Tag, Right), Result<Shown, NotUnderstood>>;
 
 /// From so many bytes on a worker would be kept from its other callers for too long.
 pub(super) const LARGE: usize = 64 << 10;

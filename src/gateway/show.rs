@@ -1,0 +1,50 @@
+//! How a document is shown: narrowed to a right, compressed, and as a response.
+//! Given an entry, the caller's right and a request, hands back the response.
+//! Never asks the upstream: what it is given is shown, however old it is.
+
+use std::sync::Arc;
+
+use http::Response;
+use http::request::Parts;
+
+use crate::access::{Grant, Sight};
+use crate::cache::{Coding, Entry};
+use crate::http::asks::{Asks, Kinds};
+use crate::trail::Trail;
+
+use super::refusal::Refusal;
+use super::rendering::Rendering;
+use super::respond::{Body, Came, Document};
+
+impl Rendering {
+    /// Shows a document through the caller's right.
+    pub(super) async fn show(
+        &self,
+        grant: &Grant,
+        entry: Arc<Entry>,
+        came: Came,
+        (parts, asks): (&Parts, Asks),
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        let view = match grant.sight() {
+            Sight::Full => None,
+            Sight::Narrow(lens) => Some(self.narrow(grant, lens, &entry, &parts.headers).await?),
+        };
+        let full = view.is_none();
+        let (view, coding) = match asks.has(Kinds::CODING) {
+            true => self.pressed(grant, &entry, view, &parts.headers),
+            false => (view, Coding::Identity),
+        };
+        // A hit is judged and shown at one moment; whatever had to wait is older by then.
+        let shown_at = if came == Came::Hit && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
+        let age = entry.life().age(shown_at);
+        (trail.outcome, trail.cause) = came.words();
+        trail.age = Some(age.as_secs());
+        self.signature.document(
+            Document { entry, full, view, coding, age, came, asks },
+            &parts.method,
+            &parts.headers,
+            &trail.request_id,
+        )
+    }
+}
