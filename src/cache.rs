@@ -40,7 +40,7 @@ use crate::account_api::Endpoint;
 use crate::clock::{Now, Tick};
 
 use freshness::{Life, Stage};
-use policy::NotStored;
+use standard::Detail;
 
 pub use entry::Entry;
 pub use face::{Coding, Shown};
@@ -202,13 +202,13 @@ impl Store {
     /// Keeps an entry that was asked for at that moment.
     ///
     /// # Errors
-    /// [`NotStored`] for a body beyond `max_object`, and for a key that was purged since.
-    pub fn keep(&self, key: Key, entry: Arc<Entry>, asked: Tick) -> Result<(), NotStored> {
+    /// [`Detail`] for a body beyond `max_object`, and for a key that was purged since.
+    pub fn keep(&self, key: Key, entry: Arc<Entry>, asked: Tick) -> Result<(), Detail> {
         if !self.fits(&entry) {
-            return Err(NotStored::TooLarge);
+            return Err(Detail::TooLarge);
         }
         let insert = || self.slots.insert(key.clone(), Slot::Entry(entry));
-        self.purges.unless_purged(&key, asked, insert).ok_or(NotStored::Purged)
+        self.purges.unless_purged(&key, asked, insert).ok_or(Detail::Purged)
     }
 
     /// Whether an entry's body is within `max_object`.

@@ -93,10 +93,10 @@ use crate::view::Allow;
 use buffers::Buffers;
 use fetches::Fetches;
 use landing::Landing;
-use plan::{Plan, Served, plan, wishes_of};
+use plan::{Plan, plan, wishes_of};
 use refusal::Refusal;
 use rendering::Rendering;
-use respond::{Body, End, Signature};
+use respond::{Body, Delivery, End, Signature};
 
 /// Waits and limits of the path.
 #[derive(Debug, Clone, Copy)]
@@ -417,8 +417,8 @@ impl<C: Dials> Gateway<C> {
         match Key::of(&grant, route, &parts.headers) {
             Some(key) if route.mode == Mode::Api => self.document(&grant, key, (parts, asks), now, trail).await,
             None if route.mode == Mode::Api && !is_opaque => {
-                let (entry, came) = Box::pin(self.fetches.fetch_unstored(&grant, parts, trail)).await?;
-                self.rendering.show(&grant, entry, came, (parts, asks), trail).await
+                let (entry, delivery) = Box::pin(self.fetches.fetch_unstored(&grant, parts, trail)).await?;
+                self.rendering.show(&grant, entry, delivery, (parts, asks), trail).await
             }
             _ => {
                 let got = Box::pin(self.fetches.reply_to(&grant, parts, body, now, trail)).await?;
@@ -441,15 +441,15 @@ impl<C: Dials> Gateway<C> {
         }
         let (found, fetches) = (self.store.look(&key, now), &self.fetches);
         fetches.traced_look(trail, || found.word(now.tick));
-        let (entry, came) = match self.plan(found, grant, &parts.headers, asks, now.tick) {
-            Plan::Serve(entry, served) => {
+        let (entry, delivery) = match self.plan(found, grant, &parts.headers, asks, now.tick) {
+            Plan::Serve(entry, detail) => {
                 entry.was_hit();
-                (entry, served.into())
+                (entry, Delivery::from_memory(detail))
             }
-            Plan::ServeAndRefresh(entry, served) => {
+            Plan::ServeAndRefresh(entry, detail) => {
                 entry.was_hit();
                 fetches.refresh_behind(grant, key, &entry, parts, now, trail);
-                (entry, served.into())
+                (entry, Delivery::from_memory(detail))
             }
             Plan::Revalidate { stored, why, fallback } => {
                 Box::pin(fetches.confirm(grant, key, stored, (why, fallback), parts, trail)).await?
@@ -460,7 +460,7 @@ impl<C: Dials> Gateway<C> {
             Plan::Fetch { .. } => Box::pin(fetches.fetch_alone(grant, key, parts, trail)).await?,
             Plan::Refuse => return Err(Refusal::OnlyIfCached),
         };
-        self.rendering.show(grant, entry, came, (parts, asks), trail).await
+        self.rendering.show(grant, entry, delivery, (parts, asks), trail).await
     }
 
     /// The plan for a request for a document. `no-store` changes nothing here: no word of the request is in what is stored.
@@ -468,7 +468,7 @@ impl<C: Dials> Gateway<C> {
         match found {
             // The common one, without a look at directives that are not there.
             Lookup::Stored(entry) if !asks.has(Kinds::DIRECTIVES) && entry.life().stage(now) == LifeStage::Fresh => {
-                Plan::Serve(entry, Served::Fresh)
+                Plan::Serve(entry, None)
             }
             found => {
                 let wishes = wishes_of(headers, asks);

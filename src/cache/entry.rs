@@ -16,7 +16,8 @@ use crate::http::cache_control::forbids_transform;
 use super::Stored;
 use super::face::{Coding, Faces, Shown};
 use super::freshness::{Life, Windows};
-use super::policy::{KEPT, NotStored};
+use super::policy::KEPT;
+use super::standard::Detail;
 use super::tag::Tag;
 
 /// The headers of an answer that are kept, in the block's order.
@@ -32,7 +33,7 @@ const PARTS: usize = KEPT.len();
 pub struct Entry {
     hits: AtomicU32,
     status: StatusCode,
-    not_stored: Option<NotStored>,
+    not_stored: Option<Detail>,
     /// Whether the partner said `no-transform`.
     untouched: bool,
     block: Bytes,
@@ -119,7 +120,7 @@ impl Stored for Entry {
 
 impl Entry {
     /// Takes in an answer whose life, or reason for none, has been judged.
-    pub fn new(status: StatusCode, head: &HeaderMap, body: &[u8], judged: Result<Life, NotStored>) -> Self {
+    pub fn new(status: StatusCode, head: &HeaderMap, body: &[u8], judged: Result<Life, Detail>) -> Self {
         let mut block = BytesMut::with_capacity(body.len() + 160);
         let mut ends = [0; 1 + PARTS];
         let values = KEPT.iter().map(|name| head.get(name).map_or(&b""[..], HeaderValue::as_bytes));
@@ -232,7 +233,7 @@ impl Entry {
     }
 
     /// Why it is not in the store, if it is not.
-    pub fn not_stored(&self) -> Option<NotStored> {
+    pub fn not_stored(&self) -> Option<Detail> {
         self.not_stored
     }
 

@@ -12,7 +12,8 @@ use crate::http::cache_control::directives;
 use crate::route::Terms;
 
 use super::freshness::Life;
-use super::policy::{self, NotStored};
+use super::policy;
+use super::standard::Detail;
 
 /// Where a hub tells the gateways behind it for how long its answers may be shown stale (RFC 9213 §2: a field for caches of
 /// one kind). In `Cache-Control` the windows of RFC 5861 would be taken by every cache that a caller has.
@@ -22,8 +23,8 @@ pub const WINDOWS: HeaderName = HeaderName::from_static("reseller-gateway-cache-
 /// for us, whose token it was given to. A 404 lives no longer than there. And the windows are the lesser ones of both.
 ///
 /// # Errors
-/// [`NotStored`] with the first reason.
-pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, came: Tick) -> Result<Life, NotStored> {
+/// [`Detail`] with the first reason.
+pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, came: Tick) -> Result<Life, Detail> {
     let told = windows(head);
     let within = |ours: Duration, theirs: Option<Duration>| theirs.map_or(ours, |theirs| theirs.min(ours));
     let terms = Terms {
@@ -84,7 +85,7 @@ mod tests {
         Tick::from_nanos(seconds * 1_000_000_000)
     }
 
-    fn judged(status: u16, lines: &[(&'static str, &'static str)]) -> Result<Life, NotStored> {
+    fn judged(status: u16, lines: &[(&'static str, &'static str)]) -> Result<Life, Detail> {
         let head = lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         judge(&TERMS, StatusCode::from_u16(status).unwrap(), &head.collect(), at(100), at(100))
     }
@@ -113,10 +114,10 @@ mod tests {
 
     #[test]
     fn what_the_hub_may_not_keep_is_not_kept_here() {
-        assert_eq!(judged(200, &[("cache-control", "no-store")]), Err(NotStored::NoStore));
+        assert_eq!(judged(200, &[("cache-control", "no-store")]), Err(Detail::NoStore));
         let asked_first = judged(200, &[("cache-control", "private, no-cache")]).unwrap();
         assert!(asked_first.ask_first);
-        assert_eq!(judged(403, &[("cache-control", "private, max-age=60")]), Err(NotStored::Status));
+        assert_eq!(judged(403, &[("cache-control", "private, max-age=60")]), Err(Detail::Status));
     }
 
     #[test]
@@ -125,7 +126,7 @@ mod tests {
         assert_eq!((life.stage(at(102)), life.stage(at(104))), (Stage::Fresh, Stage::Over));
         let longer = judged(404, &[("cache-control", "private, max-age=600")]).unwrap();
         assert_eq!((longer.stage(at(109)), longer.stage(at(111))), (Stage::Fresh, Stage::Over));
-        assert_eq!(judged(404, &[("cache-control", "no-store")]), Err(NotStored::NoStore));
+        assert_eq!(judged(404, &[("cache-control", "no-store")]), Err(Detail::NoStore));
     }
 
     #[test]

@@ -17,45 +17,6 @@ use super::standard::Detail;
 /// The headers of an answer that are kept. Nothing else of the partner's head crosses.
 pub(super) static KEPT: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_LANGUAGE, DATE, LAST_MODIFIED, ETAG];
 
-/// Why an answer is not stored. The words are the same in `Cache-Status`, log and metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotStored {
-    /// `Cache-Control: no-store`.
-    NoStore,
-    /// `Cache-Control: private`.
-    Private,
-    /// `Vary: *`, or a header that we send and the partner chooses by.
-    Vary,
-    /// A status that is no document: 5xx, 429, 206, other 4xx.
-    Status,
-    /// Larger than `cache.max_object`.
-    TooLarge,
-    /// Purged while it was under way.
-    Purged,
-    /// The route says `store = false`.
-    Route,
-}
-
-impl NotStored {
-    /// Whether the partner forbids it, so that the next answer will be no different.
-    pub const fn is_the_partners_will(self) -> bool {
-        matches!(self, Self::NoStore | Self::Private | Self::Vary)
-    }
-
-    /// The fixed word.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::NoStore => Detail::NoStore.word(),
-            Self::Private => Detail::Private.word(),
-            Self::Vary => Detail::Vary.word(),
-            Self::Status => Detail::Status.word(),
-            Self::TooLarge => Detail::TooLarge.word(),
-            Self::Purged => Detail::Purged.word(),
-            Self::Route => Detail::Route.word(),
-        }
-    }
-}
-
 /// What the partner said about storing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Said {
@@ -69,8 +30,8 @@ struct Said {
 /// Judges an answer asked for at `asked` and come at `came`.
 ///
 /// # Errors
-/// [`NotStored`] with the first reason.
-pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, came: Tick) -> Result<Life, NotStored> {
+/// [`Detail`] with the first reason.
+pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, came: Tick) -> Result<Life, Detail> {
     judge_as(terms, status, head, asked, came, false)
 }
 
@@ -81,7 +42,7 @@ pub(super) fn judge_privately(
     head: &HeaderMap,
     asked: Tick,
     came: Tick,
-) -> Result<Life, NotStored> {
+) -> Result<Life, Detail> {
     judge_as(terms, status, head, asked, came, true)
 }
 
@@ -92,16 +53,16 @@ fn judge_as(
     asked: Tick,
     came: Tick,
     for_us: bool,
-) -> Result<Life, NotStored> {
+) -> Result<Life, Detail> {
     let said = read(head);
     let negative = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
     if status != StatusCode::OK && !negative {
-        return Err(NotStored::Status);
+        return Err(Detail::Status);
     }
     // A negative answer has its own short life, and nobody gains from its staleness.
     if negative {
         return match terms.negative_ttl {
-            Duration::ZERO => Err(NotStored::Status),
+            Duration::ZERO => Err(Detail::Status),
             lifetime => Ok(Life { since: came, lifetime, ..Life::default() }),
         };
     }
@@ -111,13 +72,13 @@ fn judge_as(
         return Ok(windows);
     }
     if said.no_store {
-        return Err(NotStored::NoStore);
+        return Err(Detail::NoStore);
     }
     if said.private && !for_us {
-        return Err(NotStored::Private);
+        return Err(Detail::Private);
     }
     if varies(head) {
-        return Err(NotStored::Vary);
+        return Err(Detail::Vary);
     }
     let told = said.lifetime;
     if said.no_cache || told == Some(Duration::ZERO) {

@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 
 use super::freshness::Windows;
-use super::policy::{NotStored, judge};
+use super::policy::judge;
+use super::standard::Detail;
 use super::tag::Tag;
 use super::*;
 use crate::access::{Grant, Rules};
@@ -52,14 +53,14 @@ fn head(lines: &[(HeaderName, &str)]) -> HeaderMap {
     head
 }
 
-fn judged(overrides: bool, status: u16, head: &HeaderMap) -> Result<Life, NotStored> {
+fn judged(overrides: bool, status: u16, head: &HeaderMap) -> Result<Life, Detail> {
     judge(&terms(overrides), StatusCode::from_u16(status).unwrap(), head, CAME, CAME)
 }
 
 /// Lifetime, stale-while-revalidate, stale-if-error in seconds, and whether the partner is asked each time.
 type Row = (u64, u64, u64, bool);
 
-fn row(judged: Result<Life, NotStored>) -> Result<Row, NotStored> {
+fn row(judged: Result<Life, Detail>) -> Result<Row, Detail> {
     judged.map(|life| {
         assert_eq!(life.since, CAME);
         let windows = (life.stale.while_revalidate.as_secs(), life.stale.if_error.as_secs());
@@ -67,8 +68,8 @@ fn row(judged: Result<Life, NotStored>) -> Result<Row, NotStored> {
     })
 }
 
-const ROUTES: Result<Row, NotStored> = Ok((TTL, SWR, SIE, false));
-const NEGATIVES: Result<Row, NotStored> = Ok((NEGATIVE, 0, 0, false));
+const ROUTES: Result<Row, Detail> = Ok((TTL, SWR, SIE, false));
+const NEGATIVES: Result<Row, Detail> = Ok((NEGATIVE, 0, 0, false));
 const SUN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const MINUTE_LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
 
@@ -105,11 +106,11 @@ fn every_cell_of_the_table_of_answers_holds() {
         ("proxy-revalidate", 200, cc("max-age=7, proxy-revalidate"), Ok((7, 0, 0, false)), ROUTES),
         ("must-revalidate alone", 200, cc("must-revalidate"), Ok((TTL, 0, 0, false)), ROUTES),
         ("no-cache, must-revalidate", 200, cc("no-cache, must-revalidate"), Ok((0, SWR, 0, true)), ROUTES),
-        ("no-store", 200, cc("no-store"), Err(NotStored::NoStore), ROUTES),
-        ("no-store and max-age", 200, cc("max-age=7, no-store"), Err(NotStored::NoStore), ROUTES),
-        ("private", 200, cc("private, max-age=7"), Err(NotStored::Private), ROUTES),
+        ("no-store", 200, cc("no-store"), Err(Detail::NoStore), ROUTES),
+        ("no-store and max-age", 200, cc("max-age=7, no-store"), Err(Detail::NoStore), ROUTES),
+        ("private", 200, cc("private, max-age=7"), Err(Detail::Private), ROUTES),
         ("private of a field", 200, cc("private=\"set-cookie\""), ROUTES, ROUTES),
-        ("private of a field that is kept", 200, cc("private=\"Last-Modified\""), Err(NotStored::Private), ROUTES),
+        ("private of a field that is kept", 200, cc("private=\"Last-Modified\""), Err(Detail::Private), ROUTES),
         ("404", 404, none.clone(), NEGATIVES, NEGATIVES),
         ("404 with max-age", 404, cc("max-age=7000"), NEGATIVES, NEGATIVES),
         ("410", 410, none.clone(), NEGATIVES, NEGATIVES),
@@ -117,15 +118,15 @@ fn every_cell_of_the_table_of_answers_holds() {
         ("Vary, sent alike", 200, vary("Accept, Accept-Encoding"), ROUTES, ROUTES),
         ("Vary, never sent", 200, vary("Cookie, Origin"), ROUTES, ROUTES),
         ("Vary, the key", 200, vary("X-Reseller-Api-Key"), ROUTES, ROUTES),
-        ("Vary *", 200, vary("*"), Err(NotStored::Vary), ROUTES),
-        ("Vary * among others", 200, vary("Accept, *"), Err(NotStored::Vary), ROUTES),
-        ("500", 500, cc("max-age=7"), Err(NotStored::Status), Err(NotStored::Status)),
-        ("503", 503, none.clone(), Err(NotStored::Status), Err(NotStored::Status)),
-        ("429", 429, cc("max-age=7"), Err(NotStored::Status), Err(NotStored::Status)),
-        ("401", 401, none.clone(), Err(NotStored::Status), Err(NotStored::Status)),
-        ("403", 403, none.clone(), Err(NotStored::Status), Err(NotStored::Status)),
-        ("206", 206, none.clone(), Err(NotStored::Status), Err(NotStored::Status)),
-        ("301", 301, none, Err(NotStored::Status), Err(NotStored::Status)),
+        ("Vary *", 200, vary("*"), Err(Detail::Vary), ROUTES),
+        ("Vary * among others", 200, vary("Accept, *"), Err(Detail::Vary), ROUTES),
+        ("500", 500, cc("max-age=7"), Err(Detail::Status), Err(Detail::Status)),
+        ("503", 503, none.clone(), Err(Detail::Status), Err(Detail::Status)),
+        ("429", 429, cc("max-age=7"), Err(Detail::Status), Err(Detail::Status)),
+        ("401", 401, none.clone(), Err(Detail::Status), Err(Detail::Status)),
+        ("403", 403, none.clone(), Err(Detail::Status), Err(Detail::Status)),
+        ("206", 206, none.clone(), Err(Detail::Status), Err(Detail::Status)),
+        ("301", 301, none, Err(Detail::Status), Err(Detail::Status)),
     ];
     for (name, status, head, without, with) in rows {
         assert_eq!(row(judged(false, status, &head)), without, "{name}, without override");
@@ -136,13 +137,13 @@ fn every_cell_of_the_table_of_answers_holds() {
 #[test]
 fn without_a_negative_ttl_nothing_negative_is_stored() {
     let terms = Terms { negative_ttl: Duration::ZERO, ..terms(true) };
-    assert_eq!(judge(&terms, StatusCode::NOT_FOUND, &HeaderMap::new(), CAME, CAME), Err(NotStored::Status));
+    assert_eq!(judge(&terms, StatusCode::NOT_FOUND, &HeaderMap::new(), CAME, CAME), Err(Detail::Status));
 }
 
 #[test]
 fn directives_are_read_as_strictly_as_is_safe() {
     let most = 1 << 31;
-    let rows: [(&[&str], Result<u64, NotStored>); 27] = [
+    let rows: [(&[&str], Result<u64, Detail>); 27] = [
         (&["max-age=30, max-age=20"], Ok(30)),
         (&["max-age=20", "max-age=30"], Ok(20)),
         (&["s-maxage=30, max-age=7, s-maxage=20"], Ok(30)),
@@ -167,9 +168,9 @@ fn directives_are_read_as_strictly_as_is_safe() {
         (&["max-age=20, max-age=x"], Ok(20)),
         (&["x-max-age=20, max-agex=20"], Ok(TTL)),
         (&["ext=\"no-store, private\", max-age=20"], Ok(20)),
-        (&["NO-STORE"], Err(NotStored::NoStore)),
-        (&["no-store=1"], Err(NotStored::NoStore)),
-        (&["max-age=20", "private"], Err(NotStored::Private)),
+        (&["NO-STORE"], Err(Detail::NoStore)),
+        (&["no-store=1"], Err(Detail::NoStore)),
+        (&["max-age=20", "private"], Err(Detail::Private)),
     ];
     for (lines, expected) in rows {
         let lines: Vec<_> = lines.iter().map(|&line| (CACHE_CONTROL, line)).collect();
@@ -280,8 +281,8 @@ fn body_and_headers_come_out_as_they_went_in() {
         assert_eq!(entry.validators().1.unwrap(), MINUTE_LATER);
         assert_eq!(entry.not_stored(), None);
     }
-    let unstored = Entry::new(StatusCode::OK, &head, b"{}", Err(NotStored::Private));
-    assert_eq!((unstored.not_stored(), unstored.body()), (Some(NotStored::Private), Bytes::from_static(b"{}")));
+    let unstored = Entry::new(StatusCode::OK, &head, b"{}", Err(Detail::Private));
+    assert_eq!((unstored.not_stored(), unstored.body()), (Some(Detail::Private), Bytes::from_static(b"{}")));
 }
 
 #[test]
@@ -434,7 +435,7 @@ fn a_body_beyond_the_bound_is_left_out_and_replaces_nothing() {
     let (store, key) = (store(1 << 20, 100), key_of("/clients/"));
     let asked = now(0).tick;
     assert_eq!(store.keep(key.clone(), document(&[b' '; 100], ""), asked), Ok(()));
-    assert_eq!(store.keep(key.clone(), document(&[b' '; 101], ""), asked), Err(NotStored::TooLarge));
+    assert_eq!(store.keep(key.clone(), document(&[b' '; 101], ""), asked), Err(Detail::TooLarge));
     assert!(matches!(store.look(&key, now(0)), Lookup::Stored(entry) if entry.body().len() == 100));
 }
 

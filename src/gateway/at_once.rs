@@ -25,7 +25,7 @@ use crate::token::Caller;
 use crate::trail::trace::Stage;
 
 use super::press::SMALLEST;
-use super::respond::{Came, Document, End};
+use super::respond::{Delivery, Document, End};
 use super::{Ambient, Dials, Gateway};
 
 use known::Known;
@@ -151,7 +151,7 @@ impl<C: Dials> Gateway<C> {
         let mut trail = self.begin(Method::GET, own.id, now, peer, trace);
         trail.route = Some(wanted.route());
         self.fetches.traced_look(&mut trail, || "fresh");
-        (trail.outcome, trail.cause) = document.came.words();
+        (trail.outcome, trail.cause) = document.delivery.words();
         trail.status = StatusCode::OK;
         trail.age = Some(document.age.as_secs());
         trail.turn = Some(turn);
@@ -187,6 +187,6 @@ impl<C: Dials> Gateway<C> {
             }
         }
         let age = entry.life().age(now.tick);
-        Some(Document { entry, full, view, coding, age, came: Came::Hit, asks: Asks::NOTHING })
+        Some(Document { entry, full, view, coding, age, delivery: Delivery::HIT, asks: Asks::NOTHING })
     }
 }

@@ -13,7 +13,7 @@ use crate::budget::breaker::Reason;
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause, Permit};
 use crate::cache::freshness::{Fallback, Stage};
-use crate::cache::policy::{self, NotStored};
+use crate::cache::policy;
 use crate::cache::standard::{Detail, Why};
 use crate::cache::{self, Entry, Key, Lookup, hub};
 use crate::clock::{Now, Tick};
@@ -29,9 +29,8 @@ use super::document::Candidate;
 use super::fetches::Fetches;
 use super::flights::{Came as Landed, Errand, Purpose, REST, Runs};
 use super::landing::{Answered, Shared};
-use super::plan::Served;
 use super::refusal::{Fault, Refusal};
-use super::respond::Came;
+use super::respond::Delivery;
 use super::{Dials, REFRESHES, turn};
 
 /// The call for a document.
@@ -101,9 +100,9 @@ impl<C: Dials> Fetches<C> {
         why: Why,
         parts: &Parts,
         trail: &mut Trail,
-    ) -> Result<(Arc<Entry>, Came), Refusal> {
+    ) -> Result<(Arc<Entry>, Delivery), Refusal> {
         match self.land_shared(grant, key, held, parts, trail).await? {
-            Landed::Stored(entry) => Ok((entry, Came::Hit)),
+            Landed::Stored(entry) => Ok((entry, Delivery::HIT)),
             Landed::Brought(answered, collapsed) => Ok(landed(answered, (why, collapsed), trail)),
         }
     }
@@ -154,7 +153,7 @@ impl<C: Dials> Fetches<C> {
         key: Key,
         parts: &Parts,
         trail: &mut Trail,
-    ) -> Result<(Arc<Entry>, Came), Refusal> {
+    ) -> Result<(Arc<Entry>, Delivery), Refusal> {
         let answered = self.alone(self.errand(grant, Some(key), None, Cause::Miss, parts), trail).await?;
         Ok(landed(answered, (Why::UriMiss, false), trail))
     }
@@ -165,7 +164,7 @@ impl<C: Dials> Fetches<C> {
         grant: &Grant,
         parts: &Parts,
         trail: &mut Trail,
-    ) -> Result<(Arc<Entry>, Came), Refusal> {
+    ) -> Result<(Arc<Entry>, Delivery), Refusal> {
         if !accepts_json(&parts.headers) {
             return Err(Refusal::NotAcceptable);
         }
@@ -193,10 +192,10 @@ impl<C: Dials> Fetches<C> {
         (why, fallback): (Why, Fallback),
         parts: &Parts,
         trail: &mut Trail,
-    ) -> Result<(Arc<Entry>, Came), Refusal> {
+    ) -> Result<(Arc<Entry>, Delivery), Refusal> {
         match self.fetch_once(grant, key.clone(), Some(Arc::clone(&entry)), why, parts, trail).await {
             Err(refusal) if refusal.allows(fallback) && self.still_ours(&key) => {
-                Ok((entry, Served::Stale(Detail::StaleIfError).into()))
+                Ok((entry, Delivery::from_memory(Some(Detail::StaleIfError))))
             }
             other => other,
         }
@@ -305,7 +304,7 @@ impl<C: Dials> Fetches<C> {
                     turn::drawn(errand.purpose.asker.resource, asked),
                 ),
             }),
-            None => Err(NotStored::Route),
+            None => Err(Detail::Route),
         };
         let entry = match (status, &errand.held) {
             (StatusCode::UNAUTHORIZED, _) => return Err(self.calls.login_fault().into()),
@@ -328,7 +327,7 @@ impl<C: Dials> Fetches<C> {
         // A confirmation is as old as what it confirms.
         let as_of = if status == StatusCode::NOT_MODIFIED { errand.held_at } else { asked };
         let stored = match (entry.not_stored(), errand.key.clone()) {
-            (_, None) => Err(NotStored::Route),
+            (_, None) => Err(Detail::Route),
             (None, Some(key)) => self.store.keep(key, Arc::clone(&entry), as_of),
             (Some(why), _) if !why.is_the_partners_will() => Err(why),
             (Some(why), Some(key)) => {
@@ -348,11 +347,10 @@ impl<C: Dials> Fetches<C> {
 }
 
 /// What a call has just brought, as it is shown.
-fn landed(answered: Answered, (why, collapsed): (Why, bool), trail: &mut Trail) -> (Arc<Entry>, Came) {
+fn landed(answered: Answered, (why, collapsed): (Why, bool), trail: &mut Trail) -> (Arc<Entry>, Delivery) {
     let Answered { entry, status, stored, took } = answered;
     trail.upstream = Some(took);
-    let (stored, detail) = (stored.is_ok(), stored.err().map_or("", NotStored::word));
-    (entry, Came::Forwarded { why: why.word(), status, stored, collapsed, detail })
+    (entry, Delivery { forwarded: Some((why, status)), stored: stored.is_ok(), collapsed, detail: stored.err() })
 }
 
 /// Whether an answer is nothing but the wish to be left alone; any other may come with it.

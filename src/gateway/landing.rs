@@ -8,12 +8,11 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 
 use crate::cache::Entry;
-use crate::cache::policy::NotStored;
-use crate::cache::standard::Reply;
+use crate::cache::standard::{Detail, Reply};
 use crate::trail::trace::Context;
 
 use super::refusal::Refusal;
-use super::respond::Told;
+use super::respond::Delivery;
 
 /// What a flight brings to those who joined it.
 #[derive(Debug, Clone)]
@@ -37,7 +36,7 @@ pub struct Answered {
     /// The status the partner answered with (304 for a confirmation).
     pub status: StatusCode,
     /// Whether it is in the store, or why not.
-    pub stored: Result<(), NotStored>,
+    pub stored: Result<(), Detail>,
     /// How long the partner took.
     pub took: Duration,
 }
@@ -48,6 +47,6 @@ pub struct Kept {
     pub(super) reply: Arc<Reply>,
     /// Fields that are for the one who asked and for no store (RFC 9111 §5.2.2.4, §5.2.2.7).
     pub(super) withheld: HeaderMap,
-    pub(super) told: Told,
+    pub(super) delivery: Delivery,
     pub(super) took: Duration,
 }

@@ -15,15 +15,13 @@ use crate::clock::Tick;
 use crate::http::asks::{Asks, Kinds};
 use crate::http::cache_control::{MOST_SECONDS, Wishes};
 
-use super::respond::{Came, Told};
-
 /// What is done for a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Plan<T> {
-    /// What is stored is served.
-    Serve(Arc<T>, Served),
+    /// What is stored is served; with a word on why that is right, unless it is simply fresh.
+    Serve(Arc<T>, Option<Detail>),
     /// The same, and a new one is fetched behind.
-    ServeAndRefresh(Arc<T>, Served),
+    ServeAndRefresh(Arc<T>, Option<Detail>),
     /// The upstream is asked about it first.
     Revalidate {
         /// What is stored.
@@ -44,38 +42,6 @@ pub(crate) enum Plan<T> {
     },
     /// Nothing, since the upstream may not be asked (`only-if-cached`).
     Refuse,
-}
-
-/// As what something stored is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Served {
-    /// A fresh answer.
-    Fresh,
-    /// One that is good for all others, though this request wanted a fresher one than its rights can force.
-    Clamped,
-    /// A stale one, for this reason.
-    Stale(Detail),
-}
-
-impl From<Served> for Came {
-    fn from(served: Served) -> Self {
-        match served {
-            Served::Fresh => Self::Hit,
-            Served::Clamped => Self::Clamped,
-            Served::Stale(detail) => Self::Stale(detail.word()),
-        }
-    }
-}
-
-impl From<Served> for Told {
-    fn from(served: Served) -> Self {
-        let detail = match served {
-            Served::Fresh => None,
-            Served::Clamped => Some(Detail::Clamped),
-            Served::Stale(detail) => Some(detail),
-        };
-        Self { detail, ..Self::default() }
-    }
 }
 
 /// The directives of a request; without `Cache-Control` it has none on routes of the API, whatever `Pragma` says.
@@ -102,20 +68,20 @@ fn plan_for<T: Stored>(stored: Arc<T>, wishes: &Wishes, forces: bool, now: Tick)
     let forced = fresher && forces;
     match life.stage(now) {
         _ if forced && wishes.only_if_cached => Plan::Refuse,
-        Stage::Fresh if fresher && !forced => Plan::Serve(stored, Served::Clamped),
-        Stage::Due | Stage::Stale if fresher && !forced => Plan::ServeAndRefresh(stored, Served::Clamped),
-        Stage::Fresh if !forced => Plan::Serve(stored, Served::Fresh),
-        Stage::Due if !forced => Plan::ServeAndRefresh(stored, Served::Fresh),
-        Stage::Stale if !forced => Plan::ServeAndRefresh(stored, Served::Stale(Detail::StaleWhileRevalidate)),
+        Stage::Fresh if fresher && !forced => Plan::Serve(stored, Some(Detail::Clamped)),
+        Stage::Due | Stage::Stale if fresher && !forced => Plan::ServeAndRefresh(stored, Some(Detail::Clamped)),
+        Stage::Fresh if !forced => Plan::Serve(stored, None),
+        Stage::Due if !forced => Plan::ServeAndRefresh(stored, None),
+        Stage::Stale if !forced => Plan::ServeAndRefresh(stored, Some(Detail::StaleWhileRevalidate)),
         // Within the windows that the route and the upstream allow, the caller's patience spares a call.
-        _ if !fresher && takes_stale(&life, wishes, now) => Plan::Serve(stored, Served::Stale(Detail::MaxStale)),
+        _ if !fresher && takes_stale(&life, wishes, now) => Plan::Serve(stored, Some(Detail::MaxStale)),
         _ if wishes.only_if_cached => Plan::Refuse,
         stage => {
             // §5.2.1.1, §5.2.1.3: who names the freshness it wants takes nothing stale in its place.
             let fallback = if forced { Fallback::NONE } else { life.fallback(now) };
             // The upstream failed over it just now.
             if fallback.error && stored.is_resting(now) {
-                return Plan::Serve(stored, Served::Stale(Detail::StaleIfError));
+                return Plan::Serve(stored, Some(Detail::StaleIfError));
             }
             // RFC 9211 §2.2: good enough for others, it is not used for what the request says.
             let is_good = matches!(stage, Stage::Fresh | Stage::Due | Stage::Stale);

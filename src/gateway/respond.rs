@@ -4,9 +4,9 @@
 
 mod body;
 
-mod problem;
+mod delivery;
 
-mod told;
+mod problem;
 
 mod wire;
 
@@ -23,7 +23,6 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use smallvec::SmallVec;
 
 use crate::access::Denied;
-use crate::cache::standard::Detail;
 use crate::cache::tag::Tag;
 use crate::cache::{Coding, Entry, hub};
 use crate::http::asks::{Asks, Kinds};
@@ -32,14 +31,14 @@ use crate::http::conditional::{Condition, Validators, condition};
 use crate::http::range::{self, Slice, Wanted};
 use crate::http::{REQUEST_ID, problem as problem_writer, rate_limit_fields};
 use crate::token::Unidentified;
-use crate::trail::{Outcome, RequestId};
+use crate::trail::RequestId;
 
 use super::refusal::Refusal;
 
 use problem::{Problem, problem_of};
 
 pub use body::{Body, End};
-pub use told::Told;
+pub use delivery::Delivery;
 
 /// Of an answer that is the partner's own: who may have it was decided by these.
 pub(super) const VARY_BY_TOKEN: HeaderValue = HeaderValue::from_static("Authorization, X-Reseller-Api-Key");
@@ -49,45 +48,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What begins the directives of a document that may be used without asking first.
 const MAX_AGE: &[u8] = b"private, max-age=";
-
-/// How the cache came by an answer, as RFC 9211 tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Came {
-    /// From memory.
-    Hit,
-    /// From memory, although the request wanted a fresher answer than its rights can force.
-    Clamped,
-    /// From memory, stale; the detail says why that was right.
-    Stale(&'static str),
-    /// From the partner.
-    Forwarded {
-        /// RFC 9211 §2.2.
-        why: &'static str,
-        /// The partner's status.
-        status: StatusCode,
-        /// Whether it is in the store now.
-        stored: bool,
-        /// Whether another request's call served this one.
-        collapsed: bool,
-        /// Why it is not stored.
-        detail: &'static str,
-    },
-}
-
-impl Came {
-    /// The same for the log: the outcome, and the detail where there is one.
-    #[inline]
-    pub(super) fn words(self) -> (Outcome, &'static str) {
-        match self {
-            Self::Hit => (Outcome::Hit, ""),
-            Self::Clamped => (Outcome::Hit, Detail::Clamped.word()),
-            Self::Stale(detail) => (Outcome::Stale, detail),
-            Self::Forwarded { collapsed: true, detail, .. } => (Outcome::Collapsed, detail),
-            Self::Forwarded { why: "stale", detail, .. } => (Outcome::Revalidated, detail),
-            Self::Forwarded { detail, .. } => (Outcome::Miss, detail),
-        }
-    }
-}
 
 /// A stored or just fetched document, to be shown.
 #[derive(Debug)]
@@ -102,8 +62,8 @@ pub struct Document {
     pub coding: Coding,
     /// Its age.
     pub age: Duration,
-    /// How it came.
-    pub came: Came,
+    /// How it came about.
+    pub delivery: Delivery,
     /// What of the request bears on it.
     pub asks: Asks,
 }
@@ -178,7 +138,7 @@ impl Signature {
         asked: &HeaderMap,
         id: &RequestId,
     ) -> Result<Response<Body>, Refusal> {
-        let Document { entry, full, view, coding, age, came, asks } = document;
+        let Document { entry, full, view, coding, age, delivery, asks } = document;
         let (bytes, tag) = view.unwrap_or_else(|| (entry.body(), *entry.tag()));
         let condition = match asks.has(Kinds::CONDITION) {
             true => validators(&entry, &tag, full).map_or(Condition::Holds, |held| condition(asked, held)),
@@ -198,7 +158,7 @@ impl Signature {
             HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")),
             cache_control(&entry),
             number(age.as_secs()),
-            self.status_of(&entry, age, came, full),
+            self.cache_status(delivery, Some(ttl(entry.life().lifetime, age)), full),
             HeaderValue::from_bytes(id.as_bytes()).unwrap_or(HeaderValue::from_static("-")),
             // The bytes of a view are ours, so their type is too.
             entry.content_type().filter(|_| full).unwrap_or(JSON),
@@ -236,38 +196,6 @@ impl Signature {
         }
         *response.headers_mut() = headers;
         Ok(response)
-    }
-
-    fn status_of(&self, entry: &Entry, age: Duration, came: Came, full: bool) -> HeaderValue {
-        let ttl = || ttl(entry.life().lifetime, age);
-        match came {
-            Came::Hit => Member::of_hit(&self.hit, ttl()).value(),
-            Came::Clamped => self.hit_with(ttl(), Detail::Clamped.word()),
-            Came::Stale(detail) => self.hit_with(ttl(), detail),
-            Came::Forwarded { why, status, stored, collapsed, detail } => {
-                let mut member = Member::of(self.name.as_bytes());
-                member.forwarded(why);
-                // Whether the partner said 200 or 304 tells if anything changed, be it hidden.
-                if full {
-                    member.forwarded_status(status);
-                }
-                if stored {
-                    member.stored();
-                    member.ttl(ttl());
-                }
-                if collapsed {
-                    member.collapsed();
-                }
-                member.detail(detail);
-                member.value()
-            }
-        }
-    }
-
-    fn hit_with(&self, ttl: i64, detail: &str) -> HeaderValue {
-        let mut member = Member::of_hit(&self.hit, ttl);
-        member.detail(detail);
-        member.value()
     }
 
     /// `Cache-Status` of an answer of our own, with the reason that another gateway knows it by.
@@ -398,7 +326,7 @@ fn cache_control(entry: &Entry) -> HeaderValue {
 }
 
 /// What is left of a lifetime, in seconds; less than nothing where it is over.
-fn ttl(lifetime: Duration, age: Duration) -> i64 {
+pub(super) fn ttl(lifetime: Duration, age: Duration) -> i64 {
     lifetime.as_secs() as i64 - age.as_secs() as i64
 }
 

@@ -14,7 +14,7 @@ use crate::trail::Trail;
 
 use super::refusal::Refusal;
 use super::rendering::Rendering;
-use super::respond::{Body, Came, Document};
+use super::respond::{Body, Delivery, Document};
 
 impl Rendering {
     /// Shows a document through the caller's right.
@@ -22,7 +22,7 @@ impl Rendering {
         &self,
         grant: &Grant,
         entry: Arc<Entry>,
-        came: Came,
+        delivery: Delivery,
         (parts, asks): (&Parts, Asks),
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
@@ -36,12 +36,13 @@ impl Rendering {
             false => (view, Coding::Identity),
         };
         // A hit is judged and shown at one moment; whatever had to wait is older by then.
-        let shown_at = if came == Came::Hit && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
+        let shown_at =
+            if delivery == Delivery::HIT && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
         let age = entry.life().age(shown_at);
-        (trail.outcome, trail.cause) = came.words();
+        (trail.outcome, trail.cause) = delivery.words();
         trail.age = Some(age.as_secs());
         self.signature.document(
-            Document { entry, full, view, coding, age, came, asks },
+            Document { entry, full, view, coding, age, delivery, asks },
             &parts.method,
             &parts.headers,
             &trail.request_id,

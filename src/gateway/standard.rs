@@ -35,9 +35,9 @@ use crate::upstream::through;
 use super::fetches::Fetches;
 use super::flights::Came;
 use super::landing::Kept;
-use super::plan::{Plan, Served, plan};
+use super::plan::{Plan, plan};
 use super::refusal::Refusal;
-use super::respond::{Body, Told};
+use super::respond::{Body, Delivery};
 use super::{Dials, REFRESHES, turn};
 
 use errand::{Brought, ReplyErrand};
@@ -64,14 +64,14 @@ pub(super) enum Got {
     Reply {
         asked: Asked,
         reply: Arc<Reply>,
-        told: Told,
+        delivery: Delivery,
         /// When it was judged.
         at: Tick,
     },
     /// One that was just fetched.
     Kept(Asked, Kept),
     /// One that passes through.
-    Through(Response<Body>, Told),
+    Through(Response<Body>, Delivery),
 }
 
 /// Of what is stored, what a call may confirm or replace, and why it is made.
@@ -179,16 +179,16 @@ impl<C: Dials> Fetches<C> {
             Ok(miss) => return self.fetch(asked, miss, trail).await,
             Err(plan) => plan,
         };
-        let (reply, served) = match plan {
-            Plan::ServeAndRefresh(reply, served) => {
+        let (reply, detail) = match plan {
+            Plan::ServeAndRefresh(reply, detail) => {
                 self.refresh(&asked, &reply, now, trail);
-                (reply, served)
+                (reply, detail)
             }
-            Plan::Serve(reply, served) => (reply, served),
+            Plan::Serve(reply, detail) => (reply, detail),
             Plan::Refuse | Plan::Revalidate { .. } | Plan::Fetch { .. } => return Err(Refusal::OnlyIfCached),
         };
         reply.was_hit();
-        Ok(Got::Reply { asked, reply, told: served.into(), at: trail.began })
+        Ok(Got::Reply { asked, reply, delivery: Delivery::from_memory(detail), at: trail.began })
     }
 
     /// Asks the partner, together with whoever asks the same in the same words.
@@ -203,7 +203,7 @@ impl<C: Dials> Fetches<C> {
                 let stored = || {
                     let found = self.store.select(&asked.key, &asked.head, now);
                     match plan(found, &asked.wishes, true, now.tick) {
-                        Plan::Serve(reply, Served::Fresh) => Some(reply),
+                        Plan::Serve(reply, None) => Some(reply),
                         _ => None,
                     }
                 };
@@ -212,20 +212,20 @@ impl<C: Dials> Fetches<C> {
             }
         };
         match brought {
-            Ok(Came::Stored(reply)) => Ok(Got::Reply { asked, reply, told: Told::default(), at: now.tick }),
+            Ok(Came::Stored(reply)) => Ok(Got::Reply { asked, reply, delivery: Delivery::HIT, at: now.tick }),
             Ok(Came::Brought(Brought::Kept(kept), collapsed)) => {
                 trail.upstream = Some(kept.took);
-                let told = Told { collapsed, ..kept.told };
-                Ok(Got::Kept(asked, Kept { told, ..kept }))
+                let delivery = Delivery { collapsed, ..kept.delivery };
+                Ok(Got::Kept(asked, Kept { delivery, ..kept }))
             }
-            Ok(Came::Brought(Brought::Through { response, told, took }, _)) => {
+            Ok(Came::Brought(Brought::Through { response, delivery, took }, _)) => {
                 trail.upstream = Some(took);
-                Ok(Got::Through(response, told))
+                Ok(Got::Through(response, delivery))
             }
             Err(refusal) => match old.filter(|_| refusal.allows(fallback) && self.still_ours(&asked.key)) {
                 Some(reply) => {
-                    let told = Served::Stale(Detail::StaleIfError).into();
-                    Ok(Got::Reply { asked, reply, told, at: self.clock.tick() })
+                    let delivery = Delivery::from_memory(Some(Detail::StaleIfError));
+                    Ok(Got::Reply { asked, reply, delivery, at: self.clock.tick() })
                 }
                 None => Err(refusal),
             },

@@ -10,7 +10,8 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause};
 use crate::cache::freshness::Life;
-use crate::cache::policy::{self, NotStored};
+use crate::cache::policy;
+use crate::cache::standard::Detail;
 use crate::cache::{Key, hub, key};
 use crate::clock::Tick;
 use crate::route::{Mode, Route, Target, Terms};
@@ -47,7 +48,7 @@ pub enum Fate {
     /// It is stored.
     Stored(Life, Winner),
     /// It is given to who asked, and not stored.
-    NotStored(NotStored),
+    NotStored(Detail),
     /// It is no answer to anybody.
     Refused(Refusal),
     /// The route is in standard mode: the partner's head alone decides, request by request.
@@ -126,7 +127,7 @@ impl<C: Dials> Fetches<C> {
 }
 
 /// Whose lifetime it is shows where another one of the route's changes it.
-fn winner(terms: &Terms, judged: impl Fn(&Terms) -> Result<Life, NotStored>) -> Winner {
+fn winner(terms: &Terms, judged: impl Fn(&Terms) -> Result<Life, Detail>) -> Winner {
     let more = Duration::from_secs(1);
     let longer = Terms { ttl: terms.ttl + more, negative_ttl: terms.negative_ttl + more, ..*terms };
     let lifetime = |terms| judged(terms).map(|life| life.lifetime).ok();

@@ -91,6 +91,11 @@ impl Detail {
         Self::Clamped,
     ];
 
+    /// Of the reasons for not storing: whether the upstream forbids it, so that the next answer will be no different.
+    pub const fn is_the_partners_will(self) -> bool {
+        matches!(self, Self::NoStore | Self::Private | Self::Vary)
+    }
+
     /// The fixed word.
     pub const fn word(self) -> &'static str {
         match self {

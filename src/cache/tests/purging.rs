@@ -107,14 +107,14 @@ fn what_was_asked_for_before_a_purge_of_its_key_stays_out() {
         store.purge(&which(&asker, "/clients/c1/"), how, true, now(5));
         let keep = |key: &Key, asked| store.keep(key.clone(), document(b"[]", "max-age=60"), now(asked).tick);
         for asked in [0, 4, 5] {
-            assert_eq!(keep(&keys[0], asked), Err(NotStored::Purged));
+            assert_eq!(keep(&keys[0], asked), Err(Detail::Purged));
             assert_eq!(keep(&keys[1], asked), Ok(()), "another key's purge is none of its");
         }
         store.remember_uncacheable(keys[0].clone(), now(5), now(4).tick);
         assert!(!matches!(store.look(&keys[0], now(5)), Lookup::Uncacheable));
         assert_eq!(keep(&keys[0], 6), Ok(()));
         store.purge(&client("c2"), how, false, now(7));
-        assert_eq!((keep(&keys[0], 6), keep(&keys[1], 6)), (Ok(()), Err(NotStored::Purged)));
+        assert_eq!((keep(&keys[0], 6), keep(&keys[1], 6)), (Ok(()), Err(Detail::Purged)));
     }
 }
 
@@ -128,7 +128,7 @@ fn older_than_all_purges_that_are_remembered_is_purged() {
     }
     assert_eq!(keep(0), Ok(()));
     store.purge(&client("other"), How::Hard, false, now(2000));
-    assert_eq!((keep(10), keep(11)), (Err(NotStored::Purged), Ok(())));
+    assert_eq!((keep(10), keep(11)), (Err(Detail::Purged), Ok(())));
 }
 
 /// Storers that asked before, while purges run: nothing older than its purge may be left as if nothing had been.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::cache::freshness::Life;
-use crate::cache::policy::NotStored;
+use crate::cache::standard::Detail;
 use crate::config::time_text;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::gateway::trial::{Fate, Trial, Winner};
@@ -49,18 +49,17 @@ fn stored(life: &Life, winner: Winner) -> String {
     text
 }
 
-fn not_stored(why: NotStored, status: StatusCode) -> String {
+fn not_stored(why: Detail, status: StatusCode) -> String {
     match why {
-        NotStored::NoStore | NotStored::Private | NotStored::Vary => format!(
+        Detail::NoStore | Detail::Private | Detail::Vary => format!(
             "not stored, so each request is a call: the partner forbids it ({}); `override = true` on the route would store it",
             why.word()
         ),
-        NotStored::Status => format!("passed to who asked and not stored: a {} is no document", status.as_u16()),
-        NotStored::TooLarge => {
-            "not stored, and not narrowed for anybody: it is larger than cache.max_object".to_owned()
-        }
-        NotStored::Route => "not stored: the route says `store = false`".to_owned(),
-        NotStored::Purged => "not stored: purged while it was under way".to_owned(),
+        Detail::Status => format!("passed to who asked and not stored: a {} is no document", status.as_u16()),
+        Detail::TooLarge => "not stored, and not narrowed for anybody: it is larger than cache.max_object".to_owned(),
+        Detail::Route => "not stored: the route says `store = false`".to_owned(),
+        Detail::Purged => "not stored: purged while it was under way".to_owned(),
+        why => format!("not stored: {}", why.word()),
     }
 }
 

@@ -10,9 +10,9 @@ use crate::cache::standard::{Detail, Why};
 use crate::clock::Tick;
 use crate::trail::Outcome;
 
-use super::super::plan::{Plan, Served};
+use super::super::plan::Plan;
 use super::super::refusal::Refusal;
-use super::super::respond::{Came, worded};
+use super::super::respond::{Delivery, worded};
 use super::super::{Dials, Gateway, REFRESHES, turn};
 use super::verdict::Ages;
 use super::{Call, May, Verdict};
@@ -41,15 +41,15 @@ impl<C: Dials> Gateway<C> {
         now: Tick,
     ) -> Result<Verdict, Refusal> {
         match plan {
-            Plan::Serve(stored, served) => shown(it, &*stored, served, now),
-            Plan::ServeAndRefresh(stored, served) => {
+            Plan::Serve(stored, detail) => shown(it, &*stored, detail, now),
+            Plan::ServeAndRefresh(stored, detail) => {
                 let (call, behind) = self.foresee_refresh(it, &*stored, now);
-                Ok(shown(it, &*stored, served, now)?.and(call, &behind))
+                Ok(shown(it, &*stored, detail, now)?.and(call, &behind))
             }
             Plan::Revalidate { stored, why, fallback } => match self.foresee_call(it, why, true, now) {
                 Err(refusal) if refusal.allows(fallback) => {
                     let title = worded(&refusal).title;
-                    let shown = shown(it, &*stored, Served::Stale(Detail::StaleIfError), now)?;
+                    let shown = shown(it, &*stored, Some(Detail::StaleIfError), now)?;
                     Ok(shown.and(Call::None, &format!(", since the partner cannot be asked: {title}")))
                 }
                 foreseen => foreseen,
@@ -93,11 +93,11 @@ impl<C: Dials> Gateway<C> {
     }
 }
 
-fn shown<T: Stored>(it: &Subject<'_, T>, stored: &T, served: Served, now: Tick) -> Result<Verdict, Refusal> {
+fn shown<T: Stored>(it: &Subject<'_, T>, stored: &T, detail: Option<Detail>, now: Tick) -> Result<Verdict, Refusal> {
     (it.shows)(stored)?;
     let life = stored.life();
     let ages = Ages { age: life.age(now), lifetime: life.lifetime };
-    Ok(Verdict::shown(Came::from(served).words(), stored.status(), ages))
+    Ok(Verdict::shown(Delivery::from_memory(detail).words(), stored.status(), ages))
 }
 
 /// Who would call for this grant; over which resource does not matter before the call is made.

@@ -36,8 +36,8 @@ impl Stored for Answer {
 /// What a plan comes to.
 #[derive(Debug, PartialEq, Eq)]
 enum Is {
-    Served(Served),
-    Refreshed(Served),
+    Served(Option<Detail>),
+    Refreshed(Option<Detail>),
     Asked(Why, Fallback),
     Fetched,
     Refused,
@@ -63,9 +63,9 @@ fn wishes(words: &str) -> Wishes {
 
 #[test]
 fn what_the_answer_and_the_request_say_decides() {
-    const FRESH: Is = Is::Served(Served::Fresh);
-    const BEHIND: Is = Is::Refreshed(Served::Stale(Detail::StaleWhileRevalidate));
-    const MAX_STALE: Is = Is::Served(Served::Stale(Detail::MaxStale));
+    const FRESH: Is = Is::Served(None);
+    const BEHIND: Is = Is::Refreshed(Some(Detail::StaleWhileRevalidate));
+    const MAX_STALE: Is = Is::Served(Some(Detail::MaxStale));
     const NONE: Is = Is::Asked(Why::Stale, Fallback::NONE);
     const FORCED: Is = Is::Asked(Why::Request, Fallback::NONE);
     // What the answer said, how many seconds later it is asked for in what words, and what is done.
@@ -123,15 +123,15 @@ fn a_wish_without_the_right_to_force_it_costs_no_call_while_anything_may_be_serv
     let minute = Duration::from_secs(60);
     let stale = Windows::of_route(minute, 3 * minute);
     let life = Life { since: tick(0), lifetime: minute, early: Duration::from_secs(5), stale, ..Life::default() };
-    let clamped = Is::Served(Served::Clamped);
-    let behind = || Is::Refreshed(Served::Clamped);
+    let clamped = Is::Served(Some(Detail::Clamped));
+    let behind = || Is::Refreshed(Some(Detail::Clamped));
     let rows = [
         (10, "no-cache", clamped, FORCED),
         (57, "max-age=1", behind(), FORCED),
         (70, "max-age=1", behind(), FORCED),
         (130, "no-cache", Is::Asked(Why::Stale, BOTH), Is::Asked(Why::Stale, Fallback::NONE)),
         (130, "max-age=1", Is::Asked(Why::Stale, BOTH), Is::Asked(Why::Stale, Fallback::NONE)),
-        (57, "", Is::Refreshed(Served::Fresh), Is::Refreshed(Served::Fresh)),
+        (57, "", Is::Refreshed(None), Is::Refreshed(None)),
     ];
     for (later, words, without, with) in rows {
         let found = || Lookup::Stored(Arc::new(Answer(life)));
@@ -142,7 +142,7 @@ fn a_wish_without_the_right_to_force_it_costs_no_call_while_anything_may_be_serv
 
 #[test]
 fn what_is_over_is_given_to_whoever_takes_it_and_the_upstream_is_asked_for_all_others() {
-    const MAX_STALE: Is = Is::Served(Served::Stale(Detail::MaxStale));
+    const MAX_STALE: Is = Is::Served(Some(Detail::MaxStale));
     let minute = Duration::from_secs(60);
     let stale = Windows::of_route(minute, Duration::from_secs(86_400));
     let life = Life { initial_age: Duration::from_secs(5000), lifetime: minute, stale, ..Life::default() };
@@ -164,5 +164,5 @@ fn what_is_over_is_given_to_whoever_takes_it_and_the_upstream_is_asked_for_all_o
     let resting = Arc::new(Entry::new(StatusCode::OK, &HeaderMap::new(), b"{}", Ok(life)));
     resting.rest_until(tick(1));
     let found = is(plan(Lookup::Stored(resting), &Wishes::default(), false, Tick::default()));
-    assert_eq!(found, Is::Served(Served::Stale(Detail::StaleIfError)), "it failed just now");
+    assert_eq!(found, Is::Served(Some(Detail::StaleIfError)), "it failed just now");
 }

@@ -141,7 +141,7 @@ fn of(
         view,
         coding,
         age: Duration::from_secs(7),
-        came: Came::Hit,
+        delivery: Delivery::HIT,
         asks: Asks::of(&head(asked)),
     };
     signature().document(document, method, &head(asked), &RequestId::made(1))
@@ -297,7 +297,7 @@ proptest! {
             view: view.clone(),
             coding: if is_gzip { Coding::Gzip } else { Coding::Identity },
             age: Duration::from_secs(age),
-            came: Came::Hit,
+            delivery: Delivery::HIT,
             asks: Asks::NOTHING,
         };
         let limits = limited.then(|| crate::quota::Told {

@@ -54,7 +54,7 @@ impl Errand for ReplyErrand {
 
     fn status(brought: &Brought) -> Option<StatusCode> {
         match brought {
-            Brought::Kept(kept) => kept.told.forwarded.and_then(|(_, status)| status),
+            Brought::Kept(kept) => kept.delivery.forwarded.map(|(_, status)| status),
             Brought::Through { response, .. } => Some(response.status()),
         }
     }
@@ -62,7 +62,7 @@ impl Errand for ReplyErrand {
     fn share(brought: &Brought) -> Shared {
         match brought {
             // What is given without being stored is for the one who asked.
-            Brought::Kept(kept) if kept.told.stored => {
+            Brought::Kept(kept) if kept.delivery.stored => {
                 Shared::Kept(Box::new(Kept { withheld: HeaderMap::new(), ..kept.clone() }))
             }
             Brought::Kept(_) | Brought::Through { .. } => Shared::Alone,

@@ -22,7 +22,7 @@ use super::super::Dials;
 use super::super::fetch::is_pause;
 use super::super::fetches::Fetches;
 use super::super::refusal::{Fault, Refusal};
-use super::super::respond::{Told, VARY_BY_TOKEN};
+use super::super::respond::{Delivery, VARY_BY_TOKEN};
 use super::errand::{Arrived, Brought};
 use super::{Asked, Got};
 use crate::upstream::call::{Called, Outgoing};
@@ -63,12 +63,12 @@ impl<C: Dials> Fetches<C> {
         }
         // This answer is of after the change.
         let arrived = Arrived { known: self.clock.tick(), ..arrived };
-        let told = Told { forwarded: Some((why, Some(status))), ..Told::default() };
+        let delivery = Delivery::forwarded(why, status);
         // Only what may be stored is compared with its request again.
         asked.head = if stored { outgoing.head } else { HeaderMap::new() };
-        match self.stored_for_get(&asked, arrived, told, stored, deadline).await? {
+        match self.stored_for_get(&asked, arrived, delivery, stored, deadline).await? {
             Brought::Kept(kept) => Ok(Got::Kept(asked, kept)),
-            Brought::Through { response, told, .. } => Ok(Got::Through(response, told)),
+            Brought::Through { response, delivery, .. } => Ok(Got::Through(response, delivery)),
         }
     }
 
@@ -89,7 +89,7 @@ impl<C: Dials> Fetches<C> {
         &self,
         asked: &Asked,
         arrived: Arrived,
-        told: Told,
+        delivery: Delivery,
         stored: bool,
         deadline: Tick,
     ) -> Result<Brought, Refusal> {
@@ -99,8 +99,8 @@ impl<C: Dials> Fetches<C> {
         let judged = is_one
             .then(|| storing::judge(&asked.method, &asked.head, arrived.status, &arrived.head, arrived.exchange).ok());
         match judged.flatten() {
-            Some(storable) => self.keep(asked, arrived, storable, told, deadline).await,
-            None => self.through(arrived, Bytes::new(), told),
+            Some(storable) => self.keep(asked, arrived, storable, delivery, deadline).await,
+            None => self.through(arrived, Bytes::new(), delivery),
         }
     }
 

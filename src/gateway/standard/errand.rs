@@ -15,7 +15,7 @@ use crate::cache::standard::{Reply, Why, validation};
 use crate::clock::Tick;
 
 use super::super::landing::Kept;
-use super::super::respond::{Body, Told};
+use super::super::respond::{Body, Delivery};
 use super::{Asked, Miss};
 
 /// All that one call takes along.
@@ -38,7 +38,7 @@ pub(super) struct ReplyErrand {
 #[derive(Debug)]
 pub(super) enum Brought {
     Kept(Kept),
-    Through { response: Response<Body>, told: Told, took: Duration },
+    Through { response: Response<Body>, delivery: Delivery, took: Duration },
 }
 
 impl ReplyErrand {
@@ -69,8 +69,8 @@ impl ReplyErrand {
         self.asked.key.sent_with(&self.asked.method, &self.sent)
     }
 
-    pub(super) fn told(&self, status: StatusCode) -> Told {
-        Told { forwarded: Some((self.why, Some(status))), ..Told::default() }
+    pub(super) fn delivery(&self, status: StatusCode) -> Delivery {
+        Delivery::forwarded(self.why, status)
     }
 }
 

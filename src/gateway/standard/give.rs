@@ -7,13 +7,13 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
+use crate::cache::standard::Reply;
 use crate::cache::standard::conditions::{self, Shape};
-use crate::cache::standard::{Reply, Why};
 use crate::clock::{Clock, Tick};
 use crate::http::range::{self, Wanted};
-use crate::trail::{Outcome, Trail};
+use crate::trail::Trail;
 
-use super::super::respond::{Body, Signature, Told};
+use super::super::respond::{Body, Delivery, Signature, ttl};
 use super::{Asked, Got};
 
 /// RFC 9110 §15.4.5: what a 304 carries of the head; the last modification for callers that know no tags.
@@ -23,32 +23,38 @@ impl Signature {
     /// The response to a request on a route in standard mode.
     pub(in crate::gateway) fn give(&self, got: Got, clock: Clock, trail: &mut Trail) -> Response<Body> {
         match got {
-            Got::Reply { asked, reply, told, at } => self.give_reply(&asked, &reply, told, at, trail),
+            Got::Reply { asked, reply, delivery, at } => self.give_reply(&asked, &reply, delivery, at, trail),
             Got::Kept(asked, kept) => {
-                let mut response = self.give_reply(&asked, &kept.reply, kept.told, clock.tick(), trail);
+                let mut response = self.give_reply(&asked, &kept.reply, kept.delivery, clock.tick(), trail);
                 response.headers_mut().extend(kept.withheld);
                 response
             }
-            Got::Through(mut response, told) => {
-                self.tell(response.headers_mut(), &told, None, &trail.request_id);
-                note(trail, &told);
+            Got::Through(mut response, delivery) => {
+                self.tell(response.headers_mut(), delivery, (None, None), &trail.request_id);
+                (trail.outcome, trail.cause) = delivery.words();
                 response
             }
         }
     }
 
-    fn give_reply(&self, asked: &Asked, reply: &Reply, mut told: Told, now: Tick, trail: &mut Trail) -> Response<Body> {
+    fn give_reply(
+        &self,
+        asked: &Asked,
+        reply: &Reply,
+        delivery: Delivery,
+        now: Tick,
+        trail: &mut Trail,
+    ) -> Response<Body> {
         let life = reply.life();
-        let age = life.age(now).as_secs();
-        if told.forwarded.is_none() || told.stored {
-            told.ttl = Some(life.lifetime.as_secs() as i64 - age as i64);
-        }
+        let age = life.age(now);
+        let seconds = age.as_secs();
         let mut response = shaped(&asked.method, &asked.head, reply);
         // RFC 9111 §5.1: an age says that the partner was not asked for this request.
-        let shown = (told.forwarded.is_none() || told.collapsed || age > 0).then_some(age);
-        self.tell(response.headers_mut(), &told, shown, &trail.request_id);
-        trail.age = Some(age);
-        note(trail, &told);
+        let is_told = delivery.forwarded.is_none() || delivery.collapsed || seconds > 0;
+        let times = (Some(ttl(life.lifetime, age)), is_told.then_some(seconds));
+        self.tell(response.headers_mut(), delivery, times, &trail.request_id);
+        trail.age = Some(seconds);
+        (trail.outcome, trail.cause) = delivery.words();
         response
     }
 }
@@ -88,21 +94,4 @@ fn shaped(method: &Method, asked: &HeaderMap, reply: &Reply) -> Response<Body> {
     *response.status_mut() = status;
     *response.headers_mut() = head;
     response
-}
-
-fn note(trail: &mut Trail, told: &Told) {
-    (trail.outcome, trail.cause) = words(told);
-}
-
-/// How it came, for the log.
-pub(super) fn words(told: &Told) -> (Outcome, &'static str) {
-    let outcome = match told.forwarded {
-        None if told.detail.is_some() => Outcome::Stale,
-        None => Outcome::Hit,
-        Some(_) if told.collapsed => Outcome::Collapsed,
-        Some((Why::Bypass | Why::Method, _)) => Outcome::Pass,
-        Some((_, Some(StatusCode::NOT_MODIFIED))) if told.stored => Outcome::Revalidated,
-        Some(_) => Outcome::Miss,
-    };
-    (outcome, told.detail.map_or("", crate::cache::standard::Detail::word))
 }

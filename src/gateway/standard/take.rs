@@ -20,7 +20,7 @@ use super::super::Dials;
 use super::super::fetches::Fetches;
 use super::super::flights::REST;
 use super::super::refusal::{Fault, Refusal};
-use super::super::respond::Told;
+use super::super::respond::Delivery;
 use super::errand::{Arrived, Brought, ReplyErrand};
 use super::{Asked, Kept};
 
@@ -28,16 +28,16 @@ impl<C: Dials> Fetches<C> {
     /// A 304 to our own question.
     pub(super) fn confirmed(&self, errand: &ReplyErrand, meant: &Arc<Reply>, arrived: &Arrived) -> Brought {
         let (key, sent) = (&errand.asked.key, &errand.asked.head);
-        let mut told = errand.told(StatusCode::NOT_MODIFIED);
+        let mut delivery = errand.delivery(StatusCode::NOT_MODIFIED);
         let (reply, taken_back) = validation::freshened(meant, &arrived.head, sent, arrived.exchange);
         let reply = self.at_rest(reply);
         if taken_back.is_some() {
             self.store.invalidate(key, arrived.exchange.came.tick);
         } else {
-            told.stored = self.store.keep_reply(key, sent, &reply, arrived.known);
+            delivery.stored = self.store.keep_reply(key, sent, &reply, arrived.known);
         }
-        told.detail = taken_back.or((!told.stored).then_some(Detail::Superseded));
-        Brought::Kept(Kept { reply, withheld: HeaderMap::new(), told, took: arrived.took() })
+        delivery.detail = taken_back.or((!delivery.stored).then_some(Detail::Superseded));
+        Brought::Kept(Kept { reply, withheld: HeaderMap::new(), delivery, took: arrived.took() })
     }
 
     /// Stores an answer if it may be, and hands it through if not.
@@ -48,16 +48,16 @@ impl<C: Dials> Fetches<C> {
         deadline: Tick,
     ) -> Result<Brought, Refusal> {
         let asked = &errand.asked;
-        let mut told = errand.told(arrived.status);
+        let mut delivery = errand.delivery(arrived.status);
         if asked.method == Method::HEAD {
             self.take_head(errand, &arrived);
-            return self.through(arrived, Bytes::new(), told);
+            return self.through(arrived, Bytes::new(), delivery);
         }
         let judged = storing::judge(&asked.method, &errand.asked.head, arrived.status, &arrived.head, arrived.exchange);
         match judged {
-            Ok(storable) => self.keep(asked, arrived, storable, told, deadline).await,
+            Ok(storable) => self.keep(asked, arrived, storable, delivery, deadline).await,
             Err(why) => {
-                told.detail = Some(why);
+                delivery.detail = Some(why);
                 let of_the_request = matches!(why, Detail::RequestNoStore | Detail::Authorization | Detail::Partial);
                 if !of_the_request && arrived.status != StatusCode::NOT_MODIFIED {
                     self.store.remember_unstored(&asked.key, arrived.exchange.came);
@@ -66,7 +66,7 @@ impl<C: Dials> Fetches<C> {
                 if let Some(old) = errand.old.as_ref().filter(|_| arrived.status.is_success()) {
                     self.outdate(&asked.key, old, arrived.exchange.came, arrived.known);
                 }
-                self.through(arrived, Bytes::new(), told)
+                self.through(arrived, Bytes::new(), delivery)
             }
         }
     }
@@ -76,7 +76,7 @@ impl<C: Dials> Fetches<C> {
         asked: &Asked,
         arrived: Arrived,
         storable: storing::Storable,
-        mut told: Told,
+        mut delivery: Delivery,
         deadline: Tick,
     ) -> Result<Brought, Refusal> {
         let took = arrived.took();
@@ -85,10 +85,10 @@ impl<C: Dials> Fetches<C> {
         let body = match gathered.map_err(|_| Refusal::Deadline)?? {
             Gathered::Whole(body) => body,
             Gathered::Over(before, incoming) => {
-                told.detail = Some(Detail::TooLarge);
+                delivery.detail = Some(Detail::TooLarge);
                 self.store.remember_unstored(&asked.key, exchange.came);
                 let arrived = Arrived { status, head, incoming, permit, exchange, known };
-                return self.through(arrived, before, told);
+                return self.through(arrived, before, delivery);
             }
         };
         drop(permit);
@@ -99,9 +99,9 @@ impl<C: Dials> Fetches<C> {
             .collect();
         let head = storing::stored_head(&head, &storable.withheld, exchange);
         let reply = self.at_rest(Reply::new(status, &head, body, storable.life, storable.selection));
-        told.stored = self.store.keep_reply(&asked.key, &asked.head, &reply, known);
-        told.detail = (!told.stored).then_some(Detail::Superseded);
-        Ok(Brought::Kept(Kept { reply, withheld, told, took }))
+        delivery.stored = self.store.keep_reply(&asked.key, &asked.head, &reply, known);
+        delivery.detail = (!delivery.stored).then_some(Detail::Superseded);
+        Ok(Brought::Kept(Kept { reply, withheld, delivery, took }))
     }
 
     /// A reply that was stale when it came is the newest there is: it is not asked for again with each request. Where nothing
@@ -132,7 +132,7 @@ impl<C: Dials> Fetches<C> {
         self.store.replace_reply(key, old, &Arc::new(ended), known);
     }
 
-    pub(super) fn through(&self, arrived: Arrived, before: Bytes, told: Told) -> Result<Brought, Refusal> {
+    pub(super) fn through(&self, arrived: Arrived, before: Bytes, delivery: Delivery) -> Result<Brought, Refusal> {
         let took = arrived.took();
         let Arrived { status, head, incoming, permit, .. } = arrived;
         let length = through::length_of(&head);
@@ -140,7 +140,7 @@ impl<C: Dials> Fetches<C> {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = head;
-        Ok(Brought::Through { response, told, took })
+        Ok(Brought::Through { response, delivery, took })
     }
 }
 
