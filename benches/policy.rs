@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use reseller_gateway::cache::lifetime::Exchange;
 use reseller_gateway::cache::policy;
-use reseller_gateway::cache::standard::moments::Exchange;
-use reseller_gateway::cache::standard::storing;
+use reseller_gateway::cache::storability;
 use reseller_gateway::clock::{Now, Tick};
 use reseller_gateway::route::Terms;
 
@@ -56,5 +56,5 @@ fn of_the_seven(bencher: Bencher) {
 fn may_it_be_stored(bencher: Bencher) {
     let (answer, exchange) = (answer(), exchange());
     let sent = head(&[("accept", "application/json"), ("accept-language", "en, de;q=0.5")]);
-    bencher.bench(|| storing::judge(&Method::GET, black_box(&sent), StatusCode::OK, black_box(&answer), exchange));
+    bencher.bench(|| storability::judge(&Method::GET, black_box(&sent), StatusCode::OK, black_box(&answer), exchange));
 }

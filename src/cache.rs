@@ -4,9 +4,15 @@
 
 pub mod key;
 
+pub mod reason;
+
 pub mod freshness;
 
-pub mod standard;
+pub mod lifetime;
+
+pub mod vary;
+
+pub mod storability;
 
 pub mod policy;
 
@@ -14,17 +20,27 @@ pub mod hub;
 
 mod absence;
 
-pub mod purge;
-
-pub mod list;
-
-pub mod glimpse;
-
 pub mod tag;
 
 pub mod face;
 
 pub mod entry;
+
+pub mod reply;
+
+pub mod conditions;
+
+pub mod validation;
+
+pub mod invalidation;
+
+pub mod variants;
+
+pub mod purge;
+
+pub mod list;
+
+pub mod glimpse;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,13 +56,14 @@ use crate::account_api::Endpoint;
 use crate::clock::{Now, Tick};
 
 use freshness::{Life, Stage};
-use standard::Detail;
+use reason::Detail;
 
 pub use entry::Entry;
 pub use face::{Coding, Shown};
 pub use key::Key;
+pub use reply::Reply;
 
-use standard::slot::Variants;
+use variants::Variants;
 
 /// How long an answer that may not be stored is remembered as such, so that nobody waits for nobody.
 const UNCACHEABLE: Duration = Duration::from_secs(10);

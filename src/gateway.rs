@@ -72,7 +72,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Grant, Rules};
 use crate::cache::freshness::Stage as LifeStage;
-use crate::cache::standard::Why;
+use crate::cache::reason::Why;
 use crate::cache::{Entry, Key, Lookup, Store};
 use crate::clock::{Clock, Now, Tick};
 use crate::flight::Flights;

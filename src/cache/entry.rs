@@ -17,7 +17,7 @@ use super::Stored;
 use super::face::{Coding, Faces, Shown};
 use super::freshness::{Life, Windows};
 use super::policy::KEPT;
-use super::standard::Detail;
+use super::reason::Detail;
 use super::tag::Tag;
 
 /// The headers of an answer that are kept, in the block's order.

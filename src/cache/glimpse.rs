@@ -9,9 +9,8 @@ use http::HeaderMap;
 use crate::clock::Now;
 
 use super::list::{Row, row};
-use super::standard::Reply;
-use super::standard::slot::selected;
-use super::{Entry, Key, Lookup, Slot, Store, found};
+use super::variants::selected;
+use super::{Entry, Key, Lookup, Reply, Slot, Store, found};
 
 /// What stands under one key.
 pub struct Glimpse {

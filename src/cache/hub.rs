@@ -13,7 +13,7 @@ use crate::route::Terms;
 
 use super::freshness::Life;
 use super::policy;
-use super::standard::Detail;
+use super::reason::Detail;
 
 /// Where a hub tells the gateways behind it for how long its answers may be shown stale (RFC 9213 §2: a field for caches of
 /// one kind). In `Cache-Control` the windows of RFC 5861 would be taken by every cache that a caller has.

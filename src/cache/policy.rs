@@ -12,7 +12,7 @@ use crate::http::{cache_control, date};
 use crate::route::Terms;
 
 use super::freshness::{Life, Windows};
-use super::standard::Detail;
+use super::reason::Detail;
 
 /// The headers of an answer that are kept. Nothing else of the partner's head crosses.
 pub(super) static KEPT: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_LANGUAGE, DATE, LAST_MODIFIED, ETAG];

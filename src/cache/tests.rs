@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::freshness::Windows;
 use super::policy::judge;
-use super::standard::Detail;
+use super::reason::Detail;
 use super::tag::Tag;
 use super::*;
 use crate::access::{Grant, Rules};
@@ -659,3 +659,5 @@ fn that_bytes_may_not_be_transformed_is_remembered_until_the_partner_says_otherw
 mod purging;
 
 mod spread;
+
+mod standard;

@@ -14,7 +14,7 @@ use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause, Permit};
 use crate::cache::freshness::{Fallback, Stage};
 use crate::cache::policy;
-use crate::cache::standard::{Detail, Why};
+use crate::cache::reason::{Detail, Why};
 use crate::cache::{self, Entry, Key, Lookup, hub};
 use crate::clock::{Now, Tick};
 use crate::http::accept::accepts_json;

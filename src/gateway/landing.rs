@@ -8,7 +8,8 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 
 use crate::cache::Entry;
-use crate::cache::standard::{Detail, Reply};
+use crate::cache::Reply;
+use crate::cache::reason::Detail;
 use crate::trail::trace::Context;
 
 use super::refusal::Refusal;

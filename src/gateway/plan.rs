@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::cache::freshness::{Fallback, Life, Stage};
-use crate::cache::standard::{Detail, Why};
+use crate::cache::reason::{Detail, Why};
 use crate::cache::{Lookup, Stored};
 use crate::clock::Tick;
 use crate::http::asks::{Asks, Kinds};

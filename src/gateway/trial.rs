@@ -11,7 +11,7 @@ use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause};
 use crate::cache::freshness::Life;
 use crate::cache::policy;
-use crate::cache::standard::Detail;
+use crate::cache::reason::Detail;
 use crate::cache::{Key, hub, key};
 use crate::clock::Tick;
 use crate::route::{Mode, Route, Target, Terms};

@@ -15,7 +15,7 @@ use http::StatusCode;
 use crate::budget::Scope;
 use crate::budget::breaker::Reason;
 use crate::budget::{Cause, Figures};
-use crate::cache::standard::Detail;
+use crate::cache::reason::Detail;
 use crate::listen;
 use crate::quota::{Limit, Refused, strangers};
 

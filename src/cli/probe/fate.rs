@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::cache::freshness::Life;
-use crate::cache::standard::Detail;
+use crate::cache::reason::Detail;
 use crate::config::time_text;
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::gateway::trial::{Fate, Trial, Winner};

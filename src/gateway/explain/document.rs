@@ -4,7 +4,7 @@
 
 use crate::access::Grant;
 use crate::cache::glimpse::Glimpse;
-use crate::cache::standard::Why;
+use crate::cache::reason::Why;
 use crate::cache::{Entry, Key, Lookup};
 use crate::clock::{Now, Tick};
 use crate::http::accept::accepts_json;

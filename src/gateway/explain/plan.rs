@@ -6,7 +6,7 @@ use crate::access::Grant;
 use crate::budget::Asker;
 use crate::budget::lanes::Lane;
 use crate::cache::Stored;
-use crate::cache::standard::{Detail, Why};
+use crate::cache::reason::{Detail, Why};
 use crate::clock::Tick;
 use crate::trail::Outcome;
 

@@ -8,8 +8,8 @@ use http::{HeaderValue, Method, StatusCode};
 use super::*;
 use crate::cache::Entry;
 use crate::cache::freshness::Windows;
-use crate::cache::standard::moments::Exchange;
-use crate::cache::standard::storing;
+use crate::cache::lifetime::Exchange;
+use crate::cache::storability;
 use crate::clock::Now;
 
 const UNREACHED: Fallback = Fallback { unreached: true, error: false };
@@ -110,7 +110,7 @@ fn what_the_answer_and_the_request_say_decides() {
         head.insert(ETAG, HeaderValue::from_static("\"a\""));
         head.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
         let exchange = Exchange { asked: tick(0), came: Now { tick: tick(0), unix_ms: 784_111_777_000 } };
-        let stored = storing::judge(&Method::GET, &HeaderMap::new(), StatusCode::OK, &head, exchange).unwrap();
+        let stored = storability::judge(&Method::GET, &HeaderMap::new(), StatusCode::OK, &head, exchange).unwrap();
         let found = Lookup::Stored(Arc::new(Answer(stored.life)));
         let found = is(plan(found, &wishes(wished), true, tick(later)));
         assert_eq!(found, expected, "{said} after {later} s with {wished:?}");

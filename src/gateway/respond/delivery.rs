@@ -5,7 +5,7 @@
 use http::header::{AGE, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::cache::standard::{Detail, Why};
+use crate::cache::reason::{Detail, Why};
 use crate::http::cache_status::{CACHE_STATUS, Member};
 use crate::trail::{Outcome, RequestId};
 

@@ -9,8 +9,8 @@ use http::{HeaderMap, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::budget::{Cause, Permit};
-use crate::cache::standard::moments::Exchange;
-use crate::cache::standard::validation;
+use crate::cache::lifetime::Exchange;
+use crate::cache::validation;
 use crate::clock::Tick;
 use crate::trail::trace::Traced;
 use crate::upstream::call::{Called, Outgoing};

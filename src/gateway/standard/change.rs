@@ -11,8 +11,9 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::budget::Cause;
 use crate::budget::breaker::Reason;
 use crate::cache::Key;
-use crate::cache::standard::moments::Exchange;
-use crate::cache::standard::{Why, invalidation, storing};
+use crate::cache::lifetime::Exchange;
+use crate::cache::reason::Why;
+use crate::cache::{invalidation, storability};
 use crate::clock::Tick;
 use crate::http::cache_control::Said;
 use crate::route::Target;
@@ -95,9 +96,10 @@ impl<C: Dials> Fetches<C> {
     ) -> Result<Brought, Refusal> {
         let is_one = stored
             && asked.method == Method::POST
-            && storing::answers_a_get(&asked.target, arrived.status, &arrived.head, &Said::of(&arrived.head));
-        let judged = is_one
-            .then(|| storing::judge(&asked.method, &asked.head, arrived.status, &arrived.head, arrived.exchange).ok());
+            && storability::answers_a_get(&asked.target, arrived.status, &arrived.head, &Said::of(&arrived.head));
+        let judged = is_one.then(|| {
+            storability::judge(&asked.method, &asked.head, arrived.status, &arrived.head, arrived.exchange).ok()
+        });
         match judged.flatten() {
             Some(storable) => self.keep(asked, arrived, storable, delivery, deadline).await,
             None => self.through(arrived, Bytes::new(), delivery),

@@ -10,8 +10,10 @@ use hyper::body::Incoming;
 
 use crate::budget::{Cause, Permit};
 use crate::cache::Key;
-use crate::cache::standard::moments::Exchange;
-use crate::cache::standard::{Reply, Why, validation};
+use crate::cache::Reply;
+use crate::cache::lifetime::Exchange;
+use crate::cache::reason::Why;
+use crate::cache::validation;
 use crate::clock::Tick;
 
 use super::super::landing::Kept;

@@ -4,8 +4,9 @@
 
 use crate::access::Grant;
 use crate::cache::Lookup;
+use crate::cache::Reply;
 use crate::cache::glimpse::Glimpse;
-use crate::cache::standard::{Reply, Why};
+use crate::cache::reason::Why;
 use crate::clock::Now;
 use crate::quota::ComeBack;
 use crate::trail::Outcome;

@@ -10,9 +10,11 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 
 use crate::cache::Key;
+use crate::cache::Reply;
 use crate::cache::freshness::Stage;
-use crate::cache::standard::validation::Told as HeadTold;
-use crate::cache::standard::{Detail, Reply, storing, validation};
+use crate::cache::reason::Detail;
+use crate::cache::validation::Told as HeadTold;
+use crate::cache::{storability, validation};
 use crate::clock::{Now, Tick};
 use crate::upstream::{Failed, through};
 
@@ -53,7 +55,8 @@ impl<C: Dials> Fetches<C> {
             self.take_head(errand, &arrived);
             return self.through(arrived, Bytes::new(), delivery);
         }
-        let judged = storing::judge(&asked.method, &errand.asked.head, arrived.status, &arrived.head, arrived.exchange);
+        let judged =
+            storability::judge(&asked.method, &errand.asked.head, arrived.status, &arrived.head, arrived.exchange);
         match judged {
             Ok(storable) => self.keep(asked, arrived, storable, delivery, deadline).await,
             Err(why) => {
@@ -75,7 +78,7 @@ impl<C: Dials> Fetches<C> {
         &self,
         asked: &Asked,
         arrived: Arrived,
-        storable: storing::Storable,
+        storable: storability::Storable,
         mut delivery: Delivery,
         deadline: Tick,
     ) -> Result<Brought, Refusal> {
@@ -97,7 +100,7 @@ impl<C: Dials> Fetches<C> {
             .filter(|(name, _)| storable.withheld.contains(name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let head = storing::stored_head(&head, &storable.withheld, exchange);
+        let head = storability::stored_head(&head, &storable.withheld, exchange);
         let reply = self.at_rest(Reply::new(status, &head, body, storable.life, storable.selection));
         delivery.stored = self.store.keep_reply(&asked.key, &asked.head, &reply, known);
         delivery.detail = (!delivery.stored).then_some(Detail::Superseded);

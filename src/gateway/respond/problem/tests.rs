@@ -162,7 +162,7 @@ fn every_problem_keeps_its_status_type_title_and_cause() {
 #[test]
 fn every_closed_word_of_cache_status_and_the_log_stays() {
     use crate::budget::{Cause, breaker};
-    use crate::cache::standard::{Detail, Why};
+    use crate::cache::reason::{Detail, Why};
     use crate::trail::Outcome;
     fn line<T>(what: &str, all: &[T], word: impl Fn(&T) -> &'static str) -> String {
         format!("{what}: {}\n", all.iter().map(word).collect::<Vec<_>>().join(" "))

@@ -123,7 +123,7 @@ impl Store {
 }
 
 /// What of a slot fits the request that would go out with this head.
-pub(in crate::cache) fn selected(slot: Option<&Slot>, sent: &HeaderMap, now: Now) -> Lookup<Reply> {
+pub(super) fn selected(slot: Option<&Slot>, sent: &HeaderMap, now: Now) -> Lookup<Reply> {
     let Some(Slot::Variants(variants)) = slot else { return Lookup::Absent };
     match variants.replies.iter().find(|reply| reply.selection().fits(sent)) {
         Some(reply) => Lookup::Stored(Arc::clone(reply)),

@@ -11,9 +11,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::clock::{Now, Tick};
 
-use super::moments::Exchange;
-use super::storing::{self, Storable};
-use super::{Detail, Reply};
+use super::super::lifetime::Exchange;
+use super::super::storability::{self, Storable};
+use super::super::{Detail, Reply};
 use crate::cache::freshness::Life;
 
 mod life;
@@ -22,7 +22,7 @@ mod second;
 
 mod shape;
 
-mod slot;
+mod variants;
 
 /// Sun, 06 Nov 1994 08:49:37 GMT.
 const NOON_MS: u64 = 784_111_777_000;
@@ -67,7 +67,7 @@ fn judged(status: u16, answer: Lines<'_>) -> Result<Storable, Detail> {
 }
 
 fn to(sent: Lines<'_>, status: u16, answer: Lines<'_>) -> Result<Storable, Detail> {
-    storing::judge(&Method::GET, &head(sent), StatusCode::from_u16(status).unwrap(), &head(answer), at_once())
+    storability::judge(&Method::GET, &head(sent), StatusCode::from_u16(status).unwrap(), &head(answer), at_once())
 }
 
 /// A stored 200 to a request without headers.
@@ -77,7 +77,7 @@ fn stored(answer: Lines<'_>, body: &'static str) -> Reply {
 
 fn stored_for(sent: Lines<'_>, answer: Lines<'_>, body: &'static str) -> Reply {
     let storable = to(sent, 200, answer).unwrap();
-    let kept = storing::stored_head(&head(answer), &storable.withheld, at_once());
+    let kept = storability::stored_head(&head(answer), &storable.withheld, at_once());
     Reply::new(StatusCode::OK, &kept, Bytes::from_static(body.as_bytes()), storable.life, storable.selection)
 }
 

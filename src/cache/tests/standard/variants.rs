@@ -132,7 +132,7 @@ fn all_variants_are_weighed() {
         let body = Bytes::from(vec![b'x'; 10_000]);
         let sent = head(&[("foo", &value)]);
         let told = head(&[("cache-control", "max-age=60"), ("vary", "foo")]);
-        let storable = storing::judge(&Method::GET, &sent, StatusCode::OK, &told, at_once()).unwrap();
+        let storable = storability::judge(&Method::GET, &sent, StatusCode::OK, &told, at_once()).unwrap();
         let reply = shared(Reply::new(StatusCode::OK, &told, body, storable.life, storable.selection));
         assert!(store.keep_reply(&key("k"), &sent, &reply, tick(0)));
     }
@@ -226,7 +226,7 @@ proptest! {
         for value in &values {
             let sent = value.as_ref().map_or_else(HeaderMap::new, |value| head(&[("foo", value)]));
             let told = head(&[("cache-control", "max-age=60"), ("vary", "foo")]);
-            let storable = storing::judge(&Method::GET, &sent, StatusCode::OK, &told, at_once()).unwrap();
+            let storable = storability::judge(&Method::GET, &sent, StatusCode::OK, &told, at_once()).unwrap();
             let reply = shared(Reply::new(StatusCode::OK, &told, Bytes::new(), storable.life, storable.selection));
             prop_assert!(store.keep_reply(&key("k"), &sent, &reply, tick(0)));
             newest.retain(|(_, old)| !old.selection().fits(&sent));

@@ -150,7 +150,7 @@ fn an_answer_is_as_old_as_its_date_its_age_or_its_way_say_whichever_is_more() {
     let age = |answer: Lines<'_>| {
         let mut answer = head(answer);
         answer.append("cache-control", HeaderValue::from_static("max-age=3600"));
-        let storable = storing::judge(&Method::GET, &HeaderMap::new(), StatusCode::OK, &answer, asked).unwrap();
+        let storable = storability::judge(&Method::GET, &HeaderMap::new(), StatusCode::OK, &answer, asked).unwrap();
         storable.life.age(tick(5)).as_secs()
     };
     let rows: &[(Lines<'_>, u64)] = &[

@@ -117,7 +117,7 @@ proptest! {
     fn both_store_the_same(answer in answers(), first in requests()) {
         let request = request(&first);
         let status = StatusCode::from_u16(answer.status).unwrap();
-        let ours = storing::judge(&Method::GET, request.headers(), status, &answer.head(), at_once());
+        let ours = storability::judge(&Method::GET, request.headers(), status, &answer.head(), at_once());
         let theirs = second(&answer, &request).is_storable();
         // Ours leaves out what it could never use: no lifetime, and nothing to ask about it by.
         if ours != Err(Detail::NoLifetime) {
@@ -129,7 +129,7 @@ proptest! {
     fn both_give_the_same_without_asking(answer in answers(), then in requests(), later in 0u64..200) {
         let plain = request(&(false, Vec::new()));
         let status = StatusCode::from_u16(answer.status).unwrap();
-        let Ok(storable) = storing::judge(&Method::GET, plain.headers(), status, &answer.head(), at_once()) else {
+        let Ok(storable) = storability::judge(&Method::GET, plain.headers(), status, &answer.head(), at_once()) else {
             return Ok(());
         };
         let wishes = Wishes::of(request(&then).headers());

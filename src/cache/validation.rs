@@ -8,10 +8,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::moments::Exchange;
+use super::lifetime::Exchange;
+use super::reason::Detail;
 use super::reply::Reply;
-use super::storing;
-use super::words::Detail;
+use super::storability;
 use crate::http::conditional::opaque;
 use crate::http::hop_by_hop;
 
@@ -71,9 +71,9 @@ pub fn meant<'a, T: AsRef<Reply>>(asked_about: &'a [T], told: &HeaderMap) -> Opt
 /// not be kept, if it may not.
 pub fn freshened(reply: &Reply, told: &HeaderMap, sent: &HeaderMap, exchange: Exchange) -> (Reply, Option<Detail>) {
     let head = merged(&reply.head(), told);
-    match storing::judge(&Method::GET, sent, reply.status(), &with_age(&head, told), exchange) {
+    match storability::judge(&Method::GET, sent, reply.status(), &with_age(&head, told), exchange) {
         Ok(storable) => {
-            let head = storing::stored_head(&head, &storable.withheld, exchange);
+            let head = storability::stored_head(&head, &storable.withheld, exchange);
             (reply.with(&head, storable.life, storable.selection), None)
         }
         Err(why) => {

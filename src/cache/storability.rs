@@ -8,9 +8,9 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::http::cache_control::{Said, Wishes};
 use crate::http::{date, hop_by_hop};
 
-use super::moments::{self, Exchange};
+use super::lifetime::{self, Exchange};
+use super::reason::Detail;
 use super::vary::Selection;
-use super::words::Detail;
 use crate::cache::freshness::Life;
 
 /// How an answer is to be stored.
@@ -64,12 +64,12 @@ pub fn judge(
     let selection = Selection::of(head, sent).map_err(|_| Detail::Vary)?;
     let explicit = said.s_maxage.is_some() || said.max_age.is_some() || (!said.targeted && head.contains_key(EXPIRES));
     let validator = head.contains_key(http::header::ETAG) || head.contains_key(http::header::LAST_MODIFIED);
-    let life = moments::life(&said, status, head, exchange);
-    if !explicit && !moments::is_guessed_by_default(status) && !said.public {
+    let life = lifetime::life(&said, status, head, exchange);
+    if !explicit && !lifetime::is_guessed_by_default(status) && !said.public {
         return Err(Detail::Status);
     }
     // Without lifetime and validator there is nothing that a stored copy could ever be used for.
-    if moments::lifetime(&said, status, head, exchange).is_none() && !(validator && is_reusable(method)) {
+    if lifetime::lifetime(&said, status, head, exchange).is_none() && !(validator && is_reusable(method)) {
         return Err(Detail::NoLifetime);
     }
     Ok(Storable { life, selection, withheld: said.withheld() })
