@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use http::{HeaderMap, StatusCode};
-use reseller_gateway::cache::policy::judge;
+use reseller_gateway::cache::lifetime::Exchange;
+use reseller_gateway::cache::storability::judge_document;
 use reseller_gateway::cache::{Entry, Lookup};
 
 #[global_allocator]
@@ -28,7 +29,8 @@ fn hit(bencher: Bencher, keys: usize) {
     let terms = house.routes().all().iter().find(|route| route.name == "client").unwrap().terms;
     let keys: Vec<_> = (0..keys).map(|nth| house::key(&house, &headers, &house::target(nth))).collect();
     for key in &keys {
-        let life = judge(&terms, StatusCode::OK, &HeaderMap::new(), now.tick, now.tick);
+        let exchange = Exchange { asked: now.tick, came: now };
+        let life = judge_document(&terms, false, StatusCode::OK, &HeaderMap::new(), exchange);
         let entry = Arc::new(Entry::new(StatusCode::OK, &HeaderMap::new(), &[b' '; 755], life));
         let _ = house.store().keep(key.clone(), entry, now.tick);
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reseller_gateway::cache::lifetime::Exchange;
-use reseller_gateway::cache::policy;
 use reseller_gateway::cache::storability;
 use reseller_gateway::clock::{Now, Tick};
 use reseller_gateway::route::Terms;
@@ -49,7 +48,8 @@ fn of_the_seven(bencher: Bencher) {
         negative_ttl: minute,
         overrides: false,
     };
-    bencher.bench(|| policy::judge(black_box(&terms), StatusCode::OK, black_box(&answer), exchange.asked, CAME));
+    bencher
+        .bench(|| storability::judge_document(black_box(&terms), false, StatusCode::OK, black_box(&answer), exchange));
 }
 
 #[divan::bench(sample_size = 1000)]

@@ -14,8 +14,6 @@ pub mod vary;
 
 pub mod storability;
 
-pub mod policy;
-
 pub mod hub;
 
 mod absence;

@@ -16,8 +16,8 @@ use crate::http::cache_control::forbids_transform;
 use super::Stored;
 use super::face::{Coding, Faces, Shown};
 use super::freshness::{Life, Windows};
-use super::policy::KEPT;
 use super::reason::Detail;
+use super::storability::KEPT;
 use super::tag::Tag;
 
 /// The headers of an answer that are kept, in the block's order.

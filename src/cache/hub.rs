@@ -7,24 +7,24 @@ use std::time::Duration;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::clock::Tick;
 use crate::http::cache_control::directives;
 use crate::route::Terms;
 
 use super::freshness::Life;
-use super::policy;
+use super::lifetime::Exchange;
 use super::reason::Detail;
+use super::storability::judge_document;
 
 /// Where a hub tells the gateways behind it for how long its answers may be shown stale (RFC 9213 §2: a field for caches of
 /// one kind). In `Cache-Control` the windows of RFC 5861 would be taken by every cache that a caller has.
 pub const WINDOWS: HeaderName = HeaderName::from_static("reseller-gateway-cache-control");
 
-/// Judges an answer of a hub, asked for at `asked` and come at `came`: as a partner's, with three differences. `private` is
+/// Judges an answer of a hub: as a partner's, with three differences. `private` is
 /// for us, whose token it was given to. A 404 lives no longer than there. And the windows are the lesser ones of both.
 ///
 /// # Errors
 /// [`Detail`] with the first reason.
-pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, came: Tick) -> Result<Life, Detail> {
+pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> Result<Life, Detail> {
     let told = windows(head);
     let within = |ours: Duration, theirs: Option<Duration>| theirs.map_or(ours, |theirs| theirs.min(ours));
     let terms = Terms {
@@ -33,12 +33,12 @@ pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, c
         overrides: false,
         ..*terms
     };
-    let life = policy::judge_privately(&terms, status, head, asked, came)?;
+    let life = judge_document(&terms, true, status, head, exchange)?;
     if status == StatusCode::OK {
         return Ok(life);
     }
     // What policy says of a 404 counts from now; the hub has counted before.
-    let theirs = policy::judge_privately(&terms, StatusCode::OK, head, asked, came)?;
+    let theirs = judge_document(&terms, true, StatusCode::OK, head, exchange)?;
     Ok(Life { lifetime: life.lifetime.min(theirs.lifetime), initial_age: theirs.initial_age, ..life })
 }
 
@@ -71,6 +71,7 @@ pub fn told(life: &Life) -> Option<HeaderValue> {
 mod tests {
     use super::super::freshness::{Stage, Windows};
     use super::*;
+    use crate::clock::{Now, Tick};
 
     const MINUTE: Duration = Duration::from_secs(60);
     const TERMS: Terms = Terms {
@@ -87,7 +88,12 @@ mod tests {
 
     fn judged(status: u16, lines: &[(&'static str, &'static str)]) -> Result<Life, Detail> {
         let head = lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        judge(&TERMS, StatusCode::from_u16(status).unwrap(), &head.collect(), at(100), at(100))
+        judge(
+            &TERMS,
+            StatusCode::from_u16(status).unwrap(),
+            &head.collect(),
+            Exchange { asked: at(100), came: Now { tick: at(100), unix_ms: 0 } },
+        )
     }
 
     #[test]

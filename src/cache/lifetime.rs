@@ -29,8 +29,8 @@ pub struct Exchange {
     pub came: Now,
 }
 
-/// The life of an answer whose directives are `said`, without a lifetime where nothing gives one.
-pub fn life(said: &Said, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> Life {
+/// The life of an answer whose directives are `said`, by what it says alone.
+pub fn life(said: &Said, lifetime: Duration, head: &HeaderMap, exchange: Exchange) -> Life {
     let seconds = |told: Option<u64>| told.map(Duration::from_secs);
     let forbidden = said.must_revalidate || said.proxy_revalidate || said.no_cache || said.s_maxage.is_some();
     let stale = match forbidden {
@@ -45,7 +45,7 @@ pub fn life(said: &Said, status: StatusCode, head: &HeaderMap, exchange: Exchang
     Life {
         since: exchange.came.tick,
         initial_age: initial_age(head, exchange),
-        lifetime: lifetime(said, status, head, exchange).unwrap_or_default(),
+        lifetime,
         ask_first: said.no_cache,
         early: Duration::ZERO,
         stale,
@@ -54,11 +54,14 @@ pub fn life(said: &Said, status: StatusCode, head: &HeaderMap, exchange: Exchang
 
 /// §4.2.1, in its order: for shared caches, for all, the date, a guess.
 pub fn lifetime(said: &Said, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
-    let explicit = said.s_maxage.or(said.max_age).map(Duration::from_secs);
-    explicit.or_else(|| if said.targeted { None } else { expires(head, exchange) }).or_else(|| {
-        let guessed = said.public || is_guessed_by_default(status);
-        guessed.then(|| guess(head, exchange)).flatten()
-    })
+    let may_guess = said.public || is_guessed_by_default(status);
+    explicit(said, head, exchange).or_else(|| may_guess.then(|| guess(head, exchange)).flatten())
+}
+
+/// The same without a guess.
+pub fn explicit(said: &Said, head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
+    let directed = said.s_maxage.or(said.max_age).map(Duration::from_secs);
+    directed.or_else(|| expires(head, exchange).filter(|_| !said.targeted))
 }
 
 /// §5.3: `Expires` less `Date`, or less the arrival where there is no date; an invalid one is in the past.

@@ -9,8 +9,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 
 use super::freshness::Windows;
-use super::policy::judge;
+use super::lifetime::Exchange;
 use super::reason::Detail;
+use super::storability::judge_document;
 use super::tag::Tag;
 use super::*;
 use crate::access::{Grant, Rules};
@@ -53,6 +54,10 @@ fn head(lines: &[(HeaderName, &str)]) -> HeaderMap {
     head
 }
 
+fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, came: Tick) -> Result<Life, Detail> {
+    judge_document(terms, false, status, head, Exchange { asked, came: Now { tick: came, unix_ms: SUN_MS } })
+}
+
 fn judged(overrides: bool, status: u16, head: &HeaderMap) -> Result<Life, Detail> {
     judge(&terms(overrides), StatusCode::from_u16(status).unwrap(), head, CAME, CAME)
 }
@@ -71,6 +76,8 @@ fn row(judged: Result<Life, Detail>) -> Result<Row, Detail> {
 const ROUTES: Result<Row, Detail> = Ok((TTL, SWR, SIE, false));
 const NEGATIVES: Result<Row, Detail> = Ok((NEGATIVE, 0, 0, false));
 const SUN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+/// The same in milliseconds since 1970.
+const SUN_MS: u64 = 784_111_777_000;
 const MINUTE_LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
 
 #[test]
@@ -179,15 +186,15 @@ fn directives_are_read_as_strictly_as_is_safe() {
 }
 
 #[test]
-fn expires_counts_from_date_and_is_past_where_it_cannot_be_read() {
+fn expires_counts_from_date_or_the_arrival_and_is_past_where_it_cannot_be_read() {
     let rows: [(&[(HeaderName, &str)], u64); 8] = [
         (&[(EXPIRES, MINUTE_LATER), (DATE, SUN)], 60),
         (&[(EXPIRES, SUN), (DATE, SUN)], 0),
         (&[(EXPIRES, SUN), (DATE, MINUTE_LATER)], 0),
         (&[(EXPIRES, "0"), (DATE, SUN)], 0),
         (&[(EXPIRES, "tomorrow"), (DATE, SUN)], 0),
-        (&[(EXPIRES, MINUTE_LATER), (DATE, "today")], 0),
-        (&[(EXPIRES, MINUTE_LATER)], 0),
+        (&[(EXPIRES, MINUTE_LATER), (DATE, "today")], 60),
+        (&[(EXPIRES, MINUTE_LATER)], 60),
         (&[(EXPIRES, "0"), (DATE, SUN), (CACHE_CONTROL, "max-age=7")], 7),
     ];
     for (lines, seconds) in rows {

@@ -4,21 +4,22 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::header::VIA;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 
 use crate::access::Grant;
 use crate::budget::breaker::Reason;
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause, Permit};
-use crate::cache::freshness::{Fallback, Stage};
-use crate::cache::policy;
+use crate::cache::freshness::{Fallback, Life, Stage};
+use crate::cache::lifetime::Exchange;
 use crate::cache::reason::{Detail, Why};
+use crate::cache::storability::judge_document;
 use crate::cache::{self, Entry, Key, Lookup, hub};
 use crate::clock::{Now, Tick};
 use crate::http::accept::accepts_json;
-use crate::route::RouteIndex;
+use crate::route::{RouteIndex, Terms};
 use crate::trail::Trail;
 use crate::trail::trace::Traced;
 use crate::upstream::call::Called;
@@ -270,6 +271,20 @@ impl<C: Dials> Fetches<C> {
         self.take_in(&errand, fetched, told, asked)
     }
 
+    /// For how long a document may be used, by the route's terms and what the upstream's head says.
+    pub(super) fn judged(
+        &self,
+        terms: &Terms,
+        status: StatusCode,
+        head: &HeaderMap,
+        exchange: Exchange,
+    ) -> Result<Life, Detail> {
+        match self.calls.upstream().is_hub() {
+            true => hub::judge(terms, status, head, exchange),
+            false => judge_document(terms, false, status, head, exchange),
+        }
+    }
+
     /// Judges an answer and stores it if it may be.
     fn take_in(
         &self,
@@ -291,9 +306,11 @@ impl<C: Dials> Fetches<C> {
             &mut head,
             now.tick,
         )?;
-        let of_whom = if self.calls.upstream().is_hub() { hub::judge } else { policy::judge };
         let rest = REST.max(route.terms.ttl / 10);
-        let judged = |status| of_whom(&route.terms, status, &head, asked, came).map(|life| life.rested(rest));
+        let judged = |status| {
+            self.judged(&route.terms, status, &head, Exchange { asked, came: Now { tick: came, ..now } })
+                .map(|life| life.rested(rest))
+        };
         let judge = |status| match errand.key {
             Some(_) => judged(status).map(|life| match self.calls.upstream().is_hub() {
                 // A hub refreshes by its own clock: who asks it early gets the same answer once more.

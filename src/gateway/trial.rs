@@ -10,10 +10,10 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause};
 use crate::cache::freshness::Life;
-use crate::cache::policy;
+use crate::cache::lifetime::Exchange;
 use crate::cache::reason::Detail;
-use crate::cache::{Key, hub, key};
-use crate::clock::Tick;
+use crate::cache::{Key, key};
+use crate::clock::{Now, Tick};
 use crate::route::{Mode, Route, Target, Terms};
 use crate::trail::trace::Traced;
 use crate::upstream::{Fetched, Wish};
@@ -116,8 +116,8 @@ impl<C: Dials> Fetches<C> {
         let (status, head, came) = (fetched.status, fetched.head.clone(), fetched.came);
         match self.take_in_alone(place, fetched, told, asked) {
             Ok(Answered { entry, stored: Ok(()), .. }) => {
-                let judge = if self.calls.upstream().is_hub() { hub::judge } else { policy::judge };
-                let winner = winner(&route.terms, |terms| judge(terms, status, &head, asked, came));
+                let exchange = Exchange { asked, came: Now { tick: came, ..self.clock.now() } };
+                let winner = winner(&route.terms, |terms| self.judged(terms, status, &head, exchange));
                 Fate::Stored(entry.life(), winner)
             }
             Ok(Answered { stored: Err(why), .. }) => Fate::NotStored(why),
@@ -141,14 +141,15 @@ fn winner(terms: &Terms, judged: impl Fn(&Terms) -> Result<Life, Detail>) -> Win
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::storability::judge_document;
 
     fn won(cache_control: &'static str, overrides: bool) -> Winner {
         let head = HeaderMap::from_iter([(http::header::CACHE_CONTROL, http::HeaderValue::from_static(cache_control))]);
         let [ttl, none] = [Duration::from_secs(60), Duration::ZERO];
         let (stale_while_revalidate, stale_if_error, negative_ttl) = (none, none, none);
         let terms = Terms { ttl, stale_while_revalidate, stale_if_error, negative_ttl, overrides };
-        let now = Tick::from_nanos(0);
-        winner(&terms, |terms| policy::judge(terms, StatusCode::OK, &head, now, now))
+        let exchange = Exchange { asked: Tick::from_nanos(0), came: Now { tick: Tick::from_nanos(0), unix_ms: 0 } };
+        winner(&terms, |terms| judge_document(terms, false, StatusCode::OK, &head, exchange))
     }
 
     #[test]

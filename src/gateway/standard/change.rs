@@ -15,7 +15,6 @@ use crate::cache::lifetime::Exchange;
 use crate::cache::reason::Why;
 use crate::cache::{invalidation, storability};
 use crate::clock::Tick;
-use crate::http::cache_control::Said;
 use crate::route::Target;
 use crate::trail::Trail;
 
@@ -96,7 +95,7 @@ impl<C: Dials> Fetches<C> {
     ) -> Result<Brought, Refusal> {
         let is_one = stored
             && asked.method == Method::POST
-            && storability::answers_a_get(&asked.target, arrived.status, &arrived.head, &Said::of(&arrived.head));
+            && storability::answers_a_get(&asked.target, arrived.status, &arrived.head, arrived.exchange);
         let judged = is_one.then(|| {
             storability::judge(&asked.method, &asked.head, arrived.status, &arrived.head, arrived.exchange).ok()
         });
