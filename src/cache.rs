@@ -41,7 +41,7 @@ pub mod list;
 pub mod glimpse;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -101,8 +101,36 @@ pub trait Stored {
     /// Its status.
     fn status(&self) -> StatusCode;
 
+    /// How often it was served from memory, nearly.
+    fn hit_counter(&self) -> &AtomicU32;
+
+    /// In nanoseconds, until when it is not refreshed.
+    fn rest(&self) -> &AtomicU64;
+
+    /// It was served from memory. Not an atomic addition, which would cost a hit more than its answer is worth: of two
+    /// callers at the same instant one may not be counted.
+    #[inline]
+    fn was_hit(&self) {
+        let hits = self.hit_counter();
+        hits.store(hits.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
     /// Whether the upstream failed over it just now, or somebody refreshes it.
-    fn is_resting(&self, now: Tick) -> bool;
+    fn is_resting(&self, now: Tick) -> bool {
+        now.as_nanos() < self.rest().load(Ordering::Relaxed)
+    }
+
+    /// No refresh is tried before then.
+    fn rest_until(&self, until: Tick) {
+        self.rest().store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Takes the right to refresh it behind, until then; `false` if somebody has it.
+    fn claim_refresh(&self, now: Tick, until: Tick) -> bool {
+        let rest = self.rest().load(Ordering::Relaxed);
+        let claim = || self.rest().compare_exchange(rest, until.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
+        rest <= now.as_nanos() && claim().is_ok()
+    }
 }
 
 impl<T: Stored> Lookup<T> {

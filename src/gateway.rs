@@ -73,7 +73,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Decision, Grant, Rules};
 use crate::cache::freshness::Stage as LifeStage;
 use crate::cache::reason::Why;
-use crate::cache::{Entry, Key, Lookup, Store};
+use crate::cache::{Entry, Key, Lookup, Store, Stored};
 use crate::clock::{Clock, Now, Tick};
 use crate::flight::Flights;
 use crate::http::REQUEST_ID;

@@ -6,6 +6,7 @@ use http::header::{DATE, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::reply::Reply;
+use crate::cache::Stored;
 use crate::http::conditional::{Validators, is_unmodified};
 use crate::http::range::{Wanted, wanted};
 

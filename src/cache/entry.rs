@@ -106,15 +106,19 @@ impl From<PackedLife> for Life {
 
 impl Stored for Entry {
     fn life(&self) -> Life {
-        self.life()
+        self.life.into()
     }
 
     fn status(&self) -> StatusCode {
-        self.status()
+        self.status
     }
 
-    fn is_resting(&self, now: Tick) -> bool {
-        self.is_resting(now)
+    fn hit_counter(&self) -> &AtomicU32 {
+        &self.hits
+    }
+
+    fn rest(&self) -> &AtomicU64 {
+        &self.rest
     }
 }
 
@@ -206,11 +210,6 @@ impl Entry {
         self
     }
 
-    /// The status.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
     /// The body, sharing the entry's memory.
     pub fn body(&self) -> Bytes {
         self.block.slice(..(self.ends[0] as usize).min(self.block.len()))
@@ -225,11 +224,6 @@ impl Entry {
     pub fn head(&self) -> Head<'_> {
         let [content_type, language, date, modified] = [0, 1, 2, 3].map(|nth| self.part(nth));
         Head { content_type, language, date, modified }
-    }
-
-    /// Its life.
-    pub fn life(&self) -> Life {
-        self.life.into()
     }
 
     /// Why it is not in the store, if it is not.
@@ -302,26 +296,9 @@ impl Entry {
         self.faces.keep(right, coding, shown)
     }
 
-    /// It was shown from memory. Not an atomic addition, which would cost a hit more than its answer is worth: of two
-    /// callers at the same instant one may not be counted.
-    #[inline]
-    pub fn was_hit(&self) {
-        self.hits.store(self.hits.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
     /// How often it was shown from memory, nearly.
     pub(super) fn hits(&self) -> u32 {
         self.hits.load(Ordering::Relaxed)
-    }
-
-    /// The partner failed over it: no refresh is tried before then.
-    pub fn rest_until(&self, until: Tick) {
-        self.rest.store(until.as_nanos(), Ordering::Relaxed);
-    }
-
-    /// Whether the partner failed over it just now.
-    pub fn is_resting(&self, now: Tick) -> bool {
-        now.as_nanos() < self.rest.load(Ordering::Relaxed)
     }
 
     /// Bytes it holds now, all its forms included.

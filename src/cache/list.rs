@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::Stored;
 use crate::clock::Now;
 
 use super::key::named::{Named, Which};

@@ -10,7 +10,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::cache::Stored;
 use crate::cache::freshness::Life;
-use crate::clock::Tick;
 
 use super::vary::Selection;
 
@@ -30,15 +29,19 @@ pub struct Reply {
 
 impl Stored for Reply {
     fn life(&self) -> Life {
-        self.life()
+        self.life
     }
 
     fn status(&self) -> StatusCode {
-        self.status()
+        self.status
     }
 
-    fn is_resting(&self, now: Tick) -> bool {
-        self.is_resting(now)
+    fn hit_counter(&self) -> &AtomicU32 {
+        &self.hits
+    }
+
+    fn rest(&self) -> &AtomicU64 {
+        &self.rest
     }
 }
 
@@ -60,29 +63,14 @@ impl Reply {
         Self { head, body, status, life, selection, rest: AtomicU64::new(0), hits: AtomicU32::new(0) }
     }
 
-    /// The status.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
     /// The body, sharing the reply's memory.
     pub fn body(&self) -> Bytes {
         self.body.clone()
     }
 
-    /// It was shown from memory. Two callers at the same instant may count as one.
-    pub fn was_hit(&self) {
-        self.hits.store(self.hits.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
     /// How often it was.
     pub fn hits(&self) -> u32 {
         self.hits.load(Ordering::Relaxed)
-    }
-
-    /// Its life.
-    pub fn life(&self) -> Life {
-        self.life
     }
 
     /// What it was chosen by.
@@ -121,23 +109,6 @@ impl Reply {
     #[must_use]
     pub fn with(&self, head: &HeaderMap, life: Life, selection: Selection) -> Self {
         Self::new(self.status, head, self.body.clone(), life, selection)
-    }
-
-    /// Takes the right to refresh it behind, until then; `false` if somebody has it.
-    pub fn claim_refresh(&self, now: Tick, until: Tick) -> bool {
-        let held = self.rest.load(Ordering::Relaxed);
-        held <= now.as_nanos()
-            && self.rest.compare_exchange(held, until.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    /// Whether somebody has that right, or the partner failed over it just now.
-    pub fn is_resting(&self, now: Tick) -> bool {
-        now.as_nanos() < self.rest.load(Ordering::Relaxed)
-    }
-
-    /// The partner failed over it: no refresh is tried before then.
-    pub fn rest_until(&self, until: Tick) {
-        self.rest.store(until.as_nanos(), Ordering::Relaxed);
     }
 
     /// Bytes it holds.

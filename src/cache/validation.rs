@@ -12,6 +12,7 @@ use super::lifetime::Exchange;
 use super::reason::Detail;
 use super::reply::Reply;
 use super::storability;
+use crate::cache::Stored;
 use crate::http::conditional::opaque;
 use crate::http::hop_by_hop;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use moka::ops::compute::Op;
 
-use crate::cache::{Key, Lookup, Slot, Store, UNCACHEABLE};
+use crate::cache::{Key, Lookup, Slot, Store, Stored, UNCACHEABLE};
 use crate::clock::{Now, Tick};
 
 use super::reply::Reply;

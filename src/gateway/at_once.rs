@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::access::{Grant, Right};
-use crate::cache::{Coding, Entry, Key};
+use crate::cache::{Coding, Entry, Key, Stored};
 use crate::clock::Now;
 use crate::http::asks::Asks;
 use crate::listen::{AtOnce, Wire};

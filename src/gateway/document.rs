@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::account_api::Endpoint;
 use crate::cache::freshness::Stage;
-use crate::cache::{Entry, Key};
+use crate::cache::{Entry, Key, Stored};
 use crate::clock::Tick;
 use crate::route::{Route, RouteIndex};
 use crate::upstream::document::{Members, Top, is_named_json, is_plain_json, top};

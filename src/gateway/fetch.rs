@@ -16,7 +16,7 @@ use crate::cache::freshness::{Fallback, Life, Stage};
 use crate::cache::lifetime::Exchange;
 use crate::cache::reason::{Detail, Why};
 use crate::cache::storability::judge_document;
-use crate::cache::{self, Entry, Key, Lookup, hub};
+use crate::cache::{self, Entry, Key, Lookup, Stored, hub};
 use crate::clock::{Now, Tick};
 use crate::http::accept::accepts_json;
 use crate::route::{RouteIndex, Terms};

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use crate::access::{Grant, Lens, Right, Sight};
 use crate::account_api::Endpoint;
 use crate::cache::tag::Tag;
-use crate::cache::{Coding, Entry, Key, Shown};
+use crate::cache::{Coding, Entry, Key, Shown, Stored};
 use crate::flight::{Joined, Rank};
 use crate::route::Resource;
 use crate::upstream::body::from_latin1;

@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::access::{Grant, Right};
 use crate::cache::tag::Tag;
-use crate::cache::{Coding, Entry, Key, Shown};
+use crate::cache::{Coding, Entry, Key, Shown, Stored};
 use crate::http::accept::welcomes_gzip;
 use crate::http::conditional;
 

@@ -24,7 +24,7 @@ use smallvec::SmallVec;
 
 use crate::access::Denied;
 use crate::cache::tag::Tag;
-use crate::cache::{Coding, Entry, hub};
+use crate::cache::{Coding, Entry, Stored, hub};
 use crate::http::asks::{Asks, Kinds};
 use crate::http::cache_status::{self, CACHE_STATUS, Member};
 use crate::http::conditional::{Condition, Validators, condition};

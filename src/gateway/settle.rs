@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use crate::access::{Grant, Question};
 use crate::cache::freshness::Stage;
-use crate::cache::{Entry, Key, Lookup};
+use crate::cache::{Entry, Key, Lookup, Stored};
 use crate::clock::Now;
 use crate::http::cache_control::Wishes;
 use crate::trail::Trail;

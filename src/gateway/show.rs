@@ -8,7 +8,7 @@ use http::Response;
 use http::request::Parts;
 
 use crate::access::{Grant, Sight};
-use crate::cache::{Coding, Entry};
+use crate::cache::{Coding, Entry, Stored};
 use crate::http::asks::{Asks, Kinds};
 use crate::trail::Trail;
 

@@ -12,7 +12,7 @@ use crate::budget::{Asker, Cause};
 use crate::cache::freshness::Life;
 use crate::cache::lifetime::Exchange;
 use crate::cache::reason::Detail;
-use crate::cache::{Key, key};
+use crate::cache::{Key, Stored, key};
 use crate::clock::{Now, Tick};
 use crate::route::{Mode, Route, Target, Terms};
 use crate::trail::trace::Traced;

@@ -4,7 +4,7 @@
 
 use crate::access::{Grant, Question};
 use crate::cache::freshness::Stage;
-use crate::cache::{Key, Lookup};
+use crate::cache::{Key, Lookup, Stored};
 use crate::clock::Now;
 use crate::http::asks::Asks;
 use crate::view::NotUnderstood;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::cache::Lookup;
 use crate::cache::freshness::{Life, Stage};
 use crate::cache::glimpse::Glimpse;
 use crate::cache::list::Row;
+use crate::cache::{Lookup, Stored as _};
 use crate::clock::{Now, Tick};
 
 /// Where in its life it is.

@@ -2,6 +2,8 @@
 //! Given lives and directives, holds it to its tables, for callers that may force a call and for those that may not.
 //! Never waits.
 
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
 use http::header::{CACHE_CONTROL, DATE, ETAG};
 use http::{HeaderValue, Method, StatusCode};
 
@@ -28,8 +30,13 @@ impl Stored for Answer {
         StatusCode::OK
     }
 
-    fn is_resting(&self, _: Tick) -> bool {
-        false
+    fn hit_counter(&self) -> &AtomicU32 {
+        unreachable!("a plan counts nothing")
+    }
+
+    fn rest(&self) -> &AtomicU64 {
+        static NONE: AtomicU64 = AtomicU64::new(0);
+        &NONE
     }
 }
 

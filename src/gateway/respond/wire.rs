@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, LAST_MODIFIED};
 
-use crate::cache::Coding;
+use crate::cache::{Coding, Stored};
 use crate::clock::Now;
 use crate::http::rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::listen::Wire;

@@ -9,6 +9,7 @@ use http::{HeaderMap, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::budget::{Cause, Permit};
+use crate::cache::Stored;
 use crate::cache::lifetime::Exchange;
 use crate::cache::validation;
 use crate::clock::Tick;

@@ -7,8 +7,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
-use crate::cache::Reply;
 use crate::cache::conditions::{self, Shape};
+use crate::cache::{Reply, Stored};
 use crate::clock::{Clock, Tick};
 use crate::http::range::{self, Wanted};
 use crate::trail::Trail;

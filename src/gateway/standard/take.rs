@@ -14,7 +14,7 @@ use crate::cache::Reply;
 use crate::cache::freshness::Stage;
 use crate::cache::reason::Detail;
 use crate::cache::validation::Told as HeadTold;
-use crate::cache::{storability, validation};
+use crate::cache::{Stored, storability, validation};
 use crate::clock::{Now, Tick};
 use crate::upstream::{Failed, through};
 

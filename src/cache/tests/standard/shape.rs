@@ -6,6 +6,7 @@ use super::super::conditions::{Shape, shape};
 use super::super::invalidation::{also_changed, changes};
 use super::super::validation::{Told, after_head, ask_about, ask_which, freshened, is_for_the_partner, meant};
 use super::*;
+use crate::cache::Stored;
 use crate::http::range::Wanted;
 
 const CC: (&str, &str) = ("cache-control", "max-age=60");
