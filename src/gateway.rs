@@ -46,6 +46,8 @@ mod traced;
 
 mod flights;
 
+mod execute;
+
 mod fetch;
 
 mod settle;
@@ -91,12 +93,14 @@ pub use crate::upstream::calls::Connects as Dials;
 use crate::view::Allow;
 
 use buffers::Buffers;
+use execute::Reached;
+use fetch::{DocumentQuery, landed};
 use fetches::Fetches;
 use landing::Landing;
 use plan::{Plan, plan, wishes_of};
 use refusal::Refusal;
 use rendering::Rendering;
-use respond::{Body, Delivery, End, Signature};
+use respond::{Body, End, Signature};
 
 /// Waits and limits of the path.
 #[derive(Debug, Clone, Copy)]
@@ -417,7 +421,14 @@ impl<C: Dials> Gateway<C> {
         match Key::of(&grant, route, &parts.headers) {
             Some(key) if route.mode == Mode::Api => self.document(&grant, key, (parts, asks), now, trail).await,
             None if route.mode == Mode::Api && !is_opaque => {
-                let (entry, delivery) = Box::pin(self.fetches.fetch_unstored(&grant, parts, trail)).await?;
+                if !accepts_json(&parts.headers) {
+                    return Err(Refusal::NotAcceptable);
+                }
+                // The right is too narrow for what would pass through.
+                let plan = Plan::Fetch { why: Why::Bypass, coalesce: false, others: Vec::new() };
+                let query = DocumentQuery { grant: &grant, key: None, parts };
+                let reached = self.fetches.execute(&query, plan, now, trail).await?;
+                let (entry, delivery) = landed(reached, trail);
                 self.rendering.show(&grant, entry, delivery, (parts, asks), trail).await
             }
             _ => {
@@ -441,25 +452,14 @@ impl<C: Dials> Gateway<C> {
         }
         let (found, fetches) = (self.store.look(&key, now), &self.fetches);
         fetches.traced_look(trail, || found.word(now.tick));
-        let (entry, delivery) = match self.plan(found, grant, &parts.headers, asks, now.tick) {
-            Plan::Serve(entry, detail) => {
-                entry.was_hit();
-                (entry, Delivery::from_memory(detail))
+        let reached = match self.plan(found, grant, &parts.headers, asks, now.tick) {
+            Plan::Serve(entry, detail) => Reached::Stored(entry, detail),
+            plan => {
+                let query = DocumentQuery { grant, key: Some(key), parts };
+                fetches.execute(&query, plan, now, trail).await?
             }
-            Plan::ServeAndRefresh(entry, detail) => {
-                entry.was_hit();
-                fetches.refresh_behind(grant, key, &entry, parts, now, trail);
-                (entry, Delivery::from_memory(detail))
-            }
-            Plan::Revalidate { stored, why, fallback } => {
-                Box::pin(fetches.confirm(grant, key, stored, (why, fallback), parts, trail)).await?
-            }
-            Plan::Fetch { coalesce: true, .. } => {
-                Box::pin(fetches.fetch_once(grant, key, None, Why::UriMiss, parts, trail)).await?
-            }
-            Plan::Fetch { .. } => Box::pin(fetches.fetch_alone(grant, key, parts, trail)).await?,
-            Plan::Refuse => return Err(Refusal::OnlyIfCached),
         };
+        let (entry, delivery) = landed(reached, trail);
         self.rendering.show(grant, entry, delivery, (parts, asks), trail).await
     }
 

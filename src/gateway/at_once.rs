@@ -151,7 +151,7 @@ impl<C: Dials> Gateway<C> {
         let mut trail = self.begin(Method::GET, own.id, now, peer, trace);
         trail.route = Some(wanted.route());
         self.fetches.traced_look(&mut trail, || "fresh");
-        (trail.outcome, trail.cause) = document.delivery.words();
+        (trail.outcome, trail.cause) = document.delivery.words(true);
         trail.status = StatusCode::OK;
         trail.age = Some(document.age.as_secs());
         trail.turn = Some(turn);

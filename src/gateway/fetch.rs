@@ -1,6 +1,6 @@
-//! How does an answer come that is not in memory?
-//! Given a grant and a key, joins or starts the one flight for it, and shows what lands.
-//! Never lets a caller's leaving touch the flight: it runs in its own task.
+//! Documents of the API: the query for one, its call, and what becomes of the answer.
+//! Given a grant and a key, makes the call that a plan wants, and hands back the entry, stored where it may be.
+//! Never replaces a good document with an answer that is none.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::access::Grant;
 use crate::budget::breaker::Reason;
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause, Permit};
-use crate::cache::freshness::{Fallback, Life, Stage};
+use crate::cache::freshness::{Life, Stage};
 use crate::cache::lifetime::Exchange;
-use crate::cache::reason::{Detail, Why};
+use crate::cache::reason::Detail;
 use crate::cache::storability::judge_document;
-use crate::cache::{self, Entry, Key, Lookup, Stored, hub};
+use crate::cache::{self, Entry, Key, Stored, hub};
 use crate::clock::{Now, Tick};
-use crate::http::accept::accepts_json;
+use crate::flight::Rank;
 use crate::route::{RouteIndex, Terms};
 use crate::trail::Trail;
 use crate::trail::trace::Traced;
@@ -27,15 +27,16 @@ use crate::upstream::calls::{Answers, Call};
 use crate::upstream::{Fetched, Wish};
 
 use super::document::Candidate;
+use super::execute::{Ask, Query, Reached};
 use super::fetches::Fetches;
-use super::flights::{Came as Landed, Errand, Purpose, REST, Runs};
+use super::flights::{Errand, Purpose, REST, Runs};
 use super::landing::{Answered, Shared};
 use super::refusal::{Fault, Refusal};
 use super::respond::Delivery;
-use super::{Dials, REFRESHES, turn};
+use super::{Dials, turn};
 
 /// The call for a document.
-struct DocumentErrand {
+pub(super) struct DocumentErrand {
     purpose: Purpose,
     /// Where the answer is stored; `None` where the route stores nothing.
     key: Option<Key>,
@@ -50,6 +51,10 @@ impl Errand for DocumentErrand {
 
     fn purpose(&self) -> Purpose {
         self.purpose
+    }
+
+    fn name(&self) -> Option<Key> {
+        self.key.clone()
     }
 
     fn rest(&self, until: Tick) {
@@ -91,173 +96,90 @@ impl<C: Dials> Runs<C> for DocumentErrand {
     }
 }
 
-impl<C: Dials> Fetches<C> {
-    /// Nothing usable is held: one flight for everybody who asks.
-    pub(super) async fn fetch_once(
-        self: &Arc<Self>,
-        grant: &Grant,
-        key: Key,
-        held: Option<Arc<Entry>>,
-        why: Why,
-        parts: &Parts,
-        trail: &mut Trail,
-    ) -> Result<(Arc<Entry>, Delivery), Refusal> {
-        match self.land_shared(grant, key, held, parts, trail).await? {
-            Landed::Stored(entry) => Ok((entry, Delivery::HIT)),
-            Landed::Brought(answered, collapsed) => Ok(landed(answered, (why, collapsed), trail)),
-        }
+/// A request for a document.
+pub(super) struct DocumentQuery<'a> {
+    pub(super) grant: &'a Grant,
+    /// Where it is stored; `None` where the route stores nothing.
+    pub(super) key: Option<Key>,
+    pub(super) parts: &'a Parts,
+}
+
+impl<C: Dials> Query<C> for DocumentQuery<'_> {
+    type Stored = Entry;
+    type Errand = DocumentErrand;
+
+    fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
     }
 
-    /// The same for the gateway's own eyes.
-    pub(super) async fn land_joined(
-        self: &Arc<Self>,
-        grant: &Grant,
-        key: Key,
-        held: Option<Arc<Entry>>,
-        parts: &Parts,
-        trail: &mut Trail,
-    ) -> Result<Arc<Entry>, Refusal> {
-        Ok(match self.land_shared(grant, key, held, parts, trail).await? {
-            Landed::Stored(entry) => entry,
-            Landed::Brought(answered, _) => answered.entry,
-        })
+    fn rank(&self) -> Rank {
+        turn::rank(turn::lane_of(self.grant), turn::who(self.grant.caller()))
     }
 
-    async fn land_shared(
-        self: &Arc<Self>,
-        grant: &Grant,
-        key: Key,
-        held: Option<Arc<Entry>>,
-        parts: &Parts,
-        trail: &mut Trail,
-    ) -> Result<Landed<Arc<Entry>, Answered>, Refusal> {
-        let now = self.clock.now();
+    fn is_alone(&self) -> bool {
+        self.key.is_none()
+    }
+
+    fn starts_none(&self, fetches: &Fetches<C>) -> bool {
         // Where a request has been goes on to a hub, which may refuse it for that: what a caller says there is its own alone.
-        let goes_alone = self.calls.upstream().is_hub() && parts.headers.contains_key(VIA);
-        // Between the look and the join a flight may have landed: its answer is as good as a new one.
-        let stored = || match self.store.look(&key, now) {
-            Lookup::Stored(entry) if entry.life().is_fresh(now.tick) => {
-                Some(entry).filter(|entry| held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, entry)))
-            }
-            _ => None,
+        fetches.calls.upstream().is_hub() && self.parts.headers.contains_key(VIA)
+    }
+
+    fn stored_since(&self, fetches: &Fetches<C>, before: Option<&Arc<Entry>>, now: Now) -> Option<Arc<Entry>> {
+        let entry = fetches.store.held(self.key.as_ref()?)?;
+        let is_new = before.is_none_or(|before| !Arc::ptr_eq(before, &entry));
+        (is_new && entry.life().is_fresh(now.tick)).then_some(entry)
+    }
+
+    fn errand(&self, fetches: &Fetches<C>, ask: Ask<Entry>) -> DocumentErrand {
+        let (grant, headers) = (self.grant, &self.parts.headers);
+        let cause = match &ask.stored {
+            _ if ask.is_refresh => Cause::Refresh,
+            Some(_) => Cause::Revalidate,
+            None => Cause::Miss,
         };
-        let cause = if held.is_some() { Cause::Revalidate } else { Cause::Miss };
-        let errand = |_: &Trail| self.errand(grant, Some(key.clone()), held.clone(), cause, parts);
-        let rank = turn::rank(turn::lane_of(grant), turn::who(grant.caller()));
-        self.coalesced((&key, rank, goes_alone), stored, errand, trail).await
-    }
-
-    /// The partner does not want it stored: everybody asks for themselves, and nobody waits for nobody.
-    pub(super) async fn fetch_alone(
-        self: &Arc<Self>,
-        grant: &Grant,
-        key: Key,
-        parts: &Parts,
-        trail: &mut Trail,
-    ) -> Result<(Arc<Entry>, Delivery), Refusal> {
-        let answered = self.alone(self.errand(grant, Some(key), None, Cause::Miss, parts), trail).await?;
-        Ok(landed(answered, (Why::UriMiss, false), trail))
-    }
-
-    /// The route stores nothing, and the right is too narrow for what would pass through.
-    pub(super) async fn fetch_unstored(
-        self: &Arc<Self>,
-        grant: &Grant,
-        parts: &Parts,
-        trail: &mut Trail,
-    ) -> Result<(Arc<Entry>, Delivery), Refusal> {
-        if !accepts_json(&parts.headers) {
-            return Err(Refusal::NotAcceptable);
-        }
-        let answered = self.alone(self.errand(grant, None, None, Cause::Miss, parts), trail).await?;
-        Ok(landed(answered, (Why::Bypass, false), trail))
-    }
-
-    /// A flight that nobody joins, for the gateway's own eyes; without a key nothing of it is stored.
-    pub(super) async fn land_alone(
-        self: &Arc<Self>,
-        grant: &Grant,
-        key: Option<Key>,
-        parts: &Parts,
-        trail: &mut Trail,
-    ) -> Result<Arc<Entry>, Refusal> {
-        Ok(self.alone(self.errand(grant, key, None, Cause::Miss, parts), trail).await?.entry)
-    }
-
-    /// Something old is held: the partner is asked to confirm it, and it is served if that fails and may be.
-    pub(super) async fn confirm(
-        self: &Arc<Self>,
-        grant: &Grant,
-        key: Key,
-        entry: Arc<Entry>,
-        (why, fallback): (Why, Fallback),
-        parts: &Parts,
-        trail: &mut Trail,
-    ) -> Result<(Arc<Entry>, Delivery), Refusal> {
-        match self.fetch_once(grant, key.clone(), Some(Arc::clone(&entry)), why, parts, trail).await {
-            Err(refusal) if refusal.allows(fallback) && self.still_ours(&key) => {
-                Ok((entry, Delivery::from_memory(Some(Detail::StaleIfError))))
-            }
-            other => other,
-        }
-    }
-
-    /// Starts the refresh of an entry whose end is near or over, unless one runs, or the last one failed just now.
-    pub(super) fn refresh_behind(
-        self: &Arc<Self>,
-        grant: &Grant,
-        key: Key,
-        entry: &Arc<Entry>,
-        parts: &Parts,
-        now: Now,
-        trail: &Trail,
-    ) {
-        if entry.is_resting(now.tick) || self.flights.count() >= REFRESHES {
-            return;
-        }
-        // Between the look and the join one may have landed: the entry that was looked at is not the one that is held then.
-        let still_held = || match self.store.held(&key) {
-            Some(held) if Arc::ptr_eq(&held, entry) => Ok(()),
-            _ => Err(()),
-        };
-        let stored = Some(Arc::clone(entry));
-        let errand = || self.errand(grant, Some(key.clone()), stored, Cause::Refresh, parts);
-        self.send_behind(&key, still_held, errand, trail);
-    }
-
-    fn errand(
-        &self,
-        grant: &Grant,
-        key: Option<Key>,
-        held: Option<Arc<Entry>>,
-        cause: Cause,
-        parts: &Parts,
-    ) -> DocumentErrand {
         let route = grant.wanted().route();
         let mut wish = Wish::default();
-        if let Some(settings) = self.routes.at(route) {
+        if let Some(settings) = fetches.routes.at(route) {
             wish.target = cache::key::target_of(grant.wanted().resource(), settings);
             for name in &settings.forward_headers {
-                wish.headers.extend(parts.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+                wish.headers.extend(headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
             }
         }
         // A refresh is nobody's, so it begins a way of its own.
-        wish.via = (cause != Cause::Refresh).then(|| self.calls.upstream().way_of(&parts.headers)).flatten();
-        let held_at = self.clock.tick();
+        wish.via = (!ask.is_refresh).then(|| fetches.calls.upstream().way_of(headers)).flatten();
+        let held_at = fetches.clock.tick();
         // It may have been purged since it was looked up.
-        let held = held.and(key.as_ref()).and_then(|key| self.store.held(key));
+        let held = ask.stored.and(self.key.as_ref()).and_then(|key| fetches.store.held(key));
         if let Some(entry) = &held {
             (wish.etag, wish.modified) = entry.validators();
         }
         // Starting a flight is paid for by who starts it; a refresh is paid for by nobody.
         let (resource, scope) = (turn::target(&wish.target), turn::scope(route));
-        let asker = match cause {
-            Cause::Refresh => Asker { lane: Lane::Refresh, who: 0, resource, payer: None, scope },
-            _ => turn::asker(grant, resource, scope),
+        let asker = match ask.is_refresh {
+            true => Asker { lane: Lane::Refresh, who: 0, resource, payer: None, scope },
+            false => turn::asker(grant, resource, scope),
         };
-        DocumentErrand { purpose: Purpose { route, asker, cause }, key, wish, held, held_at }
+        DocumentErrand { purpose: Purpose { route, asker, cause }, key: self.key.clone(), wish, held, held_at }
     }
+}
 
+/// A document and how it came about, once its plan is carried out.
+pub(super) fn landed(reached: Reached<Entry, Answered>, trail: &mut Trail) -> (Arc<Entry>, Delivery) {
+    match reached {
+        Reached::Stored(entry, detail) => {
+            entry.was_hit();
+            (entry, Delivery::from_memory(detail))
+        }
+        Reached::Brought { brought: Answered { entry, status, stored, took }, why, collapsed } => {
+            trail.upstream = Some(took);
+            let (forwarded, detail) = (Some((why, status)), stored.err());
+            (entry, Delivery { forwarded, stored: stored.is_ok(), collapsed, detail })
+        }
+    }
+}
+
+impl<C: Dials> Fetches<C> {
     /// What becomes of an answer that nobody waits for, where nothing was held before.
     pub(super) fn take_in_alone(
         &self,
@@ -361,13 +283,6 @@ impl<C: Dials> Fetches<C> {
         };
         Ok(Answered { entry, status, stored, took: came.since(asked) })
     }
-}
-
-/// What a call has just brought, as it is shown.
-fn landed(answered: Answered, (why, collapsed): (Why, bool), trail: &mut Trail) -> (Arc<Entry>, Delivery) {
-    let Answered { entry, status, stored, took } = answered;
-    trail.upstream = Some(took);
-    (entry, Delivery { forwarded: Some((why, status)), stored: stored.is_ok(), collapsed, detail: stored.err() })
 }
 
 /// Whether an answer is nothing but the wish to be left alone; any other may come with it.

@@ -12,7 +12,7 @@ use http::StatusCode;
 use crate::budget::{Asker, Cause, Permit};
 use crate::cache::Key;
 use crate::clock::Tick;
-use crate::flight::{Joined, Obligation, Place, Rank};
+use crate::flight::{self, Obligation, Place, Rank};
 use crate::quota::Limit;
 use crate::route::RouteIndex;
 use crate::trail::Trail;
@@ -46,6 +46,9 @@ pub(super) trait Errand: Send + Sized + 'static {
     /// For whom its call is made.
     fn purpose(&self) -> Purpose;
 
+    /// Under which it is the same as another; `None` where it is like none.
+    fn name(&self) -> Option<Key>;
+
     /// It brought nothing: what is stored rests until then, so that not every request asks again.
     fn rest(&self, until: Tick);
 
@@ -72,7 +75,7 @@ pub(super) trait Runs<C>: Errand {
 }
 
 /// What comes of asking together with others.
-pub(super) enum Came<S, B> {
+pub(super) enum Joined<S, B> {
     /// It was stored a moment ago.
     Stored(S),
     /// A flight brought it; `true` if somebody else had started that.
@@ -97,39 +100,39 @@ fn is_of_its_starter(refusal: &Refusal) -> bool {
 
 impl<C: Dials> Fetches<C> {
     /// Takes part in the flight for this key, and starts it if there is none and nothing was stored meanwhile: joining is free,
-    /// starting is paid for. A request that may not start one for others (`goes_alone`) makes a call of its own.
+    /// starting is paid for. A request that may not start one for others (`starts_none`) makes a call of its own.
     ///
     /// Where a flight was refused for its starter alone, the others take part in one more, together.
     pub(super) async fn coalesced<E: Runs<C>, S>(
         self: &Arc<Self>,
-        (key, rank, goes_alone): (&Key, Rank, bool),
+        errand: E,
+        rank: Rank,
+        starts_none: bool,
         stored: impl Fn() -> Option<S>,
-        errand: impl Fn(&Trail) -> E,
         trail: &mut Trail,
-    ) -> Result<Came<S, E::Brought>, Refusal> {
+    ) -> Result<Joined<S, E::Brought>, Refusal> {
         let mut again = false;
-        loop {
+        while let Some(key) = errand.name() {
             let may_start = || match stored() {
                 Some(stored) => Err(Instead::Serve(stored)),
-                None if goes_alone => Err(Instead::Alone),
+                None if starts_none => Err(Instead::Alone),
                 None => self.pay(trail, self.clock.tick()).map_err(Instead::Refuse),
             };
-            match self.flights.join_or(key, rank, may_start) {
-                Err(Instead::Serve(stored)) => return Ok(Came::Stored(stored)),
+            match self.flights.join_or(&key, rank, may_start) {
+                Err(Instead::Serve(stored)) => return Ok(Joined::Stored(stored)),
                 Err(Instead::Refuse(refusal)) => return Err(refusal),
                 Err(Instead::Alone) => break,
-                Ok(Joined::Full) => return Err(FULL),
-                Ok(Joined::Fetch(obligation, _waits)) => {
-                    let errand = errand(trail);
-                    return Ok(Came::Brought(self.send_off(errand, Some(obligation), None, trail).await?, false));
+                Ok(flight::Joined::Full) => return Err(FULL),
+                Ok(flight::Joined::Fetch(obligation, _waits)) => {
+                    return Ok(Joined::Brought(self.send_off(errand, Some(obligation), None, trail).await?, false));
                 }
-                Ok(Joined::Wait(pending)) => {
+                Ok(flight::Joined::Wait(pending)) => {
                     let landed = self.clock.until(self.request_deadline(trail), pin!(pending.landed())).await;
                     let flight = landed.as_ref().ok().and_then(|landed| landed.as_ref()?.1);
                     self.traced_flight(&mut trail.trace, flight, true);
                     match landed.map_err(|_| Refusal::Deadline)?.map(|(landed, _)| landed) {
                         Some(Ok(shared)) => match E::shared(shared) {
-                            Some(brought) => return Ok(Came::Brought(brought, true)),
+                            Some(brought) => return Ok(Joined::Brought(brought, true)),
                             None => break,
                         },
                         Some(Err(refusal)) if !again && is_of_its_starter(&refusal) => again = true,
@@ -139,7 +142,7 @@ impl<C: Dials> Fetches<C> {
                 }
             }
         }
-        Ok(Came::Brought(self.alone(errand(trail), trail).await?, false))
+        Ok(Joined::Brought(self.alone(errand, trail).await?, false))
     }
 
     /// A flight that nobody joins. What finds no place does not start, and is not paid for.
@@ -174,20 +177,22 @@ impl<C: Dials> Fetches<C> {
         brought.map_err(|_| Refusal::Deadline)?.unwrap_or_else(|_| Err(Fault::Failed(Failed::Broken).into()))
     }
 
-    /// Starts the flight of a refresh, which nobody waits for, unless somebody fetches the same or `may` says no.
+    /// Starts the flight of a refresh, which nobody waits for; `false` if somebody
+    /// fetches the same, there is no room, or `may` says no.
     pub(super) fn send_behind<E: Runs<C>>(
         self: &Arc<Self>,
-        key: &Key,
+        errand: E,
         may: impl FnOnce() -> Result<(), ()>,
-        errand: impl FnOnce() -> E,
         trail: &Trail,
-    ) {
-        if let Ok(Joined::Fetch(obligation, _)) = self.flights.join_or(key, turn::REFRESH, may) {
-            let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
-            let errand = errand();
-            let flight: Flying<E::Brought> = Box::pin(async move { this.fly(errand, Some(obligation), trace).await });
-            self.tasks.spawn(flight);
-        }
+    ) -> bool {
+        let Some(key) = errand.name() else { return false };
+        let Ok(flight::Joined::Fetch(obligation, _)) = self.flights.join_or(&key, turn::REFRESH, may) else {
+            return false;
+        };
+        let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
+        let flight: Flying<E::Brought> = Box::pin(async move { this.fly(errand, Some(obligation), trace).await });
+        self.tasks.spawn(flight);
+        true
     }
 
     /// One flight, from its place in the queue to its landing.
@@ -209,10 +214,10 @@ impl<C: Dials> Fetches<C> {
                 return Err(forsaken);
             }
         };
-        // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
-        let had_no_turn = |refusal: &Refusal| cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
-        if brought.as_ref().is_err_and(|refusal| !had_no_turn(refusal)) {
-            errand.rest(self.clock.tick().plus(REST));
+        if let Err(refusal) = &brought {
+            // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
+            let had_no_turn = cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
+            errand.rest(self.clock.tick().plus(if had_no_turn { Duration::ZERO } else { REST }));
         }
         if let Some(obligation) = obligation {
             obligation.land((brought.as_ref().map(E::share).map_err(Refusal::clone), trace.context()));

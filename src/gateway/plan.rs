@@ -44,6 +44,18 @@ pub(crate) enum Plan<T> {
     Refuse,
 }
 
+impl<T> Plan<T> {
+    /// The same, where nothing may stand in for an answer that fails.
+    pub(super) fn without_fallback(self) -> Self {
+        match self {
+            Self::Serve(stored, Some(Detail::StaleIfError)) | Self::Revalidate { stored, .. } => {
+                Self::Revalidate { stored, why: Why::Stale, fallback: Fallback::NONE }
+            }
+            plan => plan,
+        }
+    }
+}
+
 /// The directives of a request; without `Cache-Control` it has none on routes of the API, whatever `Pragma` says.
 pub(super) fn wishes_of(headers: &HeaderMap, asks: Asks) -> Wishes {
     if asks.has(Kinds::DIRECTIVES) { Wishes::of(headers) } else { Wishes::default() }

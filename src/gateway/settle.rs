@@ -5,10 +5,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use http::request::Parts;
 
 use crate::access::{Grant, Question};
-use crate::cache::freshness::Stage;
 use crate::cache::{Entry, Key, Lookup, Stored};
 use crate::clock::Now;
 use crate::http::cache_control::Wishes;
@@ -16,8 +16,11 @@ use crate::trail::Trail;
 use crate::view::{self, NotUnderstood};
 
 use super::Dials;
+use super::execute::Reached;
+use super::fetch::DocumentQuery;
 use super::fetches::Fetches;
 use super::narrow::{LARGE, text_of};
+use super::plan::{Plan, plan};
 use super::refusal::Refusal;
 
 impl<C: Dials> Fetches<C> {
@@ -50,32 +53,23 @@ impl<C: Dials> Fetches<C> {
     ) -> Result<Arc<Entry>, Refusal> {
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         let key = Key::of(grant, route, &parts.headers);
-        let (key, held) = match key.map(|key| (self.store.look(&key, now), key)) {
-            Some((Lookup::Stored(entry), key)) => match entry.life().stage(now.tick) {
-                Stage::Fresh => return Ok(entry),
-                Stage::Due | Stage::Stale => {
-                    self.refresh_behind(grant, key, &entry, parts, now, trail);
-                    return Ok(entry);
-                }
-                Stage::OnError | Stage::Over => (Some((key, true)), Some(entry)),
-            },
-            Some((Lookup::Uncacheable, key)) => (Some((key, false)), None),
-            Some((Lookup::OtherVariants(_) | Lookup::Absent, key)) => (Some((key, true)), None),
-            None => (None, None),
-        };
-        if Wishes::of(&parts.headers).only_if_cached {
-            return Err(Refusal::OnlyIfCached);
-        }
+        let plan = plan_for_list(key.as_ref().map(|key| self.store.look(key, now)), &parts.headers, now);
         let asked = self.clock.tick();
-        let landed = match key {
-            Some((key, true)) => self.land_joined(grant, key, held, parts, trail).await,
-            Some((key, false)) => self.land_alone(grant, Some(key), parts, trail).await,
-            None => self.land_alone(grant, None, parts, trail).await,
-        };
-        // So that what is shown after this wait is as old as it is by then.
-        trail.upstream = Some(self.clock.tick().since(asked));
-        landed
+        match self.execute(&DocumentQuery { grant, key, parts }, plan, now, trail).await? {
+            Reached::Stored(entry, _) => Ok(entry),
+            Reached::Brought { brought, .. } => {
+                // So that what is shown after this wait is as old as it is by then.
+                trail.upstream = Some(self.clock.tick().since(asked));
+                Ok(brought.entry)
+            }
+        }
     }
+}
+
+/// The plan for a list that a decision hangs on; nothing is found where its route stores nothing.
+pub(super) fn plan_for_list(found: Option<Lookup<Entry>>, headers: &HeaderMap, now: Now) -> Plan<Entry> {
+    let wishes = Wishes { only_if_cached: Wishes::of(headers).only_if_cached, ..Wishes::default() };
+    plan(found.unwrap_or(Lookup::Uncacheable), &wishes, false, now.tick).without_fallback()
 }
 
 /// On which providers the list has this project.

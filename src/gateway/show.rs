@@ -39,7 +39,7 @@ impl Rendering {
         let shown_at =
             if delivery == Delivery::HIT && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
         let age = entry.life().age(shown_at);
-        (trail.outcome, trail.cause) = delivery.words();
+        (trail.outcome, trail.cause) = delivery.words(true);
         trail.age = Some(age.as_secs());
         self.signature.document(
             Document { entry, full, view, coding, age, delivery, asks },

@@ -21,26 +21,23 @@ use http::{HeaderMap, Method, Response};
 use hyper::body::{Body as _, Incoming};
 
 use crate::access::Grant;
-use crate::budget::lanes::Lane;
-use crate::budget::{Asker, Cause};
-use crate::cache::Reply;
-use crate::cache::freshness::Fallback;
-use crate::cache::reason::{Detail, Why};
-use crate::cache::validation;
-use crate::cache::{Key, Stored};
+use crate::budget::Asker;
+use crate::cache::reason::Why;
+use crate::cache::{Key, Reply, Stored, validation};
 use crate::clock::{Now, Tick};
+use crate::flight::Rank;
 use crate::http::cache_control::Wishes;
 use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
 use crate::upstream::through;
 
+use super::execute::{Ask, Query, Reached};
 use super::fetches::Fetches;
-use super::flights::Came;
 use super::landing::Kept;
 use super::plan::{Plan, plan};
 use super::refusal::Refusal;
 use super::respond::{Body, Delivery};
-use super::{Dials, REFRESHES, turn};
+use super::{Dials, turn};
 
 use errand::{Brought, ReplyErrand};
 
@@ -62,51 +59,54 @@ pub(super) struct Asked {
 
 /// What a request gets.
 pub(super) enum Got {
-    /// A stored reply.
-    Reply {
-        asked: Asked,
+    /// What is stored, or was just fetched.
+    Stored {
+        asked: Box<Asked>,
         reply: Arc<Reply>,
+        /// Fields that are for who asked and for no store.
+        withheld: HeaderMap,
         delivery: Delivery,
-        /// When it was judged.
-        at: Tick,
     },
-    /// One that was just fetched.
-    Kept(Asked, Kept),
     /// One that passes through.
     Through(Response<Body>, Delivery),
 }
 
-/// Of what is stored, what a call may confirm or replace, and why it is made.
-#[derive(Debug)]
-struct Miss {
-    /// The reply that fits the request.
-    stored: Option<Arc<Reply>>,
-    /// Those that fit others, which a 304 may name.
-    others: Vec<Arc<Reply>>,
-    why: Why,
-    /// Whether `stored` is served where the call fails.
-    fallback: Fallback,
-    /// Whether all who ask meanwhile wait for one call.
-    coalesce: bool,
+impl Asked {
+    /// Whether the call of this request is for nobody else, whatever the plan says.
+    fn is_alone(&self) -> bool {
+        self.method == Method::HEAD || self.wishes.no_store
+    }
 }
 
-impl Miss {
-    /// What a plan asks the upstream for; else the plan, which asks for nothing.
-    fn of(plan: Plan<Reply>) -> Result<Self, Plan<Reply>> {
-        match plan {
-            Plan::Revalidate { stored, why, fallback } => {
-                Ok(Self { stored: Some(stored), others: Vec::new(), why, fallback, coalesce: true })
-            }
-            Plan::Fetch { why, coalesce, others } => {
-                Ok(Self { stored: None, others, why, fallback: Fallback::NONE, coalesce })
-            }
-            plan => Err(plan),
+impl<C: Dials> Query<C> for Asked {
+    type Stored = Reply;
+    type Errand = ReplyErrand;
+
+    fn key(&self) -> Option<&Key> {
+        Some(&self.key)
+    }
+
+    fn rank(&self) -> Rank {
+        turn::rank(self.asker.lane, self.asker.who)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.is_alone()
+    }
+
+    fn starts_none(&self, _: &Fetches<C>) -> bool {
+        false
+    }
+
+    fn stored_since(&self, fetches: &Fetches<C>, _: Option<&Arc<Reply>>, now: Now) -> Option<Arc<Reply>> {
+        match plan(fetches.store.select(&self.key, &self.head, now), &self.wishes, true, now.tick) {
+            Plan::Serve(reply, None) => Some(reply),
+            _ => None,
         }
     }
 
-    /// Whether the call of this request is for nobody else.
-    fn is_alone(&self, asked: &Asked) -> bool {
-        asked.method == Method::HEAD || asked.wishes.no_store || !self.coalesce
+    fn errand(&self, _: &Fetches<C>, ask: Ask<Reply>) -> ReplyErrand {
+        ReplyErrand::new(self, ask)
     }
 }
 
@@ -129,7 +129,7 @@ impl<C: Dials> Fetches<C> {
             return self.send_through(asked, why, outgoing, stored, trail).await;
         }
         asked.head = std::mem::take(&mut parts.headers);
-        self.from_memory(asked, now, trail).await
+        self.from_memory(Box::new(asked), now, trail).await
     }
 
     /// What is passed through ends then.
@@ -174,81 +174,26 @@ impl<C: Dials> Fetches<C> {
     }
 
     /// What is held, if it may be used; else the partner is asked.
-    async fn from_memory(self: &Arc<Self>, asked: Asked, now: Now, trail: &mut Trail) -> Result<Got, Refusal> {
+    async fn from_memory(self: &Arc<Self>, asked: Box<Asked>, now: Now, trail: &mut Trail) -> Result<Got, Refusal> {
         let found = self.store.select(&asked.key, &asked.head, now);
         self.traced_look(trail, || found.word(now.tick));
-        let plan = match Miss::of(plan(found, &asked.wishes, true, now.tick)) {
-            Ok(miss) => return self.fetch(asked, miss, trail).await,
-            Err(plan) => plan,
-        };
-        let (reply, detail) = match plan {
-            Plan::ServeAndRefresh(reply, detail) => {
-                self.refresh(&asked, &reply, now, trail);
-                (reply, detail)
+        let plan = plan(found, &asked.wishes, true, now.tick);
+        Ok(match self.execute(&*asked, plan, now, trail).await? {
+            Reached::Stored(reply, detail) => {
+                reply.was_hit();
+                Got::Stored { asked, reply, withheld: HeaderMap::new(), delivery: Delivery::from_memory(detail) }
             }
-            Plan::Serve(reply, detail) => (reply, detail),
-            Plan::Refuse | Plan::Revalidate { .. } | Plan::Fetch { .. } => return Err(Refusal::OnlyIfCached),
-        };
-        reply.was_hit();
-        Ok(Got::Reply { asked, reply, delivery: Delivery::from_memory(detail), at: trail.began })
-    }
-
-    /// Asks the partner, together with whoever asks the same in the same words.
-    async fn fetch(self: &Arc<Self>, asked: Asked, miss: Miss, trail: &mut Trail) -> Result<Got, Refusal> {
-        let (alone, old, fallback) = (miss.is_alone(&asked), miss.stored.clone(), miss.fallback);
-        let errand = ReplyErrand::new(&asked, miss);
-        let now = self.clock.now();
-        let brought = match alone {
-            true => self.alone(errand, trail).await.map(|brought| Came::Brought(brought, false)),
-            false => {
-                // Between the look and the join a flight may have landed.
-                let stored = || {
-                    let found = self.store.select(&asked.key, &asked.head, now);
-                    match plan(found, &asked.wishes, true, now.tick) {
-                        Plan::Serve(reply, None) => Some(reply),
-                        _ => None,
-                    }
-                };
-                let rank = turn::rank(asked.asker.lane, asked.asker.who);
-                self.coalesced((&errand.name(), rank, false), stored, |_| errand.clone(), trail).await
-            }
-        };
-        match brought {
-            Ok(Came::Stored(reply)) => Ok(Got::Reply { asked, reply, delivery: Delivery::HIT, at: now.tick }),
-            Ok(Came::Brought(Brought::Kept(kept), collapsed)) => {
-                trail.upstream = Some(kept.took);
-                let delivery = Delivery { collapsed, ..kept.delivery };
-                Ok(Got::Kept(asked, Kept { delivery, ..kept }))
-            }
-            Ok(Came::Brought(Brought::Through { response, delivery, took }, _)) => {
+            Reached::Brought { brought: Brought::Kept(kept), why, collapsed } => {
+                let Kept { reply, withheld, delivery, took } = kept;
                 trail.upstream = Some(took);
-                Ok(Got::Through(response, delivery))
+                let forwarded = delivery.forwarded.map(|(_, status)| (why, status));
+                Got::Stored { asked, reply, withheld, delivery: Delivery { forwarded, collapsed, ..delivery } }
             }
-            Err(refusal) => match old.filter(|_| refusal.allows(fallback) && self.still_ours(&asked.key)) {
-                Some(reply) => {
-                    let delivery = Delivery::from_memory(Some(Detail::StaleIfError));
-                    Ok(Got::Reply { asked, reply, delivery, at: self.clock.tick() })
-                }
-                None => Err(refusal),
-            },
-        }
-    }
-
-    /// Fetches a successor behind, unless somebody does.
-    fn refresh(self: &Arc<Self>, asked: &Asked, reply: &Arc<Reply>, now: Now, trail: &Trail) {
-        // Asked first: who has claimed it and starts none would leave it without a successor for a while.
-        let full = self.flights.count() >= REFRESHES;
-        if full || !reply.claim_refresh(now.tick, now.tick.plus(self.settings.flight_timeout)) {
-            return;
-        }
-        let asker = Asker { lane: Lane::Refresh, who: 0, payer: None, ..asked.asker };
-        let asked = Asked { method: Method::GET, asker, ..asked.clone() };
-        let stored = Some(Arc::clone(reply));
-        let miss = Miss { stored, others: Vec::new(), why: Why::Stale, fallback: Fallback::NONE, coalesce: true };
-        let mut errand = ReplyErrand::new(&asked, miss);
-        // A server error does not replace what is held.
-        (errand.cause, errand.keeps_errors_out) = (Cause::Refresh, true);
-        self.send_behind(&errand.name(), || Ok(()), || errand.clone(), trail);
+            Reached::Brought { brought: Brought::Through { response, delivery, took }, .. } => {
+                trail.upstream = Some(took);
+                Got::Through(response, delivery)
+            }
+        })
     }
 }
 

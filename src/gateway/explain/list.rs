@@ -3,15 +3,14 @@
 //! Never fetches or refreshes that list.
 
 use crate::access::{Grant, Question};
-use crate::cache::freshness::Stage;
-use crate::cache::{Key, Lookup, Stored};
+use crate::cache::Key;
 use crate::clock::Now;
-use crate::http::asks::Asks;
 use crate::view::NotUnderstood;
 
-use super::super::plan::wishes_of;
+use super::super::execute::Ask;
+use super::super::plan::Plan;
 use super::super::refusal::Refusal;
-use super::super::settle::said;
+use super::super::settle::{plan_for_list, said};
 use super::super::{Dials, Gateway};
 use super::plan::asker_of;
 use super::{May, Verdict, Wanted};
@@ -27,17 +26,16 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Result<Grant, Verdict>, Refusal> {
         let route = self.routes.at(question.list().wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         let key = Key::of(question.list(), route, &wanted.headers);
-        let held = key.clone().map(|key| self.store.glimpse(key).look(now));
-        if let Some(Lookup::Stored(list)) = &held
-            && matches!(list.life().stage(now.tick), Stage::Fresh | Stage::Due | Stage::Stale)
-        {
-            let providers = said(question.project(), list).map_err(|NotUnderstood| Refusal::NotUnderstood)?;
-            return Ok(Ok(question.settle(&providers)?));
-        }
-        if wishes_of(&wanted.headers, Asks::of(&wanted.headers)).only_if_cached {
-            return Err(Refusal::OnlyIfCached);
-        }
-        let joins = !matches!(held, Some(Lookup::Uncacheable)) && key.is_some_and(|key| self.fetches.flights.has(&key));
+        let found = key.as_ref().map(|key| self.store.glimpse(key.clone()).look(now));
+        let ask = match Ask::of(plan_for_list(found, &wanted.headers, now)) {
+            Ok(ask) => ask,
+            Err(Plan::Serve(list, _) | Plan::ServeAndRefresh(list, _)) => {
+                let providers = said(question.project(), &list).map_err(|NotUnderstood| Refusal::NotUnderstood)?;
+                return Ok(Ok(question.settle(&providers)?));
+            }
+            Err(_) => return Err(Refusal::OnlyIfCached),
+        };
+        let joins = ask.coalesce && key.is_some_and(|key| self.fetches.flights.has(&key));
         let ahead = if joins {
             None
         } else {

@@ -27,7 +27,7 @@ pub(in crate::gateway) struct Subject<'a, T> {
     pub(in crate::gateway) flight: bool,
     /// Whether its own call is for nobody else.
     pub(in crate::gateway) alone: bool,
-    /// Whether what is stored can be confirmed, for this reason of asking.
+    /// Whether a call for this reason counts as one that confirms what is stored.
     pub(in crate::gateway) confirms: fn(Why) -> bool,
     /// Whether its caller could be shown what is stored.
     pub(in crate::gateway) shows: &'a dyn Fn(&T) -> Result<(), Refusal>,
@@ -64,10 +64,11 @@ impl<C: Dials> Gateway<C> {
             return Ok(Verdict::joins());
         }
         let ahead = self.may_call(it.may, self.fetches.flights.is_full(), it.asker, now)?;
-        let outcome = if (it.confirms)(why) { Outcome::Revalidated } else { Outcome::Miss };
+        let confirms = (it.confirms)(why);
+        let outcome = if confirms { Outcome::Revalidated } else { Outcome::Miss };
         let why = match why {
             _ if !coalesce => "the partner lately forbade storing it",
-            Why::Stale if !(it.confirms)(why) => "what is held is over, and nothing could confirm it",
+            Why::Stale if !confirms => "what is held is over, and nothing could confirm it",
             Why::Stale => "what is held has to be confirmed",
             Why::Request => "the request forces it",
             Why::VaryMiss => "what is held answers other requests",
@@ -97,7 +98,7 @@ fn shown<T: Stored>(it: &Subject<'_, T>, stored: &T, detail: Option<Detail>, now
     (it.shows)(stored)?;
     let life = stored.life();
     let ages = Ages { age: life.age(now), lifetime: life.lifetime };
-    Ok(Verdict::shown(Delivery::from_memory(detail).words(), stored.status(), ages))
+    Ok(Verdict::shown(Delivery::from_memory(detail).words(false), stored.status(), ages))
 }
 
 /// Who would call for this grant; over which resource does not matter before the call is made.

@@ -38,13 +38,16 @@ impl Delivery {
         Self { forwarded: Some((why, status)), ..Self::HIT }
     }
 
-    /// The same for the log: the outcome, and the detail where there is one.
+    /// The same for the log: the outcome, and the detail where there is one. Of a document (`is_document`) that was asked about
+    /// because it was stale, whether it changed is not told apart: who may see a part of it must not learn that of the rest.
     #[inline]
-    pub(in crate::gateway) fn words(self) -> (Outcome, &'static str) {
+    pub(in crate::gateway) fn words(self, is_document: bool) -> (Outcome, &'static str) {
         let outcome = match self.forwarded {
             None if matches!(self.detail, None | Some(Detail::Clamped)) => Outcome::Hit,
             None => Outcome::Stale,
             Some(_) if self.collapsed => Outcome::Collapsed,
+            Some((Why::Stale, _)) if is_document => Outcome::Revalidated,
+            Some(_) if is_document => Outcome::Miss,
             Some((Why::Bypass | Why::Method, _)) => Outcome::Pass,
             Some((_, StatusCode::NOT_MODIFIED)) if self.stored => Outcome::Revalidated,
             Some(_) => Outcome::Miss,

@@ -9,9 +9,9 @@ use http::{HeaderMap, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::budget::{Cause, Permit};
-use crate::cache::Stored;
 use crate::cache::lifetime::Exchange;
 use crate::cache::validation;
+use crate::cache::{Key, Stored};
 use crate::clock::Tick;
 use crate::trail::trace::Traced;
 use crate::upstream::call::{Called, Outgoing};
@@ -47,6 +47,10 @@ impl Errand for ReplyErrand {
 
     fn purpose(&self) -> Purpose {
         Purpose { route: self.asked.route, asker: self.asked.asker, cause: self.cause }
+    }
+
+    fn name(&self) -> Option<Key> {
+        Some(self.asked.key.sent_with(&self.asked.method, &self.sent))
     }
 
     fn rest(&self, until: Tick) {

@@ -21,6 +21,7 @@ use crate::trail::Trail;
 use super::super::Dials;
 use super::super::fetch::is_pause;
 use super::super::fetches::Fetches;
+use super::super::landing::Kept;
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::{Delivery, VARY_BY_TOKEN};
 use super::errand::{Arrived, Brought};
@@ -67,7 +68,9 @@ impl<C: Dials> Fetches<C> {
         // Only what may be stored is compared with its request again.
         asked.head = if stored { outgoing.head } else { HeaderMap::new() };
         match self.stored_for_get(&asked, arrived, delivery, stored, deadline).await? {
-            Brought::Kept(kept) => Ok(Got::Kept(asked, kept)),
+            Brought::Kept(Kept { reply, withheld, delivery, .. }) => {
+                Ok(Got::Stored { asked: Box::new(asked), reply, withheld, delivery })
+            }
             Brought::Through { response, delivery, .. } => Ok(Got::Through(response, delivery)),
         }
     }

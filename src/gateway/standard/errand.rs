@@ -8,21 +8,22 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
 
-use crate::budget::{Cause, Permit};
-use crate::cache::Key;
+use crate::budget::lanes::Lane;
+use crate::budget::{Asker, Cause, Permit};
 use crate::cache::Reply;
 use crate::cache::lifetime::Exchange;
 use crate::cache::reason::Why;
 use crate::cache::validation;
 use crate::clock::Tick;
 
+use super::super::execute::Ask;
 use super::super::landing::Kept;
 use super::super::respond::{Body, Delivery};
-use super::{Asked, Miss};
+use super::Asked;
 
 /// All that one call takes along.
 #[derive(Debug, Clone)]
-pub(super) struct ReplyErrand {
+pub(in crate::gateway) struct ReplyErrand {
     pub(super) asked: Asked,
     /// The head as it goes out.
     pub(super) sent: HeaderMap,
@@ -38,14 +39,19 @@ pub(super) struct ReplyErrand {
 
 /// What it brought.
 #[derive(Debug)]
-pub(super) enum Brought {
+pub(in crate::gateway) enum Brought {
     Kept(Kept),
     Through { response: Response<Body>, delivery: Delivery, took: Duration },
 }
 
 impl ReplyErrand {
-    pub(super) fn new(asked: &Asked, miss: Miss) -> Self {
-        let Miss { stored: old, others, why, fallback, .. } = miss;
+    pub(super) fn new(asked: &Asked, ask: Ask<Reply>) -> Self {
+        let Ask { stored: old, others, why, fallback, is_refresh, .. } = ask;
+        let mut asked = asked.clone();
+        if is_refresh {
+            asked.method = Method::GET;
+            asked.asker = Asker { lane: Lane::Refresh, who: 0, payer: None, ..asked.asker };
+        }
         let (mut sent, mut about, mut cause) = (asked.head.clone(), Vec::new(), Cause::Miss);
         // A HEAD is asked for as it came.
         if asked.method == Method::GET {
@@ -63,12 +69,10 @@ impl ReplyErrand {
                 }
             }
         }
-        Self { asked: asked.clone(), sent, why, cause, about, old, keeps_errors_out: fallback.error }
-    }
-
-    /// Under which it is the same as another.
-    pub(super) fn name(&self) -> Key {
-        self.asked.key.sent_with(&self.asked.method, &self.sent)
+        if is_refresh {
+            cause = Cause::Refresh;
+        }
+        Self { asked, sent, why, cause, about, old, keeps_errors_out: fallback.error || is_refresh }
     }
 
     pub(super) fn delivery(&self, status: StatusCode) -> Delivery {

@@ -11,12 +11,14 @@ use crate::clock::Now;
 use crate::quota::ComeBack;
 use crate::trail::Outcome;
 
+use super::super::execute::Ask;
 use super::super::explain::{Subject, Verdict, Wanted};
+use super::super::flights::Errand;
 use super::super::plan::plan;
 use super::super::refusal::Refusal;
 use super::super::{Dials, Gateway};
+use super::Asked;
 use super::errand::ReplyErrand;
-use super::{Asked, Miss};
 
 /// The verdict, and whether somebody fetches it, if that was looked at.
 type Foreseen = (Verdict, Option<bool>);
@@ -39,11 +41,11 @@ impl<C: Dials> Gateway<C> {
         }
         let found = || glimpse.map_or(Lookup::Absent, |glimpse| glimpse.select(&asked.head, now));
         let planned = || plan(found(), &asked.wishes, true, now.tick);
-        let miss = Miss::of(planned()).ok();
-        let alone = miss.as_ref().is_some_and(|miss| miss.is_alone(&asked));
-        let errand = miss.map(|miss| ReplyErrand::new(&asked, miss));
-        let flight = errand.as_ref().map(|errand| self.fetches.flights.has(&errand.name()));
-        let can_confirm = errand.as_ref().is_some_and(|errand| !errand.about.is_empty());
+        let ask = Ask::of(planned()).ok();
+        let alone = asked.is_alone() || ask.as_ref().is_some_and(|ask| !ask.coalesce);
+        let errand = ask.map(|ask| ReplyErrand::new(&asked, ask));
+        let flight = errand.as_ref().and_then(Errand::name).map(|name| self.fetches.flights.has(&name));
+        let can_confirm = errand.is_some_and(|errand| !errand.about.is_empty());
         let subject = Subject {
             asker: asked.asker,
             may,

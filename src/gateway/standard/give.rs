@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::cache::conditions::{self, Shape};
 use crate::cache::{Reply, Stored};
-use crate::clock::{Clock, Tick};
+use crate::clock::Clock;
 use crate::http::range::{self, Wanted};
 use crate::trail::Trail;
 
@@ -23,15 +23,14 @@ impl Signature {
     /// The response to a request on a route in standard mode.
     pub(in crate::gateway) fn give(&self, got: Got, clock: Clock, trail: &mut Trail) -> Response<Body> {
         match got {
-            Got::Reply { asked, reply, delivery, at } => self.give_reply(&asked, &reply, delivery, at, trail),
-            Got::Kept(asked, kept) => {
-                let mut response = self.give_reply(&asked, &kept.reply, kept.delivery, clock.tick(), trail);
-                response.headers_mut().extend(kept.withheld);
+            Got::Stored { asked, reply, withheld, delivery } => {
+                let mut response = self.give_reply(&asked, &reply, delivery, clock, trail);
+                response.headers_mut().extend(withheld);
                 response
             }
             Got::Through(mut response, delivery) => {
                 self.tell(response.headers_mut(), delivery, (None, None), &trail.request_id);
-                (trail.outcome, trail.cause) = delivery.words();
+                (trail.outcome, trail.cause) = delivery.words(false);
                 response
             }
         }
@@ -42,11 +41,13 @@ impl Signature {
         asked: &Asked,
         reply: &Reply,
         delivery: Delivery,
-        now: Tick,
+        clock: Clock,
         trail: &mut Trail,
     ) -> Response<Body> {
+        // A hit is judged and given at one moment; whatever had to wait is older by then.
+        let is_hit = delivery == Delivery::HIT && trail.upstream.is_none();
         let life = reply.life();
-        let age = life.age(now);
+        let age = life.age(if is_hit { trail.began } else { clock.tick() });
         let seconds = age.as_secs();
         let mut response = shaped(&asked.method, &asked.head, reply);
         // RFC 9111 §5.1: an age says that the partner was not asked for this request.
@@ -54,7 +55,7 @@ impl Signature {
         let times = (Some(ttl(life.lifetime, age)), is_told.then_some(seconds));
         self.tell(response.headers_mut(), delivery, times, &trail.request_id);
         trail.age = Some(seconds);
-        (trail.outcome, trail.cause) = delivery.words();
+        (trail.outcome, trail.cause) = delivery.words(false);
         response
     }
 }
