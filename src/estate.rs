@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::authority::Authority;
 use crate::authority::ledger::{Fate, Moved};
+use crate::fast_path::FastPath;
 use crate::gateway::{Ambient, Gateway};
 use crate::trail::count::ReloadFigures;
 
@@ -20,6 +21,8 @@ use crate::trail::count::ReloadFigures;
 pub struct Estate<C> {
     /// The path.
     pub gateway: Arc<Gateway<C>>,
+    /// What it answers from the bytes of a head alone.
+    pub fast_path: FastPath,
     /// Who issues tokens.
     pub authority: Arc<Authority>,
     /// Whose rights a request without a token has, by public listener.

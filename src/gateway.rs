@@ -24,7 +24,7 @@ mod document;
 
 mod narrow;
 
-mod press;
+pub(crate) mod press;
 
 mod show;
 
@@ -39,8 +39,6 @@ mod beside;
 mod door;
 
 pub mod trial;
-
-pub mod at_once;
 
 mod traced;
 
@@ -167,8 +165,6 @@ pub struct Gateway<C> {
     store: Arc<Store>,
     fetches: Arc<Fetches<C>>,
     rendering: Rendering,
-    /// What did these bytes mean when they were read before?
-    memory: at_once::Memory,
     ledger: Arc<Ledger>,
     name: String,
     clock: Clock,
@@ -223,7 +219,7 @@ impl<C: Dials> Gateway<C> {
             tasks,
             buffers,
         });
-        let (memory, requests) = (at_once::Memory::default(), (first_request, AtomicU64::new(0)));
+        let requests = (first_request, AtomicU64::new(0));
         Ok(Self {
             tokens,
             turns,
@@ -233,7 +229,6 @@ impl<C: Dials> Gateway<C> {
             store,
             fetches,
             rendering,
-            memory,
             ledger,
             name,
             clock,
@@ -323,6 +318,17 @@ impl<C: Dials> Gateway<C> {
     /// What beyond the schema narrowed rights may see.
     pub fn allow(&self) -> &Allow {
         &self.rendering.allow
+    }
+
+    /// It was looked up in memory.
+    #[inline]
+    pub(crate) fn traced_look(&self, trail: &mut Trail, held: impl FnOnce() -> &'static str) {
+        self.fetches.traced_look(trail, held);
+    }
+
+    /// What every answer carries.
+    pub(crate) fn signature(&self) -> &Signature {
+        &self.rendering.signature
     }
 
     /// Whether connections are asked to end.
@@ -493,7 +499,14 @@ impl<C: Dials> Gateway<C> {
         Ok(self.rules.decide(caller, wanted, route)?)
     }
 
-    fn begin(&self, method: Method, sent: Option<RequestId>, now: Now, peer: SocketAddr, trace: Traced) -> Trail {
+    pub(crate) fn begin(
+        &self,
+        method: Method,
+        sent: Option<RequestId>,
+        now: Now,
+        peer: SocketAddr,
+        trace: Traced,
+    ) -> Trail {
         let (start, counted) = &self.requests;
         let made = || start.wrapping_add(counted.fetch_add(1, Ordering::Relaxed));
         Trail {

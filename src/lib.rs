@@ -76,6 +76,8 @@ pub mod view;
 
 pub mod gateway;
 
+pub mod fast_path;
+
 // the doors
 
 pub mod authority;

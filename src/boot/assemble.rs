@@ -19,6 +19,7 @@ use crate::config::{self, Config};
 use crate::dial::Dialer;
 use crate::dial::turnover::Turnover;
 use crate::estate::{Estate, Own};
+use crate::fast_path::FastPath;
 use crate::flight::Flights;
 use crate::gateway::buffers::Buffers;
 use crate::gateway::landing::Landing;
@@ -261,6 +262,7 @@ pub(super) fn estate(
 ) -> Estate<Dialer> {
     Estate {
         gateway,
+        fast_path: FastPath::default(),
         authority,
         ambient: ambient_callers(config, stands),
         own: own_names(config),

@@ -23,8 +23,8 @@ use crate::authority::{self, Authority, Rooms};
 use crate::config::{Config, Given};
 use crate::dial::Dialer;
 use crate::estate::InForce;
+use crate::fast_path;
 use crate::file_watch::SaidOnce;
-use crate::gateway::at_once;
 use crate::gateway::respond::{self, Body, End};
 use crate::listen::{Address, AtOnce, BadHead, Bound, Crowd, Door, Limits, Listener, Tls, Wire};
 
@@ -63,7 +63,8 @@ impl Door for Public {
     fn at_once(&self, head: &[u8], peer: SocketAddr, wire: &mut Wire) -> Option<AtOnce<End>> {
         let in_force = self.in_force.now();
         let ambient = in_force.ambient.get(self.nth).and_then(Option::as_ref);
-        in_force.gateway.at_once(head, peer, at_once::Listener { nth: self.nth, ambient }, wire)
+        let listener = fast_path::Listener { nth: self.nth, ambient };
+        in_force.fast_path.answer(&in_force.gateway, head, peer, listener, wire)
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {

@@ -58,7 +58,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// How the caller of this request stands, if it has limits.
-    pub(super) fn limits_of(&self, trail: &Trail) -> Option<Told> {
+    pub(crate) fn limits_of(&self, trail: &Trail) -> Option<Told> {
         self.turns.tell(trail.caller.as_ref()?, || self.clock.tick())
     }
 }
