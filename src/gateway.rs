@@ -38,13 +38,15 @@ mod beside;
 
 mod door;
 
-pub mod trial;
-
 mod traced;
 
 mod flights;
 
 mod execute;
+
+mod take_in;
+
+pub mod trial;
 
 mod fetch;
 
@@ -56,7 +58,10 @@ mod pass;
 
 mod standard;
 
+mod parts;
+
 pub use ambient::Ambient;
+pub use parts::Parts;
 pub use rendering::Views;
 
 use std::net::SocketAddr;
@@ -67,15 +72,12 @@ use std::time::Duration;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Grant, Rules};
 use crate::cache::freshness::Stage as LifeStage;
 use crate::cache::reason::Why;
 use crate::cache::{Entry, Key, Lookup, Store, Stored};
 use crate::clock::{Clock, Now, Tick};
-use crate::flight::Flights;
 use crate::http::REQUEST_ID;
 use crate::http::accept::accepts_json;
 use crate::http::asks::{Asks, Kinds};
@@ -86,19 +88,15 @@ use crate::route::{Mode, Resource, RouteIndex, Routes, Target};
 use crate::token::{Caller, Tokens};
 use crate::trail::trace::{Stage, Traced};
 use crate::trail::{Ledger, Outcome, RequestId, Trail};
-use crate::upstream::calls::Calls;
 pub use crate::upstream::calls::Connects as Dials;
-use crate::view::Allow;
 
-use buffers::Buffers;
 use execute::Reached;
 use fetch::{DocumentQuery, landed};
 use fetches::Fetches;
-use landing::Landing;
 use plan::{Plan, plan, wishes_of};
 use refusal::Refusal;
 use rendering::Rendering;
-use respond::{Body, End, Signature};
+use respond::{Body, End};
 
 /// Waits and limits of the path.
 #[derive(Debug, Clone, Copy)]
@@ -113,46 +111,6 @@ pub struct Settings {
     pub max_connections: usize,
     /// Memory that the process may have, if anything limits it.
     pub memory_limit: Option<u64>,
-}
-
-/// What a gateway is put together of.
-pub struct Parts<C> {
-    /// Who asks?
-    pub tokens: Arc<Tokens>,
-    /// Is it their turn?
-    pub turns: Turns,
-    /// Whose tokens turned out bad lately?
-    pub strangers: Arc<Strangers>,
-    /// What do they want?
-    pub routes: Arc<Routes>,
-    /// May they?
-    pub rules: Rules,
-    /// Do we hold it?
-    pub store: Arc<Store>,
-    /// Is someone fetching it?
-    pub flights: Arc<Flights<Key, Landing>>,
-    /// May we ask the upstream, and what does it say?
-    pub calls: Calls<C>,
-    /// What beyond the schema narrowed rights may see.
-    pub allow: Arc<Allow>,
-    /// What happened.
-    pub ledger: Arc<Ledger>,
-    /// Our name in `Via` and `Cache-Status`.
-    pub name: String,
-    /// Waits and limits.
-    pub settings: Settings,
-    /// Time.
-    pub clock: Clock,
-    /// Flights in their own tasks.
-    pub tasks: TaskTracker,
-    /// Room for uploads, and for answers whose readers are slow.
-    pub buffers: Arc<Buffers>,
-    /// One document is compressed at a time.
-    pub press: Arc<Semaphore>,
-    /// Whether connections are asked to end.
-    pub draining: Arc<AtomicBool>,
-    /// Where request ids begin: a random number, then counted.
-    pub first_request: u64,
 }
 
 /// The path of a request, over what each of its stages needs.
@@ -186,160 +144,6 @@ const CALLER_LEFT: &str = "caller-left";
 /// The status that stands in logs for no answer, since nobody was there to take one; nginx made it common.
 fn caller_left() -> StatusCode {
     StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT)
-}
-
-impl<C: Dials> Gateway<C> {
-    /// Puts it together.
-    ///
-    /// # Errors
-    /// A name that cannot stand in a header.
-    pub fn new(parts: Parts<C>) -> Result<Self, http::header::InvalidHeaderValue> {
-        let Parts { tokens, turns, strangers, routes, rules, store, flights, calls, allow, ledger, name, .. } = parts;
-        let Parts { settings, clock, tasks, buffers, press, draining, first_request, .. } = parts;
-        let rendering = Rendering {
-            routes: Arc::clone(&routes),
-            store: Arc::clone(&store),
-            allow,
-            views: Views::new(VIEWS),
-            press,
-            tasks: tasks.clone(),
-            signature: Signature::new(&name)?,
-            ledger: Arc::clone(&ledger),
-            clock,
-        };
-        let fetches = Arc::new(Fetches {
-            routes: Arc::clone(&routes),
-            store: Arc::clone(&store),
-            flights,
-            origin: calls.upstream().origin(),
-            calls,
-            ledger: Arc::clone(&ledger),
-            settings,
-            clock,
-            tasks,
-            buffers,
-        });
-        let requests = (first_request, AtomicU64::new(0));
-        Ok(Self {
-            tokens,
-            turns,
-            strangers,
-            routes,
-            rules,
-            store,
-            fetches,
-            rendering,
-            ledger,
-            name,
-            clock,
-            draining,
-            requests,
-        })
-    }
-
-    /// Tokens, and who they stand for.
-    pub fn tokens(&self) -> &Arc<Tokens> {
-        &self.tokens
-    }
-
-    /// The limits of callers.
-    pub fn turns(&self) -> &Turns {
-        &self.turns
-    }
-
-    /// Whose tokens turned out bad lately.
-    pub fn strangers(&self) -> &Arc<Strangers> {
-        &self.strangers
-    }
-
-    /// The routes.
-    pub fn routes(&self) -> &Routes {
-        &self.routes
-    }
-
-    /// Who may have what.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
-    /// What is stored.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// What happened.
-    pub fn ledger(&self) -> &Arc<Ledger> {
-        &self.ledger
-    }
-
-    /// Its name in `Via` and `Cache-Status`.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The flights under way.
-    pub fn flights(&self) -> &Flights<Key, Landing> {
-        &self.fetches.flights
-    }
-
-    /// The calls to the upstream.
-    pub fn calls(&self) -> &Calls<C> {
-        &self.fetches.calls
-    }
-
-    /// Waits and limits.
-    pub fn settings(&self) -> &Settings {
-        &self.fetches.settings
-    }
-
-    /// Flights in their own tasks.
-    pub fn tasks(&self) -> &TaskTracker {
-        &self.fetches.tasks
-    }
-
-    /// Room for uploads, and for answers whose readers are slow.
-    pub fn buffers(&self) -> &Arc<Buffers> {
-        &self.fetches.buffers
-    }
-
-    /// One answer of the upstream's, and what would become of it, for `check --probe`.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub async fn try_out(&self, target: &str) -> Result<trial::Trial, Refusal> {
-        self.fetches.try_out(target).await
-    }
-
-    /// One document is compressed at a time.
-    pub fn press(&self) -> &Arc<Semaphore> {
-        &self.rendering.press
-    }
-
-    /// What beyond the schema narrowed rights may see.
-    pub fn allow(&self) -> &Allow {
-        &self.rendering.allow
-    }
-
-    /// It was looked up in memory.
-    #[inline]
-    pub(crate) fn traced_look(&self, trail: &mut Trail, held: impl FnOnce() -> &'static str) {
-        self.fetches.traced_look(trail, held);
-    }
-
-    /// What every answer carries.
-    pub(crate) fn signature(&self) -> &Signature {
-        &self.rendering.signature
-    }
-
-    /// Whether connections are asked to end.
-    pub fn draining(&self) -> &Arc<AtomicBool> {
-        &self.draining
-    }
-
-    /// Time.
-    pub fn clock(&self) -> Clock {
-        self.clock
-    }
 }
 
 impl<C: Dials> Gateway<C> {

@@ -6,77 +6,27 @@ use std::sync::Arc;
 
 use http::header::VIA;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
 
 use crate::access::Grant;
-use crate::budget::breaker::Reason;
 use crate::budget::lanes::Lane;
 use crate::budget::{Asker, Cause, Permit};
-use crate::cache::freshness::{Life, Stage};
-use crate::cache::lifetime::Exchange;
-use crate::cache::reason::Detail;
-use crate::cache::storability::judge_document;
-use crate::cache::{self, Entry, Key, Stored, hub};
+use crate::cache::{self, Entry, Key, Stored};
 use crate::clock::{Now, Tick};
 use crate::flight::Rank;
-use crate::route::{RouteIndex, Terms};
 use crate::trail::Trail;
 use crate::trail::trace::Traced;
+use crate::upstream::Wish;
 use crate::upstream::call::Called;
 use crate::upstream::calls::{Answers, Call};
-use crate::upstream::{Fetched, Wish};
 
-use super::document::Candidate;
 use super::execute::{Ask, Query, Reached};
 use super::fetches::Fetches;
-use super::flights::{Errand, Purpose, REST, Runs};
-use super::landing::{Answered, Shared};
-use super::refusal::{Fault, Refusal};
+use super::flights::{Purpose, Runs};
+use super::landing::Answered;
+use super::refusal::Refusal;
 use super::respond::Delivery;
+use super::take_in::DocumentErrand;
 use super::{Dials, turn};
-
-/// The call for a document.
-pub(super) struct DocumentErrand {
-    purpose: Purpose,
-    /// Where the answer is stored; `None` where the route stores nothing.
-    key: Option<Key>,
-    wish: Wish,
-    held: Option<Arc<Entry>>,
-    /// When `held` was still there.
-    held_at: Tick,
-}
-
-impl Errand for DocumentErrand {
-    type Brought = Answered;
-
-    fn purpose(&self) -> Purpose {
-        self.purpose
-    }
-
-    fn name(&self) -> Option<Key> {
-        self.key.clone()
-    }
-
-    fn rest(&self, until: Tick) {
-        self.held.iter().for_each(|held| held.rest_until(until));
-    }
-
-    fn status(brought: &Answered) -> Option<StatusCode> {
-        Some(brought.status)
-    }
-
-    fn share(brought: &Answered) -> Shared {
-        Shared::Document(brought.clone())
-    }
-
-    fn shared(shared: Shared) -> Option<Answered> {
-        match shared {
-            Shared::Document(answered) => Some(answered),
-            // Nothing else lands under a document's key.
-            Shared::Kept(_) | Shared::Alone => None,
-        }
-    }
-}
 
 impl<C: Dials> Runs<C> for DocumentErrand {
     async fn run(
@@ -177,115 +127,4 @@ pub(super) fn landed(reached: Reached<Entry, Answered>, trail: &mut Trail) -> (A
             (entry, Delivery { forwarded, stored: stored.is_ok(), collapsed, detail })
         }
     }
-}
-
-impl<C: Dials> Fetches<C> {
-    /// What becomes of an answer that nobody waits for, where nothing was held before.
-    pub(super) fn take_in_alone(
-        &self,
-        (route, key, asker): (RouteIndex, Option<Key>, Asker),
-        fetched: Fetched,
-        told: Option<Tick>,
-        asked: Tick,
-    ) -> Result<Answered, Refusal> {
-        let (wish, cause) = (Wish::default(), Cause::Miss);
-        let errand = DocumentErrand { purpose: Purpose { route, asker, cause }, key, wish, held: None, held_at: asked };
-        self.take_in(&errand, fetched, told, asked)
-    }
-
-    /// For how long a document may be used, by the route's terms and what the upstream's head says.
-    pub(super) fn judged(
-        &self,
-        terms: &Terms,
-        status: StatusCode,
-        head: &HeaderMap,
-        exchange: Exchange,
-    ) -> Result<Life, Detail> {
-        match self.calls.upstream().is_hub() {
-            true => hub::judge(terms, status, head, exchange),
-            false => judge_document(terms, false, status, head, exchange),
-        }
-    }
-
-    /// Judges an answer and stores it if it may be.
-    fn take_in(
-        &self,
-        errand: &DocumentErrand,
-        fetched: Fetched,
-        told: Option<Tick>,
-        asked: Tick,
-    ) -> Result<Answered, Refusal> {
-        let now = self.clock.now();
-        let Fetched { status, mut head, body, came } = fetched;
-        if let Some(until) = told.filter(|_| is_pause(status)) {
-            return Err(Refusal::Closed { retry: until.since(now.tick), reason: Reason::PausedByPartner });
-        }
-        let route = self.routes.at(errand.purpose.route).ok_or(Refusal::NoSuchRoute)?;
-        self.withheld(status, &head, errand.key.as_ref())?;
-        let (key, held, body) = (errand.key.as_ref(), errand.held.as_deref(), &body[..]);
-        self.admitted(
-            &Candidate { route: (errand.purpose.route, route), key, status, body, held },
-            &mut head,
-            now.tick,
-        )?;
-        let rest = REST.max(route.terms.ttl / 10);
-        let judged = |status| {
-            self.judged(&route.terms, status, &head, Exchange { asked, came: Now { tick: came, ..now } })
-                .map(|life| life.rested(rest))
-        };
-        let judge = |status| match errand.key {
-            Some(_) => judged(status).map(|life| match self.calls.upstream().is_hub() {
-                // A hub refreshes by its own clock: who asks it early gets the same answer once more.
-                true => life,
-                false => life.spread(
-                    errand.held.as_deref().map(Entry::life),
-                    asked,
-                    turn::drawn(errand.purpose.asker.resource, asked),
-                ),
-            }),
-            None => Err(Detail::Route),
-        };
-        let entry = match (status, &errand.held) {
-            (StatusCode::UNAUTHORIZED, _) => return Err(self.calls.login_fault().into()),
-            (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
-                Ok(life) => held.freshened(&head, life),
-                Err(why) => Entry::new(held.status(), &head, &held.body(), Err(why)),
-            },
-            (StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT, _) => return Err(Fault::Unasked.into()),
-            (status, _) if status.is_server_error() => return Err(Fault::Status.into()),
-            (status, _) if status.is_redirection() => return Err(Fault::Redirect.into()),
-            (status, Some(held)) => Entry::new(status, &head, body, judge(status)).with_forms_of(held),
-            (status, None) => Entry::new(status, &head, body, judge(status)),
-        };
-        let entry = Arc::new(entry.that_came(came));
-        // Stale on arrival, it is the newest there is: a hub that serves it so, or a cache on the way, sees to a new one, and
-        // nobody gains from asking at once for each who comes.
-        if entry.life().stage(now.tick) == Stage::Stale {
-            entry.rest_until(now.tick.plus(rest));
-        }
-        // A confirmation is as old as what it confirms.
-        let as_of = if status == StatusCode::NOT_MODIFIED { errand.held_at } else { asked };
-        let stored = match (entry.not_stored(), errand.key.clone()) {
-            (_, None) => Err(Detail::Route),
-            (None, Some(key)) => self.store.keep(key, Arc::clone(&entry), as_of),
-            (Some(why), _) if !why.is_the_partners_will() => Err(why),
-            (Some(why), Some(key)) => {
-                if !self.calls.upstream().is_hub() {
-                    tracing::warn!(
-                        route = route.name,
-                        reason = why.word(),
-                        "the partner forbids storing; `override = true` on the route would store it"
-                    );
-                }
-                self.store.remember_uncacheable(key, now, as_of);
-                Err(why)
-            }
-        };
-        Ok(Answered { entry, status, stored, took: came.since(asked) })
-    }
-}
-
-/// Whether an answer is nothing but the wish to be left alone; any other may come with it.
-pub(super) fn is_pause(status: StatusCode) -> bool {
-    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }

@@ -138,45 +138,22 @@ impl Signature {
         asked: &HeaderMap,
         id: &RequestId,
     ) -> Result<Response<Body>, Refusal> {
-        let Document { entry, full, view, coding, age, delivery, asks } = document;
-        let (bytes, tag) = view.unwrap_or_else(|| (entry.body(), *entry.tag()));
+        let (bytes, tag) = document.view.clone().unwrap_or_else(|| (document.entry.body(), *document.entry.tag()));
+        let Document { ref entry, full, coding, asks, .. } = document;
         let condition = match asks.has(Kinds::CONDITION) {
-            true => validators(&entry, &tag, full).map_or(Condition::Holds, |held| condition(asked, held)),
+            true => validators(entry, &tag, full).map_or(Condition::Holds, |held| condition(asked, held)),
             false => Condition::Holds,
         };
         if condition == Condition::Fails {
             return Err(Refusal::Precondition);
         }
         let part = match condition == Condition::Holds && asks.has(Kinds::RANGE) {
-            true => validators(&entry, &tag, full).map_or(Ok(None), |held| part(method, asked, &bytes, held))?,
+            true => validators(entry, &tag, full).map_or(Ok(None), |held| part(method, asked, &bytes, held))?,
             false => None,
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = entry.status();
-        let mut headers = self.frame.clone();
-        let values = [
-            HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")),
-            cache_control(&entry),
-            number(age.as_secs()),
-            self.cache_status(delivery, Some(ttl(entry.life().lifetime, age)), full),
-            HeaderValue::from_bytes(id.as_bytes()).unwrap_or(HeaderValue::from_static("-")),
-            // The bytes of a view are ours, so their type is too.
-            entry.content_type().filter(|_| full).unwrap_or(JSON),
-        ];
-        // hyper dates what has no date.
-        let date = entry.date().filter(|_| full);
-        let undated = date.is_none();
-        headers.values_mut().zip(values.into_iter().chain(date)).for_each(|(place, value)| *place = value);
-        if undated {
-            headers.remove(DATE);
-        }
-        // Only a gateway reads it, and one says `Via`.
-        if asks.has(Kinds::VIA) && entry.not_stored().is_none() {
-            headers.extend(hub::told(&entry.life()).map(|windows| (hub::WINDOWS, windows)));
-        }
-        if full {
-            headers.extend(entry.kept());
-        }
+        let mut headers = self.document_head(&document, &tag, id);
         if condition == Condition::NotModified {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             headers.remove(CONTENT_TYPE);
@@ -196,6 +173,36 @@ impl Signature {
         }
         *response.headers_mut() = headers;
         Ok(response)
+    }
+
+    /// The head of a document, whichever part of it is sent.
+    fn document_head(&self, document: &Document, tag: &Tag, id: &RequestId) -> HeaderMap {
+        let Document { entry, full, age, delivery, asks, .. } = document;
+        let mut headers = self.frame.clone();
+        let values = [
+            HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")),
+            cache_control(entry),
+            number(age.as_secs()),
+            self.cache_status(*delivery, Some(ttl(entry.life().lifetime, *age)), *full),
+            HeaderValue::from_bytes(id.as_bytes()).unwrap_or(HeaderValue::from_static("-")),
+            // The bytes of a view are ours, so their type is too.
+            entry.content_type().filter(|_| *full).unwrap_or(JSON),
+        ];
+        // hyper dates what has no date.
+        let date = entry.date().filter(|_| *full);
+        let undated = date.is_none();
+        headers.values_mut().zip(values.into_iter().chain(date)).for_each(|(place, value)| *place = value);
+        if undated {
+            headers.remove(DATE);
+        }
+        // Only a gateway reads it, and one says `Via`.
+        if asks.has(Kinds::VIA) && entry.not_stored().is_none() {
+            headers.extend(hub::told(&entry.life()).map(|windows| (hub::WINDOWS, windows)));
+        }
+        if *full {
+            headers.extend(entry.kept());
+        }
+        headers
     }
 
     /// `Cache-Status` of an answer of our own, with the reason that another gateway knows it by.

@@ -77,18 +77,14 @@ impl Signature {
         say_number(wire, length as u64);
         say(wire, b"\r\n\r\n");
         // Copied where that costs less than a second piece of memory for the system to look at.
-        let small = wire.len() + length <= ROOM;
-        let rest = match view {
-            Some((bytes, _)) if small => {
-                say(wire, &bytes);
+        let is_small = wire.len() + length <= ROOM;
+        let rest = match (view, is_small) {
+            (Some((bytes, _)), false) => bytes,
+            (None, false) => entry.body(),
+            (view, true) => {
+                say(wire, view.as_ref().map_or(entry.bytes_of_body(), |(bytes, _)| bytes));
                 Bytes::new()
             }
-            Some((bytes, _)) => bytes,
-            None if small => {
-                say(wire, entry.bytes_of_body());
-                Bytes::new()
-            }
-            None => entry.body(),
         };
         (rest, length)
     }

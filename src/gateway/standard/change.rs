@@ -19,11 +19,11 @@ use crate::route::Target;
 use crate::trail::Trail;
 
 use super::super::Dials;
-use super::super::fetch::is_pause;
 use super::super::fetches::Fetches;
 use super::super::landing::Kept;
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::{Delivery, VARY_BY_TOKEN};
+use super::super::take_in::is_pause;
 use super::errand::{Arrived, Brought};
 use super::{Asked, Got};
 use crate::upstream::call::{Called, Outgoing};

@@ -1,0 +1,209 @@
+//! What becomes of the upstream's answer to a request for a document.
+//! Given the errand and the answer, hands back the entry, stored where it may be, or why it replaces nothing.
+//! Never shows it: to whom it is shown is decided elsewhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::budget::breaker::Reason;
+use crate::budget::{Asker, Cause};
+use crate::cache::freshness::{Life, Stage};
+use crate::cache::lifetime::Exchange;
+use crate::cache::reason::Detail;
+use crate::cache::storability::judge_document;
+use crate::cache::{Entry, Key, Stored, hub};
+use crate::clock::{Now, Tick};
+use crate::route::{Route, RouteIndex, Terms};
+use crate::upstream::{Fetched, Wish};
+
+use super::document::Candidate;
+use super::fetches::Fetches;
+use super::flights::{Errand, Purpose, REST};
+use super::landing::{Answered, Shared};
+use super::refusal::{Fault, Refusal};
+use super::{Dials, turn};
+
+/// The call for a document.
+pub(super) struct DocumentErrand {
+    pub(super) purpose: Purpose,
+    /// Where the answer is stored; `None` where the route stores nothing.
+    pub(super) key: Option<Key>,
+    pub(super) wish: Wish,
+    pub(super) held: Option<Arc<Entry>>,
+    /// When `held` was still there.
+    pub(super) held_at: Tick,
+}
+
+impl Errand for DocumentErrand {
+    type Brought = Answered;
+
+    fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    fn name(&self) -> Option<Key> {
+        self.key.clone()
+    }
+
+    fn rest(&self, until: Tick) {
+        self.held.iter().for_each(|held| held.rest_until(until));
+    }
+
+    fn status(brought: &Answered) -> Option<StatusCode> {
+        Some(brought.status)
+    }
+
+    fn share(brought: &Answered) -> Shared {
+        Shared::Document(brought.clone())
+    }
+
+    fn shared(shared: Shared) -> Option<Answered> {
+        match shared {
+            Shared::Document(answered) => Some(answered),
+            // Nothing else lands under a document's key.
+            Shared::Kept(_) | Shared::Alone => None,
+        }
+    }
+}
+
+/// An answer, beside what it is the answer to.
+struct Arrived<'a> {
+    errand: &'a DocumentErrand,
+    route: &'a Route,
+    head: HeaderMap,
+    body: &'a [u8],
+    exchange: Exchange,
+}
+
+impl<C: Dials> Fetches<C> {
+    /// What becomes of an answer that nobody waits for, where nothing was held before.
+    pub(super) fn take_in_alone(
+        &self,
+        (route, key, asker): (RouteIndex, Option<Key>, Asker),
+        fetched: Fetched,
+        told: Option<Tick>,
+        asked: Tick,
+    ) -> Result<Answered, Refusal> {
+        let (wish, cause) = (Wish::default(), Cause::Miss);
+        let errand = DocumentErrand { purpose: Purpose { route, asker, cause }, key, wish, held: None, held_at: asked };
+        self.take_in(&errand, fetched, told, asked)
+    }
+
+    /// For how long a document may be used, by the route's terms and what the upstream's head says.
+    pub(super) fn judged(
+        &self,
+        terms: &Terms,
+        status: StatusCode,
+        head: &HeaderMap,
+        exchange: Exchange,
+    ) -> Result<Life, Detail> {
+        match self.calls.upstream().is_hub() {
+            true => hub::judge(terms, status, head, exchange),
+            false => judge_document(terms, false, status, head, exchange),
+        }
+    }
+
+    /// Judges an answer and stores it if it may be.
+    pub(super) fn take_in(
+        &self,
+        errand: &DocumentErrand,
+        fetched: Fetched,
+        told: Option<Tick>,
+        asked: Tick,
+    ) -> Result<Answered, Refusal> {
+        let now = self.clock.now();
+        let Fetched { status, mut head, body, came } = fetched;
+        if let Some(until) = told.filter(|_| is_pause(status)) {
+            return Err(Refusal::Closed { retry: until.since(now.tick), reason: Reason::PausedByPartner });
+        }
+        let index = errand.purpose.route;
+        let route = self.routes.at(index).ok_or(Refusal::NoSuchRoute)?;
+        self.withheld(status, &head, errand.key.as_ref())?;
+        let (key, held, body) = (errand.key.as_ref(), errand.held.as_deref(), &body[..]);
+        self.admitted(&Candidate { route: (index, route), key, status, body, held }, &mut head, now.tick)?;
+        let exchange = Exchange { asked, came: Now { tick: came, ..now } };
+        let entry = self.entry(&Arrived { errand, route, head, body, exchange }, status)?;
+        let entry = Arc::new(entry.that_came(came));
+        // Stale on arrival, it is the newest there is: a hub that serves it so, or a cache on the way, sees to a new one, and
+        // nobody gains from asking at once for each who comes.
+        if entry.life().stage(now.tick) == Stage::Stale {
+            entry.rest_until(now.tick.plus(rest_of(route)));
+        }
+        // A confirmation is as old as what it confirms.
+        let as_of = if status == StatusCode::NOT_MODIFIED { errand.held_at } else { asked };
+        let stored = self.store_entry(errand.key.clone(), route, &entry, as_of, now);
+        Ok(Answered { entry, status, stored, took: came.since(asked) })
+    }
+
+    /// The entry that an answer makes, of what is held already where it confirms that.
+    fn entry(&self, arrived: &Arrived<'_>, status: StatusCode) -> Result<Entry, Refusal> {
+        let Arrived { errand, head, body, .. } = arrived;
+        let judge = |status| self.judge(arrived, status);
+        Ok(match (status, &errand.held) {
+            (StatusCode::UNAUTHORIZED, _) => return Err(self.calls.login_fault().into()),
+            (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
+                Ok(life) => held.freshened(head, life),
+                Err(why) => Entry::new(held.status(), head, &held.body(), Err(why)),
+            },
+            (StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT, _) => return Err(Fault::Unasked.into()),
+            (status, _) if status.is_server_error() => return Err(Fault::Status.into()),
+            (status, _) if status.is_redirection() => return Err(Fault::Redirect.into()),
+            (status, Some(held)) => Entry::new(status, head, body, judge(status)).with_forms_of(held),
+            (status, None) => Entry::new(status, head, body, judge(status)),
+        })
+    }
+
+    /// Its life, or why it is not stored.
+    fn judge(&self, arrived: &Arrived<'_>, status: StatusCode) -> Result<Life, Detail> {
+        let Arrived { errand, route, head, exchange, .. } = arrived;
+        if errand.key.is_none() {
+            return Err(Detail::Route);
+        }
+        let life = self.judged(&route.terms, status, head, *exchange)?.rested(rest_of(route));
+        // A hub refreshes by its own clock: who asks it early gets the same answer once more.
+        if self.calls.upstream().is_hub() {
+            return Ok(life);
+        }
+        let before = errand.held.as_deref().map(Entry::life);
+        let dice = turn::drawn(errand.purpose.asker.resource, exchange.asked);
+        Ok(life.spread(before, exchange.asked, dice))
+    }
+
+    fn store_entry(
+        &self,
+        key: Option<Key>,
+        route: &Route,
+        entry: &Arc<Entry>,
+        as_of: Tick,
+        now: Now,
+    ) -> Result<(), Detail> {
+        let key = key.ok_or(Detail::Route)?;
+        match entry.not_stored() {
+            None => self.store.keep(key, Arc::clone(entry), as_of),
+            Some(why) if !why.is_the_partners_will() => Err(why),
+            Some(why) => {
+                if !self.calls.upstream().is_hub() {
+                    tracing::warn!(
+                        route = route.name,
+                        reason = why.word(),
+                        "the partner forbids storing; `override = true` on the route would store it"
+                    );
+                }
+                self.store.remember_uncacheable(key, now, as_of);
+                Err(why)
+            }
+        }
+    }
+}
+
+/// For how long something that was stale when it came is left alone.
+fn rest_of(route: &Route) -> Duration {
+    REST.max(route.terms.ttl / 10)
+}
+
+/// Whether an answer is nothing but the wish to be left alone; any other may come with it.
+pub(super) fn is_pause(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
