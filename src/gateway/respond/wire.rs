@@ -78,15 +78,11 @@ impl Signature {
         say(wire, b"\r\n\r\n");
         // Copied where that costs less than a second piece of memory for the system to look at.
         let is_small = wire.len() + length <= ROOM;
-        let rest = match (view, is_small) {
-            (Some((bytes, _)), false) => bytes,
-            (None, false) => entry.body(),
-            (view, true) => {
-                say(wire, view.as_ref().map_or(entry.bytes_of_body(), |(bytes, _)| bytes));
-                Bytes::new()
-            }
-        };
-        (rest, length)
+        if is_small {
+            say(wire, view.as_ref().map_or(entry.bytes_of_body(), |(bytes, _)| bytes));
+            return (Bytes::new(), length);
+        }
+        (view.map_or_else(|| entry.body(), |(bytes, _)| bytes), length)
     }
 }
 
