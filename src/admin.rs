@@ -102,19 +102,19 @@ impl<C: Dials> Health<C> {
         // Rounded up, as Retry-After is.
         let seconds = standing.until.since(now).as_secs_f64().ceil();
         let wait = time_text(Duration::try_from_secs_f64(seconds).unwrap_or_default());
-        let word = match &standing.word {
-            Some((word, true)) => format!(" ({word}, cut to upstream.max_pause)"),
-            Some((word, false)) => format!(" ({word})"),
+        let excerpt = match &standing.excerpt {
+            Some((excerpt, true)) => format!(" ({excerpt}, cut to upstream.max_pause)"),
+            Some((excerpt, false)) => format!(" ({excerpt})"),
             None => String::new(),
         };
         Some(match standing.reason {
             Reason::PausedByPartner if gateway.calls().upstream().is_hub() => {
-                format!("the hub asked to be left alone{word}{which}; the next call may try in {wait}")
+                format!("the hub asked to be left alone{excerpt}{which}; the next call may try in {wait}")
             }
             Reason::PausedByPartner => {
-                format!("the partner asked to be left alone{word}{which}; the next call may try in {wait}")
+                format!("the partner asked to be left alone{excerpt}{which}; the next call may try in {wait}")
             }
-            Reason::PausedByOperator => format!("calls are paused by an operator{word}; they go on in {wait}"),
+            Reason::PausedByOperator => format!("calls are paused by an operator{excerpt}; they go on in {wait}"),
             Reason::Failing if gateway.calls().upstream().is_hub() => {
                 format!("the hub fails{which}; the next call may try in {wait}")
             }

@@ -20,10 +20,10 @@ use crate::clock::Tick;
 use crate::gcra::{Arrivals, Quota, Rate};
 
 use breaker::{Breaker, Failure, Reason, Started, State as Circuit};
-use lanes::{Lane, Lanes, Place, Who};
+use lanes::{Lane, Lanes, Position, Who};
 use share::Shares;
 use signal::Pause;
-use signal::word::{Unreadable, Word};
+use signal::excerpt::{HeaderExcerpt, Unreadable};
 
 /// Why the partner is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Cause {
     pub const ALL: [Self; 5] = [Self::Miss, Self::Revalidate, Self::Refresh, Self::Retry, Self::Pass];
 
     /// The fixed word.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Miss => "miss",
             Self::Revalidate => "revalidate",
@@ -86,7 +86,7 @@ impl Scope {
     pub const ALL: [Self; 2] = [Self::Documented, Self::Opaque];
 
     /// The fixed word.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Documented => "documented",
             Self::Opaque => "opaque",
@@ -226,10 +226,10 @@ impl State {
     }
 
     /// Who waits before `place` and could start now, or is of the same caller.
-    fn ahead_of(&self, place: Place, who: Who, scope: Scope, now: Tick) -> Option<&Waiter> {
+    fn ahead_of(&self, position: Position, who: Who, scope: Scope, now: Tick) -> Option<&Waiter> {
         let mut seen: Vec<(Who, Scope)> = vec![(who, scope)];
         for (other, waiter) in self.queue.in_order() {
-            if other == place {
+            if other == position {
                 return None;
             }
             if (waiter.who, waiter.scope) == (who, scope) {
@@ -266,8 +266,8 @@ impl State {
     /// What is open now for calls of this kind: until when, why, and by which word.
     fn opening(&self, scope: Scope, now: Tick) -> Option<Standing> {
         if let Some(pause) = self.operator.as_ref().filter(|pause| now < pause.until) {
-            let word = Some((Arc::clone(&pause.why), false));
-            return Some(Standing { until: pause.until, reason: Reason::PausedByOperator, word });
+            let excerpt = Some((Arc::clone(&pause.why), false));
+            return Some(Standing { until: pause.until, reason: Reason::PausedByOperator, excerpt });
         }
         let breaker = match scope {
             Scope::Documented => &self.documented,
@@ -276,7 +276,7 @@ impl State {
         breaker.opening().map(|opening| Standing {
             until: opening.until,
             reason: opening.reason,
-            word: opening.word.map(|(word, capped)| (word.as_str().into(), capped)),
+            excerpt: opening.excerpt.map(|(excerpt, capped)| (excerpt.as_str().into(), capped)),
         })
     }
 
@@ -373,7 +373,7 @@ pub struct Standing {
     /// Why.
     pub reason: Reason,
     /// The partner's word, or the operator's, and whether the partner's was cut.
-    pub word: Option<(Arc<str>, bool)>,
+    pub excerpt: Option<(Arc<str>, bool)>,
 }
 
 /// What a reader of the metrics wants to know.
@@ -433,11 +433,11 @@ impl Budget {
         }
         let woken = Arc::new(Notify::new());
         let waiter = Waiter { who: asker.who, scope: asker.scope, woken: Arc::clone(&woken) };
-        let place = state.queue.enter(asker.lane, asker.who, waiter);
+        let position = state.queue.enter(asker.lane, asker.who, waiter);
         let deadline = now.plus(state.settings.max_wait);
         drop(state);
         let mut ticket =
-            Ticket { budget: Arc::clone(self), asker, starter: asker.who, place: Some(place), woken, deadline };
+            Ticket { budget: Arc::clone(self), asker, starter: asker.who, position: Some(position), woken, deadline };
         // Others may wait for what this call does not need: their own part of the budget, or another breaker.
         match ticket.claim(now) {
             Ok(permit) => Asked::Permit(permit),
@@ -528,8 +528,8 @@ impl Budget {
     }
 
     /// A text of the partner's that names a time and cannot be read: said once an hour.
-    pub fn unreadable(&self, word: Word, now: Tick) {
-        self.unreadable.say(word, now);
+    pub fn unreadable(&self, excerpt: HeaderExcerpt, now: Tick) {
+        self.unreadable.say(excerpt, now);
     }
 
     /// Whether a refusal of the key over documents that this caller asks for says nothing of the key: it was refused for them,
@@ -575,7 +575,7 @@ pub struct Ticket {
     asker: Asker,
     /// Who waited for it first: where the caller in whose line it stands has all that one may, it is still this one's call.
     starter: Who,
-    place: Option<Place>,
+    position: Option<Position>,
     woken: Arc<Notify>,
     deadline: Tick,
 }
@@ -595,15 +595,15 @@ impl Ticket {
         if let Circuit::Open { until, reason } = state.circuit(who, scope, now) {
             return Err(Later::Closed { until, reason });
         }
-        let Some(place) = self.place else { return Err(Later::Woken) };
-        if let Some(first) = state.ahead_of(place, who, scope, now) {
+        let Some(position) = self.position else { return Err(Later::Woken) };
+        if let Some(first) = state.ahead_of(position, who, scope, now) {
             // Whose turn it is may not know it yet. Whoever asks is not woken by its own question.
             first.woken.notify_one();
             return Err(Later::Woken);
         }
         let started = state.take(who, scope, now)?;
-        state.queue.serve(place);
-        self.place = None;
+        state.queue.serve(position);
+        self.position = None;
         state.wake();
         Ok(Permit { budget: Arc::clone(&self.budget), asker: self.asker, started: Some(started) })
     }
@@ -611,12 +611,12 @@ impl Ticket {
     /// Another caller, or a more urgent request, waits for it too: it is that caller's call where it comes earlier so.
     pub fn raise(&mut self, lane: Lane, who: Who) {
         let mut state = self.budget.state.lock();
-        let better = self.place.and_then(|place| state.queue.raise(place, lane, who));
-        let Some(place) = better else { return };
-        if let Some(waiter) = state.queue.at(place) {
+        let better = self.position.and_then(|position| state.queue.raise(position, lane, who));
+        let Some(position) = better else { return };
+        if let Some(waiter) = state.queue.at(position) {
             waiter.who = who;
         }
-        self.place = Some(place);
+        self.position = Some(position);
         (self.asker.lane, self.asker.who) = (lane, who);
         state.wake();
     }
@@ -634,9 +634,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some(place) = self.place else { return };
+        let Some(position) = self.position else { return };
         let mut state = self.budget.state.lock();
-        state.queue.leave(place);
+        state.queue.leave(position);
         state.wake();
     }
 }

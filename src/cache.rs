@@ -135,9 +135,9 @@ pub trait Stored {
 
 impl<T: Stored> Lookup<T> {
     /// The fixed word for traces.
-    pub fn word(&self, now: Tick) -> &'static str {
+    pub fn state(&self, now: Tick) -> &'static str {
         match self {
-            Self::Stored(stored) => stored.life().stage(now).word(),
+            Self::Stored(stored) => stored.life().stage(now).as_str(),
             Self::OtherVariants(_) | Self::Absent => "absent",
             Self::Uncacheable => "uncacheable",
         }

@@ -18,7 +18,7 @@ mod origins;
 
 mod notes;
 
-mod words;
+mod values;
 
 mod table;
 
@@ -57,14 +57,14 @@ pub use self::partner::{Breaker, Budget, Expect, Retry, Upstream};
 pub use self::reach::{Reach, reach};
 pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode, RouteShape};
 pub use self::tls::Tls;
-pub use self::words::{listen_address, nearest, time};
+pub use self::values::{listen_address, nearest, time};
 
 use self::notes::Notes;
 use self::origins::Origins;
 use self::page::Page;
 pub(crate) use self::page::time_text;
 use self::table::Table;
-use self::tree::{Place, Tree};
+use self::tree::{Span, Tree};
 use crate::secret::Secret;
 
 /// What every variable of ours starts with.
@@ -233,7 +233,7 @@ fn read(given: Given) -> Result<(Config, Vec<Fault>, BTreeSet<String>), Faults> 
     let text = text_of(&given)?;
     let (mut tree, broken) = Tree::of(text.as_deref().unwrap_or_default());
     let misplaced = put_over(&mut tree, &given);
-    let mut notes = Notes::new(given.file.as_deref(), text, std::mem::take(&mut tree.places));
+    let mut notes = Notes::new(given.file.as_deref(), text, std::mem::take(&mut tree.spans));
     broken.into_iter().for_each(|(span, reason)| notes.broken(span, reason));
     for (key, reason, place) in misplaced {
         notes.misplaced(&key, reason, &place);
@@ -269,12 +269,12 @@ fn text_of(given: &Given) -> Result<Option<String>, Faults> {
 }
 
 /// Variables over the file, flags over both; hands back what could not be put there.
-fn put_over(tree: &mut Tree, given: &Given) -> Vec<(String, String, Place)> {
+fn put_over(tree: &mut Tree, given: &Given) -> Vec<(String, String, Span)> {
     let variables = given.environment.iter().filter(|(name, _)| is_ours(name)).map(|(name, value)| {
         let key = name.get(PREFIX.len()..).unwrap_or_default().to_ascii_lowercase().replace("__", ".");
-        (key, value, Place::Variable(name.clone()))
+        (key, value, Span::Variable(name.clone()))
     });
-    let flags = given.flags.iter().map(|(key, value, flag)| (key.clone(), value, Place::Flag(flag.clone())));
+    let flags = given.flags.iter().map(|(key, value, flag)| (key.clone(), value, Span::Flag(flag.clone())));
     let mut misplaced = Vec::new();
     for (key, value, place) in variables.chain(flags) {
         if let Err(reason) = tree.put(&key, value, &place) {

@@ -261,7 +261,7 @@ impl<C: Dials> Gateway<C> {
             return Err(Refusal::NotAcceptable);
         }
         let (found, fetches) = (self.store.look(&key, now), &self.fetches);
-        fetches.traced_look(trail, || found.word(now.tick));
+        fetches.traced_look(trail, || found.state(now.tick));
         let reached = match self.plan(found, grant, &parts.headers, asks, now.tick) {
             Plan::Serve(entry, detail) => Reached::Stored(entry, detail),
             plan => {

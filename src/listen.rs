@@ -246,7 +246,7 @@ impl<D: Door> Listener<D> {
                 Some(Err(greet::Ungreeted { why, error })) => {
                     this.crowd.failed(why);
                     let error = error.map(tracing::field::display);
-                    tracing::debug!(%peer, why = why.word(), error, "no TLS connection");
+                    tracing::debug!(%peer, why = why.as_str(), error, "no TLS connection");
                 }
                 None => {}
             }

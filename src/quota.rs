@@ -50,7 +50,7 @@ impl Limit {
     pub const ALL: [Self; 3] = [Self::Requests, Self::Concurrent, Self::Upstream];
 
     /// The fixed word: the key in `[callers.limits]`, and the name of the policy that callers are told.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Concurrent => "concurrent",

@@ -54,7 +54,7 @@ impl Outcome {
         [Self::Hit, Self::Stale, Self::Miss, Self::Collapsed, Self::Revalidated, Self::Pass, Self::Own, Self::Refused];
 
     /// The fixed word.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
             Self::Stale => "stale",
@@ -190,18 +190,18 @@ fn request(trail: &Trail, route: &str, at: Tick) -> trace::End {
     let name = trail.route.map_or_else(|| method.clone(), |_| format!("{method} {route}"));
     let id = String::from_utf8_lossy(trail.request_id.as_bytes()).into_owned();
     let mut facts: Facts = smallvec::smallvec![
-        Fact::Word("http.request.method", method.into()),
+        Fact::Text("http.request.method", method.into()),
         Fact::Number("http.response.status_code", i64::from(trail.status.as_u16())),
         Fact::Number("http.response.body.size", i64::try_from(trail.bytes).unwrap_or(i64::MAX)),
-        Fact::Word("reseller_gateway.route", route.to_owned().into()),
-        Fact::Word("reseller_gateway.outcome", trail.outcome.word().into()),
-        Fact::Word("reseller_gateway.request_id", id.into()),
+        Fact::Text("reseller_gateway.route", route.to_owned().into()),
+        Fact::Text("reseller_gateway.outcome", trail.outcome.as_str().into()),
+        Fact::Text("reseller_gateway.request_id", id.into()),
     ];
     if let Some(caller) = &trail.caller {
-        facts.push(Fact::Word("reseller_gateway.caller", caller.name().to_owned().into()));
+        facts.push(Fact::Text("reseller_gateway.caller", caller.name().to_owned().into()));
     }
     if !trail.cause.is_empty() {
-        facts.push(Fact::Word("reseller_gateway.cause", Cow::Borrowed(trail.cause)));
+        facts.push(Fact::Text("reseller_gateway.cause", Cow::Borrowed(trail.cause)));
     }
     trace::End { name, served: true, at, facts, failed: trail.status.is_server_error() }
 }

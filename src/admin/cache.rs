@@ -23,7 +23,7 @@ pub(super) fn stats<C: Dials>(gateway: &Gateway<C>) -> Reply {
     let (entries, bytes, evictions) = gateway.store().figures();
     let routes = gateway.ledger().counts.by_route().into_iter().map(|(route, outcomes)| {
         let mut row = Map::from_iter([("route".to_owned(), Value::from(route))]);
-        row.extend(outcomes.map(|(outcome, many)| (outcome.word().to_owned(), Value::from(many))));
+        row.extend(outcomes.map(|(outcome, many)| (outcome.as_str().to_owned(), Value::from(many))));
         Value::Object(row)
     });
     Reply::of(json!({

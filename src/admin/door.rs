@@ -98,7 +98,7 @@ impl<C: Dials> Desk<C> {
                 tracing::info!(target: "audit", actor, jti, peer = %Peer(peer), method, path, done = reply.done, "audit: administration");
             }
             Err(refused) => {
-                let refused = refused.word();
+                let refused = refused.as_str();
                 tracing::warn!(target: "audit", actor, jti, peer = %Peer(peer), method, path, refused, "audit: administration refused");
             }
         }

@@ -65,7 +65,7 @@ impl From<Unidentified> for Refused {
 
 impl Refused {
     /// The fixed word of the audit line.
-    pub(super) const fn word(&self) -> &'static str {
+    pub(super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Origin => "origin",
             Self::Host => "host",
@@ -144,7 +144,7 @@ pub(super) fn response(result: Result<Reply, Refused>) -> Response<Full<Bytes>> 
         Ok(reply) => (StatusCode::OK, JSON, Bytes::from(reply.body.to_string())),
         Err(refused) => {
             let ((title, detail), status) = (refused.words(), refused.status());
-            let problem = Problem { status, slug: refused.word(), title, detail: &detail };
+            let problem = Problem { status, slug: refused.as_str(), title, detail: &detail };
             (status, problem::MEDIA_TYPE, problem.body())
         }
     };
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn every_problem_of_the_admin_api_keeps_its_status_type_and_title() {
         let row = |refused: &Refused| {
-            let (status, word, (title, _)) = (refused.status().as_u16(), refused.word(), refused.words());
+            let (status, word, (title, _)) = (refused.status().as_u16(), refused.as_str(), refused.words());
             format!("{status} urn:reseller-gateway:problem:{word} \"{title}\"\n")
         };
         let mut rows: Vec<String> = every().iter().map(row).collect();

@@ -22,7 +22,7 @@ pub(super) fn spend<C: Dials>(gateway: &Gateway<C>) -> Reply {
     let closed = budget
         .documented
         .as_ref()
-        .map(|standing| json!({"why": standing.reason.word(), "seconds": whole(standing.until.since(now.tick))}));
+        .map(|standing| json!({"why": standing.reason.as_str(), "seconds": whole(standing.until.since(now.tick))}));
     Reply::of(json!({
         "since": since,
         "seconds": ran_ms / 1000,
@@ -47,9 +47,9 @@ pub(super) fn spend<C: Dials>(gateway: &Gateway<C>) -> Reply {
 fn row(names: &[(&str, Option<&String>)], sums: &Sums) -> Value {
     let mut row: Map<String, Value> = names.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
     row.insert("calls".to_owned(), sums.called().into());
-    row.extend(Cause::ALL.iter().zip(sums.calls).map(|(cause, many)| (cause.word().to_owned(), many.into())));
+    row.extend(Cause::ALL.iter().zip(sums.calls).map(|(cause, many)| (cause.as_str().to_owned(), many.into())));
     row.insert("saved".to_owned(), sums.spared().into());
-    row.extend(Saved::ALL.iter().zip(sums.saved).map(|(kind, many)| (kind.word().to_owned(), many.into())));
+    row.extend(Saved::ALL.iter().zip(sums.saved).map(|(kind, many)| (kind.as_str().to_owned(), many.into())));
     Value::Object(row)
 }
 

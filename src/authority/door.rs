@@ -98,7 +98,7 @@ impl Authority {
         match found {
             Ok(response) => Answered { response, caller, cause: "" },
             Err(refused) => {
-                let cause = refused.word();
+                let cause = refused.as_str();
                 if parts.uri.path() == "/oauth/token" {
                     self.figures.refused.fetch_add(1, Ordering::Relaxed);
                 }

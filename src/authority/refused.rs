@@ -52,7 +52,7 @@ impl Refused {
     }
 
     /// The fixed word for logs.
-    pub(super) const fn word(&self) -> &'static str {
+    pub(super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Request(_) | Self::TooLarge => "invalid_request",
             Self::Client => "invalid_client",
@@ -102,7 +102,7 @@ impl Refused {
 
     /// The error as JSON, never to be stored.
     pub(super) fn response(&self) -> Response<Bytes> {
-        let body = json!({"error": self.word(), "error_description": self.description()});
+        let body = json!({"error": self.as_str(), "error_description": self.description()});
         let mut response = secret(body);
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
@@ -184,7 +184,7 @@ mod tests {
         let row = |refused: &Refused| {
             let response = refused.response();
             let challenge = response.headers().get(WWW_AUTHENTICATE).map_or("-", |value| value.to_str().unwrap());
-            format!("{} {} {challenge}\n", response.status().as_u16(), refused.word())
+            format!("{} {} {challenge}\n", response.status().as_u16(), refused.as_str())
         };
         let mut rows: Vec<String> = every().iter().map(row).collect();
         rows.sort();

@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn paused(until: Tick) -> Verdict {
-        let pause = signal::Pause { until, named: true, word: None, capped: false, forbidden: false };
+        let pause = signal::Pause { until, named: true, excerpt: None, capped: false, forbidden: false };
         Verdict::Paused { pause, refused: true }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Tick;
 
 use super::signal::Pause;
-use super::signal::word::Word;
+use super::signal::excerpt::HeaderExcerpt;
 
 /// Why no call may start. The words are the same in log, metrics and `/readyz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Reason {
     pub const ALL: [Self; 4] = [Self::PausedByPartner, Self::PausedByOperator, Self::Failing, Self::KeyRefused];
 
     /// The fixed word.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::PausedByPartner => "paused-by-partner",
             Self::PausedByOperator => "paused-by-operator",
@@ -90,7 +90,7 @@ pub struct Opening {
     /// Why.
     pub reason: Reason,
     /// The upstream's own word, as text that is safe to print, and whether `upstream.max_pause` cut it.
-    pub word: Option<(Word, bool)>,
+    pub excerpt: Option<(HeaderExcerpt, bool)>,
     /// Whether a call of another kind of route opened it.
     inherited: bool,
 }
@@ -183,8 +183,8 @@ impl Breaker {
         }
         self.refusals.1 = self.refusals.1.max(until);
         self.forbidden = pause.forbidden;
-        let word = pause.word.map(|word| (word, pause.capped));
-        self.open(Opening { until, reason: Reason::PausedByPartner, word, inherited: false });
+        let excerpt = pause.excerpt.map(|excerpt| (excerpt, pause.capped));
+        self.open(Opening { until, reason: Reason::PausedByPartner, excerpt, inherited: false });
     }
 
     /// Every key was refused: no call tries again for a while, longer each time in a row. `recent` says that one of them was
@@ -323,7 +323,7 @@ impl Breaker {
 
     /// As it was before a restart.
     pub fn restore(&mut self, until: Tick, reason: Reason) {
-        self.open(Opening { until, reason, word: None, inherited: false });
+        self.open(Opening { until, reason, excerpt: None, inherited: false });
     }
 
     /// Another breaker opened: so does this one, until `until` or until that one closes, unless it is open for longer.
@@ -359,7 +359,7 @@ impl Breaker {
         let doubled = first.saturating_mul(1 << self.openings.min(16)).min(most);
         let jitter = (doubled / 2).mul_f64(f64::from(dice) / f64::from(u32::MAX));
         self.openings = self.openings.saturating_add(1);
-        self.open(Opening { until: now.plus(doubled - jitter), reason, word: None, inherited: false });
+        self.open(Opening { until: now.plus(doubled - jitter), reason, excerpt: None, inherited: false });
     }
 }
 
@@ -411,7 +411,7 @@ mod tests {
     }
 
     fn refusal(until: Tick) -> Pause {
-        Pause { until, named: true, forbidden: false, word: None, capped: false }
+        Pause { until, named: true, forbidden: false, excerpt: None, capped: false }
     }
 
     /// A refusal of the call; until when the breaker is open then.

@@ -25,7 +25,7 @@ pub type Who = u64;
 
 /// A place among those who wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct Position {
     lane: Lane,
     /// The round in which it is this caller's turn: each caller has one turn in each.
     round: u64,
@@ -41,7 +41,7 @@ pub struct Lanes<T> {
 
 #[derive(Debug)]
 struct Waiting<T> {
-    places: BTreeMap<(u64, u64), T>,
+    positions: BTreeMap<(u64, u64), T>,
     /// The last round in which each caller has a turn.
     last: HashMap<Who, u64>,
     /// The round that is being served.
@@ -51,7 +51,7 @@ struct Waiting<T> {
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
-        Self { places: BTreeMap::new(), last: HashMap::new(), round: 0, passed_over: 0 }
+        Self { positions: BTreeMap::new(), last: HashMap::new(), round: 0, passed_over: 0 }
     }
 }
 
@@ -70,21 +70,21 @@ impl<T> Default for Lanes<T> {
 
 impl<T> Lanes<T> {
     /// Takes a place in a lane.
-    pub fn enter(&mut self, lane: Lane, who: Who, what: T) -> Place {
+    pub fn enter(&mut self, lane: Lane, who: Who, what: T) -> Position {
         let number = self.next;
         self.next += 1;
-        let Some(waiting) = self.lanes.get_mut(lane as usize) else { return Place { lane, round: 0, number } };
+        let Some(waiting) = self.lanes.get_mut(lane as usize) else { return Position { lane, round: 0, number } };
         let round = waiting.next_round(who);
         waiting.last.insert(who, round);
-        waiting.places.insert((round, number), what);
-        Place { lane, round, number }
+        waiting.positions.insert((round, number), what);
+        Position { lane, round, number }
     }
 
     /// Leaves, served or not; what waited there is handed back.
-    pub fn leave(&mut self, place: Place) -> Option<T> {
-        let waiting = self.lanes.get_mut(place.lane as usize)?;
-        let left = waiting.places.remove(&(place.round, place.number));
-        if waiting.places.is_empty() {
+    pub fn leave(&mut self, position: Position) -> Option<T> {
+        let waiting = self.lanes.get_mut(position.lane as usize)?;
+        let left = waiting.positions.remove(&(position.round, position.number));
+        if waiting.positions.is_empty() {
             *waiting = Waiting::default();
         }
         left
@@ -92,54 +92,54 @@ impl<T> Lanes<T> {
 
     /// Moves to the end of another caller's line, or of the own one in a more urgent lane, if it is served earlier there; hands
     /// back the new place then.
-    pub fn raise(&mut self, place: Place, lane: Lane, who: Who) -> Option<Place> {
+    pub fn raise(&mut self, position: Position, lane: Lane, who: Who) -> Option<Position> {
         let round = self.lanes.get(lane as usize)?.next_round(who);
-        if (lane, round) >= (place.lane, place.round) {
+        if (lane, round) >= (position.lane, position.round) {
             return None;
         }
-        self.leave(place).map(|what| self.enter(lane, who, what))
+        self.leave(position).map(|what| self.enter(lane, who, what))
     }
 
     /// What waits there.
-    pub fn at(&mut self, place: Place) -> Option<&mut T> {
-        self.lanes.get_mut(place.lane as usize)?.places.get_mut(&(place.round, place.number))
+    pub fn at(&mut self, position: Position) -> Option<&mut T> {
+        self.lanes.get_mut(position.lane as usize)?.positions.get_mut(&(position.round, position.number))
     }
 
     /// Those who wait, in the order in which it is their turn.
-    pub fn in_order(&self) -> impl Iterator<Item = (Place, &T)> {
+    pub fn in_order(&self) -> impl Iterator<Item = (Position, &T)> {
         let lanes = || [Lane::Interactive, Lane::Batch, Lane::Refresh].into_iter().zip(&self.lanes);
         // The lane passed over too often goes first; else the most urgent does.
-        let overdue = lanes().filter(|(_, waiting)| !waiting.places.is_empty()).skip(1);
+        let overdue = lanes().filter(|(_, waiting)| !waiting.positions.is_empty()).skip(1);
         let overdue = overdue.filter(|(_, waiting)| waiting.passed_over >= PATIENCE).last().map(|(lane, _)| lane);
         let first = lanes().filter(move |(lane, _)| Some(*lane) == overdue);
         let rest = lanes().filter(move |(lane, _)| Some(*lane) != overdue);
         first.chain(rest).flat_map(|(lane, waiting)| {
-            waiting.places.iter().map(move |(&(round, number), what)| (Place { lane, round, number }, what))
+            waiting.positions.iter().map(move |(&(round, number), what)| (Position { lane, round, number }, what))
         })
     }
 
     /// Whose turn it is.
-    pub fn first(&self) -> Option<(Place, &T)> {
+    pub fn first(&self) -> Option<(Position, &T)> {
         self.in_order().next()
     }
 
     /// The first has had its turn: it leaves, and the others are one turn nearer to theirs.
-    pub fn serve(&mut self, place: Place) -> Option<T> {
+    pub fn serve(&mut self, position: Position) -> Option<T> {
         for (nth, waiting) in self.lanes.iter_mut().enumerate() {
-            if nth == place.lane as usize {
-                (waiting.passed_over, waiting.round) = (0, place.round);
+            if nth == position.lane as usize {
+                (waiting.passed_over, waiting.round) = (0, position.round);
                 let round = waiting.round;
                 waiting.last.retain(|_, last| *last >= round);
-            } else if nth > place.lane as usize && !waiting.places.is_empty() {
+            } else if nth > position.lane as usize && !waiting.positions.is_empty() {
                 waiting.passed_over += 1;
             }
         }
-        self.leave(place)
+        self.leave(position)
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.lanes.iter().map(|waiting| waiting.places.len()).sum()
+        self.lanes.iter().map(|waiting| waiting.positions.len()).sum()
     }
 
     /// Whether nobody waits.
@@ -156,8 +156,8 @@ mod tests {
 
     fn served(lanes: &mut Lanes<&'static str>) -> Vec<&'static str> {
         std::iter::from_fn(|| {
-            let (place, _) = lanes.first()?;
-            lanes.serve(place)
+            let (position, _) = lanes.first()?;
+            lanes.serve(position)
         })
         .collect()
     }
@@ -196,8 +196,8 @@ mod tests {
             lanes.enter(Lane::Interactive, 1, what);
         }
         for _ in 0..3 {
-            let (place, _) = lanes.first().unwrap();
-            lanes.serve(place);
+            let (position, _) = lanes.first().unwrap();
+            lanes.serve(position);
         }
         for what in ["b1", "b2", "b3"] {
             lanes.enter(Lane::Interactive, 2, what);
@@ -236,15 +236,15 @@ mod tests {
             let (mut stay, mut leave) = (Vec::new(), Vec::new());
             for (nth, (lane, who, stays)) in asks.into_iter().enumerate() {
                 let lane = [Lane::Interactive, Lane::Batch, Lane::Refresh][lane as usize];
-                let place = lanes.enter(lane, who, nth);
-                if stays { stay.push(nth) } else { leave.push(place) }
+                let position = lanes.enter(lane, who, nth);
+                if stays { stay.push(nth) } else { leave.push(position) }
             }
-            for place in leave {
-                prop_assert!(lanes.leave(place).is_some());
+            for position in leave {
+                prop_assert!(lanes.leave(position).is_some());
             }
             let mut order: Vec<_> = std::iter::from_fn(|| {
-                let (place, _) = lanes.first()?;
-                lanes.serve(place)
+                let (position, _) = lanes.first()?;
+                lanes.serve(position)
             }).collect();
             order.sort_unstable();
             prop_assert_eq!(order, stay);

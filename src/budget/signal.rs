@@ -2,7 +2,7 @@
 //! Given an answer's status and head, hands back until when it wants to be left alone, if it does, and the text that says so.
 //! Never trusts a time beyond `upstream.max_pause`, and never guesses at a text that it cannot read: it hands that back too.
 
-pub mod word;
+pub mod excerpt;
 
 mod moment;
 
@@ -14,9 +14,9 @@ use http::{HeaderMap, StatusCode};
 
 use crate::clock::{Now, Tick};
 
+use excerpt::HeaderExcerpt;
 use limits::Found;
 use moment::Reference;
-use word::Word;
 
 pub use limits::is_a_limit;
 
@@ -31,8 +31,8 @@ const UNNAMED: Duration = Duration::from_secs(1);
 pub struct Signal {
     /// That the partner wants to be left alone.
     pub pause: Option<Pause>,
-    /// A text that names a time and cannot be read: to be said to the operator (see [`word::Unreadable`]).
-    pub unread: Option<Word>,
+    /// A text that names a time and cannot be read: to be said to the operator (see [`excerpt::Unreadable`]).
+    pub unread: Option<HeaderExcerpt>,
 }
 
 /// The partner's wish to be left alone.
@@ -43,7 +43,7 @@ pub struct Pause {
     /// Whether the answer names a time. A 429 that names none, or none that can be read, still means: not now.
     pub named: bool,
     /// The header that names it.
-    pub word: Option<Word>,
+    pub excerpt: Option<HeaderExcerpt>,
     /// Whether it named a later time than `max_pause` allows.
     pub capped: bool,
     /// Whether it came with a 403, which otherwise is an answer about a resource.
@@ -69,16 +69,16 @@ pub fn heard(status: StatusCode, head: &HeaderMap, now: Now, max_pause: Duration
     // On an answer that stands for itself a reset that is just over asks for nothing.
     let spent = spent.wait.filter(|(wait, _)| limited || !wait.is_zero());
     let pause = match retry.wait.or(spent) {
-        Some((wait, word)) => Some(Pause {
+        Some((wait, excerpt)) => Some(Pause {
             until: now.tick.plus(wait.min(max_pause)),
             named: true,
-            word: Some(word),
+            excerpt: Some(excerpt),
             capped: wait > max_pause,
             forbidden,
         }),
         None if limited => {
             let until = now.tick.plus(UNNAMED.min(max_pause));
-            Some(Pause { until, named: false, word: None, capped: false, forbidden })
+            Some(Pause { until, named: false, excerpt: None, capped: false, forbidden })
         }
         None => None,
     };

@@ -23,7 +23,7 @@ fn budget(interval_ms: u64, burst: u32, max_in_flight: usize) -> Arc<Budget> {
 
 /// A limit of which nothing is left until then.
 fn paused(until: Tick) -> Verdict {
-    let pause = signal::Pause { until, named: true, forbidden: false, word: None, capped: false };
+    let pause = signal::Pause { until, named: true, forbidden: false, excerpt: None, capped: false };
     Verdict::Paused { pause, refused: false }
 }
 
@@ -121,7 +121,7 @@ fn a_pause_by_hand_stands_above_all_and_leaves_nothing_behind_and_resume_makes_t
     let Asked::Closed { until, reason: Reason::PausedByOperator } = budget.ask(ASKER, at(0)) else { panic!("paused") };
     assert_eq!(until, at(5_000));
     let standing = budget.figures(at(1)).documented.unwrap();
-    assert_eq!(standing.word, Some(("maintenance".into(), false)));
+    assert_eq!(standing.excerpt, Some(("maintenance".into(), false)));
     let (first, second) = (budget.ask(ASKER, at(5_000)), budget.ask(ASKER, at(5_000)));
     assert!(matches!((first, second), (Asked::Permit(_), Asked::Permit(_))), "it ends without a probe");
     budget.pause(OperatorPause { until: at(9_000), why: "again".into() });

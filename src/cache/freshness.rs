@@ -80,7 +80,7 @@ pub enum Stage {
 
 impl Stage {
     /// The fixed word for traces.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
             Self::Due => "due",

@@ -21,7 +21,7 @@ pub enum Why {
 
 impl Why {
     /// The fixed word.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::UriMiss => "uri-miss",
             Self::VaryMiss => "vary-miss",
@@ -97,7 +97,7 @@ impl Detail {
     }
 
     /// The fixed word.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoStore => "no-store",
             Self::RequestNoStore => "request-no-store",

@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
-use super::words::{self, Word};
+use super::values::{self, Keyword};
 use crate::gcra::Rate;
 use crate::token::bounds::{self, Bound};
 
@@ -50,16 +50,16 @@ impl Tokens {
             );
         }
         let longest = if state.is_some() { 720 * HOUR } else { LONGEST_WITHOUT_STATE };
-        let max_ttl = t.get("max_ttl", words::some_time).unwrap_or(longest);
+        let max_ttl = t.get("max_ttl", values::some_time).unwrap_or(longest);
         let tokens = Self {
-            audience: t.get("audience", words::filled).unwrap_or_else(|| "account-api".to_owned()),
+            audience: t.get("audience", values::filled).unwrap_or_else(|| "account-api".to_owned()),
             keys_dir: t.path("keys_dir").or_else(|| state.map(|dir| dir.join("keys"))),
-            default_ttl: t.get("default_ttl", words::some_time).unwrap_or(HOUR.min(max_ttl)),
+            default_ttl: t.get("default_ttl", values::some_time).unwrap_or(HOUR.min(max_ttl)),
             max_ttl,
-            accept_api_key_header: t.get("accept_api_key_header", words::truth).unwrap_or(true),
-            key_max_age: t.get("key_max_age", words::duration).unwrap_or(2160 * HOUR),
-            key_notice: t.get("key_notice", words::duration).unwrap_or(HOUR / 6),
-            removed_grace: t.get("removed_grace", words::duration).unwrap_or(HOUR / 6),
+            accept_api_key_header: t.get("accept_api_key_header", values::truth).unwrap_or(true),
+            key_max_age: t.get("key_max_age", values::duration).unwrap_or(2160 * HOUR),
+            key_notice: t.get("key_notice", values::duration).unwrap_or(HOUR / 6),
+            removed_grace: t.get("removed_grace", values::duration).unwrap_or(HOUR / 6),
         };
         t.finish();
         tokens
@@ -108,12 +108,12 @@ impl Trust {
             );
         }
         let trust = Self {
-            issuer: t.need("issuer", words::filled, "an issuer is missing").unwrap_or_default(),
+            issuer: t.need("issuer", values::filled, "an issuer is missing").unwrap_or_default(),
             jwks_url: t.get("jwks_url", https),
             jwks_file: t.path("jwks_file"),
             ca_file: t.path("ca_file"),
             bearer_token_file: t.path("bearer_token_file"),
-            audience: t.get("audience", words::filled).unwrap_or_else(|| "reseller-gateway".to_owned()),
+            audience: t.get("audience", values::filled).unwrap_or_else(|| "reseller-gateway".to_owned()),
         };
         t.finish();
         trust
@@ -133,12 +133,12 @@ impl Trust {
 }
 
 fn https(value: &Value) -> Result<String, String> {
-    let text = words::filled(value)?;
+    let text = values::filled(value)?;
     let uri = text.parse::<http::Uri>().ok();
     let safe = |uri: &http::Uri| {
         let host = uri.host().unwrap_or_default();
         let scheme = uri.scheme_str().unwrap_or_default();
-        !host.is_empty() && (scheme == "https" || (scheme == "http" && words::is_loopback(host)))
+        !host.is_empty() && (scheme == "https" || (scheme == "http" && values::is_loopback(host)))
     };
     uri.filter(safe)
         .map(|_| text)
@@ -196,8 +196,8 @@ pub enum Priority {
     Batch,
 }
 
-impl Word for Priority {
-    const WORDS: &'static [(&'static str, Self)] = &[("interactive", Self::Interactive), ("batch", Self::Batch)];
+impl Keyword for Priority {
+    const KEYWORDS: &'static [(&'static str, Self)] = &[("interactive", Self::Interactive), ("batch", Self::Batch)];
 }
 
 /// `[callers.limits]`.
@@ -220,16 +220,16 @@ impl Caller {
     }
 
     fn read(mut t: Table<'_>, default_ttl: Duration) -> Self {
-        let name = t.need("name", |value| words::name(&words::text(value)?), "a caller has a name");
+        let name = t.need("name", |value| values::name(&values::text(value)?), "a caller has a name");
         let caller = Self {
             name: name.unwrap_or_default(),
-            scopes: t.list("scopes", words::scope).unwrap_or_default(),
+            scopes: t.list("scopes", values::scope).unwrap_or_default(),
             clients: bound(&mut t, "clients"),
             providers: bound(&mut t, "providers"),
             secrets: t.list("secrets", SecretDigest::read).unwrap_or_default(),
             subjects: t.tables("subjects").unwrap_or_default().into_iter().map(Subject::read).collect(),
-            priority: t.get("priority", words::word).unwrap_or(Priority::Interactive),
-            token_ttl: t.get("token_ttl", words::some_time).unwrap_or(default_ttl),
+            priority: t.get("priority", values::keyword).unwrap_or(Priority::Interactive),
+            token_ttl: t.get("token_ttl", values::some_time).unwrap_or(default_ttl),
             limits: t.table("limits").map(Limits::read),
         };
         t.finish();
@@ -248,7 +248,7 @@ impl Caller {
             toml::Value::Table(pairs.map(|(key, text)| (key.to_owned(), text.clone().into())).into_iter().collect())
         });
         page.line("subjects", subjects.collect::<Vec<_>>());
-        page.line("priority", self.priority.word());
+        page.line("priority", self.priority.as_str());
         page.time("token_ttl", self.token_ttl);
         if let Some(limits) = &self.limits {
             page.head("[callers.limits]");
@@ -266,7 +266,7 @@ fn bound(t: &mut Table<'_>, key: &'static str) -> Bound {
     if !t.has(key) {
         t.notes.missing(&t.at(key), format!("a caller says which {key} it may see; [\"*\"] is all, [] is none"));
     }
-    let one = |text: &str| if text == bounds::ALL { Ok(text.to_owned()) } else { words::identifier(text) };
+    let one = |text: &str| if text == bounds::ALL { Ok(text.to_owned()) } else { values::identifier(text) };
     let names = t.list(key, one).unwrap_or_default();
     Bound::of(&names).unwrap_or_else(|why| {
         t.notes.fault(&t.at(key), why.to_string());
@@ -287,8 +287,8 @@ impl SecretDigest {
 impl Subject {
     fn read(mut t: Table<'_>) -> Self {
         let subject = Self {
-            issuer: t.need("issuer", words::filled, "the subject's issuer is missing").unwrap_or_default(),
-            sub: t.need("sub", words::filled, "the subject's `sub` is missing").unwrap_or_default(),
+            issuer: t.need("issuer", values::filled, "the subject's issuer is missing").unwrap_or_default(),
+            sub: t.need("sub", values::filled, "the subject's `sub` is missing").unwrap_or_default(),
         };
         t.finish();
         subject
@@ -301,12 +301,12 @@ impl Limits {
             t.notes
                 .fault(&t.at("burst"), "this many `requests` may come at once, and nothing limits them; set requests");
         }
-        let requests = t.get("requests", words::rate).unwrap_or(Rate::Unlimited);
+        let requests = t.get("requests", values::rate).unwrap_or(Rate::Unlimited);
         let limits = Self {
             requests,
-            burst: t.get("burst", words::whole(1..=1_000_000)).unwrap_or_else(|| requests.in_a_second()),
-            concurrent: t.get("concurrent", words::whole(1..=1_000_000)),
-            upstream: t.get("upstream", words::rate).unwrap_or(Rate::Unlimited),
+            burst: t.get("burst", values::whole(1..=1_000_000)).unwrap_or_else(|| requests.in_a_second()),
+            concurrent: t.get("concurrent", values::whole(1..=1_000_000)),
+            upstream: t.get("upstream", values::rate).unwrap_or(Rate::Unlimited),
         };
         t.finish();
         limits

@@ -9,7 +9,7 @@ use super::callers::LONGEST_WITHOUT_STATE;
 use super::notes::Notes;
 use super::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode};
 use super::template;
-use super::words::{is_loopback, nearest};
+use super::values::{is_loopback, nearest};
 use crate::access::PROVIDER_QUERY;
 use crate::account_api::Endpoint;
 use crate::authority;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
-use super::words;
-use super::words::Word;
+use super::values;
+use super::values::Keyword;
 
 /// Who answers at the partner's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub enum UpstreamKind {
     Hub,
 }
 
-impl Word for UpstreamKind {
-    const WORDS: &'static [(&'static str, Self)] = &[("partner", Self::Partner), ("hub", Self::Hub)];
+impl Keyword for UpstreamKind {
+    const KEYWORDS: &'static [(&'static str, Self)] = &[("partner", Self::Partner), ("hub", Self::Hub)];
 }
 
 /// Settings of the key, and of the key alone.
@@ -165,7 +165,7 @@ impl Exchange {
         }
         let exchange = Self {
             subject_token_file: t.path("subject_token_file").unwrap_or_default(),
-            scope: t.list("scope", words::scope).unwrap_or_default(),
+            scope: t.list("scope", values::scope).unwrap_or_default(),
         };
         t.finish();
         Some(exchange)
@@ -173,7 +173,7 @@ impl Exchange {
 }
 
 fn variable(value: &Value) -> Result<String, String> {
-    let name = words::text(value)?;
+    let name = values::text(value)?;
     let starts_well = name.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_');
     if starts_well && name.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'_') {
         return Ok(name);

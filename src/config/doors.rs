@@ -12,7 +12,7 @@ use super::page::Page;
 use super::table::Table;
 use super::tls::Tls;
 use super::tree::Value;
-use super::words;
+use super::values;
 use crate::listen::Address;
 
 const KIB: u64 = 1 << 10;
@@ -76,16 +76,16 @@ impl Server {
         let server = Self {
             name: t.get("name", server_name).flatten(),
             public_url: t.get("public_url", public_url).unwrap_or(d.public_url),
-            workers: t.get("workers", words::whole(0..=1024)).unwrap_or(d.workers),
-            max_connections: t.get("max_connections", words::whole(1..=1_000_000)).unwrap_or(d.max_connections),
-            max_connections_per_peer: t.get("max_connections_per_peer", words::whole(0..=1_000_000)),
-            header_timeout: t.get("header_timeout", words::some_time).unwrap_or(d.header_timeout),
-            request_timeout: t.get("request_timeout", words::some_time).unwrap_or(d.request_timeout),
-            max_header_bytes: t.get("max_header_bytes", words::size(KIB..=MIB)).unwrap_or(d.max_header_bytes),
-            max_request_body: t.get("max_request_body", words::size(0..=GIB)).unwrap_or(d.max_request_body),
-            buffer_bytes: t.get("buffer_bytes", words::size(MIB..=1 << 40)),
-            drain_delay: t.get("drain_delay", words::duration).unwrap_or(d.drain_delay),
-            shutdown_grace: t.get("shutdown_grace", words::duration).unwrap_or(d.shutdown_grace),
+            workers: t.get("workers", values::whole(0..=1024)).unwrap_or(d.workers),
+            max_connections: t.get("max_connections", values::whole(1..=1_000_000)).unwrap_or(d.max_connections),
+            max_connections_per_peer: t.get("max_connections_per_peer", values::whole(0..=1_000_000)),
+            header_timeout: t.get("header_timeout", values::some_time).unwrap_or(d.header_timeout),
+            request_timeout: t.get("request_timeout", values::some_time).unwrap_or(d.request_timeout),
+            max_header_bytes: t.get("max_header_bytes", values::size(KIB..=MIB)).unwrap_or(d.max_header_bytes),
+            max_request_body: t.get("max_request_body", values::size(0..=GIB)).unwrap_or(d.max_request_body),
+            buffer_bytes: t.get("buffer_bytes", values::size(MIB..=1 << 40)),
+            drain_delay: t.get("drain_delay", values::duration).unwrap_or(d.drain_delay),
+            shutdown_grace: t.get("shutdown_grace", values::duration).unwrap_or(d.shutdown_grace),
         };
         t.finish();
         server
@@ -113,11 +113,11 @@ impl Server {
 }
 
 fn server_name(value: &Value) -> Result<Option<String>, String> {
-    words::optional(value)?.map(|name| words::name(&name)).transpose()
+    values::optional(value)?.map(|name| values::name(&name)).transpose()
 }
 
 fn public_url(value: &Value) -> Result<String, String> {
-    let uri: Uri = words::origin(&words::text(value)?, None)?;
+    let uri: Uri = values::origin(&values::text(value)?, None)?;
     Ok(uri.to_string().trim_end_matches('/').to_owned())
 }
 
@@ -159,10 +159,10 @@ impl Listener {
     fn read(mut t: Table<'_>) -> Self {
         let d = Self::default();
         let listener = Self {
-            address: t.get("address", inherited_or(place(t.notes))).unwrap_or(d.address),
+            address: t.get("address", inherited_or(address_of(t.notes))).unwrap_or(d.address),
             unix_mode: t.get("unix_mode", unix_mode).unwrap_or(d.unix_mode),
-            allow_clear_text: t.get("allow_clear_text", words::truth).unwrap_or(d.allow_clear_text),
-            ambient: t.get("ambient", words::optional).flatten(),
+            allow_clear_text: t.get("allow_clear_text", values::truth).unwrap_or(d.allow_clear_text),
+            ambient: t.get("ambient", values::optional).flatten(),
             tls: t.table("tls").map(Tls::read),
         };
         t.finish();
@@ -182,7 +182,7 @@ impl Listener {
 }
 
 fn unix_mode(value: &Value) -> Result<u32, String> {
-    let mode = u32::from_str_radix(&words::text(value)?, 8).ok().filter(|mode| *mode <= 0o777);
+    let mode = u32::from_str_radix(&values::text(value)?, 8).ok().filter(|mode| *mode <= 0o777);
     mode.ok_or_else(|| "permissions are written as \"0600\"".to_owned())
 }
 
@@ -220,8 +220,8 @@ impl Admin {
     pub(super) fn read(mut t: Table<'_>) -> Self {
         let d = Self::default();
         let admin = Self {
-            listen: t.get("listen", place(t.notes)).unwrap_or(d.listen),
-            allow_clear_text: t.get("allow_clear_text", words::truth).unwrap_or(d.allow_clear_text),
+            listen: t.get("listen", address_of(t.notes)).unwrap_or(d.listen),
+            allow_clear_text: t.get("allow_clear_text", values::truth).unwrap_or(d.allow_clear_text),
             tls: t.table("tls").map(Tls::read),
         };
         t.finish();
@@ -240,7 +240,7 @@ impl Admin {
 
 /// A socket that systemd opens, or what else there may be.
 fn inherited_or(other: impl Fn(&Value) -> Result<Address, String>) -> impl Fn(&Value) -> Result<Address, String> {
-    move |value| match words::text(value)?.strip_prefix("systemd:") {
+    move |value| match values::text(value)?.strip_prefix("systemd:") {
         Some(name) if (1..=255).contains(&name.len()) && name.bytes().all(|it| it.is_ascii_graphic() && it != b':') => {
             Ok(Address::Systemd(name.to_owned()))
         }
@@ -252,8 +252,8 @@ fn inherited_or(other: impl Fn(&Value) -> Result<Address, String>) -> impl Fn(&V
 }
 
 /// An IP address and a port, or the path of a Unix socket.
-fn place(notes: &Notes) -> impl Fn(&Value) -> Result<Address, String> {
-    move |value| match words::text(value)?.strip_prefix("unix:") {
+fn address_of(notes: &Notes) -> impl Fn(&Value) -> Result<Address, String> {
+    move |value| match values::text(value)?.strip_prefix("unix:") {
         Some("") => Err("a Unix socket is written as \"unix:/path\"".to_owned()),
         Some(path) => {
             let path = notes.resolve(path);
@@ -262,13 +262,13 @@ fn place(notes: &Notes) -> impl Fn(&Value) -> Result<Address, String> {
             }
             Ok(Address::Unix(path))
         }
-        None => words::address(value).map(Address::Tcp),
+        None => values::address(value).map(Address::Tcp),
     }
 }
 
 /// The `listen` of `[health]`.
 pub(super) fn read_listen(mut t: Table<'_>, default: SocketAddr) -> SocketAddr {
-    let listen = t.get("listen", words::address).unwrap_or(default);
+    let listen = t.get("listen", values::address).unwrap_or(default);
     t.finish();
     listen
 }

@@ -9,7 +9,7 @@ use http::Uri;
 use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
-use super::words::{self, Word};
+use super::values::{self, Keyword};
 use crate::view::Allow;
 
 const MIB: u64 = 1 << 20;
@@ -35,9 +35,9 @@ impl Cache {
     pub(super) fn read(mut t: Table<'_>) -> Self {
         let d = Self::default();
         let cache = Self {
-            max_bytes: t.get("max_bytes", words::size(MIB..=1 << 44)),
-            max_object: t.get("max_object", words::size(1 << 10..=1 << 32)).unwrap_or(d.max_object),
-            max_variants: t.get("max_variants", words::whole(1..=1_000_000)).unwrap_or(d.max_variants),
+            max_bytes: t.get("max_bytes", values::size(MIB..=1 << 44)),
+            max_object: t.get("max_object", values::size(1 << 10..=1 << 32)).unwrap_or(d.max_object),
+            max_variants: t.get("max_variants", values::whole(1..=1_000_000)).unwrap_or(d.max_variants),
         };
         t.finish();
         cache
@@ -86,7 +86,7 @@ pub struct State {
 
 impl State {
     pub(super) fn read(mut t: Table<'_>) -> Self {
-        let said = t.get("dir", words::optional).unwrap_or_else(|| Some("state".to_owned()));
+        let said = t.get("dir", values::optional).unwrap_or_else(|| Some("state".to_owned()));
         let dir = said.map(|dir| t.notes.resolve(&dir));
         t.finish();
         Self { dir }
@@ -124,8 +124,9 @@ pub enum LogFormat {
     Text,
 }
 
-impl Word for LogFormat {
-    const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("json", Self::Json), ("text", Self::Text)];
+impl Keyword for LogFormat {
+    const KEYWORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("json", Self::Json), ("text", Self::Text)];
 }
 
 /// Which requests have a line in the log.
@@ -139,8 +140,9 @@ pub enum AccessLog {
     Off,
 }
 
-impl Word for AccessLog {
-    const WORDS: &'static [(&'static str, Self)] = &[("all", Self::All), ("errors", Self::Errors), ("off", Self::Off)];
+impl Keyword for AccessLog {
+    const KEYWORDS: &'static [(&'static str, Self)] =
+        &[("all", Self::All), ("errors", Self::Errors), ("off", Self::Off)];
 }
 
 impl Default for Telemetry {
@@ -160,10 +162,10 @@ impl Telemetry {
         let d = Self::default();
         let telemetry = Self {
             log: t.get("log", filter).unwrap_or(d.log),
-            log_format: t.get("log_format", words::word).unwrap_or(d.log_format),
-            access_log: t.get("access_log", words::word).unwrap_or(d.access_log),
+            log_format: t.get("log_format", values::keyword).unwrap_or(d.log_format),
+            access_log: t.get("access_log", values::keyword).unwrap_or(d.access_log),
             otlp_endpoint: t.get("otlp_endpoint", endpoint).flatten(),
-            trace_sample: t.get("trace_sample", words::share).unwrap_or(d.trace_sample),
+            trace_sample: t.get("trace_sample", values::share).unwrap_or(d.trace_sample),
         };
         t.finish();
         telemetry
@@ -172,8 +174,8 @@ impl Telemetry {
     pub(super) fn write(&self, page: &mut Page) {
         page.head("[telemetry]");
         page.line("log", self.log.as_str());
-        page.line("log_format", self.log_format.word());
-        page.line("access_log", self.access_log.word());
+        page.line("log_format", self.log_format.as_str());
+        page.line("access_log", self.access_log.as_str());
         page.line("otlp_endpoint", self.otlp_endpoint.as_ref().map(ToString::to_string).unwrap_or_default());
         page.line("trace_sample", self.trace_sample);
     }
@@ -191,7 +193,7 @@ impl Telemetry {
 }
 
 fn filter(value: &Value) -> Result<String, String> {
-    let text = words::filled(value)?;
+    let text = values::filled(value)?;
     match tracing_subscriber::EnvFilter::try_new(&text) {
         Ok(_) => Ok(text),
         Err(_) => Err("a log filter is written as \"info\" or \"info,hyper=warn\"".to_owned()),
@@ -200,7 +202,7 @@ fn filter(value: &Value) -> Result<String, String> {
 
 /// The base address of a collector, as OpenTelemetry's `OTEL_EXPORTER_OTLP_ENDPOINT` has it.
 fn endpoint(value: &Value) -> Result<Option<Uri>, String> {
-    let Some(text) = words::optional(value)? else { return Ok(None) };
+    let Some(text) = values::optional(value)? else { return Ok(None) };
     let wanted =
         || "an address that starts with http:// or https:// is wanted, as in \"http://127.0.0.1:4318\"".to_owned();
     let uri = text.parse::<Uri>().map_err(|_| wanted())?;

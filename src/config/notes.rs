@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::fault::{Fault, Origin, Warning};
 use super::origins::Origins;
-use super::tree::{Place, Places};
+use super::tree::{Span, Spans};
 
 /// Gathers while the tree is read.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) struct Notes {
 
 impl Notes {
     /// Notes on one file, whose keys stand at `places`.
-    pub(super) fn new(file: Option<&Path>, text: Option<String>, places: BTreeMap<String, Places>) -> Self {
+    pub(super) fn new(file: Option<&Path>, text: Option<String>, places: BTreeMap<String, Spans>) -> Self {
         Self {
             origins: Origins::new(file, text, places),
             folder: file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default(),
@@ -39,7 +39,7 @@ impl Notes {
     /// Part of the text is no TOML.
     pub(super) fn broken(&mut self, span: Range<usize>, reason: String) {
         self.whole = false;
-        let fault = self.origins.fault("", reason, Some(&Place::File(span)), false);
+        let fault = self.origins.fault("", reason, Some(&Span::File(span)), false);
         self.faults.borrow_mut().push(fault);
     }
 
@@ -68,7 +68,7 @@ impl Notes {
     }
 
     /// A variable or flag that could not be put over the file.
-    pub(super) fn misplaced(&self, key: &str, reason: String, place: &Place) {
+    pub(super) fn misplaced(&self, key: &str, reason: String, place: &Span) {
         self.faults.borrow_mut().push(self.origins.fault(key, reason, Some(place), true));
     }
 
@@ -103,7 +103,7 @@ impl Notes {
 
     /// A variable that sets nothing.
     pub(super) fn ignored_variable(&self, name: &str, reason: String) {
-        let fault = self.origins.fault("", reason, Some(&Place::Variable(name.to_owned())), false);
+        let fault = self.origins.fault("", reason, Some(&Span::Variable(name.to_owned())), false);
         self.warnings.borrow_mut().push(fault);
     }
 

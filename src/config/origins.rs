@@ -7,32 +7,32 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::fault::{Fault, Origin, Source};
-use super::tree::{Place, Places};
+use super::tree::{Span, Spans};
 
 /// Words that mark a line as one not to be shown.
-const SECRET_WORDS: [&str; 5] = ["secret", "api_key", "apikey", "password", "bearer"];
+const SECRET_NAMES: [&str; 5] = ["secret", "api_key", "apikey", "password", "bearer"];
 
 /// The places of all keys of one configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Origins {
     file: String,
     text: Option<String>,
-    places: BTreeMap<String, Places>,
+    spans: BTreeMap<String, Spans>,
 }
 
 impl Origins {
     /// Of one file, whose keys stand at `places`.
-    pub(super) fn new(file: Option<&Path>, text: Option<String>, places: BTreeMap<String, Places>) -> Self {
+    pub(super) fn new(file: Option<&Path>, text: Option<String>, spans: BTreeMap<String, Spans>) -> Self {
         let file = file.map_or_else(|| "gateway.toml".to_owned(), |file| file.display().to_string());
-        Self { file, text, places }
+        Self { file, text, spans }
     }
 
     /// Where the value of this key stands, or that of the nearest table above it that is there.
-    pub(super) fn value(&self, key: &str) -> Option<&Place> {
+    pub(super) fn value(&self, key: &str) -> Option<&Span> {
         let mut key = key;
         loop {
-            if let Some(places) = self.places.get(key) {
-                return Some(&places.value);
+            if let Some(spans) = self.spans.get(key) {
+                return Some(&spans.value);
             }
             let end = key.rfind(['.', '['])?;
             key = key.get(..end)?;
@@ -40,16 +40,16 @@ impl Origins {
     }
 
     /// Where the key itself stands.
-    pub(super) fn key(&self, key: &str) -> Option<&Place> {
-        self.places.get(key).map(|places| &places.key)
+    pub(super) fn key(&self, key: &str) -> Option<&Span> {
+        self.spans.get(key).map(|spans| &spans.key)
     }
 
     /// What is wrong with this key; `cut`: nothing of its line is shown beyond `place`.
-    pub(super) fn fault(&self, key: &str, reason: String, place: Option<&Place>, cut: bool) -> Fault {
+    pub(super) fn fault(&self, key: &str, reason: String, place: Option<&Span>, cut: bool) -> Fault {
         let (origin, source) = match (place, &self.text) {
-            (Some(Place::Variable(name)), _) => (Origin::Variable(name.clone()), None),
-            (Some(Place::Flag(name)), _) => (Origin::Flag(name.clone()), None),
-            (Some(Place::File(span)), Some(text)) => self.locate(text, span, cut),
+            (Some(Span::Variable(name)), _) => (Origin::Variable(name.clone()), None),
+            (Some(Span::Flag(name)), _) => (Origin::Flag(name.clone()), None),
+            (Some(Span::File(span)), Some(text)) => self.locate(text, span, cut),
             (None, Some(_)) => (Origin::File { name: self.file.clone(), line: 1, column: 1 }, None),
             (_, None) => (Origin::Nowhere, None),
         };
@@ -76,7 +76,7 @@ impl Origins {
 /// Whether the line, or the key whose value it continues, may be about a secret.
 fn may_hold_a_secret(text: &str, line_start: usize, line_end: usize) -> bool {
     let line = text.get(line_start..line_end).unwrap_or_default().to_ascii_lowercase();
-    let marked = |line: &str| SECRET_WORDS.iter().any(|word| line.contains(word));
+    let marked = |line: &str| SECRET_NAMES.iter().any(|word| line.contains(word));
     let user_in_address = line.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
     let continued = text.get(..line_start).unwrap_or_default().lines().rev();
     let key = continued.map(str::trim_start).find(|line| line.starts_with(is_key) && line.contains('='));

@@ -11,7 +11,7 @@ use super::credential::{Credential, UpstreamKind};
 use super::page::Page;
 use super::table::Table;
 use super::tree::Value;
-use super::words::{self, Word};
+use super::values::{self, Keyword};
 use crate::budget::signal::LONGEST_MAX_PAUSE;
 use crate::gcra::Rate;
 
@@ -127,23 +127,23 @@ impl Upstream {
         let upstream = Self {
             // Placeholders stand only beside a fault: no configuration is made of them.
             url: url.unwrap_or_else(|| Uri::from_static("https://partner.invalid:9534")),
-            allow_clear_text: t.get("allow_clear_text", words::truth).unwrap_or(false),
+            allow_clear_text: t.get("allow_clear_text", values::truth).unwrap_or(false),
             credential: {
-                let kind = t.get("kind", words::word).unwrap_or(UpstreamKind::Partner);
+                let kind = t.get("kind", values::keyword).unwrap_or(UpstreamKind::Partner);
                 Credential::read(&mut t, kind)
             },
             ca_file: t.path("ca_file"),
             proxy: t.get("proxy", proxy).flatten(),
             proxy_auth_file: t.path("proxy_auth_file"),
-            connect_timeout: t.get("connect_timeout", words::some_time).unwrap_or(Duration::from_secs(2)),
+            connect_timeout: t.get("connect_timeout", values::some_time).unwrap_or(Duration::from_secs(2)),
             max_connection_age: {
-                let age = t.get("max_connection_age", words::duration).unwrap_or(CONNECTION_AGE);
+                let age = t.get("max_connection_age", values::duration).unwrap_or(CONNECTION_AGE);
                 (!age.is_zero()).then_some(age)
             },
-            timeout: t.get("timeout", words::some_time).unwrap_or(Duration::from_secs(10)),
-            max_response: t.get("max_response", words::size(KIB..=4 * GIB)).unwrap_or(32 << 20),
-            max_pause: t.get("max_pause", words::time_within(SECOND..=LONGEST_MAX_PAUSE)).unwrap_or(MAX_PAUSE),
-            propagate_trace: t.get("propagate_trace", words::truth).unwrap_or(false),
+            timeout: t.get("timeout", values::some_time).unwrap_or(Duration::from_secs(10)),
+            max_response: t.get("max_response", values::size(KIB..=4 * GIB)).unwrap_or(32 << 20),
+            max_pause: t.get("max_pause", values::time_within(SECOND..=LONGEST_MAX_PAUSE)).unwrap_or(MAX_PAUSE),
+            propagate_trace: t.get("propagate_trace", values::truth).unwrap_or(false),
             budget: Budget::read(t.section("budget")),
             retry: Retry::read(t.section("retry")),
             breaker: Breaker::read(t.section("breaker")),
@@ -157,7 +157,7 @@ impl Upstream {
         page.head("[upstream]");
         page.line("url", self.url.to_string());
         page.line("allow_clear_text", self.allow_clear_text);
-        page.line("kind", self.credential.kind().word());
+        page.line("kind", self.credential.kind().as_str());
         self.credential.write(page);
         page.path("ca_file", self.ca_file.as_deref());
         page.line("proxy", self.proxy.as_ref().map(origin_text).unwrap_or_default());
@@ -192,10 +192,10 @@ impl Budget {
     fn read(mut t: Table<'_>) -> Self {
         let d = Self::default();
         let budget = Self {
-            rate: t.get("rate", words::rate).unwrap_or(d.rate),
-            burst: t.get("burst", words::whole(1..=1_000_000)).unwrap_or(d.burst),
-            max_in_flight: t.get("max_in_flight", words::whole(1..=10_000)).unwrap_or(d.max_in_flight),
-            max_wait: t.get("max_wait", words::duration).unwrap_or(d.max_wait),
+            rate: t.get("rate", values::rate).unwrap_or(d.rate),
+            burst: t.get("burst", values::whole(1..=1_000_000)).unwrap_or(d.burst),
+            max_in_flight: t.get("max_in_flight", values::whole(1..=10_000)).unwrap_or(d.max_in_flight),
+            max_wait: t.get("max_wait", values::duration).unwrap_or(d.max_wait),
         };
         t.finish();
         budget
@@ -206,8 +206,8 @@ impl Retry {
     fn read(mut t: Table<'_>) -> Self {
         let d = Self::default();
         let retry = Self {
-            attempts: t.get("attempts", words::whole(0..=10)).unwrap_or(d.attempts),
-            backoff: t.get("backoff", words::some_time).unwrap_or(d.backoff),
+            attempts: t.get("attempts", values::whole(0..=10)).unwrap_or(d.attempts),
+            backoff: t.get("backoff", values::some_time).unwrap_or(d.backoff),
         };
         t.finish();
         retry
@@ -218,9 +218,9 @@ impl Breaker {
     fn read(mut t: Table<'_>) -> Self {
         let d = Self::default();
         let breaker = Self {
-            failures: t.get("failures", words::whole(0..=1_000_000)).unwrap_or(d.failures),
-            cool_down: t.get("cool_down", words::some_time).unwrap_or(d.cool_down),
-            cool_down_max: t.get("cool_down_max", words::some_time).unwrap_or(d.cool_down_max),
+            failures: t.get("failures", values::whole(0..=1_000_000)).unwrap_or(d.failures),
+            cool_down: t.get("cool_down", values::some_time).unwrap_or(d.cool_down),
+            cool_down_max: t.get("cool_down_max", values::some_time).unwrap_or(d.cool_down_max),
         };
         t.finish();
         breaker
@@ -229,19 +229,19 @@ impl Breaker {
 
 impl Expect {
     fn read(mut t: Table<'_>) -> Self {
-        let clients = t.get("clients", words::whole(0..=1_000_000_000));
+        let clients = t.get("clients", values::whole(0..=1_000_000_000));
         t.finish();
         Self { clients }
     }
 }
 
 fn url(value: &Value) -> Result<Uri, String> {
-    words::origin(&words::text(value)?, Some(PORT))
+    values::origin(&values::text(value)?, Some(PORT))
 }
 
 fn proxy(value: &Value) -> Result<Option<Uri>, String> {
-    let Some(text) = words::optional(value)? else { return Ok(None) };
-    let address = words::origin(&text, None)?;
+    let Some(text) = values::optional(value)? else { return Ok(None) };
+    let address = values::origin(&text, None)?;
     match address.scheme_str() {
         Some("http") => Ok(Some(address)),
         _ => Err("a proxy is spoken to by http:// and opens a tunnel; TLS to the partner is inside".to_owned()),

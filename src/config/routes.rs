@@ -9,7 +9,7 @@ use http::HeaderName;
 use super::page::Page;
 use super::table::Table;
 use super::template;
-use super::words::{self, Word};
+use super::values::{self, Keyword};
 use crate::http::hop_by_hop::is_hop_by_hop;
 use crate::upstream::headers;
 
@@ -74,8 +74,8 @@ pub enum RouteMode {
     Standard,
 }
 
-impl Word for RouteMode {
-    const WORDS: &'static [(&'static str, Self)] = &[("api", Self::Api), ("standard", Self::Standard)];
+impl Keyword for RouteMode {
+    const KEYWORDS: &'static [(&'static str, Self)] = &[("api", Self::Api), ("standard", Self::Standard)];
 }
 
 /// What an answer of one of the seven has to be.
@@ -87,8 +87,8 @@ pub enum RouteShape {
     Any,
 }
 
-impl Word for RouteShape {
-    const WORDS: &'static [(&'static str, Self)] = &[("document", Self::Document), ("any", Self::Any)];
+impl Keyword for RouteShape {
+    const KEYWORDS: &'static [(&'static str, Self)] = &[("document", Self::Document), ("any", Self::Any)];
 }
 
 /// Whether a narrowed right may have an answer as it is.
@@ -100,8 +100,9 @@ pub enum Projection {
     NoneNeeded,
 }
 
-impl Word for Projection {
-    const WORDS: &'static [(&'static str, Self)] = &[("required", Self::Required), ("none-needed", Self::NoneNeeded)];
+impl Keyword for Projection {
+    const KEYWORDS: &'static [(&'static str, Self)] =
+        &[("required", Self::Required), ("none-needed", Self::NoneNeeded)];
 }
 
 /// One `[[extra_routes]]`.
@@ -159,40 +160,40 @@ impl Route {
     fn read(t: &mut Table<'_>, d: Self) -> Self {
         Self {
             name: d.name,
-            mode: t.get("mode", words::word).unwrap_or(d.mode),
-            store: t.get("store", words::truth).unwrap_or(d.store),
-            ttl: t.get("ttl", words::duration).unwrap_or(d.ttl),
+            mode: t.get("mode", values::keyword).unwrap_or(d.mode),
+            store: t.get("store", values::truth).unwrap_or(d.store),
+            ttl: t.get("ttl", values::duration).unwrap_or(d.ttl),
             stale_while_revalidate: t
-                .get("stale_while_revalidate", words::duration)
+                .get("stale_while_revalidate", values::duration)
                 .unwrap_or(d.stale_while_revalidate),
-            stale_if_error: t.get("stale_if_error", words::duration).unwrap_or(d.stale_if_error),
-            negative_ttl: t.get("negative_ttl", words::duration).unwrap_or(d.negative_ttl),
-            r#override: t.get("override", words::truth).unwrap_or(d.r#override),
-            shape: t.get("shape", words::word).unwrap_or(d.shape),
+            stale_if_error: t.get("stale_if_error", values::duration).unwrap_or(d.stale_if_error),
+            negative_ttl: t.get("negative_ttl", values::duration).unwrap_or(d.negative_ttl),
+            r#override: t.get("override", values::truth).unwrap_or(d.r#override),
+            shape: t.get("shape", values::keyword).unwrap_or(d.shape),
             query: t.list("query", parameter).unwrap_or(d.query),
             ignore_query: t.list("ignore_query", parameter).unwrap_or(d.ignore_query),
             forward_headers: t.list("forward_headers", header).unwrap_or(d.forward_headers),
-            forward_authorization: t.get("forward_authorization", words::truth).unwrap_or(d.forward_authorization),
-            scope: t.get("scope", |value| words::scope(&words::text(value)?)).unwrap_or(d.scope),
-            projection: t.get("projection", words::word).unwrap_or(d.projection),
+            forward_authorization: t.get("forward_authorization", values::truth).unwrap_or(d.forward_authorization),
+            scope: t.get("scope", |value| values::scope(&values::text(value)?)).unwrap_or(d.scope),
+            projection: t.get("projection", values::keyword).unwrap_or(d.projection),
         }
     }
 
     pub(super) fn write(&self, page: &mut Page) {
-        page.line("mode", self.mode.word());
+        page.line("mode", self.mode.as_str());
         page.line("store", self.store);
         page.time("ttl", self.ttl);
         page.time("stale_while_revalidate", self.stale_while_revalidate);
         page.time("stale_if_error", self.stale_if_error);
         page.time("negative_ttl", self.negative_ttl);
         page.line("override", self.r#override);
-        page.line("shape", self.shape.word());
+        page.line("shape", self.shape.as_str());
         page.list("query", &self.query);
         page.list("ignore_query", &self.ignore_query);
         page.list("forward_headers", &self.forward_headers);
         page.line("forward_authorization", self.forward_authorization);
         page.line("scope", self.scope.as_str());
-        page.line("projection", self.projection.word());
+        page.line("projection", self.projection.as_str());
     }
 }
 
@@ -202,9 +203,9 @@ impl ExtraRoute {
     }
 
     fn read(mut t: Table<'_>) -> Self {
-        let name = t.need("name", |value| route_name(&words::text(value)?), "a route has a name");
+        let name = t.need("name", |value| route_name(&values::text(value)?), "a route has a name");
         let name = name.unwrap_or_default();
-        let path = t.need("path", |value| template::read(&words::text(value)?), "a route has a path");
+        let path = t.need("path", |value| template::read(&values::text(value)?), "a route has a path");
         let read =
             Self { path: path.unwrap_or_default(), route: Route::read(&mut t, Route::with_defaults(&name)), name };
         t.finish();

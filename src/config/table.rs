@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::notes::Notes;
 use super::tree::{Value, below};
-use super::words::{self, nearest};
+use super::values::{self, nearest};
 
 /// A table while it is read. Close it with [`Table::finish`].
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl<'n> Table<'n> {
 
     /// A path, resolved from the file's folder.
     pub(super) fn path(&mut self, key: &'static str) -> Option<std::path::PathBuf> {
-        self.get(key, words::filled).map(|path| self.notes.resolve(&path))
+        self.get(key, values::filled).map(|path| self.notes.resolve(&path))
     }
 
     /// A list of texts; each that does not read well is a fault of its own.
@@ -74,7 +74,7 @@ impl<'n> Table<'n> {
         };
         let mut values = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            match words::text(item).and_then(|text| read(&text)) {
+            match values::text(item).and_then(|text| read(&text)) {
                 Ok(value) => values.push(value),
                 Err(reason) => self.notes.fault(&format!("{path}[{index}]"), reason),
             }

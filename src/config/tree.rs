@@ -33,7 +33,7 @@ pub(super) enum Value {
 
 /// Where something was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Span {
     /// These bytes of the file.
     File(Range<usize>),
     /// An environment variable.
@@ -44,9 +44,9 @@ pub(super) enum Place {
 
 /// Where a key and its value stand.
 #[derive(Debug, Clone)]
-pub(super) struct Places {
-    pub(super) key: Place,
-    pub(super) value: Place,
+pub(super) struct Spans {
+    pub(super) key: Span,
+    pub(super) value: Span,
 }
 
 /// All that was said.
@@ -55,14 +55,14 @@ pub(super) struct Tree {
     /// The values by their keys.
     pub(super) values: BTreeMap<String, Value>,
     /// The places by dotted keys, as in `callers[1].scopes[0]`.
-    pub(super) places: BTreeMap<String, Places>,
+    pub(super) spans: BTreeMap<String, Spans>,
 }
 
 impl Tree {
     /// The file's text, and what of it is no TOML.
     pub(super) fn of(text: &str) -> (Self, Vec<(Range<usize>, String)>) {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut tree = Self { values: BTreeMap::new(), places: BTreeMap::new() };
+        let mut tree = Self { values: BTreeMap::new(), spans: BTreeMap::new() };
         tree.values = tree.keep_table("", table.get_ref());
         let faults = errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message().to_owned())).collect();
         (tree, faults)
@@ -72,8 +72,8 @@ impl Tree {
         let mut values = BTreeMap::new();
         for (key, value) in table {
             let path = below(path, key.get_ref());
-            let places = Places { key: Place::File(key.span()), value: Place::File(value.span()) };
-            self.places.insert(path.clone(), places);
+            let spans = Spans { key: Span::File(key.span()), value: Span::File(value.span()) };
+            self.spans.insert(path.clone(), spans);
             values.insert(key.get_ref().to_string(), self.keep(&path, value.get_ref()));
         }
         values
@@ -93,8 +93,8 @@ impl Tree {
                 let mut values = Vec::new();
                 for (index, value) in list.iter().enumerate() {
                     let path = format!("{path}[{index}]");
-                    let place = Place::File(value.span());
-                    self.places.insert(path.clone(), Places { key: place.clone(), value: place });
+                    let span = Span::File(value.span());
+                    self.spans.insert(path.clone(), Spans { key: span.clone(), value: span });
                     values.push(self.keep(&path, value.get_ref()));
                 }
                 Value::List(values)
@@ -106,7 +106,7 @@ impl Tree {
     ///
     /// # Errors
     /// The reason why this key cannot be set from there.
-    pub(super) fn put(&mut self, key: &str, text: &str, place: &Place) -> Result<(), String> {
+    pub(super) fn put(&mut self, key: &str, text: &str, span: &Span) -> Result<(), String> {
         let parts: Vec<&str> = key.split('.').collect();
         if parts.first().is_some_and(|first| IN_THE_FILE.contains(first)) {
             return Err("tables written [[…]] stay in the file; a variable or flag cannot set them".to_owned());
@@ -116,8 +116,8 @@ impl Tree {
                 "no key is named like this; write SECTION__KEY, as in RESELLER_GATEWAY__SERVER__NAME".to_owned()
             );
         }
-        if let Some(Places { value: Place::Variable(other), .. }) = self.places.get(key)
-            && matches!(place, Place::Variable(_))
+        if let Some(Spans { value: Span::Variable(other), .. }) = self.spans.get(key)
+            && matches!(span, Span::Variable(_))
         {
             return Err(format!("{other} sets the same key"));
         }
@@ -126,16 +126,16 @@ impl Tree {
         let Some((last, folders)) = parts.split_last() else { return Ok(()) };
         for part in folders {
             path = below(&path, part);
-            let places = Places { key: place.clone(), value: place.clone() };
+            let spans = Spans { key: span.clone(), value: span.clone() };
             let inner = table.entry((*part).to_owned()).or_insert_with(|| {
-                self.places.insert(path.clone(), places);
+                self.spans.insert(path.clone(), spans);
                 Value::Table(BTreeMap::new())
             });
             let Value::Table(inner) = inner else { return Err(format!("`{path}` is not a table")) };
             table = inner;
         }
-        let places = Places { key: place.clone(), value: place.clone() };
-        self.places.insert(key.to_owned(), places);
+        let spans = Spans { key: span.clone(), value: span.clone() };
+        self.spans.insert(key.to_owned(), spans);
         if matches!(table.get(*last), Some(Value::Table(_))) {
             return Err("this is a table; name one of its keys".to_owned());
         }

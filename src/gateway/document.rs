@@ -38,7 +38,7 @@ impl<C: Dials> Fetches<C> {
             _ => return Ok(()),
         };
         match (judged, it.key) {
-            (Err(fault), _) => self.ledger.counts.unfit(fault.word()),
+            (Err(fault), _) => self.ledger.counts.unfit(fault.as_str()),
             (Ok(()), Some(key)) => self.store.is_there(key),
             (Ok(()), None) => {}
         }

@@ -286,7 +286,7 @@ pub(super) fn worded(refusal: &Refusal) -> Worded {
 
 fn cause_of(refusal: &Refusal, problem: &Problem) -> &'static str {
     match refusal {
-        Refusal::Partner(fault) => fault.word(),
+        Refusal::Partner(fault) => fault.as_str(),
         _ => problem.slug,
     }
 }

@@ -176,7 +176,7 @@ impl<C: Dials> Fetches<C> {
     /// What is held, if it may be used; else the partner is asked.
     async fn from_memory(self: &Arc<Self>, asked: Box<Asked>, now: Now, trail: &mut Trail) -> Result<Got, Refusal> {
         let found = self.store.select(&asked.key, &asked.head, now);
-        self.traced_look(trail, || found.word(now.tick));
+        self.traced_look(trail, || found.state(now.tick));
         let plan = plan(found, &asked.wishes, true, now.tick);
         Ok(match self.execute(&*asked, plan, now, trail).await? {
             Reached::Stored(reply, detail) => {

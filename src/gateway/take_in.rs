@@ -187,7 +187,7 @@ impl<C: Dials> Fetches<C> {
                 if !self.calls.upstream().is_hub() {
                     tracing::warn!(
                         route = route.name,
-                        reason = why.word(),
+                        reason = why.as_str(),
                         "the partner forbids storing; `override = true` on the route would store it"
                     );
                 }

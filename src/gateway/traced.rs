@@ -25,7 +25,7 @@ impl<C: Dials> Fetches<C> {
     pub(super) fn traced_look(&self, trail: &mut Trail, held: impl FnOnce() -> &'static str) {
         trail.trace.reached(Stage::Cache, || self.clock.tick());
         if let Some(step) = trail.trace.last() {
-            step.facts.push(Fact::Word("reseller_gateway.held", held().into()));
+            step.facts.push(Fact::Text("reseller_gateway.held", held().into()));
         }
     }
 
@@ -90,7 +90,7 @@ impl<C: Dials> Fetches<C> {
             let route = self.ledger.counts.route(Some(route)).to_owned();
             let name = format!("flight {route}");
             let mut facts: Facts =
-                smallvec::smallvec![Fact::Word("reseller_gateway.route", route.into()), Fact::cause(cause)];
+                smallvec::smallvec![Fact::Text("reseller_gateway.route", route.into()), Fact::cause(cause)];
             match landed {
                 Ok(status) => facts.extend(status.map(Fact::status)),
                 Err(refusal) => facts.push(Fact::error(word_of(refusal))),

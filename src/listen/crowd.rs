@@ -42,7 +42,7 @@ impl Failed {
     pub const ALL: [Self; 4] = [Self::Late, Self::ClearText, Self::ClientCertificate, Self::Broken];
 
     /// Its word in the log and in the metric.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Late => "late",
             Self::ClearText => "clear-text",

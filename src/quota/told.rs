@@ -26,7 +26,7 @@ pub(super) fn policy(limits: &Limits) -> HeaderValue {
     let mut items = Items::new();
     allowance(&mut items, Limit::Requests, limits.requests);
     if let Some(most) = limits.concurrent {
-        items.concurrent_quota(Limit::Concurrent.word(), most);
+        items.concurrent_quota(Limit::Concurrent.as_str(), most);
     }
     allowance(&mut items, Limit::Upstream, limits.upstream);
     items.value()
@@ -37,7 +37,7 @@ pub(super) fn standing(limits: &Limits, spent: &Spent, now: Tick) -> HeaderValue
     let mut items = Items::new();
     left(&mut items, Limit::Requests, limits.requests, spent.requests, now);
     if let Some(most) = limits.concurrent {
-        items.concurrent_left(Limit::Concurrent.word(), most.saturating_sub(spent.under_way));
+        items.concurrent_left(Limit::Concurrent.as_str(), most.saturating_sub(spent.under_way));
     }
     left(&mut items, Limit::Upstream, limits.upstream, spent.upstream, now);
     items.value()
@@ -51,12 +51,12 @@ fn allowance(items: &mut Items, limit: Limit, quota: Quota) {
     let window = (interval * burst).saturating_sub(burst).div_ceil(SECOND).max(1);
     // A thousandth of an event is what the same rounding may cost here.
     let events = (window * SECOND * 1000 + interval) / (interval * 1000);
-    items.quota(limit.word(), events, window);
+    items.quota(limit.as_str(), events, window);
 }
 
 /// What is left, and the time until there is more.
 fn left(items: &mut Items, limit: Limit, quota: Quota, arrivals: Arrivals, now: Tick) {
     if quota.rate != Rate::Unlimited {
-        items.left(limit.word(), arrivals.left(quota, now), arrivals.more_at(quota, now).since(now));
+        items.left(limit.as_str(), arrivals.left(quota, now), arrivals.more_at(quota, now).since(now));
     }
 }

@@ -271,7 +271,7 @@ impl Counts {
             self.spend.save(mine, self.at(trail.route), caller, kind);
         }
         if !trail.cause.is_empty()
-            && let Some(at) = Detail::ALL.iter().position(|detail| detail.word() == trail.cause)
+            && let Some(at) = Detail::ALL.iter().position(|detail| detail.as_str() == trail.cause)
             && let Some(counter) = self.all.details.get(at)
         {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -399,7 +399,7 @@ impl Counts {
         let known = |outcome: &Outcome, status: &u16| EXPECTED.contains(&(*outcome, *status));
         let counted = self.requests().filter(|(_, outcome, status, many)| *many > 0 || known(outcome, status));
         for (route, outcome, status, many) in counted {
-            let (route, outcome) = (&route.name, outcome.word());
+            let (route, outcome) = (&route.name, outcome.as_str());
             writeln!(out, r#"{NAME}requests_total{{route="{route}",outcome="{outcome}",status="{status}"}} {many}"#)?;
         }
         head(out, "request_duration_seconds", "histogram", "Time from a request's head to the end of its answer.")?;
@@ -411,14 +411,14 @@ impl Counts {
         let account = self.spend.with_zeroes();
         for (route, sums) in &account.routes {
             for (cause, calls) in Cause::ALL.iter().zip(sums.calls) {
-                let cause = cause.word();
+                let cause = cause.as_str();
                 writeln!(out, r#"{NAME}partner_calls_total{{route="{route}",cause="{cause}"}} {calls}"#)?;
             }
         }
         head(out, "calls_saved_total", "counter", "Requests answered without a call of their own, by route and kind.")?;
         for (route, sums) in &account.routes {
             for (kind, saved) in Saved::ALL.iter().zip(sums.saved) {
-                let kind = kind.word();
+                let kind = kind.as_str();
                 writeln!(out, r#"{NAME}calls_saved_total{{route="{route}",kind="{kind}"}} {saved}"#)?;
             }
         }
@@ -432,13 +432,13 @@ impl Counts {
         }
         head(out, "cache_details_total", "counter", "Answers by the detail that their Cache-Status has.")?;
         for (detail, many) in Detail::ALL.iter().zip(&self.all.details) {
-            let (detail, many) = (detail.word(), many.load(Ordering::Relaxed));
+            let (detail, many) = (detail.as_str(), many.load(Ordering::Relaxed));
             writeln!(out, r#"{NAME}cache_details_total{{detail="{detail}"}} {many}"#)?;
         }
         head(out, "limited_total", "counter", "Requests that their caller's own limit refused, by caller and limit.")?;
         for Refused { caller, times } in &gauges.refused {
             for (limit, times) in Limit::ALL.iter().zip(times) {
-                let limit = limit.word();
+                let limit = limit.as_str();
                 writeln!(out, r#"{NAME}limited_total{{caller="{caller}",limit="{limit}"}} {times}"#)?;
             }
         }
@@ -498,7 +498,7 @@ impl Counts {
         for (scope, standing) in Scope::ALL.into_iter().zip([&budget.documented, &budget.opaque]) {
             for reason in Reason::ALL {
                 let open = u8::from(standing.as_ref().is_some_and(|standing| standing.reason == reason));
-                writeln!(out, r#"{name}{{why="{}",routes="{}"}} {open}"#, reason.word(), scope.word())?;
+                writeln!(out, r#"{name}{{why="{}",routes="{}"}} {open}"#, reason.as_str(), scope.as_str())?;
             }
         }
         let help = "How often three paths that are no documents of the API were answered 401 within a minute.";
@@ -545,7 +545,7 @@ fn connections(out: &mut String, crowd: &listen::Figures, certificates: &[Certif
     }
     head(out, "tls_handshakes_failed_total", "counter", "TLS handshakes that came to nothing, by why.")?;
     for (why, many) in listen::Failed::ALL.iter().zip(crowd.failed) {
-        writeln!(out, r#"{NAME}tls_handshakes_failed_total{{why="{}"}} {many}"#, why.word())?;
+        writeln!(out, r#"{NAME}tls_handshakes_failed_total{{why="{}"}} {many}"#, why.as_str())?;
     }
     head(out, "tls_certificate_expiry_seconds", "gauge", "Seconds until the certificate expires, by listener.")?;
     for CertificateFigures { listener, left, .. } in certificates {

@@ -112,16 +112,16 @@ fn json(out: &mut String, trail: &Trail, took: Duration, counts: &Counts) -> std
     out.push_str(r#"{"time":""#);
     push_time(out, trail.unix_ms);
     write!(out, r#"","peer":"{}""#, Peer(trail.peer))?;
-    push_word(out, "method", trail.method.as_str());
-    push_word(out, "route", counts.route(trail.route));
+    push_text(out, "method", trail.method.as_str());
+    push_text(out, "route", counts.route(trail.route));
     if let Some(caller) = &trail.caller {
-        push_word(out, "caller", caller.name());
-        push_word(out, "jti", caller.jti());
+        push_text(out, "caller", caller.name());
+        push_text(out, "jti", caller.jti());
     }
-    push_word(out, "outcome", trail.outcome.word());
+    push_text(out, "outcome", trail.outcome.as_str());
     push_number(out, "status", trail.status.as_u16().into());
     if !trail.cause.is_empty() {
-        push_word(out, "cause", trail.cause);
+        push_text(out, "cause", trail.cause);
     }
     push_number(out, "bytes", trail.bytes);
     push_millis(out, "duration_ms", took);
@@ -131,7 +131,7 @@ fn json(out: &mut String, trail: &Trail, took: Duration, counts: &Counts) -> std
     if let Some(age) = trail.age {
         push_number(out, "age", age);
     }
-    push_word(out, "request_id", std::str::from_utf8(trail.request_id.as_bytes()).unwrap_or_default());
+    push_text(out, "request_id", std::str::from_utf8(trail.request_id.as_bytes()).unwrap_or_default());
     if let Some(context) = trail.trace.context() {
         write!(out, r#","trace_id":"{:032x}""#, context.trace())?;
     }
@@ -154,7 +154,7 @@ fn push_time(out: &mut String, unix_ms: u64) {
     out.push('Z');
 }
 
-fn push_word(out: &mut String, name: &str, word: &str) {
+fn push_text(out: &mut String, name: &str, word: &str) {
     for part in [",\"", name, "\":\"", word, "\""] {
         out.push_str(part);
     }
@@ -185,7 +185,7 @@ fn push_fraction(out: &mut String, thousandths: u64) {
 fn text(out: &mut String, trail: &Trail, took: Duration, counts: &Counts) -> std::fmt::Result {
     let time = jiff::Timestamp::from_millisecond(i64::try_from(trail.unix_ms).unwrap_or_default()).unwrap_or_default();
     let caller = trail.caller.as_ref().map_or("-", |caller| caller.name());
-    let (status, outcome, route) = (trail.status.as_u16(), trail.outcome.word(), counts.route(trail.route));
+    let (status, outcome, route) = (trail.status.as_u16(), trail.outcome.as_str(), counts.route(trail.route));
     let millis = took.as_secs_f64() * 1e3;
     let (method, cause) = (&trail.method, trail.cause);
     writeln!(out, "{time:.3}  {status} {outcome:<11} {millis:>9.3} ms  {method} {route} by {caller} {cause}")

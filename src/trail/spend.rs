@@ -42,11 +42,11 @@ impl Saved {
     }
 
     /// The fixed word, the same as the outcome's.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Hit => Outcome::Hit.word(),
-            Self::Stale => Outcome::Stale.word(),
-            Self::Collapsed => Outcome::Collapsed.word(),
+            Self::Hit => Outcome::Hit.as_str(),
+            Self::Stale => Outcome::Stale.as_str(),
+            Self::Collapsed => Outcome::Collapsed.as_str(),
         }
     }
 }

@@ -61,7 +61,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    const fn word(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
             Self::Identify => "identify",
             Self::Decide => "decide",
@@ -77,7 +77,7 @@ impl Stage {
 #[derive(Debug, Clone)]
 pub enum Fact {
     /// A word or a name.
-    Word(&'static str, Cow<'static, str>),
+    Text(&'static str, Cow<'static, str>),
     /// A number.
     Number(&'static str, i64),
     /// Yes or no.
@@ -87,7 +87,7 @@ pub enum Fact {
 impl Fact {
     /// Why the upstream was asked.
     pub fn cause(cause: Cause) -> Self {
-        Self::Word("reseller_gateway.cause", cause.word().into())
+        Self::Text("reseller_gateway.cause", cause.as_str().into())
     }
 
     /// A status of the upstream's.
@@ -97,7 +97,7 @@ impl Fact {
 
     /// Why something failed, in a word; the name is OpenTelemetry's.
     pub fn error(word: &'static str) -> Self {
-        Self::Word("error.type", word.into())
+        Self::Text("error.type", word.into())
     }
 }
 

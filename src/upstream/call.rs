@@ -291,7 +291,7 @@ impl<C: Connects> Calls<C> {
         let broken = repeatable && !tried.reconnected && matches!(answer, Err(Failed::Broken));
         let reconnects = broken && self.upstream.reconnect();
         if reconnects {
-            self.telemetry.counts.heard(Err(Fault::Failed(Failed::Broken).word()));
+            self.telemetry.counts.heard(Err(Fault::Failed(Failed::Broken).as_str()));
             (tried.reconnected, tried.attempts) = (true, tried.attempts + 1);
         }
         reconnects
@@ -307,7 +307,7 @@ impl<C: Connects> Calls<C> {
         answer: Heard<'_>,
     ) -> Option<Tick> {
         let now = self.clock.now();
-        self.telemetry.counts.heard(answer.map(|(status, _)| status).map_err(|failed| Fault::Failed(failed).word()));
+        self.telemetry.counts.heard(answer.map(|(status, _)| status).map_err(|failed| Fault::Failed(failed).as_str()));
         let documented = call.asker.scope == Scope::Documented;
         // An upstream that fails, or is too busy to look, has said nothing about the key, and a path may not ask for any.
         // Nor has a 401 in a hub's place that is no word of the hub's.
@@ -350,7 +350,7 @@ impl<C: Connects> Calls<C> {
         step.facts.push(Fact::cause(cause));
         step.facts.push(match answer {
             Ok(status) => Fact::status(status),
-            Err(failed) => Fact::error(Fault::Failed(failed).word()),
+            Err(failed) => Fact::error(Fault::Failed(failed).as_str()),
         });
         step.failed = !answer.is_ok_and(|status| status.as_u16() < 400);
     }

@@ -37,7 +37,7 @@ pub enum Fault {
 
 impl Fault {
     /// The fixed word for the log.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Failed(Failed::Connect) => "connect",
             Self::Failed(Failed::Certificate) => "certificate",

@@ -39,7 +39,7 @@ fn the_pages_table_of_routes_has_their_scopes_and_times() {
 #[test]
 fn every_detail_of_cache_status_is_on_a_page_for_callers() {
     let pages = DETAILS.map(crate::text_of).concat();
-    for detail in reseller_gateway::cache::reason::Detail::ALL.map(|detail| detail.word()) {
+    for detail in reseller_gateway::cache::reason::Detail::ALL.map(|detail| detail.as_str()) {
         let said = [format!("`{detail}`"), format!("detail={detail}`")].iter().any(|way| pages.contains(way));
         assert!(said, "no page for callers says what detail={detail} means");
     }

@@ -21,10 +21,10 @@ pub(super) fn told<C: Dials>(gateway: &Gateway<C>, wanted: &Wanted, explained: &
     json!({
         "verdict": {
             "says": verdict.says,
-            "outcome": verdict.outcome.map(crate::trail::Outcome::word),
+            "outcome": verdict.outcome.map(crate::trail::Outcome::as_str),
             "status": verdict.status.map(|status| status.as_u16()),
             "cause": Some(verdict.cause).filter(|cause| !cause.is_empty()),
-            "call": verdict.call.word(),
+            "call": verdict.call.as_str(),
             "retry_after": verdict.retry_after,
         },
         "target": {
@@ -98,7 +98,7 @@ fn of_entry(explained: &Explained, route: Option<&Route>) -> Value {
         return json!({"state": "not-stored"});
     };
     let left = |time: &Option<Duration>| time.map(|time| time.as_secs());
-    let mut told = json!({"state": state.word(), "key": explained.asked_as});
+    let mut told = json!({"state": state.as_str(), "key": explained.asked_as});
     if let (Some(row), Some(told)) = (row, told.as_object_mut()) {
         let forwarded = route.forward_headers.iter().map(|name| name.as_str());
         told.extend([
@@ -123,7 +123,7 @@ fn of_partner<C: Dials>(gateway: &Gateway<C>, ahead: Prospect) -> Value {
         Prospect::Call { probe: false } => ("open", None, None),
         Prospect::Call { probe: true } => ("probe", None, None),
         Prospect::Waits { until } => ("queue", until.map(seconds), None),
-        Prospect::Closed { until, reason } => ("closed", Some(seconds(until)), Some(reason.word())),
+        Prospect::Closed { until, reason } => ("closed", Some(seconds(until)), Some(reason.as_str())),
     };
     let figures = gateway.calls().budget().figures(now);
     let (keys, refused) = gateway.calls().upstream().credential().figures();

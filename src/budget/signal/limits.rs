@@ -7,23 +7,23 @@ use std::time::Duration;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::excerpt::HeaderExcerpt;
 use super::moment::{self, Reference, Unit};
-use super::word::Word;
 
 /// What was found: how long to wait and the header that says it, and a header that should say it and cannot be read.
 #[derive(Default)]
 pub(super) struct Found {
-    pub(super) wait: Option<(Duration, Word)>,
-    pub(super) unread: Option<Word>,
+    pub(super) wait: Option<(Duration, HeaderExcerpt)>,
+    pub(super) unread: Option<HeaderExcerpt>,
 }
 
 impl Found {
     /// The longest counts.
     fn take(&mut self, name: &HeaderName, value: &[u8], wait: Option<Duration>) {
         match wait {
-            None => self.unread = self.unread.or_else(|| Some(Word::new(name, value))),
+            None => self.unread = self.unread.or_else(|| Some(HeaderExcerpt::new(name, value))),
             Some(wait) if self.wait.is_none_or(|(longest, _)| longest < wait) => {
-                self.wait = Some((wait, Word::new(name, value)));
+                self.wait = Some((wait, HeaderExcerpt::new(name, value)));
             }
             Some(_) => {}
         }

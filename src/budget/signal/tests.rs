@@ -264,22 +264,22 @@ fn a_403_that_names_a_time_is_marked() {
 #[test]
 fn the_header_that_names_the_time_is_shown_and_what_cuts_it_is_said() {
     let paused = |lines: Lines<'_>| said(429, lines).pause.unwrap();
-    let word = |lines: Lines<'_>| paused(lines).word.map(|word| word.to_string());
-    assert_eq!(word(&[("retry-after", "30")]).as_deref(), Some("retry-after: 30"));
-    assert_eq!(word(&[("x-rate-limit-reset", "8s")]).as_deref(), Some("x-rate-limit-reset: 8s"));
-    assert_eq!(word(&[("ratelimit", "\"b\";r=0;t=9")]).as_deref(), Some("ratelimit: \\\"b\\\";r=0;t=9"));
+    let excerpt = |lines: Lines<'_>| paused(lines).excerpt.map(|excerpt| excerpt.to_string());
+    assert_eq!(excerpt(&[("retry-after", "30")]).as_deref(), Some("retry-after: 30"));
+    assert_eq!(excerpt(&[("x-rate-limit-reset", "8s")]).as_deref(), Some("x-rate-limit-reset: 8s"));
+    assert_eq!(excerpt(&[("ratelimit", "\"b\";r=0;t=9")]).as_deref(), Some("ratelimit: \\\"b\\\";r=0;t=9"));
     let rows = [("3600", false, 3_600), ("3601", true, 3_600), ("1h", false, 3_600), ("9h", true, 3_600)];
     for (text, capped, seconds) in rows {
         let pause = paused(&[("retry-after", text)]);
         assert_eq!((pause.capped, pause.until.since(NOW.tick).as_secs()), (capped, seconds), "{text}");
     }
     let unnamed = paused(&[]);
-    assert_eq!((unnamed.named, unnamed.word, unnamed.until.since(NOW.tick)), (false, None, UNNAMED));
+    assert_eq!((unnamed.named, unnamed.excerpt, unnamed.until.since(NOW.tick)), (false, None, UNNAMED));
 }
 
 #[test]
 fn what_cannot_be_read_is_handed_back() {
-    let unread = |status, lines: Lines<'_>| said(status, lines).unread.map(|word| word.to_string());
+    let unread = |status, lines: Lines<'_>| said(status, lines).unread.map(|excerpt| excerpt.to_string());
     let rows: [(u16, Lines<'_>, Option<&str>); 8] = [
         (429, &[("retry-after", "soon")], Some("retry-after: soon")),
         (503, &[("retry-after", "soon")], Some("retry-after: soon")),

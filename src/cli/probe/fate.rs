@@ -53,13 +53,13 @@ fn not_stored(why: Detail, status: StatusCode) -> String {
     match why {
         Detail::NoStore | Detail::Private | Detail::Vary => format!(
             "not stored, so each request is a call: the partner forbids it ({}); `override = true` on the route would store it",
-            why.word()
+            why.as_str()
         ),
         Detail::Status => format!("passed to who asked and not stored: a {} is no document", status.as_u16()),
         Detail::TooLarge => "not stored, and not narrowed for anybody: it is larger than cache.max_object".to_owned(),
         Detail::Route => "not stored: the route says `store = false`".to_owned(),
         Detail::Purged => "not stored: purged while it was under way".to_owned(),
-        why => format!("not stored: {}", why.word()),
+        why => format!("not stored: {}", why.as_str()),
     }
 }
 

@@ -31,7 +31,7 @@ pub enum State {
 
 impl State {
     /// The fixed word.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
             Self::Stale => "stale",

@@ -28,7 +28,7 @@ pub enum Call {
 
 impl Call {
     /// The fixed word.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Joins => "joins",

@@ -52,7 +52,7 @@ impl Delivery {
             Some((_, StatusCode::NOT_MODIFIED)) if self.stored => Outcome::Revalidated,
             Some(_) => Outcome::Miss,
         };
-        (outcome, self.detail.map_or("", Detail::word))
+        (outcome, self.detail.map_or("", Detail::as_str))
     }
 }
 
@@ -66,7 +66,7 @@ impl Signature {
             _ => Member::of(self.name.as_bytes()),
         };
         if let Some((why, status)) = forwarded {
-            member.forwarded(why.word());
+            member.forwarded(why.as_str());
             if shows_status {
                 member.forwarded_status(status);
             }
@@ -78,7 +78,7 @@ impl Signature {
                 member.collapsed();
             }
         }
-        member.detail(detail.map_or("", Detail::word));
+        member.detail(detail.map_or("", Detail::as_str));
         member.value()
     }
 

@@ -62,7 +62,7 @@ fn spans(finished: &Finished) -> impl Iterator<Item = Span> {
 
 fn step_span(trace: &Trace, nth: usize, step: &Step) -> Span {
     Span {
-        name: step.stage.word().to_owned(),
+        name: step.stage.as_str().to_owned(),
         kind: if step.stage == Stage::Partner { SpanKind::Client } else { SpanKind::Internal } as i32,
         parent_span_id: trace.context.span.to_be_bytes().to_vec(),
         links: step.link.into_iter().map(link).collect(),
@@ -100,7 +100,7 @@ fn unix_nanos(read: Now, at: Tick) -> u64 {
 
 fn attribute(fact: &Fact) -> KeyValue {
     match fact {
-        Fact::Word(key, word) => said(key, Value::StringValue(word.clone().into_owned())),
+        Fact::Text(key, word) => said(key, Value::StringValue(word.clone().into_owned())),
         Fact::Number(key, number) => said(key, Value::IntValue(*number)),
         Fact::Flag(key, flag) => said(key, Value::BoolValue(*flag)),
     }

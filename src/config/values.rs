@@ -19,21 +19,21 @@ use crate::gcra::Rate;
 const LONGEST: Duration = Duration::from_secs(400 * 86_400);
 
 /// A word of a closed list.
-pub(super) trait Word: Copy + PartialEq + 'static {
+pub(super) trait Keyword: Copy + PartialEq + 'static {
     /// Every word and what it means.
-    const WORDS: &'static [(&'static str, Self)];
+    const KEYWORDS: &'static [(&'static str, Self)];
 
     /// The word for this.
-    fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, meaning)| *meaning == self).map_or("", |(word, _)| *word)
+    fn as_str(self) -> &'static str {
+        Self::KEYWORDS.iter().find(|(_, meaning)| *meaning == self).map_or("", |(keyword, _)| *keyword)
     }
 }
 
 /// One word of the list.
-pub(super) fn word<T: Word>(value: &Value) -> Result<T, String> {
+pub(super) fn keyword<T: Keyword>(value: &Value) -> Result<T, String> {
     let text = text(value)?;
-    T::WORDS.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
-        let words: Vec<String> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    T::KEYWORDS.iter().find(|(keyword, _)| *keyword == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let words: Vec<String> = T::KEYWORDS.iter().map(|(keyword, _)| format!("\"{keyword}\"")).collect();
         format!("one of {} is wanted", words.join(", "))
     })
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::clock::Tick;
 
 /// So many bytes of a header are shown, its name among them.
-const MAX_WORD: usize = 64;
+const MAX_EXCERPT: usize = 64;
 
 /// So many bytes of its name.
 const MAX_NAME: usize = 36;
@@ -21,32 +21,32 @@ const CUT: &str = "...";
 
 /// A header as it is shown: `retry-after: 30`, escaped, at most 64 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Word {
-    text: [u8; MAX_WORD],
+pub struct HeaderExcerpt {
+    text: [u8; MAX_EXCERPT],
     length: u8,
 }
 
-impl Word {
+impl HeaderExcerpt {
     /// The header's name and value, or as much of them as fits.
     pub fn new(name: &HeaderName, value: &[u8]) -> Self {
-        let mut word = Self { text: [0; MAX_WORD], length: 0 };
+        let mut excerpt = Self { text: [0; MAX_EXCERPT], length: 0 };
         let name = name.as_str().get(..MAX_NAME).unwrap_or(name.as_str());
-        word.push(name.as_bytes());
-        word.push(b": ");
+        excerpt.push(name.as_bytes());
+        excerpt.push(b": ");
         let escapes = || value.iter().map(|byte| byte.escape_ascii());
-        let free = MAX_WORD - usize::from(word.length);
+        let free = MAX_EXCERPT - usize::from(excerpt.length);
         // More bytes than are free are never looked at.
         let fits = escapes().take(free + 1).map(|escape| escape.len()).sum::<usize>() <= free;
         let mut left = if fits { free } else { free - CUT.len() };
         for escape in escapes() {
             let Some(after) = left.checked_sub(escape.len()) else { break };
             left = after;
-            escape.for_each(|byte| word.push(&[byte]));
+            escape.for_each(|byte| excerpt.push(&[byte]));
         }
         if !fits {
-            word.push(CUT.as_bytes());
+            excerpt.push(CUT.as_bytes());
         }
-        word
+        excerpt
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -61,13 +61,13 @@ impl Word {
     }
 }
 
-impl fmt::Display for Word {
+impl fmt::Display for HeaderExcerpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl fmt::Debug for Word {
+impl fmt::Debug for HeaderExcerpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Word({})", self.as_str())
     }
@@ -82,23 +82,23 @@ const MAX_TEXTS: usize = 32;
 /// The texts that could not be read, each said to the operator once an hour.
 #[derive(Debug, Default)]
 pub struct Unreadable {
-    said: Mutex<Vec<(Word, Tick)>>,
+    logged: Mutex<Vec<(HeaderExcerpt, Tick)>>,
 }
 
 impl Unreadable {
     /// Says it in the log, unless it was said within the hour.
-    pub fn say(&self, word: Word, now: Tick) {
-        if self.is_news(word, now) {
-            tracing::warn!(header = word.as_str(), "the partner names a time that cannot be read; it is not obeyed");
+    pub fn say(&self, excerpt: HeaderExcerpt, now: Tick) {
+        if self.is_news(excerpt, now) {
+            tracing::warn!(header = excerpt.as_str(), "the partner names a time that cannot be read; it is not obeyed");
         }
     }
 
-    fn is_news(&self, word: Word, now: Tick) -> bool {
-        let mut said = self.said.lock();
-        said.retain(|(_, at)| now.since(*at) < QUIET);
-        let news = said.len() < MAX_TEXTS && said.iter().all(|(other, _)| *other != word);
+    fn is_news(&self, excerpt: HeaderExcerpt, now: Tick) -> bool {
+        let mut logged = self.logged.lock();
+        logged.retain(|(_, at)| now.since(*at) < QUIET);
+        let news = logged.len() < MAX_TEXTS && logged.iter().all(|(other, _)| *other != excerpt);
         if news {
-            said.push((word, now));
+            logged.push((excerpt, now));
         }
         news
     }
@@ -108,8 +108,8 @@ impl Unreadable {
 mod tests {
     use super::*;
 
-    fn word(name: &'static str, value: &[u8]) -> Word {
-        Word::new(&HeaderName::from_static(name), value)
+    fn excerpt(name: &'static str, value: &[u8]) -> HeaderExcerpt {
+        HeaderExcerpt::new(&HeaderName::from_static(name), value)
     }
 
     #[test]
@@ -123,19 +123,19 @@ mod tests {
             ("x-ratelimit-a-name-that-goes-on-and-on-and-never-ends", b"1", "x-ratelimit-a-name-that-goes-on-and-: 1"),
         ];
         for (name, value, shown) in rows {
-            assert_eq!(word(name, value).as_str(), shown);
+            assert_eq!(excerpt(name, value).as_str(), shown);
         }
         // Wherever an escape falls, it is shown whole or not at all.
         for length in 0..90 {
             let value = [vec![b'x'; length], vec![0xff; 20]].concat();
-            let shown = word("retry-after", &value).to_string();
-            assert!(shown.len() <= MAX_WORD && shown.ends_with("..."), "{shown}");
+            let shown = excerpt("retry-after", &value).to_string();
+            assert!(shown.len() <= MAX_EXCERPT && shown.ends_with("..."), "{shown}");
             let escapes = shown.trim_end_matches("...").replace("\\xff", "");
             assert!(!escapes.contains('\\'), "{shown}");
         }
-        let whole = "y".repeat(MAX_WORD - "retry-after: ".len());
+        let whole = "y".repeat(MAX_EXCERPT - "retry-after: ".len());
         assert_eq!(
-            word("retry-after", whole.as_bytes()).as_str(),
+            excerpt("retry-after", whole.as_bytes()).as_str(),
             format!("retry-after: {whole}"),
             "what fits is not cut"
         );
@@ -145,14 +145,14 @@ mod tests {
     fn what_cannot_be_read_is_said_once_an_hour_for_each_text_and_only_so_many() {
         let at = |seconds: u64| Tick::from_nanos(seconds * 1_000_000_000);
         let unreadable = Unreadable::default();
-        let soon = word("retry-after", b"soon");
+        let soon = excerpt("retry-after", b"soon");
         assert!(unreadable.is_news(soon, at(0)));
         assert!(!unreadable.is_news(soon, at(3_599)));
-        assert!(unreadable.is_news(word("retry-after", b"later"), at(3_599)));
+        assert!(unreadable.is_news(excerpt("retry-after", b"later"), at(3_599)));
         assert!(unreadable.is_news(soon, at(3_600)), "an hour later it is news again");
-        let texts = (0..1_000).map(|nth| word("retry-after", format!("in {nth} moons").as_bytes()));
+        let texts = (0..1_000).map(|nth| excerpt("retry-after", format!("in {nth} moons").as_bytes()));
         let news = texts.filter(|text| unreadable.is_news(*text, at(3_601))).count();
         assert_eq!(news, MAX_TEXTS - 2, "a text that changes with each answer fills no log");
-        assert_eq!(unreadable.said.lock().len(), MAX_TEXTS);
+        assert_eq!(unreadable.logged.lock().len(), MAX_TEXTS);
     }
 }
