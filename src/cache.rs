@@ -20,7 +20,7 @@ mod absence;
 
 pub mod tag;
 
-pub mod face;
+pub mod representation;
 
 pub mod entry;
 
@@ -38,7 +38,7 @@ pub mod purge;
 
 pub mod list;
 
-pub mod glimpse;
+pub mod peek;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -57,9 +57,9 @@ use freshness::{Life, Stage};
 use reason::Detail;
 
 pub use entry::Entry;
-pub use face::{Coding, Shown};
 pub use key::Key;
 pub use reply::Reply;
+pub use representation::{Coding, Shown};
 
 use variants::Variants;
 

@@ -2,9 +2,9 @@
 //! Given a head as it came in, hands back the answer of a hit whose line and fields were read before; all others go the long way.
 //! Never reads a head by itself: the same bytes mean what they meant when `http` and `httparse` read them, and nothing else is known.
 
-mod known;
+mod seen_bytes;
 
-mod own;
+mod per_request;
 
 mod read;
 
@@ -18,18 +18,18 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::access::{Grant, Right};
 use crate::cache::{Coding, Entry, Key, Stored};
 use crate::clock::Now;
-use crate::http::asks::Asks;
+use crate::http::request_flags::Asks;
 use crate::listen::{AtOnce, Wire};
 use crate::route::Match;
 use crate::token::Caller;
 use crate::trail::trace::Stage;
 
-use crate::gateway::press::SMALLEST;
+use crate::gateway::compress::SMALLEST;
 use crate::gateway::respond::{Delivery, Document, End};
 use crate::gateway::{Ambient, Dials, Gateway};
 
-use known::Known;
-use own::Own;
+use per_request::Own;
+use seen_bytes::Known;
 
 /// Lines and heads' fields that are kept, the longest of each, and how often they are met before: with all that belongs to
 /// them at most some 4 MB and 2 MB. There are few senders, and each of them holds a token.

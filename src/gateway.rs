@@ -22,13 +22,13 @@ mod ambient;
 
 mod document;
 
-mod narrow;
+mod project;
 
-pub(crate) mod press;
+pub(crate) mod compress;
 
 mod show;
 
-mod turn;
+mod asker;
 
 mod withheld;
 
@@ -36,7 +36,7 @@ mod upload;
 
 mod beside;
 
-mod door;
+mod identify;
 
 mod traced;
 
@@ -46,11 +46,11 @@ mod execute;
 
 mod take_in;
 
-pub mod trial;
+pub mod probe;
 
 mod fetch;
 
-mod settle;
+mod lookup_provider;
 
 pub mod explain;
 
@@ -80,7 +80,7 @@ use crate::cache::{Entry, Key, Lookup, Store, Stored};
 use crate::clock::{Clock, Now, Tick};
 use crate::http::REQUEST_ID;
 use crate::http::accept::accepts_json;
-use crate::http::asks::{Asks, Kinds};
+use crate::http::request_flags::{Asks, Kinds};
 use crate::listen::BadHead;
 use crate::quota::Turns;
 use crate::quota::strangers::Strangers;

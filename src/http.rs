@@ -12,7 +12,7 @@ pub mod cache_control;
 
 pub mod accept;
 
-pub mod asks;
+pub mod request_flags;
 
 pub mod date;
 

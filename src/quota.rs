@@ -6,7 +6,7 @@ pub mod strangers;
 
 mod spent;
 
-mod told;
+mod headers;
 
 mod account;
 
@@ -21,7 +21,7 @@ use crate::token::Caller;
 
 use account::Account;
 
-pub use told::Told;
+pub use headers::Told;
 
 /// What one caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

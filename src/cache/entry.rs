@@ -14,9 +14,9 @@ use crate::clock::Tick;
 use crate::http::cache_control::forbids_transform;
 
 use super::Stored;
-use super::face::{Coding, Faces, Shown};
 use super::freshness::{Life, Windows};
 use super::reason::Detail;
+use super::representation::{Coding, Faces, Shown};
 use super::storability::KEPT;
 use super::tag::Tag;
 

@@ -21,8 +21,8 @@ use http::{HeaderMap, Method, Uri};
 use crate::access::{Decision, Grant};
 use crate::budget::{Prospect, Scope};
 use crate::cache::Key;
-use crate::cache::glimpse::Glimpse;
 use crate::cache::key::target_of;
+use crate::cache::peek::Glimpse;
 use crate::clock::Now;
 use crate::quota::{ComeBack, Told};
 use crate::route::{Mode, RouteIndex, Target};
@@ -30,7 +30,7 @@ use crate::secret::Secret;
 use crate::token::{Caller, Unidentified};
 
 use super::refusal::Refusal;
-use super::{Dials, Gateway, turn};
+use super::{Dials, Gateway, asker};
 
 pub(super) use plan::Subject;
 pub use state::{State, Stored};
@@ -107,7 +107,7 @@ impl<C: Dials> Gateway<C> {
     pub fn explain(&self, wanted: &Wanted) -> Explained {
         let now = self.clock.now();
         let place = self.place(wanted);
-        let scope = place.route.map_or(Scope::Documented, turn::scope);
+        let scope = place.route.map_or(Scope::Documented, asker::scope);
         let partner = self.fetches.calls.budget().foresee(0, scope, now.tick);
         let mut found = Found::default();
         let verdict = self.foresee(wanted, &place, now, &mut found);

@@ -26,7 +26,7 @@ use super::landing::Answered;
 use super::refusal::Refusal;
 use super::respond::Delivery;
 use super::take_in::DocumentErrand;
-use super::{Dials, turn};
+use super::{Dials, asker};
 
 impl<C: Dials> Runs<C> for DocumentErrand {
     async fn run(
@@ -63,7 +63,7 @@ impl<C: Dials> Query<C> for DocumentQuery<'_> {
     }
 
     fn rank(&self) -> Rank {
-        turn::rank(turn::lane_of(self.grant), turn::who(self.grant.caller()))
+        asker::rank(asker::lane_of(self.grant), asker::who(self.grant.caller()))
     }
 
     fn is_alone(&self) -> bool {
@@ -105,10 +105,10 @@ impl<C: Dials> Query<C> for DocumentQuery<'_> {
             (wish.etag, wish.modified) = entry.validators();
         }
         // Starting a flight is paid for by who starts it; a refresh is paid for by nobody.
-        let (resource, scope) = (turn::target(&wish.target), turn::scope(route));
+        let (resource, scope) = (asker::target(&wish.target), asker::scope(route));
         let asker = match ask.is_refresh {
             true => Asker { lane: Lane::Refresh, who: 0, resource, payer: None, scope },
-            false => turn::asker(grant, resource, scope),
+            false => asker::asker(grant, resource, scope),
         };
         DocumentErrand { purpose: Purpose { route, asker, cause }, key: self.key.clone(), wish, held, held_at }
     }

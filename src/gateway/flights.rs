@@ -22,7 +22,7 @@ use crate::upstream::Failed;
 use super::fetches::Fetches;
 use super::landing::{Landing, Shared};
 use super::refusal::{Fault, Refusal};
-use super::{Dials, turn};
+use super::{Dials, asker};
 
 /// So many flights are under way that another finds no place; they last as long as the budget lets them wait.
 pub(super) const FULL: Refusal = Refusal::Busy { retry: Duration::from_secs(1) };
@@ -186,7 +186,7 @@ impl<C: Dials> Fetches<C> {
         trail: &Trail,
     ) -> bool {
         let Some(key) = errand.name() else { return false };
-        let Ok(flight::Joined::Fetch(obligation, _)) = self.flights.join_or(&key, turn::REFRESH, may) else {
+        let Ok(flight::Joined::Fetch(obligation, _)) = self.flights.join_or(&key, asker::REFRESH, may) else {
             return false;
         };
         let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));

@@ -26,7 +26,7 @@ use super::landing::Landing;
 use super::refusal::Refusal;
 use super::rendering::{Rendering, Views};
 use super::respond::Signature;
-use super::{Dials, Gateway, Settings, VIEWS, trial};
+use super::{Dials, Gateway, Settings, VIEWS, probe};
 
 /// What a gateway is put together of.
 pub struct Parts<C> {
@@ -186,7 +186,7 @@ impl<C: Dials> Gateway<C> {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn try_out(&self, target: &str) -> Result<trial::Trial, Refusal> {
+    pub async fn try_out(&self, target: &str) -> Result<probe::Trial, Refusal> {
         self.fetches.try_out(target).await
     }
 

@@ -12,8 +12,8 @@ use crate::cache::freshness::{Fallback, Life, Stage};
 use crate::cache::reason::{Detail, Why};
 use crate::cache::{Lookup, Stored};
 use crate::clock::Tick;
-use crate::http::asks::{Asks, Kinds};
 use crate::http::cache_control::{MOST_SECONDS, Wishes};
+use crate::http::request_flags::{Asks, Kinds};
 
 /// What is done for a request.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use crate::access::{Grant, Sight};
 use crate::cache::{Coding, Entry, Stored};
-use crate::http::asks::{Asks, Kinds};
+use crate::http::request_flags::{Asks, Kinds};
 use crate::trail::Trail;
 
 use super::refusal::Refusal;

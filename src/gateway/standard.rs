@@ -2,7 +2,7 @@
 //! Given a grant for it, hands back what RFC 9111 says: from memory, after asking, or through.
 //! Never shares what may not be stored, and never lets a token of ours reach the partner.
 
-mod errand;
+mod reply_fetch;
 
 mod call;
 
@@ -37,9 +37,9 @@ use super::landing::Kept;
 use super::plan::{Plan, plan};
 use super::refusal::Refusal;
 use super::respond::{Body, Delivery};
-use super::{Dials, turn};
+use super::{Dials, asker};
 
-use errand::{Brought, ReplyErrand};
+use reply_fetch::{Brought, ReplyErrand};
 
 /// A request, read.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ impl<C: Dials> Query<C> for Asked {
     }
 
     fn rank(&self) -> Rank {
-        turn::rank(self.asker.lane, self.asker.who)
+        asker::rank(self.asker.lane, self.asker.who)
     }
 
     fn is_alone(&self) -> bool {
@@ -158,7 +158,7 @@ impl<C: Dials> Fetches<C> {
             return Err(Refusal::OnlyIfCached);
         }
         let key = Key::named(grant.wanted(), route, &HeaderMap::new());
-        let asker = turn::asker(grant, turn::resource(&key), turn::scope(grant.wanted().route()));
+        let asker = asker::asker(grant, asker::resource(&key), asker::scope(grant.wanted().route()));
         let asked = Asked {
             route: grant.wanted().route(),
             forwards_authorization: forwards_authorization(route),

@@ -23,7 +23,7 @@ use super::fetches::Fetches;
 use super::flights::{Errand, Purpose, REST};
 use super::landing::{Answered, Shared};
 use super::refusal::{Fault, Refusal};
-use super::{Dials, turn};
+use super::{Dials, asker};
 
 /// The call for a document.
 pub(super) struct DocumentErrand {
@@ -167,7 +167,7 @@ impl<C: Dials> Fetches<C> {
             return Ok(life);
         }
         let before = errand.held.as_deref().map(Entry::life);
-        let dice = turn::drawn(errand.purpose.asker.resource, exchange.asked);
+        let dice = asker::drawn(errand.purpose.asker.resource, exchange.asked);
         Ok(life.spread(before, exchange.asked, dice))
     }
 

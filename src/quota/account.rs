@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use crate::clock::Tick;
 use crate::gcra::Arrivals;
 
+use super::headers::{self, Told};
 use super::spent::Spent;
-use super::told::{self, Told};
 use super::{ComeBack, Limit, Limits, Refused};
 
 /// When a place may be free is not known; nobody is told to come back sooner than in a second anyway.
@@ -32,7 +32,7 @@ impl Account {
     /// An account; what was spent in one `before`, under the same name, is spent here.
     pub(super) fn open(caller: Arc<str>, limits: Limits, before: Option<&Self>) -> Self {
         let spent = before.map(|before| Arc::clone(&before.spent)).unwrap_or_default();
-        Self { caller, limits, policy: told::policy(&limits), spent }
+        Self { caller, limits, policy: headers::policy(&limits), spent }
     }
 
     /// One more request.
@@ -99,7 +99,7 @@ impl Account {
     pub(super) fn tell(&self, now: Tick) -> Told {
         let mut spent = self.spent.lock();
         spent.count_by(&self.limits, now);
-        Told { policy: self.policy.clone(), standing: told::standing(&self.limits, &spent, now) }
+        Told { policy: self.policy.clone(), standing: headers::standing(&self.limits, &spent, now) }
     }
 
     /// How often each limit refused.

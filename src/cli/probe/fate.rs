@@ -9,8 +9,8 @@ use http::StatusCode;
 use crate::cache::freshness::Life;
 use crate::cache::reason::Detail;
 use crate::config::time_text;
+use crate::gateway::probe::{Fate, Trial, Winner};
 use crate::gateway::refusal::{Fault, Refusal};
-use crate::gateway::trial::{Fate, Trial, Winner};
 use crate::upstream::Failed;
 
 /// The sentence.

@@ -3,12 +3,12 @@
 //! Never shows, confirms or fetches.
 
 use crate::access::Grant;
-use crate::cache::glimpse::Glimpse;
+use crate::cache::peek::Glimpse;
 use crate::cache::reason::Why;
 use crate::cache::{Entry, Key, Lookup};
 use crate::clock::{Now, Tick};
 use crate::http::accept::accepts_json;
-use crate::http::asks::{Asks, Kinds};
+use crate::http::request_flags::{Asks, Kinds};
 use crate::route::{Resource, Route};
 use crate::trail::Outcome;
 

@@ -8,9 +8,9 @@ use crate::clock::Now;
 use crate::view::NotUnderstood;
 
 use super::super::execute::Ask;
+use super::super::lookup_provider::{plan_for_list, said};
 use super::super::plan::Plan;
 use super::super::refusal::Refusal;
-use super::super::settle::{plan_for_list, said};
 use super::super::{Dials, Gateway};
 use super::plan::asker_of;
 use super::{May, Verdict, Wanted};

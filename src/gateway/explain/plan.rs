@@ -13,7 +13,7 @@ use crate::trail::Outcome;
 use super::super::plan::Plan;
 use super::super::refusal::Refusal;
 use super::super::respond::{Delivery, worded};
-use super::super::{Dials, Gateway, REFRESHES, turn};
+use super::super::{Dials, Gateway, REFRESHES, asker};
 use super::verdict::Ages;
 use super::{Call, May, Verdict};
 
@@ -103,5 +103,5 @@ fn shown<T: Stored>(it: &Subject<'_, T>, stored: &T, detail: Option<Detail>, now
 
 /// Who would call for this grant; over which resource does not matter before the call is made.
 pub(super) fn asker_of(grant: &Grant) -> Asker {
-    turn::asker(grant, 0, turn::scope(grant.wanted().route()))
+    asker::asker(grant, 0, asker::scope(grant.wanted().route()))
 }

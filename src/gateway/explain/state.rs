@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::cache::freshness::{Life, Stage};
-use crate::cache::glimpse::Glimpse;
 use crate::cache::list::Row;
+use crate::cache::peek::Glimpse;
 use crate::cache::{Lookup, Stored as _};
 use crate::clock::{Now, Tick};
 

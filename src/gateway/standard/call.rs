@@ -25,7 +25,7 @@ use super::super::flights::{Errand, Purpose, Runs};
 use super::super::landing::{Kept, Shared};
 use super::super::refusal::{Fault, Refusal};
 use super::Asked;
-use super::errand::{Arrived, Brought, ReplyErrand};
+use super::reply_fetch::{Arrived, Brought, ReplyErrand};
 
 impl Asked {
     /// How the call for this request is made.

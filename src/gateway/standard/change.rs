@@ -24,7 +24,7 @@ use super::super::landing::Kept;
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::{Delivery, VARY_BY_TOKEN};
 use super::super::take_in::is_pause;
-use super::errand::{Arrived, Brought};
+use super::reply_fetch::{Arrived, Brought};
 use super::{Asked, Got};
 use crate::upstream::call::{Called, Outgoing};
 

@@ -5,7 +5,7 @@
 use crate::access::Grant;
 use crate::cache::Lookup;
 use crate::cache::Reply;
-use crate::cache::glimpse::Glimpse;
+use crate::cache::peek::Glimpse;
 use crate::cache::reason::Why;
 use crate::clock::Now;
 use crate::quota::ComeBack;
@@ -18,7 +18,7 @@ use super::super::plan::plan;
 use super::super::refusal::Refusal;
 use super::super::{Dials, Gateway};
 use super::Asked;
-use super::errand::ReplyErrand;
+use super::reply_fetch::ReplyErrand;
 
 /// The verdict, and whether somebody fetches it, if that was looked at.
 type Foreseen = (Verdict, Option<bool>);

@@ -23,7 +23,7 @@ use super::super::fetches::Fetches;
 use super::super::flights::REST;
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::Delivery;
-use super::errand::{Arrived, Brought, ReplyErrand};
+use super::reply_fetch::{Arrived, Brought, ReplyErrand};
 use super::{Asked, Kept};
 
 impl<C: Dials> Fetches<C> {

@@ -21,7 +21,7 @@ use crate::upstream::{Fetched, Wish};
 use super::fetches::Fetches;
 use super::landing::Answered;
 use super::refusal::Refusal;
-use super::{Dials, turn};
+use super::{Dials, asker};
 use crate::upstream::call::Called;
 use crate::upstream::calls::{Answers, Call};
 
@@ -76,8 +76,9 @@ impl<C: Dials> Fetches<C> {
         let wanted = self.routes.find(&Method::GET, &Target::parse(&uri)?)?;
         let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
         let wish = Wish { target: key::target_of(wanted.resource(), route), ..Wish::default() };
-        let scope = turn::scope(wanted.route());
-        let asker = Asker { lane: Lane::Interactive, who: 0, resource: turn::target(&wish.target), payer: None, scope };
+        let scope = asker::scope(wanted.route());
+        let asker =
+            Asker { lane: Lane::Interactive, who: 0, resource: asker::target(&wish.target), payer: None, scope };
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
         let mut untraced = Traced::NONE;
         let permit = self.permit(asker, deadline, &mut untraced).await?;

@@ -19,8 +19,8 @@ use super::Dials;
 use super::execute::Reached;
 use super::fetch::DocumentQuery;
 use super::fetches::Fetches;
-use super::narrow::{LARGE, text_of};
 use super::plan::{Plan, plan};
+use super::project::{LARGE, text_of};
 use super::refusal::Refusal;
 
 impl<C: Dials> Fetches<C> {
