@@ -153,19 +153,19 @@ impl Rules {
             return Ok(Decision::Granted(Grant { caller, wanted, sight: Sight::Full }));
         }
         match wanted.resource() {
-            Resource::Raw(_) if route.open_to_narrowed => {
+            Resource::Opaque(_) if route.open_to_narrowed => {
                 Ok(Decision::Granted(Grant { caller, wanted, sight: Sight::Full }))
             }
-            Resource::Raw(_) if !caller.bounds().are_all() => Err(Denied::Bounded),
-            Resource::Raw(_) => missing(PERSONAL),
-            Resource::Seven { .. } => narrowed(caller, wanted, route, sees_personal),
+            Resource::Opaque(_) if !caller.bounds().are_all() => Err(Denied::Bounded),
+            Resource::Opaque(_) => missing(PERSONAL),
+            Resource::Documented { .. } => narrowed(caller, wanted, route, sees_personal),
         }
     }
 }
 
 /// One of the seven, for a right that is not the full one.
 fn narrowed(caller: Arc<Caller>, wanted: Match, route: &Route, sees_personal: bool) -> Result<Decision, Denied> {
-    let Resource::Seven { endpoint, ids, query } = wanted.resource() else { return Err(Denied::Bounded) };
+    let Resource::Documented { endpoint, ids, query } = wanted.resource() else { return Err(Denied::Bounded) };
     let (bounds, endpoint) = (caller.bounds(), *endpoint);
     let id = |nth: usize| ids.get(nth).and_then(|id| std::str::from_utf8(id).ok());
     if id(0).is_some_and(|client| !bounds.clients.has(client)) {

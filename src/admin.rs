@@ -149,7 +149,7 @@ impl<C: Dials> Health<C> {
             connections: self.connections.crowd.figures(),
             certificates: self.connections.certificates.iter().map(certificate).collect(),
             tokens: house.authority.figures(),
-            refused: gateway.turns().refused(),
+            refused: gateway.caller_limits().refused(),
             strangers: gateway.strangers().figures(),
             reloads: self.in_force.figures(),
             partner_key_age: gateway.calls().upstream().credential().changed().map(|at| unix.saturating_sub(at)),

@@ -59,7 +59,7 @@ use reason::Detail;
 pub use entry::Entry;
 pub use key::Key;
 pub use reply::Reply;
-pub use representation::{Coding, Shown};
+pub use representation::{Coding, Rendered};
 
 use variants::Variants;
 
@@ -307,7 +307,7 @@ impl Store {
     }
 
     /// Keeps a form of an entry beside it, if there is room, and counts its bytes while the entry is held.
-    pub fn keep_face(&self, key: Key, entry: &Arc<Entry>, right: Right, coding: Coding, shown: &Shown) {
+    pub fn keep_face(&self, key: Key, entry: &Arc<Entry>, right: Right, coding: Coding, shown: &Rendered) {
         if !entry.keep_face(right, coding, shown) {
             return;
         }

@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::access::{Grant, Right};
 use crate::cache::{Coding, Entry, Key, Stored};
 use crate::clock::Now;
-use crate::http::request_flags::Asks;
+use crate::http::request_flags::RequestFlags;
 use crate::listen::{AtOnce, Wire};
 use crate::route::Match;
 use crate::token::Caller;
@@ -28,8 +28,8 @@ use crate::gateway::compress::SMALLEST;
 use crate::gateway::respond::{Delivery, Document, End};
 use crate::gateway::{Ambient, Dials, Gateway};
 
-use per_request::Own;
-use seen_bytes::Known;
+use per_request::PerRequest;
+use seen_bytes::SeenBytes;
 
 /// Lines and heads' fields that are kept, the longest of each, and how often they are met before: with all that belongs to
 /// them at most some 4 MB and 2 MB. There are few senders, and each of them holds a token.
@@ -39,9 +39,9 @@ const FIELDS: (usize, usize, u64) = (512, 3 << 10, 2);
 /// The heads that were read before, of one gateway.
 pub struct FastPath {
     /// What request lines ask for.
-    lines: Known<Asked>,
+    lines: SeenBytes<Asked>,
     /// Who sends these fields.
-    fields: Known<Sender>,
+    fields: SeenBytes<Sender>,
 }
 
 /// A document of the seven, asked for with GET.
@@ -66,7 +66,7 @@ enum Who {
 impl Default for FastPath {
     fn default() -> Self {
         let ((lines, line, asked), (senders, fields, met)) = (LINES, FIELDS);
-        Self { lines: Known::new(lines, line, asked), fields: Known::new(senders, fields, met) }
+        Self { lines: SeenBytes::new(lines, line, asked), fields: SeenBytes::new(senders, fields, met) }
     }
 }
 
@@ -102,7 +102,7 @@ impl FastPath {
         let (line, fields) = head.split_at_checked(memchr::memchr(b'\n', head)? + 1)?;
         let Self { lines, fields: senders } = self;
         let head = Head { gateway, peer, listener };
-        let mut find = |own: &Own<'_>| {
+        let mut find = |own: &PerRequest<'_>| {
             senders.find(&own.rest, |sender| {
                 let known = lines.find(line, |asked| self.serve(&head, asked, sender, own, wire));
                 known.unwrap_or_else(|unknown| {
@@ -112,11 +112,11 @@ impl FastPath {
             })
         };
         // Most heads say nothing of their own: they are looked for before they are taken apart.
-        let unknown = match find(&Own::nothing_in(fields)) {
+        let unknown = match find(&PerRequest::nothing_in(fields)) {
             Ok(answer) => return answer,
             Err(unknown) => unknown,
         };
-        let own = Own::of(fields)?;
+        let own = PerRequest::of(fields)?;
         let unknown = match own.rest {
             Cow::Borrowed(_) => unknown,
             Cow::Owned(_) => match find(&own) {
@@ -133,7 +133,7 @@ impl FastPath {
         Head { gateway, peer, listener }: &Head<'_, C>,
         Asked { wanted, key }: &Asked,
         sender: &Sender,
-        own: &Own<'_>,
+        own: &PerRequest<'_>,
         wire: &mut Wire,
     ) -> Option<AtOnce<End>> {
         let (clock, ledger) = (gateway.clock(), gateway.ledger());
@@ -157,11 +157,11 @@ impl FastPath {
         trace.reached(Stage::Decide, || clock.tick());
         let entry = gateway.store().fresh(key, now)?;
         let document = at_hand(&grant, entry, sender.welcomes_gzip, now)?;
-        let turn = gateway.turns().admit_silently(&caller, now.tick)?;
+        let turn = gateway.caller_limits().admit_silently(&caller, now.tick)?;
         let mut trail = gateway.begin(Method::GET, own.id, now, *peer, trace);
         trail.route = Some(wanted.route());
         gateway.traced_look(&mut trail, || "fresh");
-        (trail.outcome, trail.cause) = document.delivery.words(true);
+        (trail.outcome, trail.cause) = document.delivery.outcome_and_cause(true);
         trail.status = StatusCode::OK;
         trail.age = Some(document.age.as_secs());
         trail.turn = Some(turn);
@@ -198,5 +198,5 @@ fn at_hand(grant: &Grant, entry: Arc<Entry>, welcomes_gzip: bool, now: Now) -> O
         }
     }
     let age = entry.life().age(now.tick);
-    Some(Document { entry, full, view, coding, age, delivery: Delivery::HIT, asks: Asks::NOTHING })
+    Some(Document { entry, full, view, coding, age, delivery: Delivery::HIT, asks: RequestFlags::NOTHING })
 }

@@ -1,5 +1,5 @@
 //! Is someone fetching it?
-//! Given a key, hands back the [`Obligation`] to fetch it, or a [`Pending`] place among those who wait.
+//! Given a key, hands back the [`Leader`] to fetch it, or a [`Follower`] place among those who wait.
 //! Never knows HTTP: what lands is any value that can be copied.
 
 use std::collections::HashMap;
@@ -62,17 +62,17 @@ impl<V> Flight<V> {
 /// What joining a flight gives.
 pub enum Joined<K: Hash + Eq, V> {
     /// Nobody fetches it: you do, and may wait for yourself.
-    Fetch(Obligation<K, V>, Pending<V>),
+    Fetch(Leader<K, V>, Follower<V>),
     /// Somebody does.
-    Wait(Pending<V>),
+    Wait(Follower<V>),
     /// Nobody does, and there are as many flights as there may be.
     Full,
 }
 
 /// A place among the flights under way, until it is dropped.
-pub struct Place(Arc<AtomicUsize>);
+pub struct FlightSlot(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for FlightSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -92,10 +92,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
     }
 
     /// A place for a flight that nobody joins; `None` if there is no room.
-    pub fn alone(&self) -> Option<Place> {
+    pub fn alone(&self) -> Option<FlightSlot> {
         let before = self.under_way.fetch_add(1, Ordering::AcqRel);
         // Dropping it gives the place back that was too many.
-        Some(Place(Arc::clone(&self.under_way))).filter(|_| before < self.most)
+        Some(FlightSlot(Arc::clone(&self.under_way))).filter(|_| before < self.most)
     }
 
     /// Joins the flight of this key, starting it if there is none.
@@ -117,7 +117,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
             Entry::Occupied(flight) => {
                 let flight = flight.get();
                 flight.join(rank);
-                Joined::Wait(Pending::of(flight))
+                Joined::Wait(Follower::of(flight))
             }
             Entry::Vacant(vacant) => {
                 // What finds no place does not start, so it is not asked whether it may, which costs something.
@@ -132,9 +132,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
                     raised: Notify::new(),
                 });
                 vacant.insert(Arc::clone(&flight));
-                let pending = Pending::of(&flight);
+                let pending = Follower::of(&flight);
                 let shards = Arc::clone(&self.shards);
-                Joined::Fetch(Obligation { key: key.clone(), shard, shards, flight, _place: place }, pending)
+                Joined::Fetch(Leader { key: key.clone(), shard, shards, flight, _place: place }, pending)
             }
         })
     }
@@ -169,15 +169,15 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
 }
 
 /// The duty to land a flight. Dropped without landing, it wakes all who wait with nothing.
-pub struct Obligation<K: Hash + Eq, V> {
+pub struct Leader<K: Hash + Eq, V> {
     key: K,
     shard: usize,
     shards: Arc<[Shard<K, V>; SHARDS]>,
     flight: Arc<Flight<V>>,
-    _place: Place,
+    _place: FlightSlot,
 }
 
-impl<K: Hash + Eq, V> Obligation<K, V> {
+impl<K: Hash + Eq, V> Leader<K, V> {
     /// Lands: everybody who waits wakes with a copy; who comes later starts anew.
     pub fn land(self, value: V) {
         self.flight.landing.send_replace(Some(value));
@@ -213,7 +213,7 @@ impl<K: Hash + Eq, V> Obligation<K, V> {
     }
 }
 
-impl<K: Hash + Eq, V> Drop for Obligation<K, V> {
+impl<K: Hash + Eq, V> Drop for Leader<K, V> {
     fn drop(&mut self) {
         self.close(|_| true);
         // Whoever waits and sees no value learns from this that none will come.
@@ -222,12 +222,12 @@ impl<K: Hash + Eq, V> Drop for Obligation<K, V> {
 }
 
 /// A place among those who wait. Dropping it leaves the flight as it is.
-pub struct Pending<V> {
+pub struct Follower<V> {
     flight: Arc<Flight<V>>,
     landing: watch::Receiver<Option<V>>,
 }
 
-impl<V: Clone> Pending<V> {
+impl<V: Clone> Follower<V> {
     fn of(flight: &Arc<Flight<V>>) -> Self {
         flight.waiting.fetch_add(1, Ordering::AcqRel);
         Self { flight: Arc::clone(flight), landing: flight.landing.subscribe() }
@@ -247,7 +247,7 @@ impl<V: Clone> Pending<V> {
     }
 }
 
-impl<V> Drop for Pending<V> {
+impl<V> Drop for Follower<V> {
     fn drop(&mut self) {
         if self.flight.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.flight.left.notify_one();

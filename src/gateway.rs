@@ -80,9 +80,9 @@ use crate::cache::{Entry, Key, Lookup, Store, Stored};
 use crate::clock::{Clock, Now, Tick};
 use crate::http::REQUEST_ID;
 use crate::http::accept::accepts_json;
-use crate::http::request_flags::{Asks, Kinds};
+use crate::http::request_flags::{Kinds, RequestFlags};
 use crate::listen::BadHead;
-use crate::quota::Turns;
+use crate::quota::CallerLimits;
 use crate::quota::strangers::Strangers;
 use crate::route::{Mode, Resource, RouteIndex, Routes, Target};
 use crate::token::{Caller, Tokens};
@@ -116,7 +116,7 @@ pub struct Settings {
 /// The path of a request, over what each of its stages needs.
 pub struct Gateway<C> {
     tokens: Arc<Tokens>,
-    turns: Turns,
+    caller_limits: CallerLimits,
     strangers: Arc<Strangers>,
     routes: Arc<Routes>,
     rules: Rules,
@@ -137,7 +137,7 @@ pub const VIEWS: usize = 256;
 pub const REFRESHES: usize = 1000;
 
 /// When it is worth coming back where there is no room for a request's body.
-const NO_ROOM: Duration = Duration::from_secs(1);
+const BUFFER_RETRY: Duration = Duration::from_secs(1);
 
 const CALLER_LEFT: &str = "caller-left";
 
@@ -159,7 +159,7 @@ impl<C: Dials> Gateway<C> {
         let has_body = parts.version < Version::HTTP_2 && !body.is_end_stream();
         let now = self.clock.now();
         let method = parts.method.clone();
-        let asks = Asks::of(&parts.headers);
+        let asks = RequestFlags::of(&parts.headers);
         let sent = match asks.has(Kinds::ID) {
             true => parts.headers.get(REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes())),
             false => None,
@@ -201,7 +201,7 @@ impl<C: Dials> Gateway<C> {
 
     async fn answer(
         self: &Arc<Self>,
-        (parts, asks): (&mut http::request::Parts, Asks),
+        (parts, asks): (&mut http::request::Parts, RequestFlags),
         body: Incoming,
         ambient: Option<&Ambient>,
         mut now: Now,
@@ -213,7 +213,8 @@ impl<C: Dials> Gateway<C> {
         let target = Target::parse(&parts.uri)?;
         let caller = self.identify(parts, trail.peer.ip(), ambient, now)?;
         trail.caller = Some(Arc::clone(&caller));
-        trail.turn = Some(self.turns.admit(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?);
+        trail.turn =
+            Some(self.caller_limits.admit(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?);
         trail.trace.reached(Stage::Identify, || self.clock.tick());
         let grant = match self.resolve(caller, &target, &parts.method, &mut trail.route)? {
             Decision::Granted(grant) => grant,
@@ -227,7 +228,7 @@ impl<C: Dials> Gateway<C> {
         trail.trace.reached(Stage::Decide, || self.clock.tick());
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         // What may wait for the upstream is in boxes: it is large, and the hit path carries this future about.
-        let is_opaque = matches!(grant.wanted().resource(), Resource::Raw(_));
+        let is_opaque = matches!(grant.wanted().resource(), Resource::Opaque(_));
         match Key::of(&grant, route, &parts.headers) {
             Some(key) if route.mode == Mode::Api => self.document(&grant, key, (parts, asks), now, trail).await,
             None if route.mode == Mode::Api && !is_opaque => {
@@ -253,7 +254,7 @@ impl<C: Dials> Gateway<C> {
         &self,
         grant: &Grant,
         key: Key,
-        (parts, asks): (&http::request::Parts, Asks),
+        (parts, asks): (&http::request::Parts, RequestFlags),
         now: Now,
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
@@ -274,7 +275,14 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// The plan for a request for a document. `no-store` changes nothing here: no word of the request is in what is stored.
-    fn plan(&self, found: Lookup<Entry>, grant: &Grant, headers: &HeaderMap, asks: Asks, now: Tick) -> Plan<Entry> {
+    fn plan(
+        &self,
+        found: Lookup<Entry>,
+        grant: &Grant,
+        headers: &HeaderMap,
+        asks: RequestFlags,
+        now: Tick,
+    ) -> Plan<Entry> {
         match found {
             // The common one, without a look at directives that are not there.
             Lookup::Stored(entry) if !asks.has(Kinds::DIRECTIVES) && entry.life().stage(now) == LifeStage::Fresh => {

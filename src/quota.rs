@@ -21,7 +21,7 @@ use crate::token::Caller;
 
 use account::Account;
 
-pub use headers::Told;
+pub use headers::LimitHeaders;
 
 /// What one caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,12 +79,12 @@ pub struct Refused {
 
 /// The callers' accounts.
 #[derive(Debug, Default)]
-pub struct Turns {
+pub struct CallerLimits {
     /// By [`Caller::place`]; `None` is unlimited.
     accounts: Vec<Option<Arc<Account>>>,
 }
 
-impl Turns {
+impl CallerLimits {
     /// Accounts for these callers, in the order of [`crate::token::Settings::callers`].
     pub fn new(callers: impl IntoIterator<Item = (String, Option<Limits>)>) -> Self {
         Self::default().reconfigured(callers)
@@ -132,7 +132,7 @@ impl Turns {
     }
 
     /// What a caller is told of its limits; `None` where it has none.
-    pub fn tell(&self, caller: &Caller, now: impl FnOnce() -> Tick) -> Option<Told> {
+    pub fn tell(&self, caller: &Caller, now: impl FnOnce() -> Tick) -> Option<LimitHeaders> {
         self.account(caller.place()).map(|account| account.tell(now()))
     }
 

@@ -113,7 +113,7 @@ pub fn client_in(target: &str) -> Option<Word> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
     /// One of the seven, by its values.
-    Seven {
+    Documented {
         /// Which.
         endpoint: Endpoint,
         /// The identifiers in the path, in order.
@@ -122,7 +122,7 @@ pub enum Resource {
         query: SmallVec<[(u8, Word); 1]>,
     },
     /// Any other target, as it came.
-    Raw(String),
+    Opaque(String),
 }
 
 /// A route and the resource wanted of it.
@@ -151,9 +151,9 @@ impl Match {
 
     /// The list of projects of the client that one of the seven is about.
     pub fn projects(&self) -> Option<Self> {
-        let Resource::Seven { ids, .. } = &self.resource else { return None };
+        let Resource::Documented { ids, .. } = &self.resource else { return None };
         let (endpoint, ids) = (Endpoint::ClientProjects, ids.first().into_iter().cloned().collect());
-        let resource = Resource::Seven { endpoint, ids, query: SmallVec::new() };
+        let resource = Resource::Documented { endpoint, ids, query: SmallVec::new() };
         Some(Self { route: endpoint as usize, resource, method: Method::GET })
     }
 }
@@ -255,12 +255,12 @@ impl Routes {
             return Err(NoSuchRoute::Method(index).into());
         }
         let resource = match seven {
-            Some((endpoint, ids)) if route.mode == Mode::Api => Resource::Seven {
+            Some((endpoint, ids)) if route.mode == Mode::Api => Resource::Documented {
                 endpoint,
                 ids,
                 query: target.query_of(&route.query, &route.ignore_query, || table_of(index, route))?,
             },
-            _ => Resource::Raw(target.as_sent().to_owned()),
+            _ => Resource::Opaque(target.as_sent().to_owned()),
         };
         Ok(Match { route: index, resource, method: method.clone() })
     }
@@ -280,9 +280,9 @@ impl Routes {
         }
         let path = target.path();
         match self.extra.at(path) {
-            Ok(_) if is_one_of_the_seven(path) => Err(NoSuchRoute::Path.into()),
+            Ok(_) if is_documented(path) => Err(NoSuchRoute::Path.into()),
             Ok(found) => Ok((*found.value, None)),
-            Err(_) if below.is_none() || is_one_of_the_seven(path) => Err(NoSuchRoute::Path.into()),
+            Err(_) if below.is_none() || is_documented(path) => Err(NoSuchRoute::Path.into()),
             Err(_) if self.near.iter().any(|template| fills(template, path)) => Err(NoSuchRoute::Path.into()),
             Err(_) => Ok((OTHER, None)),
         }
@@ -312,7 +312,7 @@ fn fills(template: &str, path: &str) -> bool {
 }
 
 /// Whether a path is one of the seven's but for its letter case.
-fn is_one_of_the_seven(path: &str) -> bool {
+fn is_documented(path: &str) -> bool {
     let Some(rest) = path.get(PREFIX.len()..).filter(|rest| has_prefix(path, PREFIX) && has_prefix(rest, "/clients"))
     else {
         return false;

@@ -16,7 +16,7 @@ use hyper::body::{Body as _, Incoming};
 use crate::access::Rules;
 use crate::clock::Now;
 use crate::gcra::ComeBack;
-use crate::quota::Turns;
+use crate::quota::CallerLimits;
 use crate::quota::strangers::Strangers;
 use crate::route::Routes;
 use crate::token::{Caller, Recalled, Unidentified};
@@ -45,7 +45,7 @@ pub struct Rooms<'h> {
     /// Who may have it.
     pub rules: &'h Rules,
     /// What callers have left of their limits.
-    pub turns: &'h Turns,
+    pub turns: &'h CallerLimits,
     /// Whose tokens turned out bad lately.
     pub strangers: &'h Strangers,
 }

@@ -25,7 +25,7 @@ use crate::gateway::buffers::Buffers;
 use crate::gateway::landing::Landing;
 use crate::gateway::{Ambient, Dials, Gateway, Parts};
 use crate::listen::{Address, Bound, Socket};
-use crate::quota::Turns;
+use crate::quota::CallerLimits;
 use crate::route::Routes;
 use crate::token::ring::Ring;
 use crate::trail::Ledger;
@@ -143,8 +143,10 @@ fn assemble<C: Dials>(config: &Config, parts: Origin<'_, C>) -> anyhow::Result<G
         Some(it) => Arc::clone(it.gateway.calls().budget()),
     };
     let limits = settings::turns(config);
-    let turns =
-        before.map_or_else(|| Turns::new(settings::turns(config)), |before| before.turns().reconfigured(limits));
+    let caller_limits = before.map_or_else(
+        || CallerLimits::new(settings::turns(config)),
+        |before| before.caller_limits().reconfigured(limits),
+    );
     let (tokens, upstream, clock) = match parts {
         Origin::New(First { ring, keys, connector, clock }) => {
             let upstream = Upstream::new(pooled(connector), settings::partner(config, &name, keys)?, clock);
@@ -159,7 +161,7 @@ fn assemble<C: Dials>(config: &Config, parts: Origin<'_, C>) -> anyhow::Result<G
     let upstream = upstream.context("upstream")?;
     let gateway = Gateway::new(Parts {
         tokens: Arc::new(tokens),
-        turns,
+        caller_limits,
         strangers: before.map(|before| Arc::clone(before.strangers())).unwrap_or_default(),
         rules,
         calls: Calls::new(
@@ -180,7 +182,8 @@ fn assemble<C: Dials>(config: &Config, parts: Origin<'_, C>) -> anyhow::Result<G
         tasks: before.map_or_else(closed_tasks, |before| before.tasks().clone()),
         buffers: before
             .map_or_else(|| Buffers::new(settings::buffer_bytes(config)), |before| Arc::clone(before.buffers())),
-        press: before.map_or_else(|| Arc::new(tokio::sync::Semaphore::new(1)), |before| Arc::clone(before.press())),
+        compression: before
+            .map_or_else(|| Arc::new(tokio::sync::Semaphore::new(1)), |before| Arc::clone(before.compression())),
         draining: before.map_or_else(|| Arc::new(AtomicBool::new(false)), |before| Arc::clone(before.draining())),
         first_request: settings::first_request()?,
         routes: Arc::new(routes),

@@ -75,8 +75,12 @@ impl Door for Public {
             let ambient = in_force.ambient.get(self.nth).and_then(Option::as_ref);
             return house.serve(request, peer, ambient).await;
         }
-        let rooms =
-            Rooms { routes: house.routes(), rules: house.rules(), turns: house.turns(), strangers: house.strangers() };
+        let rooms = Rooms {
+            routes: house.routes(),
+            rules: house.rules(),
+            turns: house.caller_limits(),
+            strangers: house.strangers(),
+        };
         let work = async |request| {
             let answered = in_force.authority.answer(request, peer, rooms).await;
             (answered.response, answered.caller, answered.cause)

@@ -16,12 +16,12 @@ use crate::http::cache_control::forbids_transform;
 use super::Stored;
 use super::freshness::{Life, Windows};
 use super::reason::Detail;
-use super::representation::{Coding, Faces, Shown};
-use super::storability::KEPT;
+use super::representation::{Coding, Rendered, Representations};
+use super::storability::STORED_HEADERS;
 use super::tag::Tag;
 
 /// The headers of an answer that are kept, in the block's order.
-const PARTS: usize = KEPT.len();
+const PARTS: usize = STORED_HEADERS.len();
 
 /// One stored answer, shared by all callers.
 ///
@@ -43,7 +43,7 @@ pub struct Entry {
     tag: Tag,
     /// Nanoseconds until which no refresh is tried again.
     rest: AtomicU64,
-    faces: Faces,
+    faces: Representations,
 }
 
 /// Headers of a stored answer.
@@ -127,7 +127,7 @@ impl Entry {
     pub fn new(status: StatusCode, head: &HeaderMap, body: &[u8], judged: Result<Life, Detail>) -> Self {
         let mut block = BytesMut::with_capacity(body.len() + 160);
         let mut ends = [0; 1 + PARTS];
-        let values = KEPT.iter().map(|name| head.get(name).map_or(&b""[..], HeaderValue::as_bytes));
+        let values = STORED_HEADERS.iter().map(|name| head.get(name).map_or(&b""[..], HeaderValue::as_bytes));
         for (end, part) in ends.iter_mut().zip(std::iter::once(body).chain(values)) {
             block.put_slice(part);
             *end = u32::try_from(block.len()).unwrap_or(u32::MAX);
@@ -147,7 +147,7 @@ impl Entry {
             untouched: forbids_transform(head),
             rest: AtomicU64::new(0),
             hits: AtomicU32::new(0),
-            faces: Faces::default(),
+            faces: Representations::default(),
         }
     }
 
@@ -165,7 +165,7 @@ impl Entry {
             tag: self.tag,
             rest: AtomicU64::new(0),
             hits: AtomicU32::new(self.hits()),
-            faces: Faces::default(),
+            faces: Representations::default(),
         }
     }
 
@@ -174,7 +174,7 @@ impl Entry {
     #[must_use]
     pub fn freshened(&self, head: &HeaderMap, life: Life) -> Self {
         let mut merged = HeaderMap::with_capacity(PARTS);
-        for (nth, name) in KEPT.iter().enumerate() {
+        for (nth, name) in STORED_HEADERS.iter().enumerate() {
             let told = head.get(name).filter(|_| *name != CONTENT_TYPE).cloned();
             let value = told.or_else(|| self.value(nth));
             if let Some(value) = value {
@@ -191,7 +191,7 @@ impl Entry {
 
     /// The same, where it has no life since it is not stored: its age counts from when it came.
     #[must_use]
-    pub fn that_came(mut self, came: Tick) -> Self {
+    pub fn received_at(mut self, came: Tick) -> Self {
         if self.not_stored.is_some() {
             self.life.since = came;
         }
@@ -257,7 +257,7 @@ impl Entry {
 
     /// The kept headers besides type and date: language, last modification.
     pub fn kept(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        [1, 3].into_iter().filter_map(|nth| KEPT.get(nth).cloned().zip(self.value(nth)))
+        [1, 3].into_iter().filter_map(|nth| STORED_HEADERS.get(nth).cloned().zip(self.value(nth)))
     }
 
     /// When the partner last modified it, as it said.
@@ -287,12 +287,12 @@ impl Entry {
     }
 
     /// The form that was made for this right and coding; the full right's own bytes are [`Entry::body`].
-    pub fn face(&self, right: Right, coding: Coding) -> Option<&Shown> {
+    pub fn face(&self, right: Right, coding: Coding) -> Option<&Rendered> {
         self.faces.find(right, coding)
     }
 
     /// Keeps a form, and says whether the entry has grown by it.
-    pub(super) fn keep_face(&self, right: Right, coding: Coding, shown: &Shown) -> bool {
+    pub(super) fn keep_face(&self, right: Right, coding: Coding, shown: &Rendered) -> bool {
         self.faces.keep(right, coding, shown)
     }
 

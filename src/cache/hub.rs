@@ -43,13 +43,13 @@ pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, exchange: Exch
 }
 
 #[derive(Debug, Default)]
-struct Told {
+struct HubWindows {
     while_revalidate: Option<Duration>,
     if_error: Option<Duration>,
 }
 
-fn windows(head: &HeaderMap) -> Told {
-    let mut told = Told::default();
+fn windows(head: &HeaderMap) -> HubWindows {
+    let mut told = HubWindows::default();
     for directive in head.get_all(WINDOWS).iter().flat_map(|line| directives(line.as_bytes())) {
         let time = || Some(Duration::from_secs(directive.seconds().unwrap_or(0)));
         match directive.name {

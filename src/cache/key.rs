@@ -73,7 +73,7 @@ fn begin(parts: &mut Parts, (route, edition): (RouteIndex, u32), resource: &Reso
     // Three bytes hold every edition there may be.
     parts.extend_from_slice(&edition.to_be_bytes()[1..]);
     match resource {
-        Resource::Seven { ids, query, .. } => {
+        Resource::Documented { ids, query, .. } => {
             parts.push(ids.len() as u8);
             for id in ids {
                 push_identifier(parts, id);
@@ -84,7 +84,7 @@ fn begin(parts: &mut Parts, (route, edition): (RouteIndex, u32), resource: &Reso
                 push_identifier(parts, value);
             }
         }
-        Resource::Raw(target) => push(parts, target.as_bytes()),
+        Resource::Opaque(target) => push(parts, target.as_bytes()),
     }
 }
 
@@ -112,8 +112,8 @@ fn push(parts: &mut Parts, part: &[u8]) {
 /// The target that is sent to the partner for a resource, rebuilt from its values.
 pub fn target_of(resource: &Resource, route: &Route) -> String {
     let (endpoint, ids, query) = match resource {
-        Resource::Raw(target) => return target.clone(),
-        Resource::Seven { endpoint, ids, query } => (endpoint, ids, query),
+        Resource::Opaque(target) => return target.clone(),
+        Resource::Documented { endpoint, ids, query } => (endpoint, ids, query),
     };
     let mut target = String::with_capacity(128);
     target.push_str(PREFIX);

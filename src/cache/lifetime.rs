@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use crate::clock::{Now, Tick};
 
 use crate::cache::freshness::{Life, Windows};
-use crate::http::cache_control::{self, Said};
+use crate::http::cache_control::{self, CacheControl};
 use crate::http::date;
 
 /// RFC 9111 §4.2.2 leaves it open; longer guesses are nobody's word.
@@ -30,7 +30,7 @@ pub struct Exchange {
 }
 
 /// The life of an answer whose directives are `said`, by what it says alone.
-pub fn life(said: &Said, lifetime: Duration, head: &HeaderMap, exchange: Exchange) -> Life {
+pub fn life(said: &CacheControl, lifetime: Duration, head: &HeaderMap, exchange: Exchange) -> Life {
     let seconds = |told: Option<u64>| told.map(Duration::from_secs);
     let forbidden = said.must_revalidate || said.proxy_revalidate || said.no_cache || said.s_maxage.is_some();
     let stale = match forbidden {
@@ -53,13 +53,13 @@ pub fn life(said: &Said, lifetime: Duration, head: &HeaderMap, exchange: Exchang
 }
 
 /// §4.2.1, in its order: for shared caches, for all, the date, a guess.
-pub fn lifetime(said: &Said, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
+pub fn lifetime(said: &CacheControl, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
     let may_guess = said.public || is_guessed_by_default(status);
     explicit(said, head, exchange).or_else(|| may_guess.then(|| guess(head, exchange)).flatten())
 }
 
 /// The same without a guess.
-pub fn explicit(said: &Said, head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
+pub fn explicit(said: &CacheControl, head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
     let directed = said.s_maxage.or(said.max_age).map(Duration::from_secs);
     directed.or_else(|| expires(head, exchange).filter(|_| !said.targeted))
 }

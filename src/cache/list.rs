@@ -67,7 +67,7 @@ pub(super) fn row(key: &Key, slot: &Slot, now: Now) -> Option<Row> {
     };
     Some(Row {
         at: key.as_bytes().to_vec(),
-        named: key.stands_for()?,
+        named: key.decode()?,
         age,
         ttl: seconds(lifetime) - seconds(age),
         status: status.as_u16(),

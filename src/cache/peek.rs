@@ -13,20 +13,20 @@ use super::variants::selected;
 use super::{Entry, Key, Lookup, Reply, Slot, Store, found};
 
 /// What stands under one key.
-pub struct Glimpse {
+pub struct Peek {
     key: Key,
     slot: Option<Slot>,
 }
 
 impl Store {
     /// Looks at every key: moka counts each `get` towards what stays, and has no other way to one entry.
-    pub fn glimpse(&self, key: Key) -> Glimpse {
+    pub fn glimpse(&self, key: Key) -> Peek {
         let slot = self.slots.iter().find(|(known, _)| Arc::as_ref(known) == &key).map(|(_, slot)| slot);
-        Glimpse { key, slot }
+        Peek { key, slot }
     }
 }
 
-impl Glimpse {
+impl Peek {
     /// Where it was looked.
     pub fn key(&self) -> &Key {
         &self.key

@@ -27,7 +27,7 @@ pub enum Coding {
 
 /// One form of an entry: what one right sees of it, in one coding.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct Rendered {
     /// The bytes.
     pub bytes: Bytes,
     /// Their tag.
@@ -36,25 +36,25 @@ pub struct Shown {
 
 /// The forms of an entry besides its own bytes: a chain whose links are set once, so that reading needs no lock.
 #[derive(Debug, Default)]
-pub(super) struct Faces(OnceLock<Box<Face>>);
+pub(super) struct Representations(OnceLock<Box<Representation>>);
 
 #[derive(Debug)]
-struct Face {
+struct Representation {
     right: Right,
     coding: Coding,
-    shown: Shown,
-    next: Faces,
+    shown: Rendered,
+    next: Representations,
 }
 
-impl Faces {
+impl Representations {
     /// The form made for this right and coding.
-    pub(super) fn find(&self, right: Right, coding: Coding) -> Option<&Shown> {
+    pub(super) fn find(&self, right: Right, coding: Coding) -> Option<&Rendered> {
         self.iter().find(|face| face.right == right && face.coding == coding).map(|face| &face.shown)
     }
 
     /// Keeps a form and says so; of two made at once the first stays, and beyond the bound none does.
-    pub(super) fn keep(&self, right: Right, coding: Coding, shown: &Shown) -> bool {
-        let mut new = Box::new(Face { right, coding, shown: shown.clone(), next: Self::default() });
+    pub(super) fn keep(&self, right: Right, coding: Coding, shown: &Rendered) -> bool {
+        let mut new = Box::new(Representation { right, coding, shown: shown.clone(), next: Self::default() });
         let mut end = self;
         let (mut faces, mut rights, mut known) = (0, 0, right == Right::FULL);
         loop {
@@ -89,10 +89,10 @@ impl Faces {
 
     /// Bytes that all forms hold.
     pub(super) fn bytes(&self) -> usize {
-        self.iter().map(|face| std::mem::size_of::<Face>() + face.shown.bytes.len()).sum()
+        self.iter().map(|face| std::mem::size_of::<Representation>() + face.shown.bytes.len()).sum()
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Face> {
+    fn iter(&self) -> impl Iterator<Item = &Representation> {
         std::iter::successors(self.0.get(), |face| face.next.0.get()).map(Box::as_ref)
     }
 }

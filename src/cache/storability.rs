@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::http::cache_control::{self, Said, Wishes};
+use crate::http::cache_control::{self, CacheControl, RequestCacheControl};
 use crate::http::{date, hop_by_hop};
 use crate::route::Terms;
 
@@ -20,7 +20,7 @@ use super::reason::Detail;
 use super::vary::Selection;
 
 /// The headers of a document that are stored. Nothing else of the partner's head crosses.
-pub(super) static KEPT: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_LANGUAGE, DATE, LAST_MODIFIED, ETAG];
+pub(super) static STORED_HEADERS: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_LANGUAGE, DATE, LAST_MODIFIED, ETAG];
 
 /// Judges an answer to a request for a document, by the terms of its route. `is_for_us` says that `private` means us, as in
 /// the answers of a hub.
@@ -48,9 +48,9 @@ pub fn judge_document(
     if terms.overrides {
         return Ok(life);
     }
-    let said = Said::of(head);
+    let said = CacheControl::of(head);
     // Of fields that nothing is kept of, such as `Set-Cookie`, there is nothing to withhold (§5.2.2.4, §5.2.2.7).
-    let any_kept = |names: &[HeaderName]| names.iter().any(|name| KEPT.contains(name));
+    let any_kept = |names: &[HeaderName]| names.iter().any(|name| STORED_HEADERS.contains(name));
     if said.no_store {
         return Err(Detail::NoStore);
     }
@@ -104,7 +104,7 @@ pub fn judge(
     head: &HeaderMap,
     exchange: Exchange,
 ) -> Result<Storable, Detail> {
-    let said = Said::of(head);
+    let said = CacheControl::of(head);
     if status == StatusCode::PARTIAL_CONTENT {
         return Err(Detail::Partial);
     }
@@ -119,7 +119,7 @@ pub fn judge(
     if said.no_store && !said.must_understand {
         return Err(Detail::NoStore);
     }
-    if Wishes::of(sent).no_store {
+    if RequestCacheControl::of(sent).no_store {
         return Err(Detail::RequestNoStore);
     }
     if said.private {
@@ -148,7 +148,7 @@ pub fn judge(
 /// RFC 9110 §9.3.3: the answer to a POST is one to a later GET where it names the target as its content's and says how long.
 pub fn answers_a_get(target: &str, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> bool {
     let named = head.get(CONTENT_LOCATION).is_some_and(|place| place.as_bytes() == target.as_bytes());
-    status == StatusCode::OK && named && lifetime::explicit(&Said::of(head), head, exchange).is_some()
+    status == StatusCode::OK && named && lifetime::explicit(&CacheControl::of(head), head, exchange).is_some()
 }
 
 /// The statuses of RFC 9110 §15 whose caching is understood here; what a cache would have to do for others is not known.

@@ -354,8 +354,8 @@ fn what_is_held_ages_through_its_stages() {
     assert!(matches!(store.look(&key, now(10)), Lookup::Absent));
 }
 
-fn shown(bytes: &'static [u8]) -> Shown {
-    Shown { bytes: Bytes::from_static(bytes), tag: Tag::of(bytes) }
+fn shown(bytes: &'static [u8]) -> Rendered {
+    Rendered { bytes: Bytes::from_static(bytes), tag: Tag::of(bytes) }
 }
 
 fn kept(store: &Store, key: &Key, entry: &Arc<Entry>, right: Right, coding: Coding, bytes: &'static [u8]) -> bool {

@@ -111,7 +111,7 @@ fn merged(stored: &HeaderMap, told: &HeaderMap) -> HeaderMap {
 
 /// What the answer to a HEAD says of a stored reply to a GET (§4.3.5).
 #[derive(Debug)]
-pub enum Told {
+pub enum HeadUpdate {
     /// It is about the same body, and updates the head.
     Updated(Box<Reply>),
     /// It is about another: what is held is not used again without asking.
@@ -125,7 +125,7 @@ pub fn after_head(
     told: &HeaderMap,
     sent: &HeaderMap,
     exchange: Exchange,
-) -> Option<Told> {
+) -> Option<HeadUpdate> {
     if status != StatusCode::OK || reply.status() != StatusCode::OK {
         return None;
     }
@@ -137,8 +137,8 @@ pub fn after_head(
         && same(&LAST_MODIFIED)
         && let (updated, None) = freshened(reply, told, sent, exchange)
     {
-        return Some(Told::Updated(Box::new(updated)));
+        return Some(HeadUpdate::Updated(Box::new(updated)));
     }
     let life = reply.life().ended(exchange.came.tick);
-    Some(Told::Outdated(Box::new(reply.with(&reply.head(), life, reply.selection().clone()))))
+    Some(HeadUpdate::Outdated(Box::new(reply.with(&reply.head(), life, reply.selection().clone()))))
 }

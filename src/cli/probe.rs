@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::config::{ApiKey, Config, Credential};
 use crate::dial;
 use crate::gateway::Gateway;
-use crate::gateway::probe::{Fate, Trial};
+use crate::gateway::probe::{Disposition, Probe};
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::token::ring::Ring;
 use crate::upstream::Failed;
@@ -82,7 +82,7 @@ pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
 }
 
 /// Asks when it is this call's turn; pauses that the budget or the partner wants are waited for, within patience.
-async fn ask(house: &Gateway<Recording>, target: &str) -> Result<Trial, Refusal> {
+async fn ask(house: &Gateway<Recording>, target: &str) -> Result<Probe, Refusal> {
     let clock = house.clock();
     let end = clock.tick().plus(PATIENCE);
     loop {
@@ -143,7 +143,7 @@ async fn why_no_connection(config: &Config) -> String {
     dial::words(&*error)
 }
 
-fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Trial, known: &mut Known) -> Answered {
+fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Probe, known: &mut Known) -> Answered {
     let success = trial.status.is_success();
     let document: Option<Value> = serde_json::from_slice(&trial.body).ok().filter(|_| success);
     if let Some(document) = &document {
@@ -152,7 +152,7 @@ fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Trial, known
     let lens = Lens::default();
     let differences = document.as_ref().map(|it| shape::differences(endpoint, it)).unwrap_or_default();
     let shaped = success && view::project(endpoint, &lens, house.allow(), &trial.body).is_ok();
-    let given = matches!(trial.fate, Fate::Stored(..) | Fate::NotStored(_) | Fate::Standard);
+    let given = matches!(trial.fate, Disposition::Stored(..) | Disposition::NotStored(_) | Disposition::Standard);
     let shape = match (success, &document, shaped) {
         (false, ..) => "no document",
         (true, None, _) => "not JSON, or cut off",

@@ -15,7 +15,7 @@ const TRACESTATE: &str = "tracestate";
 
 /// A head's fields, taken apart.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Own<'h> {
+pub(super) struct PerRequest<'h> {
     /// The lines that say the same each time, with the empty one at the end.
     pub(super) rest: Cow<'h, [u8]>,
     /// The request's id.
@@ -23,7 +23,7 @@ pub(super) struct Own<'h> {
     parent: Option<&'h [u8]>,
 }
 
-impl<'h> Own<'h> {
+impl<'h> PerRequest<'h> {
     /// Where all says the same each time.
     pub(super) fn nothing_in(fields: &'h [u8]) -> Self {
         Self { rest: Cow::Borrowed(fields), id: None, parent: None }
@@ -42,13 +42,13 @@ impl<'h> Own<'h> {
             }
             if matches!(line.first(), Some(b'x' | b'X' | b't' | b'T'))
                 && let Some((name, value)) = parted(line)
-                && let Some(place) = Place::of(name)
+                && let Some(place) = FieldKind::of(name)
             {
                 let value = plain(value)?;
                 let is_second = match place {
-                    Place::Id => own.id.replace(RequestId::kept(value)?).is_some(),
-                    Place::Parent => own.parent.replace(value).is_some(),
-                    Place::State => state.replace(value).is_some(),
+                    FieldKind::Id => own.id.replace(RequestId::kept(value)?).is_some(),
+                    FieldKind::Parent => own.parent.replace(value).is_some(),
+                    FieldKind::State => state.replace(value).is_some(),
                 };
                 if is_second {
                     return None;
@@ -76,13 +76,13 @@ impl<'h> Own<'h> {
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum FieldKind {
     Id,
     Parent,
     State,
 }
 
-impl Place {
+impl FieldKind {
     fn of(name: &[u8]) -> Option<Self> {
         match () {
             () if name.eq_ignore_ascii_case(REQUEST_ID.as_str().as_bytes()) => Some(Self::Id),
@@ -139,7 +139,7 @@ mod tests {
             ),
         ];
         for (fields, rest, id, parent) in rows {
-            let own = Own::of(fields.as_bytes()).unwrap();
+            let own = PerRequest::of(fields.as_bytes()).unwrap();
             assert_eq!((&*own.rest, own.id, own.parent), (rest.as_bytes(), id, parent), "{fields:?}");
         }
     }
@@ -163,10 +163,10 @@ mod tests {
             "x-request-id: a\r\n\r\nG",
             "host: a\n\nx-request-id: a\r\n\r\n",
         ] {
-            assert_eq!(Own::of(fields.as_bytes()), None, "{fields:?}");
+            assert_eq!(PerRequest::of(fields.as_bytes()), None, "{fields:?}");
         }
         let long = format!("x-request-id: {}\r\n\r\n", "a".repeat(65));
-        assert_eq!(Own::of(long.as_bytes()), None);
+        assert_eq!(PerRequest::of(long.as_bytes()), None);
     }
 
     proptest! {
@@ -183,7 +183,7 @@ mod tests {
                 all.insert(at.index(lines.len() + 1), own.clone());
             }
             let fields = all.iter().map(|line| format!("{line}\r\n")).collect::<String>() + "\r\n";
-            let taken = Own::of(fields.as_bytes()).unwrap();
+            let taken = PerRequest::of(fields.as_bytes()).unwrap();
             prop_assert_eq!(&*taken.rest, rest.as_bytes());
             prop_assert_eq!(taken.id.is_some(), own.is_some());
         }

@@ -47,7 +47,7 @@ pub(super) fn line<C: Dials>(gateway: &Gateway<C>, line: &[u8]) -> Option<Asked>
     let wanted = gateway.routes().find(&Method::GET, &Target::parse(&uri).ok()?).ok()?;
     let route = gateway.routes().at(wanted.route())?;
     let is_plain = route.stored && route.mode == Mode::Api && route.forward_headers.is_empty();
-    if !is_plain || !matches!(wanted.resource(), Resource::Seven { .. }) {
+    if !is_plain || !matches!(wanted.resource(), Resource::Documented { .. }) {
         return None;
     }
     let key = Key::named(&wanted, route, &HeaderMap::new());

@@ -14,7 +14,7 @@ const WAYS: usize = 4;
 const COUNT: u64 = 0xff;
 
 /// A table of a fixed size. Reading takes no lock, and writes nothing that workers share.
-pub(super) struct Known<V> {
+pub(super) struct SeenBytes<V> {
     hash: ahash::RandomState,
     longest: usize,
     often: u64,
@@ -27,26 +27,26 @@ pub(super) struct Known<V> {
 struct Bucket<V> {
     /// The hash of what stands in each place.
     marks: [AtomicU64; WAYS],
-    places: [ArcSwapOption<Kept<V>>; WAYS],
+    slots: [ArcSwapOption<Seen<V>>; WAYS],
 }
 
 /// Bytes of which nothing is kept, by their hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unknown(u64);
 
-struct Kept<V> {
+struct Seen<V> {
     /// Among a head's fields is its token.
     bytes: Zeroizing<Box<[u8]>>,
     value: V,
 }
 
-impl<V> Known<V> {
+impl<V> SeenBytes<V> {
     /// Room for `most` values, a power of two and no less than four, each of at most `longest` bytes, which are met `often`
     /// before they are kept: what is asked for now and then takes no room from what is asked for each second.
     pub(super) fn new(most: usize, longest: usize, often: u64) -> Self {
         let often = often.next_power_of_two();
         let most = most.next_power_of_two().max(WAYS);
-        let bucket = |_| Bucket { marks: Default::default(), places: Default::default() };
+        let bucket = |_| Bucket { marks: Default::default(), slots: Default::default() };
         let buckets = (0..most / WAYS).map(bucket).collect();
         let sights = (0..most).map(|_| AtomicU64::new(0)).collect();
         Self { hash: ahash::RandomState::new(), longest, often, buckets, sights }
@@ -64,7 +64,7 @@ impl<V> Known<V> {
     fn held<T>(&self, hash: u64, bytes: &[u8], look: impl FnOnce(&V) -> T) -> Option<T> {
         let bucket = self.bucket(hash)?;
         let way = bucket.marks.iter().position(|mark| mark.load(Ordering::Relaxed) == hash)?;
-        let kept = bucket.places.get(way)?.load();
+        let kept = bucket.slots.get(way)?.load();
         // The hash is keyed, so nobody outside can aim at another's place and time this comparison.
         let kept = kept.as_ref().filter(|kept| **kept.bytes == *bytes)?;
         Some(look(&kept.value))
@@ -87,8 +87,8 @@ impl<V> Known<V> {
         let Some(value) = value() else { return };
         let marked = |wanted: u64| bucket.marks.iter().position(|mark| mark.load(Ordering::Relaxed) == wanted);
         let way = marked(hash).or_else(|| marked(0)).unwrap_or((hash >> 60) as usize % WAYS);
-        if let (Some(place), Some(mark)) = (bucket.places.get(way), bucket.marks.get(way)) {
-            place.store(Some(Arc::new(Kept { bytes: Zeroizing::new(bytes.into()), value })));
+        if let (Some(place), Some(mark)) = (bucket.slots.get(way), bucket.marks.get(way)) {
+            place.store(Some(Arc::new(Seen { bytes: Zeroizing::new(bytes.into()), value })));
             mark.store(hash, Ordering::Relaxed);
             sight.store(0, Ordering::Relaxed);
         }
@@ -99,7 +99,7 @@ impl<V> Known<V> {
     pub(super) fn forget(&self, bytes: &[u8]) {
         let hash = self.hash.hash_one(bytes);
         let Some(bucket) = self.bucket(hash) else { return };
-        for (mark, place) in bucket.marks.iter().zip(&bucket.places) {
+        for (mark, place) in bucket.marks.iter().zip(&bucket.slots) {
             if mark.load(Ordering::Relaxed) == hash {
                 mark.store(0, Ordering::Relaxed);
                 place.store(None);
@@ -120,24 +120,24 @@ mod tests {
 
     const OFTEN: u64 = 4;
 
-    fn met(known: &Known<u32>, bytes: &[u8], value: impl FnOnce() -> Option<u32>) {
+    fn met(known: &SeenBytes<u32>, bytes: &[u8], value: impl FnOnce() -> Option<u32>) {
         let unknown = known.find(bytes, |_| ()).unwrap_err();
         known.met(unknown, bytes, value);
     }
 
-    fn keep(known: &Known<u32>, bytes: &[u8], value: u32) {
+    fn keep(known: &SeenBytes<u32>, bytes: &[u8], value: u32) {
         for _ in 0..OFTEN {
             met(known, bytes, || Some(value));
         }
     }
 
-    fn kept(known: &Known<u32>, bytes: &[u8]) -> Option<u32> {
+    fn kept(known: &SeenBytes<u32>, bytes: &[u8]) -> Option<u32> {
         known.find(bytes, |&value| value).ok()
     }
 
     #[test]
     fn what_is_met_often_is_kept_until_it_is_forgotten() {
-        let known = Known::new(64, 100, OFTEN);
+        let known = SeenBytes::new(64, 100, OFTEN);
         for _ in 1..OFTEN {
             met(&known, b"a", || Some(1));
             assert_eq!(kept(&known, b"a"), None);
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_has_no_value_or_is_too_long_is_not_kept() {
-        let known = Known::new(64, 3, OFTEN);
+        let known = SeenBytes::new(64, 3, OFTEN);
         (0..OFTEN).for_each(|_| met(&known, b"ab", || None));
         keep(&known, b"abcd", 1);
         keep(&known, b"abc", 2);
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_has_no_value_is_asked_for_more_and_more_seldom_and_kept_once_it_has_one() {
-        let known = Known::new(64, 100, OFTEN);
+        let known = SeenBytes::new(64, 100, OFTEN);
         let mut asked = 0;
         for _ in 0..1020 {
             met(&known, b"a", || {
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_table_that_is_full_gives_a_place_to_what_is_met_now_and_never_one_value_for_another() {
-        let known = Known::new(16, 100, OFTEN);
+        let known = SeenBytes::new(16, 100, OFTEN);
         for many in 0..1000_u32 {
             let bytes = many.to_be_bytes();
             keep(&known, &bytes, many);
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_met_once_keeps_nobody_out() {
-        let known = Known::new(4, 100, OFTEN);
+        let known = SeenBytes::new(4, 100, OFTEN);
         keep(&known, b"often", 1);
         (0..10_000_u32).for_each(|many| met(&known, &many.to_be_bytes(), || Some(many)));
         assert_eq!(kept(&known, b"often"), Some(1));

@@ -42,7 +42,8 @@ impl Ambient {
     /// # Errors
     /// [`Refusal::Ambient`], whatever it was.
     pub fn judge(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-        let page = headers.contains_key(ORIGIN) || headers.get_all(SEC_FETCH_SITE).iter().any(|site| !is_own(site));
+        let page =
+            headers.contains_key(ORIGIN) || headers.get_all(SEC_FETCH_SITE).iter().any(|site| !is_same_site(site));
         let proxy = headers.keys().any(is_of_proxies);
         // The absolute form names the host once more (RFC 9112 §3.2.2).
         let local = self.host_is_local(headers) && uri.authority().is_none_or(|named| self.is_local(named));
@@ -66,7 +67,7 @@ impl Ambient {
 }
 
 /// Whether a browser says that no page, or a page of this very listener, led here (W3C Fetch Metadata §2.3).
-fn is_own(site: &http::HeaderValue) -> bool {
+fn is_same_site(site: &http::HeaderValue) -> bool {
     matches!(site.as_bytes(), b"none" | b"same-origin")
 }
 

@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::access::{Grant, Right};
 use crate::cache::tag::Tag;
-use crate::cache::{Coding, Entry, Key, Shown, Stored};
+use crate::cache::{Coding, Entry, Key, Rendered, Stored};
 use crate::http::accept::welcomes_gzip;
 use crate::http::conditional;
 
@@ -64,7 +64,7 @@ impl Rendering {
             return;
         }
         let key = self.routes.at(grant.wanted().route()).and_then(|route| Key::of(grant, route, asked));
-        let (Some(key), Ok(turn)) = (key, Arc::clone(&self.press).try_acquire_owned()) else { return };
+        let (Some(key), Ok(turn)) = (key, Arc::clone(&self.compression).try_acquire_owned()) else { return };
         let (store, entry) = (Arc::clone(&self.store), Arc::clone(entry));
         self.tasks.spawn_blocking(move || {
             // Between the look and the turn somebody else may have made it.
@@ -72,7 +72,7 @@ impl Rendering {
                 && let Ok(bytes) = gzip(&bytes)
             {
                 let tag = Tag::of(&bytes);
-                store.keep_face(key, &entry, right, Coding::Gzip, &Shown { bytes: bytes.into(), tag });
+                store.keep_face(key, &entry, right, Coding::Gzip, &Rendered { bytes: bytes.into(), tag });
             }
             drop(turn);
         });

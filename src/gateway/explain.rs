@@ -22,9 +22,9 @@ use crate::access::{Decision, Grant};
 use crate::budget::{Prospect, Scope};
 use crate::cache::Key;
 use crate::cache::key::target_of;
-use crate::cache::peek::Glimpse;
+use crate::cache::peek::Peek;
 use crate::clock::Now;
-use crate::quota::{ComeBack, Told};
+use crate::quota::{ComeBack, LimitHeaders};
 use crate::route::{Mode, RouteIndex, Target};
 use crate::secret::Secret;
 use crate::token::{Caller, Unidentified};
@@ -33,7 +33,7 @@ use super::refusal::Refusal;
 use super::{Dials, Gateway, asker};
 
 pub(super) use plan::Subject;
-pub use state::{State, Stored};
+pub use state::{State, StoredState};
 pub use verdict::{Call, Verdict};
 
 /// A request that nobody has sent.
@@ -70,11 +70,11 @@ pub struct Explained {
     /// The caller.
     pub caller: Option<Arc<Caller>>,
     /// How it stands, if it has limits.
-    pub limits: Option<Told>,
+    pub limits: Option<LimitHeaders>,
     /// Its right to the resource.
     pub grant: Option<Grant>,
     /// What is held, where the route holds anything.
-    pub stored: Option<Stored>,
+    pub stored: Option<StoredState>,
     /// Whether somebody fetches it.
     pub flight: Option<bool>,
     /// What a call would be told.
@@ -84,10 +84,10 @@ pub struct Explained {
 }
 
 /// What is known of a request before its caller is.
-struct Place {
+struct Located {
     route: Option<RouteIndex>,
     asked_as: Option<String>,
-    glimpse: Option<Glimpse>,
+    glimpse: Option<Peek>,
 }
 
 /// What is found out on the way.
@@ -111,12 +111,12 @@ impl<C: Dials> Gateway<C> {
         let partner = self.fetches.calls.budget().foresee(0, scope, now.tick);
         let mut found = Found::default();
         let verdict = self.foresee(wanted, &place, now, &mut found);
-        let stored = place.glimpse.as_ref().map(|glimpse| Stored::of(glimpse, &wanted.headers, now));
+        let stored = place.glimpse.as_ref().map(|glimpse| StoredState::of(glimpse, &wanted.headers, now));
         let flight = place.glimpse.as_ref().map(|glimpse| self.fetches.flights.has(glimpse.key()));
         Explained {
             asked_as: place.asked_as,
             route: place.route,
-            limits: found.caller.as_ref().and_then(|caller| self.turns.tell(caller, || now.tick)),
+            limits: found.caller.as_ref().and_then(|caller| self.caller_limits.tell(caller, || now.tick)),
             caller: found.caller,
             grant: found.grant,
             stored,
@@ -127,8 +127,8 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// Where it leads, whoever asks.
-    fn place(&self, wanted: &Wanted) -> Place {
-        let mut place = Place { route: None, asked_as: None, glimpse: None };
+    fn place(&self, wanted: &Wanted) -> Located {
+        let mut place = Located { route: None, asked_as: None, glimpse: None };
         let Ok(target) = Target::parse(&wanted.target) else { return place };
         let Ok(found) = self.routes.find(&wanted.method, &target) else { return place };
         let Some(route) = self.routes.at(found.route()) else { return place };
@@ -141,14 +141,14 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// The path, line by line as in [`Gateway::answer`].
-    fn foresee(&self, wanted: &Wanted, place: &Place, now: Now, found: &mut Found) -> Result<Verdict, Refusal> {
+    fn foresee(&self, wanted: &Wanted, place: &Located, now: Now, found: &mut Found) -> Result<Verdict, Refusal> {
         if self.fetches.calls.upstream().has_been(&wanted.headers) {
             return Err(Refusal::Loop);
         }
         let target = Target::parse(&wanted.target)?;
         let caller = Arc::new(self.recognise(&wanted.who, now)?);
         found.caller = Some(Arc::clone(&caller));
-        let may = self.turns.foresee(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?;
+        let may = self.caller_limits.foresee(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?;
         let grant = match self.resolve(caller, &target, &wanted.method, &mut found.route)? {
             Decision::Granted(grant) => grant,
             Decision::Needs(question) => match self.settled(*question, wanted, may, now)? {

@@ -22,7 +22,7 @@ use crate::upstream::calls::{Answers, Call};
 use super::execute::{Ask, Query, Reached};
 use super::fetches::Fetches;
 use super::flights::{Purpose, Runs};
-use super::landing::Answered;
+use super::landing::FetchedDocument;
 use super::refusal::Refusal;
 use super::respond::Delivery;
 use super::take_in::DocumentErrand;
@@ -35,7 +35,7 @@ impl<C: Dials> Runs<C> for DocumentErrand {
         permit: Permit,
         deadline: Tick,
         trace: &mut Traced,
-    ) -> Result<Answered, Refusal> {
+    ) -> Result<FetchedDocument, Refusal> {
         let Purpose { route, asker, cause } = self.purpose;
         let (answers, retries, forwards_authorization) = (Answers::Retried, true, false);
         let call = Call { route, asker, cause, deadline, answers, retries, forwards_authorization };
@@ -115,13 +115,13 @@ impl<C: Dials> Query<C> for DocumentQuery<'_> {
 }
 
 /// A document and how it came about, once its plan is carried out.
-pub(super) fn landed(reached: Reached<Entry, Answered>, trail: &mut Trail) -> (Arc<Entry>, Delivery) {
+pub(super) fn landed(reached: Reached<Entry, FetchedDocument>, trail: &mut Trail) -> (Arc<Entry>, Delivery) {
     match reached {
         Reached::Stored(entry, detail) => {
             entry.was_hit();
             (entry, Delivery::from_memory(detail))
         }
-        Reached::Brought { brought: Answered { entry, status, stored, took }, why, collapsed } => {
+        Reached::Brought { brought: FetchedDocument { entry, status, stored, took }, why, collapsed } => {
             trail.upstream = Some(took);
             let (forwarded, detail) = (Some((why, status)), stored.err());
             (entry, Delivery { forwarded, stored: stored.is_ok(), collapsed, detail })

@@ -12,7 +12,7 @@ use http::StatusCode;
 use crate::budget::{Asker, Cause, Permit};
 use crate::cache::Key;
 use crate::clock::Tick;
-use crate::flight::{self, Obligation, Place, Rank};
+use crate::flight::{self, FlightSlot, Leader, Rank};
 use crate::quota::Limit;
 use crate::route::RouteIndex;
 use crate::trail::Trail;
@@ -160,8 +160,8 @@ impl<C: Dials> Fetches<C> {
     async fn send_off<E: Runs<C>>(
         self: &Arc<Self>,
         errand: E,
-        obligation: Option<Obligation<Key, Landing>>,
-        place: Option<Place>,
+        obligation: Option<Leader<Key, Landing>>,
+        place: Option<FlightSlot>,
         trail: &mut Trail,
     ) -> Result<E::Brought, Refusal> {
         let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
@@ -199,7 +199,7 @@ impl<C: Dials> Fetches<C> {
     async fn fly<E: Runs<C>>(
         &self,
         errand: E,
-        obligation: Option<Obligation<Key, Landing>>,
+        obligation: Option<Leader<Key, Landing>>,
         mut trace: Traced,
     ) -> Result<E::Brought, Refusal> {
         let Purpose { route, asker, cause } = errand.purpose();

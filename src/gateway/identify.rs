@@ -11,7 +11,7 @@ use http::request::Parts;
 use crate::clock::Now;
 use crate::gcra::ComeBack;
 use crate::http::rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY};
-use crate::quota::Told;
+use crate::quota::LimitHeaders;
 use crate::token::ambient::shows_nothing;
 use crate::token::{Caller, Recalled, Unidentified};
 use crate::trail::Trail;
@@ -58,7 +58,7 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// How the caller of this request stands, if it has limits.
-    pub(crate) fn limits_of(&self, trail: &Trail) -> Option<Told> {
-        self.turns.tell(trail.caller.as_ref()?, || self.clock.tick())
+    pub(crate) fn limits_of(&self, trail: &Trail) -> Option<LimitHeaders> {
+        self.caller_limits.tell(trail.caller.as_ref()?, || self.clock.tick())
     }
 }

@@ -19,9 +19,9 @@ use super::respond::Delivery;
 #[derive(Debug, Clone)]
 pub enum Shared {
     /// A document of the API.
-    Document(Answered),
+    Document(FetchedDocument),
     /// A stored, or just confirmed, reply of a route in standard mode.
-    Kept(Box<Kept>),
+    FetchedReply(Box<FetchedReply>),
     /// One that is for who started the flight alone: the others ask for themselves.
     Alone,
 }
@@ -31,7 +31,7 @@ pub type Landing = (Result<Shared, Refusal>, Option<Context>);
 
 /// A document, stored or not.
 #[derive(Debug, Clone)]
-pub struct Answered {
+pub struct FetchedDocument {
     /// It.
     pub entry: Arc<Entry>,
     /// The status the partner answered with (304 for a confirmation).
@@ -44,7 +44,7 @@ pub struct Answered {
 
 /// A stored, or just confirmed, reply.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct FetchedReply {
     pub(super) reply: Arc<Reply>,
     /// Fields that are for the one who asked and for no store (RFC 9111 §5.2.2.4, §5.2.2.7).
     pub(super) withheld: HeaderMap,

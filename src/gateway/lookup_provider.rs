@@ -11,7 +11,7 @@ use http::request::Parts;
 use crate::access::{Grant, Question};
 use crate::cache::{Entry, Key, Lookup, Stored};
 use crate::clock::Now;
-use crate::http::cache_control::Wishes;
+use crate::http::cache_control::RequestCacheControl;
 use crate::trail::Trail;
 use crate::view::{self, NotUnderstood};
 
@@ -68,7 +68,10 @@ impl<C: Dials> Fetches<C> {
 
 /// The plan for a list that a decision hangs on; nothing is found where its route stores nothing.
 pub(super) fn plan_for_list(found: Option<Lookup<Entry>>, headers: &HeaderMap, now: Now) -> Plan<Entry> {
-    let wishes = Wishes { only_if_cached: Wishes::of(headers).only_if_cached, ..Wishes::default() };
+    let wishes = RequestCacheControl {
+        only_if_cached: RequestCacheControl::of(headers).only_if_cached,
+        ..RequestCacheControl::default()
+    };
     plan(found.unwrap_or(Lookup::Uncacheable), &wishes, false, now.tick).without_fallback()
 }
 

@@ -12,7 +12,7 @@ use crate::access::Rules;
 use crate::cache::{Key, Store};
 use crate::clock::Clock;
 use crate::flight::Flights;
-use crate::quota::Turns;
+use crate::quota::CallerLimits;
 use crate::quota::strangers::Strangers;
 use crate::route::Routes;
 use crate::token::Tokens;
@@ -33,7 +33,7 @@ pub struct Parts<C> {
     /// Who asks?
     pub tokens: Arc<Tokens>,
     /// Is it their turn?
-    pub turns: Turns,
+    pub caller_limits: CallerLimits,
     /// Whose tokens turned out bad lately?
     pub strangers: Arc<Strangers>,
     /// What do they want?
@@ -61,7 +61,7 @@ pub struct Parts<C> {
     /// Room for uploads, and for answers whose readers are slow.
     pub buffers: Arc<Buffers>,
     /// One document is compressed at a time.
-    pub press: Arc<Semaphore>,
+    pub compression: Arc<Semaphore>,
     /// Whether connections are asked to end.
     pub draining: Arc<AtomicBool>,
     /// Where request ids begin: a random number, then counted.
@@ -74,14 +74,16 @@ impl<C: Dials> Gateway<C> {
     /// # Errors
     /// A name that cannot stand in a header.
     pub fn new(parts: Parts<C>) -> Result<Self, http::header::InvalidHeaderValue> {
-        let Parts { tokens, turns, strangers, routes, rules, store, flights, calls, allow, ledger, name, .. } = parts;
-        let Parts { settings, clock, tasks, buffers, press, draining, first_request, .. } = parts;
+        let Parts {
+            tokens, caller_limits, strangers, routes, rules, store, flights, calls, allow, ledger, name, ..
+        } = parts;
+        let Parts { settings, clock, tasks, buffers, compression, draining, first_request, .. } = parts;
         let rendering = Rendering {
             routes: Arc::clone(&routes),
             store: Arc::clone(&store),
             allow,
             views: Views::new(VIEWS),
-            press,
+            compression,
             tasks: tasks.clone(),
             signature: Signature::new(&name)?,
             ledger: Arc::clone(&ledger),
@@ -102,7 +104,7 @@ impl<C: Dials> Gateway<C> {
         let requests = (first_request, AtomicU64::new(0));
         Ok(Self {
             tokens,
-            turns,
+            caller_limits,
             strangers,
             routes,
             rules,
@@ -123,8 +125,8 @@ impl<C: Dials> Gateway<C> {
     }
 
     /// The limits of callers.
-    pub fn turns(&self) -> &Turns {
-        &self.turns
+    pub fn caller_limits(&self) -> &CallerLimits {
+        &self.caller_limits
     }
 
     /// Whose tokens turned out bad lately.
@@ -186,13 +188,13 @@ impl<C: Dials> Gateway<C> {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn try_out(&self, target: &str) -> Result<probe::Trial, Refusal> {
+    pub async fn try_out(&self, target: &str) -> Result<probe::Probe, Refusal> {
         self.fetches.try_out(target).await
     }
 
     /// One document is compressed at a time.
-    pub fn press(&self) -> &Arc<Semaphore> {
-        &self.rendering.press
+    pub fn compression(&self) -> &Arc<Semaphore> {
+        &self.rendering.compression
     }
 
     /// What beyond the schema narrowed rights may see.

@@ -12,8 +12,8 @@ use crate::cache::freshness::{Fallback, Life, Stage};
 use crate::cache::reason::{Detail, Why};
 use crate::cache::{Lookup, Stored};
 use crate::clock::Tick;
-use crate::http::cache_control::{MOST_SECONDS, Wishes};
-use crate::http::request_flags::{Asks, Kinds};
+use crate::http::cache_control::{MOST_SECONDS, RequestCacheControl};
+use crate::http::request_flags::{Kinds, RequestFlags};
 
 /// What is done for a request.
 #[derive(Debug, Clone)]
@@ -57,12 +57,12 @@ impl<T> Plan<T> {
 }
 
 /// The directives of a request; without `Cache-Control` it has none on routes of the API, whatever `Pragma` says.
-pub(super) fn wishes_of(headers: &HeaderMap, asks: Asks) -> Wishes {
-    if asks.has(Kinds::DIRECTIVES) { Wishes::of(headers) } else { Wishes::default() }
+pub(super) fn wishes_of(headers: &HeaderMap, asks: RequestFlags) -> RequestCacheControl {
+    if asks.has(Kinds::DIRECTIVES) { RequestCacheControl::of(headers) } else { RequestCacheControl::default() }
 }
 
 /// The plan for a request with these directives; `forces` is the right to make the upstream be asked.
-pub(crate) fn plan<T: Stored>(found: Lookup<T>, wishes: &Wishes, forces: bool, now: Tick) -> Plan<T> {
+pub(crate) fn plan<T: Stored>(found: Lookup<T>, wishes: &RequestCacheControl, forces: bool, now: Tick) -> Plan<T> {
     let fetch = |why, coalesce, others| match wishes.only_if_cached {
         true => Plan::Refuse,
         false => Plan::Fetch { why, coalesce, others },
@@ -75,7 +75,7 @@ pub(crate) fn plan<T: Stored>(found: Lookup<T>, wishes: &Wishes, forces: bool, n
     }
 }
 
-fn plan_for<T: Stored>(stored: Arc<T>, wishes: &Wishes, forces: bool, now: Tick) -> Plan<T> {
+fn plan_for<T: Stored>(stored: Arc<T>, wishes: &RequestCacheControl, forces: bool, now: Tick) -> Plan<T> {
     let (life, fresher) = (stored.life(), wants_fresher(&stored.life(), wishes, now));
     let forced = fresher && forces;
     match life.stage(now) {
@@ -104,7 +104,7 @@ fn plan_for<T: Stored>(stored: Arc<T>, wishes: &Wishes, forces: bool, now: Tick)
 }
 
 /// §5.2.1.4, §5.2.1.1, §5.2.1.3: whether what would be given to anybody else is too old for this request.
-fn wants_fresher(life: &Life, wishes: &Wishes, now: Tick) -> bool {
+fn wants_fresher(life: &Life, wishes: &RequestCacheControl, now: Tick) -> bool {
     let age = life.age(now);
     let impatient = wishes.max_stale.is_none() && age >= life.lifetime;
     wishes.no_cache
@@ -113,7 +113,7 @@ fn wants_fresher(life: &Life, wishes: &Wishes, now: Tick) -> bool {
 }
 
 /// §5.2.1.2.
-fn takes_stale(life: &Life, wishes: &Wishes, now: Tick) -> bool {
+fn takes_stale(life: &Life, wishes: &RequestCacheControl, now: Tick) -> bool {
     let stale = life.staleness(now);
     let within = |most: u64| most == MOST_SECONDS || stale <= Duration::from_secs(most);
     stale < life.stale.if_asked && wishes.max_stale.is_some_and(within)

@@ -19,7 +19,7 @@ use crate::trail::trace::Traced;
 use crate::upstream::{Fetched, Wish};
 
 use super::fetches::Fetches;
-use super::landing::Answered;
+use super::landing::FetchedDocument;
 use super::refusal::Refusal;
 use super::{Dials, asker};
 use crate::upstream::call::Called;
@@ -27,7 +27,7 @@ use crate::upstream::calls::{Answers, Call};
 
 /// One answer of the partner's.
 #[derive(Debug)]
-pub struct Trial {
+pub struct Probe {
     /// Its status.
     pub status: StatusCode,
     /// Its head.
@@ -39,14 +39,14 @@ pub struct Trial {
     /// Keys that were refused before one was taken.
     pub keys_refused: u32,
     /// What becomes of it.
-    pub fate: Fate,
+    pub fate: Disposition,
 }
 
 /// What becomes of an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// It is stored.
-    Stored(Life, Winner),
+    Stored(Life, TermsSource),
     /// It is given to who asked, and not stored.
     NotStored(Detail),
     /// It is no answer to anybody.
@@ -57,7 +57,7 @@ pub enum Fate {
 
 /// Whose terms a lifetime comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Winner {
+pub enum TermsSource {
     /// The partner's head.
     Partner,
     /// The route's, since the partner names none.
@@ -71,7 +71,7 @@ impl<C: Dials> Fetches<C> {
     ///
     /// # Errors
     /// Why there is no answer: no route, no place in the budget, no key that is taken, or the call failed.
-    pub(super) async fn try_out(&self, target: &str) -> Result<Trial, Refusal> {
+    pub(super) async fn try_out(&self, target: &str) -> Result<Probe, Refusal> {
         let uri: Uri = target.parse().map_err(|_| Refusal::NoSuchRoute)?;
         let wanted = self.routes.find(&Method::GET, &Target::parse(&uri)?)?;
         let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
@@ -100,10 +100,10 @@ impl<C: Dials> Fetches<C> {
         let key = route.stored.then(|| Key::named(&wanted, route, &HeaderMap::new()));
         let place = (wanted.route(), key, asker);
         let fate = match route.mode {
-            Mode::Standard { .. } => Fate::Standard,
+            Mode::Standard { .. } => Disposition::Standard,
             Mode::Api => self.fate(route, place, fetched, paused, asked),
         };
-        Ok(Trial { status, head, body, took, keys_refused, fate })
+        Ok(Probe { status, head, body, took, keys_refused, fate })
     }
 
     fn fate(
@@ -113,29 +113,29 @@ impl<C: Dials> Fetches<C> {
         fetched: Fetched,
         told: Option<Tick>,
         asked: Tick,
-    ) -> Fate {
+    ) -> Disposition {
         let (status, head, came) = (fetched.status, fetched.head.clone(), fetched.came);
         match self.take_in_alone(place, fetched, told, asked) {
-            Ok(Answered { entry, stored: Ok(()), .. }) => {
+            Ok(FetchedDocument { entry, stored: Ok(()), .. }) => {
                 let exchange = Exchange { asked, came: Now { tick: came, ..self.clock.now() } };
                 let winner = winner(&route.terms, |terms| self.judged(terms, status, &head, exchange));
-                Fate::Stored(entry.life(), winner)
+                Disposition::Stored(entry.life(), winner)
             }
-            Ok(Answered { stored: Err(why), .. }) => Fate::NotStored(why),
-            Err(refusal) => Fate::Refused(refusal),
+            Ok(FetchedDocument { stored: Err(why), .. }) => Disposition::NotStored(why),
+            Err(refusal) => Disposition::Refused(refusal),
         }
     }
 }
 
 /// Whose lifetime it is shows where another one of the route's changes it.
-fn winner(terms: &Terms, judged: impl Fn(&Terms) -> Result<Life, Detail>) -> Winner {
+fn winner(terms: &Terms, judged: impl Fn(&Terms) -> Result<Life, Detail>) -> TermsSource {
     let more = Duration::from_secs(1);
     let longer = Terms { ttl: terms.ttl + more, negative_ttl: terms.negative_ttl + more, ..*terms };
     let lifetime = |terms| judged(terms).map(|life| life.lifetime).ok();
     match lifetime(terms) == lifetime(&longer) {
-        true => Winner::Partner,
-        false if terms.overrides => Winner::Override,
-        false => Winner::Route,
+        true => TermsSource::Partner,
+        false if terms.overrides => TermsSource::Override,
+        false => TermsSource::Route,
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::cache::storability::judge_document;
 
-    fn won(cache_control: &'static str, overrides: bool) -> Winner {
+    fn won(cache_control: &'static str, overrides: bool) -> TermsSource {
         let head = HeaderMap::from_iter([(http::header::CACHE_CONTROL, http::HeaderValue::from_static(cache_control))]);
         let [ttl, none] = [Duration::from_secs(60), Duration::ZERO];
         let (stale_while_revalidate, stale_if_error, negative_ttl) = (none, none, none);
@@ -155,9 +155,9 @@ mod tests {
 
     #[test]
     fn the_partners_lifetime_wins_where_it_names_one_and_nothing_overrides_it() {
-        assert_eq!(won("max-age=60", false), Winner::Partner, "even if it is the same");
-        assert_eq!(won("no-cache", false), Winner::Partner);
-        assert_eq!(won("must-revalidate", false), Winner::Route);
-        assert_eq!(won("max-age=5, no-store", true), Winner::Override);
+        assert_eq!(won("max-age=60", false), TermsSource::Partner, "even if it is the same");
+        assert_eq!(won("no-cache", false), TermsSource::Partner);
+        assert_eq!(won("must-revalidate", false), TermsSource::Route);
+        assert_eq!(won("max-age=5, no-store", true), TermsSource::Override);
     }
 }

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use crate::access::{Grant, Lens, Right, Sight};
 use crate::account_api::Endpoint;
 use crate::cache::tag::Tag;
-use crate::cache::{Coding, Entry, Key, Shown, Stored};
+use crate::cache::{Coding, Entry, Key, Rendered, Stored};
 use crate::flight::{Joined, Rank};
 use crate::route::Resource;
 use crate::upstream::body::from_latin1;
@@ -23,8 +23,8 @@ use super::rendering::Rendering;
 pub(super) const LARGE: usize = 64 << 10;
 
 /// What an entry has for a right.
-enum Kept<'e> {
-    Shown(&'e Shown),
+enum Projectable<'e> {
+    Rendered(&'e Rendered),
     ToMake(Endpoint),
 }
 
@@ -38,9 +38,9 @@ impl Rendering {
         headers: &HeaderMap,
     ) -> Result<(Bytes, Tag), Refusal> {
         let right = grant.right();
-        let endpoint = match self.kept(grant, entry)? {
-            Kept::Shown(shown) => return Ok((shown.bytes.clone(), shown.tag)),
-            Kept::ToMake(endpoint) => endpoint,
+        let endpoint = match self.projectable(grant, entry)? {
+            Projectable::Rendered(shown) => return Ok((shown.bytes.clone(), shown.tag)),
+            Projectable::ToMake(endpoint) => endpoint,
         };
         let made = match entry.body().len() {
             0..LARGE => self.make(endpoint, lens, &text_of(entry)),
@@ -56,14 +56,16 @@ impl Rendering {
 
     /// What is kept beside the entry for this right, or of which documents a view has to be made.
     #[inline]
-    fn kept<'e>(&self, grant: &Grant, entry: &'e Entry) -> Result<Kept<'e>, Refusal> {
-        let Resource::Seven { endpoint, .. } = *grant.wanted().resource() else { return Err(Refusal::NotUnderstood) };
+    fn projectable<'e>(&self, grant: &Grant, entry: &'e Entry) -> Result<Projectable<'e>, Refusal> {
+        let Resource::Documented { endpoint, .. } = *grant.wanted().resource() else {
+            return Err(Refusal::NotUnderstood);
+        };
         if !entry.status().is_success() {
             return Err(Refusal::Status(entry.status()));
         }
         match entry.face(grant.right(), Coding::Identity) {
-            Some(shown) => Ok(Kept::Shown(shown)),
-            None if self.store.fits(entry) => Ok(Kept::ToMake(endpoint)),
+            Some(shown) => Ok(Projectable::Rendered(shown)),
+            None if self.store.fits(entry) => Ok(Projectable::ToMake(endpoint)),
             None => Err(Refusal::TooLargeToNarrow),
         }
     }
@@ -71,16 +73,16 @@ impl Rendering {
     /// Whether this right gets to see the entry; what is made to find out is kept nowhere, and counted nowhere.
     pub(super) fn shows(&self, grant: &Grant, entry: &Entry) -> Result<(), Refusal> {
         let Sight::Narrow(lens) = grant.sight() else { return Ok(()) };
-        match self.kept(grant, entry)? {
-            Kept::Shown(_) => Ok(()),
-            Kept::ToMake(endpoint) => {
+        match self.projectable(grant, entry)? {
+            Projectable::Rendered(_) => Ok(()),
+            Projectable::ToMake(endpoint) => {
                 let made = made(endpoint, lens, &self.allow, &text_of(entry));
                 made.map(drop).map_err(|NotUnderstood| Refusal::NotUnderstood)
             }
         }
     }
 
-    fn make(&self, endpoint: Endpoint, lens: &Lens, body: &[u8]) -> Result<Shown, NotUnderstood> {
+    fn make(&self, endpoint: Endpoint, lens: &Lens, body: &[u8]) -> Result<Rendered, NotUnderstood> {
         let (shown, unknown) = made(endpoint, lens, &self.allow, body)?;
         self.ledger.counts.unknown_fields(unknown);
         Ok(shown)
@@ -93,7 +95,7 @@ impl Rendering {
         lens: &Lens,
         right: Right,
         entry: &Arc<Entry>,
-    ) -> Result<Shown, NotUnderstood> {
+    ) -> Result<Rendered, NotUnderstood> {
         let pending = match self.views.join(&(endpoint, *entry.tag(), right), Rank::default()) {
             Joined::Wait(pending) => pending,
             Joined::Fetch(obligation, pending) => {
@@ -121,10 +123,10 @@ pub(super) fn text_of(entry: &Entry) -> Bytes {
     from_latin1(content_type, entry.bytes_of_body()).map_or_else(|| entry.body(), Bytes::from)
 }
 
-fn made(endpoint: Endpoint, lens: &Lens, allow: &Allow, body: &[u8]) -> Result<(Shown, u32), NotUnderstood> {
+fn made(endpoint: Endpoint, lens: &Lens, allow: &Allow, body: &[u8]) -> Result<(Rendered, u32), NotUnderstood> {
     let Projected { mut bytes, unknown } = view::project(endpoint, lens, allow, body)?;
     // What is weighed is what is held.
     bytes.shrink_to_fit();
     let tag = Tag::of(&bytes);
-    Ok((Shown { bytes: bytes.into(), tag }, unknown))
+    Ok((Rendered { bytes: bytes.into(), tag }, unknown))
 }

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Right;
 use crate::account_api::Endpoint;
 use crate::cache::tag::Tag;
-use crate::cache::{Shown, Store};
+use crate::cache::{Rendered, Store};
 use crate::clock::Clock;
 use crate::flight::Flights;
 use crate::route::Routes;
@@ -20,7 +20,7 @@ use crate::view::{Allow, NotUnderstood};
 use super::respond::Signature;
 
 /// Views under way: of which document, for which right.
-pub type Views = Flights<(Endpoint, Tag, Right), Result<Shown, NotUnderstood>>;
+pub type Views = Flights<(Endpoint, Tag, Right), Result<Rendered, NotUnderstood>>;
 
 /// All that showing needs.
 pub(super) struct Rendering {
@@ -31,7 +31,7 @@ pub(super) struct Rendering {
     /// Views under way, so that each is made once however many wait for it.
     pub(super) views: Views,
     /// One document is compressed at a time.
-    pub(super) press: Arc<Semaphore>,
+    pub(super) compression: Arc<Semaphore>,
     pub(super) tasks: TaskTracker,
     /// What every answer carries.
     pub(super) signature: Signature,

@@ -28,7 +28,7 @@ use crate::cache::{Coding, Entry, Stored, hub};
 use crate::http::cache_status::{self, CACHE_STATUS, Member};
 use crate::http::conditional::{Condition, Validators, condition};
 use crate::http::range::{self, Slice, Wanted};
-use crate::http::request_flags::{Asks, Kinds};
+use crate::http::request_flags::{Kinds, RequestFlags};
 use crate::http::{REQUEST_ID, problem as problem_writer, rate_limit_fields};
 use crate::token::Unidentified;
 use crate::trail::RequestId;
@@ -65,7 +65,7 @@ pub struct Document {
     /// How it came about.
     pub delivery: Delivery,
     /// What of the request bears on it.
-    pub asks: Asks,
+    pub asks: RequestFlags,
 }
 
 /// What every response carries.
@@ -94,7 +94,7 @@ fn frame(via: &HeaderValue) -> HeaderMap {
 }
 
 /// The fixed word of a refusal, as it is the cause in log and traces.
-pub(super) fn word_of(refusal: &Refusal) -> &'static str {
+pub(super) fn cause_of_refusal(refusal: &Refusal) -> &'static str {
     cause_of(refusal, &problem_of(refusal))
 }
 

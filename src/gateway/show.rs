@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use crate::access::{Grant, Sight};
 use crate::cache::{Coding, Entry, Stored};
-use crate::http::request_flags::{Asks, Kinds};
+use crate::http::request_flags::{Kinds, RequestFlags};
 use crate::trail::Trail;
 
 use super::refusal::Refusal;
@@ -23,7 +23,7 @@ impl Rendering {
         grant: &Grant,
         entry: Arc<Entry>,
         delivery: Delivery,
-        (parts, asks): (&Parts, Asks),
+        (parts, asks): (&Parts, RequestFlags),
         trail: &mut Trail,
     ) -> Result<Response<Body>, Refusal> {
         let view = match grant.sight() {
@@ -39,7 +39,7 @@ impl Rendering {
         let shown_at =
             if delivery == Delivery::HIT && trail.upstream.is_none() { trail.began } else { self.clock.tick() };
         let age = entry.life().age(shown_at);
-        (trail.outcome, trail.cause) = delivery.words(true);
+        (trail.outcome, trail.cause) = delivery.outcome_and_cause(true);
         trail.age = Some(age.as_secs());
         self.signature.document(
             Document { entry, full, view, coding, age, delivery, asks },

@@ -26,14 +26,14 @@ use crate::cache::reason::Why;
 use crate::cache::{Key, Reply, Stored, validation};
 use crate::clock::{Now, Tick};
 use crate::flight::Rank;
-use crate::http::cache_control::Wishes;
+use crate::http::cache_control::RequestCacheControl;
 use crate::route::{Mode, Resource, Route, RouteIndex};
 use crate::trail::Trail;
 use crate::upstream::through;
 
 use super::execute::{Ask, Query, Reached};
 use super::fetches::Fetches;
-use super::landing::Kept;
+use super::landing::FetchedReply;
 use super::plan::{Plan, plan};
 use super::refusal::Refusal;
 use super::respond::{Body, Delivery};
@@ -54,7 +54,7 @@ pub(super) struct Asked {
     asker: Asker,
     /// The head as the caller sent it, without what belongs to its connection or says who it is.
     head: HeaderMap,
-    wishes: Wishes,
+    wishes: RequestCacheControl,
 }
 
 /// What a request gets.
@@ -146,14 +146,14 @@ impl<C: Dials> Fetches<C> {
     ) -> Result<(Asked, Option<Why>), Refusal> {
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         through::make_ready(head, forwards_authorization(route));
-        let Resource::Raw(target) = grant.wanted().resource() else { return Err(Refusal::NoSuchRoute) };
+        let Resource::Opaque(target) = grant.wanted().resource() else { return Err(Refusal::NoSuchRoute) };
         let reads = matches!(*grant.wanted().method(), Method::GET | Method::HEAD);
         let why = match () {
             () if !reads => Some(Why::Method),
             () if !route.stored || has_body => Some(Why::Bypass),
             () => validation::is_for_the_partner(head).then_some(Why::Bypass),
         };
-        let wishes = Wishes::of(head);
+        let wishes = RequestCacheControl::of(head);
         if why.is_some() && wishes.only_if_cached && reads {
             return Err(Refusal::OnlyIfCached);
         }
@@ -184,7 +184,7 @@ impl<C: Dials> Fetches<C> {
                 Got::Stored { asked, reply, withheld: HeaderMap::new(), delivery: Delivery::from_memory(detail) }
             }
             Reached::Brought { brought: Brought::Kept(kept), why, collapsed } => {
-                let Kept { reply, withheld, delivery, took } = kept;
+                let FetchedReply { reply, withheld, delivery, took } = kept;
                 trail.upstream = Some(took);
                 let forwarded = delivery.forwarded.map(|(_, status)| (why, status));
                 Got::Stored { asked, reply, withheld, delivery: Delivery { forwarded, collapsed, ..delivery } }

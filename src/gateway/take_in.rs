@@ -21,7 +21,7 @@ use crate::upstream::{Fetched, Wish};
 use super::document::Candidate;
 use super::fetches::Fetches;
 use super::flights::{Errand, Purpose, REST};
-use super::landing::{Answered, Shared};
+use super::landing::{FetchedDocument, Shared};
 use super::refusal::{Fault, Refusal};
 use super::{Dials, asker};
 
@@ -37,7 +37,7 @@ pub(super) struct DocumentErrand {
 }
 
 impl Errand for DocumentErrand {
-    type Brought = Answered;
+    type Brought = FetchedDocument;
 
     fn purpose(&self) -> Purpose {
         self.purpose
@@ -51,19 +51,19 @@ impl Errand for DocumentErrand {
         self.held.iter().for_each(|held| held.rest_until(until));
     }
 
-    fn status(brought: &Answered) -> Option<StatusCode> {
+    fn status(brought: &FetchedDocument) -> Option<StatusCode> {
         Some(brought.status)
     }
 
-    fn share(brought: &Answered) -> Shared {
+    fn share(brought: &FetchedDocument) -> Shared {
         Shared::Document(brought.clone())
     }
 
-    fn shared(shared: Shared) -> Option<Answered> {
+    fn shared(shared: Shared) -> Option<FetchedDocument> {
         match shared {
             Shared::Document(answered) => Some(answered),
             // Nothing else lands under a document's key.
-            Shared::Kept(_) | Shared::Alone => None,
+            Shared::FetchedReply(_) | Shared::Alone => None,
         }
     }
 }
@@ -85,7 +85,7 @@ impl<C: Dials> Fetches<C> {
         fetched: Fetched,
         told: Option<Tick>,
         asked: Tick,
-    ) -> Result<Answered, Refusal> {
+    ) -> Result<FetchedDocument, Refusal> {
         let (wish, cause) = (Wish::default(), Cause::Miss);
         let errand = DocumentErrand { purpose: Purpose { route, asker, cause }, key, wish, held: None, held_at: asked };
         self.take_in(&errand, fetched, told, asked)
@@ -112,7 +112,7 @@ impl<C: Dials> Fetches<C> {
         fetched: Fetched,
         told: Option<Tick>,
         asked: Tick,
-    ) -> Result<Answered, Refusal> {
+    ) -> Result<FetchedDocument, Refusal> {
         let now = self.clock.now();
         let Fetched { status, mut head, body, came } = fetched;
         if let Some(until) = told.filter(|_| is_pause(status)) {
@@ -125,7 +125,7 @@ impl<C: Dials> Fetches<C> {
         self.admitted(&Candidate { route: (index, route), key, status, body, held }, &mut head, now.tick)?;
         let exchange = Exchange { asked, came: Now { tick: came, ..now } };
         let entry = self.entry(&Arrived { errand, route, head, body, exchange }, status)?;
-        let entry = Arc::new(entry.that_came(came));
+        let entry = Arc::new(entry.received_at(came));
         // Stale on arrival, it is the newest there is: a hub that serves it so, or a cache on the way, sees to a new one, and
         // nobody gains from asking at once for each who comes.
         if entry.life().stage(now.tick) == Stage::Stale {
@@ -134,7 +134,7 @@ impl<C: Dials> Fetches<C> {
         // A confirmation is as old as what it confirms.
         let as_of = if status == StatusCode::NOT_MODIFIED { errand.held_at } else { asked };
         let stored = self.store_entry(errand.key.clone(), route, &entry, as_of, now);
-        Ok(Answered { entry, status, stored, took: came.since(asked) })
+        Ok(FetchedDocument { entry, status, stored, took: came.since(asked) })
     }
 
     /// The entry that an answer makes, of what is held already where it confirms that.

@@ -7,7 +7,7 @@ use http::StatusCode;
 use crate::budget::{Asker, Cause, Permit};
 use crate::cache::Key;
 use crate::clock::Tick;
-use crate::flight::Obligation;
+use crate::flight::Leader;
 use crate::route::RouteIndex;
 use crate::trail::Trail;
 use crate::trail::trace::{Context, End, Fact, Facts, Stage, Traced};
@@ -17,7 +17,7 @@ use super::Dials;
 use super::fetches::Fetches;
 use super::landing::Landing;
 use super::refusal::Refusal;
-use super::respond::word_of;
+use super::respond::cause_of_refusal;
 
 impl<C: Dials> Fetches<C> {
     /// It was looked up in memory.
@@ -51,7 +51,7 @@ impl<C: Dials> Fetches<C> {
         &self,
         (asker, cause): (Asker, Cause),
         deadline: Tick,
-        obligation: Option<&Obligation<Key, Landing>>,
+        obligation: Option<&Leader<Key, Landing>>,
         trace: &mut Traced,
     ) -> Option<Result<Permit, Refusal>> {
         let forsaken = async {
@@ -74,7 +74,7 @@ impl<C: Dials> Fetches<C> {
     fn traced_wait(&self, trace: &mut Traced, refused: Option<&Refusal>) {
         trace.reached(Stage::Budget, || self.clock.tick());
         if let (Some(step), Some(refused)) = (trace.last(), refused) {
-            step.facts.push(Fact::error(word_of(refused)));
+            step.facts.push(Fact::error(cause_of_refusal(refused)));
             step.failed = true;
         }
     }
@@ -93,7 +93,7 @@ impl<C: Dials> Fetches<C> {
                 smallvec::smallvec![Fact::Text("reseller_gateway.route", route.into()), Fact::cause(cause)];
             match landed {
                 Ok(status) => facts.extend(status.map(Fact::status)),
-                Err(refusal) => facts.push(Fact::error(word_of(refusal))),
+                Err(refusal) => facts.push(Fact::error(cause_of_refusal(refusal))),
             }
             End { name, served: false, at: self.clock.tick(), facts, failed: landed.is_err() }
         });

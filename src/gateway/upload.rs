@@ -62,7 +62,7 @@ impl<C: Dials> Fetches<C> {
             }
             if !lease.grow(part.len()) {
                 let full = self.clock.tick().plus(self.calls.budget().max_wait());
-                let busy = Refusal::Busy { retry: super::NO_ROOM };
+                let busy = Refusal::Busy { retry: super::BUFFER_RETRY };
                 self.clock.until(full, lease.grown(part.len())).await.map_err(|_| busy)?;
             }
             read.extend_from_slice(&part);

@@ -19,7 +19,7 @@ const TARGETED: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// What an answer says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct CacheControl {
     /// §5.2.2.5.
     pub no_store: bool,
     /// §5.2.2.7, for the whole answer.
@@ -50,7 +50,7 @@ pub struct Said {
     pub targeted: bool,
 }
 
-impl Said {
+impl CacheControl {
     /// The directives of an answer.
     pub fn of(head: &HeaderMap) -> Self {
         if let Some(said) = targeted(head) {
@@ -112,13 +112,13 @@ fn is_for_all(value: &[u8], fields: &mut SmallVec<[HeaderName; 1]>) -> bool {
 }
 
 /// RFC 9213 §2.1: a dictionary, read strictly; one that cannot be read, or is empty, is as if it were not there.
-fn targeted(head: &HeaderMap) -> Option<Said> {
+fn targeted(head: &HeaderMap) -> Option<CacheControl> {
     let lines: Vec<&[u8]> = head.get_all(TARGETED).iter().map(HeaderValue::as_bytes).collect();
     let members: Dictionary = Parser::new(&lines.join(&b", "[..])).parse().ok()?;
     if members.is_empty() {
         return None;
     }
-    let mut said = Said { targeted: true, ..Said::default() };
+    let mut said = CacheControl { targeted: true, ..CacheControl::default() };
     for (name, member) in &members {
         let ListEntry::Item(item) = member else { continue };
         let number = item.bare_item.as_integer().map(|number| u64::try_from(i64::from(number)).unwrap_or(0));
@@ -148,7 +148,7 @@ fn targeted(head: &HeaderMap) -> Option<Said> {
 
 /// What a request says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct RequestCacheControl {
     /// §5.2.1.4, and `Pragma: no-cache` where there is no `Cache-Control` (§5.4).
     pub no_cache: bool,
     /// §5.2.1.5.
@@ -163,7 +163,7 @@ pub struct Wishes {
     pub min_fresh: Option<u64>,
 }
 
-impl Wishes {
+impl RequestCacheControl {
     /// The directives of a request; a number that cannot be read makes its directive one that was not sent.
     pub fn of(head: &HeaderMap) -> Self {
         let mut wishes = Self::default();

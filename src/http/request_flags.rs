@@ -10,7 +10,7 @@ use http::header::{
 
 /// The headers that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asks(u8);
+pub struct RequestFlags(u8);
 
 /// One kind of header, or several.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ impl Kinds {
     pub const VIA: Self = Self(64);
 }
 
-impl Asks {
+impl RequestFlags {
     /// None of them.
     pub const NOTHING: Self = Self(0);
 
@@ -86,13 +86,13 @@ mod tests {
         for (name, kinds) in rows {
             let mut head = HeaderMap::new();
             head.insert(HeaderName::from_static(name), http::HeaderValue::from_static(""));
-            assert_eq!(Asks::of(&head), Asks(kinds.0), "{name}");
+            assert_eq!(RequestFlags::of(&head), RequestFlags(kinds.0), "{name}");
         }
         let all: HeaderMap = rows
             .map(|(name, _)| (HeaderName::from_static(name), http::HeaderValue::from_static("")))
             .into_iter()
             .collect();
-        assert_eq!(Asks::of(&all), Asks(127));
-        assert_eq!(Asks::of(&HeaderMap::new()), Asks(0));
+        assert_eq!(RequestFlags::of(&all), RequestFlags(127));
+        assert_eq!(RequestFlags::of(&HeaderMap::new()), RequestFlags(0));
     }
 }

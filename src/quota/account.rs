@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 use crate::clock::Tick;
 use crate::gcra::Arrivals;
 
-use super::headers::{self, Told};
+use super::headers::{self, LimitHeaders};
 use super::spent::Spent;
 use super::{ComeBack, Limit, Limits, Refused};
 
 /// When a place may be free is not known; nobody is told to come back sooner than in a second anyway.
-const PLACE_FREE: Duration = Duration::from_secs(1);
+const SLOT_RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Account {
@@ -64,7 +64,7 @@ impl Account {
 
     fn entered(&self, spent: &Spent, now: Tick) -> Result<Arrivals, ComeBack> {
         if self.limits.concurrent.is_some_and(|most| spent.under_way >= most) {
-            let at = self.next_request(spent, now).max(now.plus(PLACE_FREE));
+            let at = self.next_request(spent, now).max(now.plus(SLOT_RETRY));
             return Err(ComeBack { limit: Limit::Concurrent, at });
         }
         let requests = spent.requests.admit(self.limits.requests, now);
@@ -96,10 +96,10 @@ impl Account {
     }
 
     /// How the caller stands.
-    pub(super) fn tell(&self, now: Tick) -> Told {
+    pub(super) fn tell(&self, now: Tick) -> LimitHeaders {
         let mut spent = self.spent.lock();
         spent.count_by(&self.limits, now);
-        Told { policy: self.policy.clone(), standing: headers::standing(&self.limits, &spent, now) }
+        LimitHeaders { policy: self.policy.clone(), standing: headers::standing(&self.limits, &spent, now) }
     }
 
     /// How often each limit refused.

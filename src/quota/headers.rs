@@ -14,7 +14,7 @@ const SECOND: u128 = 1_000_000_000;
 
 /// The two fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct LimitHeaders {
     /// `RateLimit-Policy`: the same on every answer.
     pub policy: HeaderValue,
     /// `RateLimit`: how the caller stands now.

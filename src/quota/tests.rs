@@ -19,14 +19,18 @@ fn at(millis: u64) -> Tick {
     Tick::from_nanos(millis * 1_000_000)
 }
 
-fn turns(limits: Limits) -> Turns {
-    Turns::new([("first".to_owned(), None), ("app".to_owned(), Some(limits)), ("other".to_owned(), Some(limits))])
+fn turns(limits: Limits) -> CallerLimits {
+    CallerLimits::new([
+        ("first".to_owned(), None),
+        ("app".to_owned(), Some(limits)),
+        ("other".to_owned(), Some(limits)),
+    ])
 }
 
 /// Of `app`.
 const APP: usize = 1;
 
-fn told(turns: &Turns, now: Tick) -> [String; 2] {
+fn told(turns: &CallerLimits, now: Tick) -> [String; 2] {
     let told = turns.account(APP).unwrap().tell(now);
     [told.policy, told.standing].map(|value| value.to_str().unwrap().to_owned())
 }
@@ -37,7 +41,7 @@ fn a_caller_without_limits_has_no_account() {
     let held: Vec<_> = (0..1000).map(|_| turns.admit_at(0, at(0)).unwrap()).collect();
     assert!(held.iter().all(|admitted| admitted.0.is_none() && admitted.start(at(0)).is_ok()));
     assert!(turns.account(0).is_none());
-    assert!(Turns::new([("app".to_owned(), Some(NONE))]).account(0).is_none(), "a table that limits nothing");
+    assert!(CallerLimits::new([("app".to_owned(), Some(NONE))]).account(0).is_none(), "a table that limits nothing");
 }
 
 #[test]

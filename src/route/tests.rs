@@ -94,8 +94,8 @@ fn led(routes: &Routes, method: &Method, target: &str) -> String {
     };
     let text = |word: &Word| String::from_utf8(word.to_vec()).unwrap();
     let resource = match found.resource() {
-        Resource::Raw(raw) => format!("as sent {raw}"),
-        Resource::Seven { endpoint, ids, query } => {
+        Resource::Opaque(raw) => format!("as sent {raw}"),
+        Resource::Documented { endpoint, ids, query } => {
             assert_eq!(*endpoint as usize, found.route());
             let ids: Vec<String> = ids.iter().map(text).collect();
             let query: Vec<String> = query.iter().map(|(at, value)| format!("{at}={}", text(value))).collect();
@@ -406,7 +406,7 @@ proptest! {
             let Ok(uri) = below(&path).parse::<http::Uri>() else { continue };
             let Ok(target) = Target::parse(&uri) else { continue };
             let Ok(found) = routes.find(&Method::GET, &target) else { continue };
-            if let Resource::Seven { ids, query, .. } = found.resource() {
+            if let Resource::Documented { ids, query, .. } = found.resource() {
                 for word in ids.iter().chain(query.iter().map(|(_, value)| value)) {
                     prop_assert!((1..=64).contains(&word.len()));
                     prop_assert!(word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte)));

@@ -9,7 +9,7 @@ use hyper_util::client::legacy::connect::Connect;
 
 use crate::budget::{Asker, Budget, Cause};
 use crate::clock::{Clock, Tick};
-use crate::flight::Obligation;
+use crate::flight::Leader;
 use crate::route::RouteIndex;
 use crate::trail::Ledger;
 
@@ -21,7 +21,7 @@ pub trait Connects: Connect + Clone + Send + Sync + 'static {}
 impl<C: Connect + Clone + Send + Sync + 'static> Connects for C {}
 
 /// For a call that nobody else can join.
-pub const NO_FLIGHT: Option<&Obligation<(), ()>> = None;
+pub const NO_FLIGHT: Option<&Leader<(), ()>> = None;
 
 /// How calls are made and repeated.
 #[derive(Debug, Clone, Copy)]

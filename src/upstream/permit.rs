@@ -8,7 +8,7 @@ use crate::budget::breaker::Reason;
 use crate::budget::lanes::Lane;
 use crate::budget::{Asked, Asker, Later, Permit};
 use crate::clock::Tick;
-use crate::flight::Obligation;
+use crate::flight::Leader;
 
 use super::calls::{Calls, Connects};
 use super::fault::Unanswered;
@@ -23,7 +23,7 @@ impl<C: Connects> Calls<C> {
         &self,
         asker: Asker,
         deadline: Tick,
-        flight: Option<&Obligation<K, V>>,
+        flight: Option<&Leader<K, V>>,
     ) -> Result<Permit, Unanswered> {
         let now = self.clock.tick();
         let mut ticket = match self.budget.ask(asker, now) {

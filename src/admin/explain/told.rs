@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::access::{Lens, Sight};
 use crate::budget::Prospect;
 use crate::clock::Tick;
-use crate::gateway::explain::{Explained, Stored, Wanted, Who};
+use crate::gateway::explain::{Explained, StoredState, Wanted, Who};
 use crate::gateway::{Dials, Gateway};
 use crate::quota;
 use crate::route::{Mode, Route};
@@ -52,8 +52,7 @@ fn of_route(route: &Route) -> Value {
 fn of_caller<C: Dials>(gateway: &Gateway<C>, wanted: &Wanted, explained: &Explained, caller: &Caller) -> Value {
     let by_token = matches!(wanted.who, Who::Token(_));
     let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-    let limits =
-        |quota::Told { policy, standing }: &quota::Told| json!({"policy": text(policy), "left": text(standing)});
+    let limits = |quota::LimitHeaders { policy, standing }: &quota::LimitHeaders| json!({"policy": text(policy), "left": text(standing)});
     json!({
         "name": caller.name(),
         "by": if by_token { "token" } else { "policy" },
@@ -94,7 +93,7 @@ fn withheld(lens: &Lens) -> Vec<&'static str> {
 
 fn of_entry(explained: &Explained, route: Option<&Route>) -> Value {
     let Some(route) = route else { return Value::Null };
-    let Some(Stored { state, row, while_revalidate, if_error }) = &explained.stored else {
+    let Some(StoredState { state, row, while_revalidate, if_error }) = &explained.stored else {
         return json!({"state": "not-stored"});
     };
     let left = |time: &Option<Duration>| time.map(|time| time.as_secs());

@@ -69,15 +69,15 @@ fn is_of_client(key: &Key, client: &[u8]) -> bool {
     // What follows the resource does not matter here.
     match Reader(reader.0).seven(*endpoint).or_else(|| reader.raw()) {
         _ if *endpoint == Endpoint::Clients => true,
-        Some(Resource::Seven { ids, .. }) => ids.first().is_some_and(|id| **id == *client),
-        Some(Resource::Raw(target)) => client_in(&target).is_some_and(|id| *id == *client),
+        Some(Resource::Documented { ids, .. }) => ids.first().is_some_and(|id| **id == *client),
+        Some(Resource::Opaque(target)) => client_in(&target).is_some_and(|id| *id == *client),
         None => false,
     }
 }
 
 impl Key {
     /// What it stands for; `None` if these are no key's bytes.
-    pub fn stands_for(&self) -> Option<Named> {
+    pub fn decode(&self) -> Option<Named> {
         let mut reader = Reader(&self.0);
         let (route, edition) = (reader.number()?, reader.edition()?);
         let rest = reader.0;
@@ -122,12 +122,12 @@ impl<'a> Reader<'a> {
         let ids = (0..wanted).map(|_| self.identifier()).collect::<Option<_>>()?;
         let query = (0..self.byte()?).map(|_| Some((self.byte()?, self.identifier()?)));
         let query = query.collect::<Option<SmallVec<_>>>()?;
-        Some(Resource::Seven { endpoint, ids, query })
+        Some(Resource::Documented { endpoint, ids, query })
     }
 
     /// A target as it came.
     fn raw(&mut self) -> Option<Resource> {
-        std::str::from_utf8(self.part()?).ok().map(|target| Resource::Raw(target.to_owned()))
+        std::str::from_utf8(self.part()?).ok().map(|target| Resource::Opaque(target.to_owned()))
     }
 
     /// Names and values to the end.

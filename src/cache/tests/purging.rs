@@ -208,13 +208,13 @@ fn a_key_reads_back_as_what_it_was_made_of() {
         let headers = value.iter().map(|value| ("x-b".to_owned(), value.clone())).collect();
         let wanted = grant.wanted();
         let named = Named { route: wanted.route(), edition: 0, resource: wanted.resource().clone(), headers };
-        prop_assert_eq!(key.stands_for(), Some(named));
+        prop_assert_eq!(key.decode(), Some(named));
         prop_assert!(which(&asker, &path).means(&key));
         Ok(())
     });
     law.unwrap();
     let (grant, route) = asker.grant(&Method::GET, &format!("/extra3/{CLIENT}/x?y=%20z"));
-    let named = Key::of(&grant, route, &HeaderMap::new()).unwrap().stands_for().unwrap();
+    let named = Key::of(&grant, route, &HeaderMap::new()).unwrap().decode().unwrap();
     assert_eq!(key::target_of(&named.resource, route), format!("/extra3/{CLIENT}/x?y=%20z"));
 }
 
@@ -226,10 +226,10 @@ fn targets_as_they_came_are_read_and_purged_by_their_client_too() {
         let path = path.replace("{project_id}", "p1");
         let long = "x".repeat(300);
         for target in [format!("{PREFIX}{path}"), format!("{PREFIX}{}?a={long}", path.replace("0b7c", "%30B7C"))] {
-            let resource = Resource::Raw(target);
+            let resource = Resource::Opaque(target);
             let Which::Resource(key) = Which::resource(endpoint as usize, 0, &resource) else { panic!("a resource") };
             let named = Named { route: endpoint as usize, edition: 0, resource, headers: Vec::new() };
-            assert_eq!(key.stands_for(), Some(named));
+            assert_eq!(key.decode(), Some(named));
             assert!(client(CLIENT).means(&key), "{endpoint:?}");
             assert_eq!(client("c1").means(&key), endpoint == Endpoint::Clients);
         }
@@ -243,7 +243,7 @@ fn another_edition_of_a_route_reaches_nothing_of_the_one_before_and_what_is_outs
     let before = Key::of(&grant, route, &HeaderMap::new()).unwrap();
     let after = Key::of(&grant, &Route { edition: 1, ..route.clone() }, &HeaderMap::new()).unwrap();
     assert_ne!(before, after);
-    assert_eq!(after.stands_for().unwrap(), Named { edition: 1, ..before.stands_for().unwrap() });
+    assert_eq!(after.decode().unwrap(), Named { edition: 1, ..before.decode().unwrap() });
     // Given up by their client or their route, in whichever edition.
     for which in [client(CLIENT), Which::Route(grant.wanted().route()), Which::All] {
         assert!(which.means(&before) && which.means(&after));
@@ -266,6 +266,6 @@ proptest! {
     #[test]
     fn bytes_that_are_no_key_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
         let key = Key(bytes.into());
-        let _ = (key.stands_for(), client("c1").means(&key), Which::Route(0).means(&key));
+        let _ = (key.decode(), client("c1").means(&key), Which::Route(0).means(&key));
     }
 }

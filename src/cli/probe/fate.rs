@@ -9,28 +9,28 @@ use http::StatusCode;
 use crate::cache::freshness::Life;
 use crate::cache::reason::Detail;
 use crate::config::time_text;
-use crate::gateway::probe::{Fate, Trial, Winner};
+use crate::gateway::probe::{Disposition, Probe, TermsSource};
 use crate::gateway::refusal::{Fault, Refusal};
 use crate::upstream::Failed;
 
 /// The sentence.
-pub(super) fn words(trial: &Trial) -> String {
+pub(super) fn words(trial: &Probe) -> String {
     match &trial.fate {
-        Fate::Stored(life, winner) if trial.status == StatusCode::OK => stored(life, *winner),
-        Fate::Stored(life, _) => format!("stored for {} (the route's negative_ttl)", time_text(life.lifetime)),
-        Fate::NotStored(why) => not_stored(*why, trial.status),
-        Fate::Refused(refusal) => format!("not given to anybody: {}", refused(refusal)),
-        Fate::Standard => {
+        Disposition::Stored(life, winner) if trial.status == StatusCode::OK => stored(life, *winner),
+        Disposition::Stored(life, _) => format!("stored for {} (the route's negative_ttl)", time_text(life.lifetime)),
+        Disposition::NotStored(why) => not_stored(*why, trial.status),
+        Disposition::Refused(refusal) => format!("not given to anybody: {}", refused(refusal)),
+        Disposition::Standard => {
             "the route is in standard mode: Cache-Control and Expires decide, request by request (RFC 9111)".to_owned()
         }
     }
 }
 
-fn stored(life: &Life, winner: Winner) -> String {
+fn stored(life: &Life, winner: TermsSource) -> String {
     let whose = match winner {
-        Winner::Partner => "the partner's own lifetime stands above the route's ttl",
-        Winner::Route => "the route's ttl; the partner names no lifetime",
-        Winner::Override => "the route's ttl; override = true, so what the partner says is not looked at",
+        TermsSource::Partner => "the partner's own lifetime stands above the route's ttl",
+        TermsSource::Route => "the route's ttl; the partner names no lifetime",
+        TermsSource::Override => "the route's ttl; override = true, so what the partner says is not looked at",
     };
     let mut text = match life.ask_first {
         true => "stored, and confirmed by the partner at each request, as its head wants".to_owned(),

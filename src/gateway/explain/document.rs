@@ -3,12 +3,12 @@
 //! Never shows, confirms or fetches.
 
 use crate::access::Grant;
-use crate::cache::peek::Glimpse;
+use crate::cache::peek::Peek;
 use crate::cache::reason::Why;
 use crate::cache::{Entry, Key, Lookup};
 use crate::clock::{Now, Tick};
 use crate::http::accept::accepts_json;
-use crate::http::request_flags::{Asks, Kinds};
+use crate::http::request_flags::{Kinds, RequestFlags};
 use crate::route::{Resource, Route};
 use crate::trail::Outcome;
 
@@ -22,11 +22,11 @@ impl<C: Dials> Gateway<C> {
         &self,
         grant: &Grant,
         route: &Route,
-        (wanted, glimpse): (&Wanted, Option<&Glimpse>),
+        (wanted, glimpse): (&Wanted, Option<&Peek>),
         may: May,
         now: Now,
     ) -> Result<Verdict, Refusal> {
-        let asks = Asks::of(&wanted.headers);
+        let asks = RequestFlags::of(&wanted.headers);
         let acceptable = !asks.has(Kinds::ACCEPT) || accepts_json(&wanted.headers);
         let Some(key) = Key::of(grant, route, &wanted.headers) else {
             return self.foresee_unstored(grant, acceptable, may, now.tick);
@@ -48,9 +48,9 @@ impl<C: Dials> Gateway<C> {
 
     fn foresee_unstored(&self, grant: &Grant, acceptable: bool, may: May, now: Tick) -> Result<Verdict, Refusal> {
         let (outcome, full) = match grant.wanted().resource() {
-            Resource::Raw(_) => (Outcome::Pass, false),
-            Resource::Seven { .. } if !acceptable => return Err(Refusal::NotAcceptable),
-            Resource::Seven { .. } => (Outcome::Miss, self.fetches.flights.is_full()),
+            Resource::Opaque(_) => (Outcome::Pass, false),
+            Resource::Documented { .. } if !acceptable => return Err(Refusal::NotAcceptable),
+            Resource::Documented { .. } => (Outcome::Miss, self.fetches.flights.is_full()),
         };
         let ahead = self.may_call(may, full, asker_of(grant), now)?;
         Ok(Verdict::asks(outcome, "the route stores nothing", Some(ahead), now))

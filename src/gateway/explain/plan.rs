@@ -98,7 +98,7 @@ fn shown<T: Stored>(it: &Subject<'_, T>, stored: &T, detail: Option<Detail>, now
     (it.shows)(stored)?;
     let life = stored.life();
     let ages = Ages { age: life.age(now), lifetime: life.lifetime };
-    Ok(Verdict::shown(Delivery::from_memory(detail).words(false), stored.status(), ages))
+    Ok(Verdict::shown(Delivery::from_memory(detail).outcome_and_cause(false), stored.status(), ages))
 }
 
 /// Who would call for this grant; over which resource does not matter before the call is made.

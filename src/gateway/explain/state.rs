@@ -8,8 +8,8 @@ use http::HeaderMap;
 
 use crate::cache::freshness::{Life, Stage};
 use crate::cache::list::Row;
-use crate::cache::peek::Glimpse;
-use crate::cache::{Lookup, Stored as _};
+use crate::cache::peek::Peek;
+use crate::cache::{Lookup, Stored};
 use crate::clock::{Now, Tick};
 
 /// Where in its life it is.
@@ -45,7 +45,7 @@ impl State {
 
 /// What is held.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct StoredState {
     /// In which state.
     pub state: State,
     /// Its row in the list, if an answer is held.
@@ -56,8 +56,8 @@ pub struct Stored {
     pub if_error: Option<Duration>,
 }
 
-impl Stored {
-    pub(super) fn of(glimpse: &Glimpse, sent: &HeaderMap, now: Now) -> Self {
+impl StoredState {
+    pub(super) fn of(glimpse: &Peek, sent: &HeaderMap, now: Now) -> Self {
         let of = match (glimpse.look(now), glimpse.select(sent, now)) {
             (Lookup::Stored(entry), _) => Self::of_life(&entry.life(), now.tick),
             (_, Lookup::Stored(reply)) => Self::of_life(&reply.life(), now.tick),

@@ -64,8 +64,8 @@ fn tick(seconds: u64) -> Tick {
     Tick::from_nanos((1000 + seconds) * 1_000_000_000)
 }
 
-fn wishes(words: &str) -> Wishes {
-    Wishes::of(&HeaderMap::from_iter([(CACHE_CONTROL, words.parse().unwrap())]))
+fn wishes(words: &str) -> RequestCacheControl {
+    RequestCacheControl::of(&HeaderMap::from_iter([(CACHE_CONTROL, words.parse().unwrap())]))
 }
 
 #[test]
@@ -170,6 +170,6 @@ fn what_is_over_is_given_to_whoever_takes_it_and_the_upstream_is_asked_for_all_o
     }
     let resting = Arc::new(Entry::new(StatusCode::OK, &HeaderMap::new(), b"{}", Ok(life)));
     resting.rest_until(tick(1));
-    let found = is(plan(Lookup::Stored(resting), &Wishes::default(), false, Tick::default()));
+    let found = is(plan(Lookup::Stored(resting), &RequestCacheControl::default(), false, Tick::default()));
     assert_eq!(found, Is::Served(Some(Detail::StaleIfError)), "it failed just now");
 }

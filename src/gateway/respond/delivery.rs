@@ -41,7 +41,7 @@ impl Delivery {
     /// The same for the log: the outcome, and the detail where there is one. Of a document (`is_document`) that was asked about
     /// because it was stale, whether it changed is not told apart: who may see a part of it must not learn that of the rest.
     #[inline]
-    pub(crate) fn words(self, is_document: bool) -> (Outcome, &'static str) {
+    pub(crate) fn outcome_and_cause(self, is_document: bool) -> (Outcome, &'static str) {
         let outcome = match self.forwarded {
             None if matches!(self.detail, None | Some(Detail::Clamped)) => Outcome::Hit,
             None => Outcome::Stale,

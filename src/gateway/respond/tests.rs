@@ -142,7 +142,7 @@ fn of(
         coding,
         age: Duration::from_secs(7),
         delivery: Delivery::HIT,
-        asks: Asks::of(&head(asked)),
+        asks: RequestFlags::of(&head(asked)),
     };
     signature().document(document, method, &head(asked), &RequestId::made(1))
 }
@@ -298,9 +298,9 @@ proptest! {
             coding: if is_gzip { Coding::Gzip } else { Coding::Identity },
             age: Duration::from_secs(age),
             delivery: Delivery::HIT,
-            asks: Asks::NOTHING,
+            asks: RequestFlags::NOTHING,
         };
-        let limits = limited.then(|| crate::quota::Told {
+        let limits = limited.then(|| crate::quota::LimitHeaders {
             policy: HeaderValue::from_static("\"requests\";q=3;w=180"),
             standing: HeaderValue::from_static("\"requests\";r=2;t=60"),
         });

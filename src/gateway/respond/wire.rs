@@ -10,13 +10,13 @@ use crate::cache::{Coding, Stored};
 use crate::clock::Now;
 use crate::http::rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::listen::Wire;
-use crate::quota::Told;
+use crate::quota::LimitHeaders;
 use crate::trail::RequestId;
 
 use super::{Document, MAX_AGE, Signature, VARY_OURS, ttl};
 
 /// A head takes some 450 bytes; what is left holds the body of most single documents.
-const ROOM: usize = 2048;
+const HEAD_CAPACITY: usize = 2048;
 
 /// What stands between the date and the length.
 pub(super) fn middle(via: &str) -> Box<[u8]> {
@@ -32,11 +32,11 @@ impl Signature {
         document: Document,
         id: &RequestId,
         now: Now,
-        limits: Option<Told>,
+        limits: Option<LimitHeaders>,
         wire: &mut Wire,
     ) -> (Bytes, usize) {
         let Document { entry, full, view, coding, age, .. } = document;
-        wire.reserve(ROOM);
+        wire.reserve(HEAD_CAPACITY);
         let head = entry.head();
         let tag = view.as_ref().map_or(entry.tag(), |(_, tag)| tag);
         let length = view.as_ref().map_or(entry.bytes_of_body().len(), |(bytes, _)| bytes.len());
@@ -69,7 +69,7 @@ impl Signature {
         if coding == Coding::Gzip {
             say_field(wire, CONTENT_ENCODING.as_str(), Some(b"gzip"));
         }
-        if let Some(Told { policy, standing }) = &limits {
+        if let Some(LimitHeaders { policy, standing }) = &limits {
             say_field(wire, RATE_LIMIT_POLICY.as_str(), Some(HeaderValue::as_bytes(policy)));
             say_field(wire, RATE_LIMIT.as_str(), Some(standing.as_bytes()));
         }
@@ -77,7 +77,7 @@ impl Signature {
         say_number(wire, length as u64);
         say(wire, b"\r\n\r\n");
         // Copied where that costs less than a second piece of memory for the system to look at.
-        let is_small = wire.len() + length <= ROOM;
+        let is_small = wire.len() + length <= HEAD_CAPACITY;
         if is_small {
             say(wire, view.as_ref().map_or(entry.bytes_of_body(), |(bytes, _)| bytes));
             return (Bytes::new(), length);

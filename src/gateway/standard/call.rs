@@ -22,7 +22,7 @@ use crate::upstream::through;
 use super::super::Dials;
 use super::super::fetches::Fetches;
 use super::super::flights::{Errand, Purpose, Runs};
-use super::super::landing::{Kept, Shared};
+use super::super::landing::{FetchedReply, Shared};
 use super::super::refusal::{Fault, Refusal};
 use super::Asked;
 use super::reply_fetch::{Arrived, Brought, ReplyErrand};
@@ -68,7 +68,7 @@ impl Errand for ReplyErrand {
         match brought {
             // What is given without being stored is for the one who asked.
             Brought::Kept(kept) if kept.delivery.stored => {
-                Shared::Kept(Box::new(Kept { withheld: HeaderMap::new(), ..kept.clone() }))
+                Shared::FetchedReply(Box::new(FetchedReply { withheld: HeaderMap::new(), ..kept.clone() }))
             }
             Brought::Kept(_) | Brought::Through { .. } => Shared::Alone,
         }
@@ -76,7 +76,7 @@ impl Errand for ReplyErrand {
 
     fn shared(shared: Shared) -> Option<Brought> {
         match shared {
-            Shared::Kept(kept) => Some(Brought::Kept(*kept)),
+            Shared::FetchedReply(kept) => Some(Brought::Kept(*kept)),
             Shared::Alone | Shared::Document(_) => None,
         }
     }

@@ -20,7 +20,7 @@ use crate::trail::Trail;
 
 use super::super::Dials;
 use super::super::fetches::Fetches;
-use super::super::landing::Kept;
+use super::super::landing::FetchedReply;
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::{Delivery, VARY_BY_TOKEN};
 use super::super::take_in::is_pause;
@@ -68,7 +68,7 @@ impl<C: Dials> Fetches<C> {
         // Only what may be stored is compared with its request again.
         asked.head = if stored { outgoing.head } else { HeaderMap::new() };
         match self.stored_for_get(&asked, arrived, delivery, stored, deadline).await? {
-            Brought::Kept(Kept { reply, withheld, delivery, .. }) => {
+            Brought::Kept(FetchedReply { reply, withheld, delivery, .. }) => {
                 Ok(Got::Stored { asked: Box::new(asked), reply, withheld, delivery })
             }
             Brought::Through { response, delivery, .. } => Ok(Got::Through(response, delivery)),

@@ -5,7 +5,7 @@
 use crate::access::Grant;
 use crate::cache::Lookup;
 use crate::cache::Reply;
-use crate::cache::peek::Glimpse;
+use crate::cache::peek::Peek;
 use crate::cache::reason::Why;
 use crate::clock::Now;
 use crate::quota::ComeBack;
@@ -27,7 +27,7 @@ impl<C: Dials> Gateway<C> {
     pub(in crate::gateway) fn foresee_standard(
         &self,
         grant: &Grant,
-        (wanted, glimpse): (&Wanted, Option<&Glimpse>),
+        (wanted, glimpse): (&Wanted, Option<&Peek>),
         may: Result<(), ComeBack>,
         now: Now,
     ) -> Result<Foreseen, Refusal> {

@@ -30,7 +30,7 @@ impl Signature {
             }
             Got::Through(mut response, delivery) => {
                 self.tell(response.headers_mut(), delivery, (None, None), &trail.request_id);
-                (trail.outcome, trail.cause) = delivery.words(false);
+                (trail.outcome, trail.cause) = delivery.outcome_and_cause(false);
                 response
             }
         }
@@ -55,7 +55,7 @@ impl Signature {
         let times = (Some(ttl(life.lifetime, age)), is_told.then_some(seconds));
         self.tell(response.headers_mut(), delivery, times, &trail.request_id);
         trail.age = Some(seconds);
-        (trail.outcome, trail.cause) = delivery.words(false);
+        (trail.outcome, trail.cause) = delivery.outcome_and_cause(false);
         response
     }
 }

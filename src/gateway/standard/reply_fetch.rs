@@ -17,7 +17,7 @@ use crate::cache::validation;
 use crate::clock::Tick;
 
 use super::super::execute::Ask;
-use super::super::landing::Kept;
+use super::super::landing::FetchedReply;
 use super::super::respond::{Body, Delivery};
 use super::Asked;
 
@@ -40,7 +40,7 @@ pub(in crate::gateway) struct ReplyErrand {
 /// What it brought.
 #[derive(Debug)]
 pub(in crate::gateway) enum Brought {
-    Kept(Kept),
+    Kept(FetchedReply),
     Through { response: Response<Body>, delivery: Delivery, took: Duration },
 }
 

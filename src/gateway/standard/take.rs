@@ -13,7 +13,7 @@ use crate::cache::Key;
 use crate::cache::Reply;
 use crate::cache::freshness::Stage;
 use crate::cache::reason::Detail;
-use crate::cache::validation::Told as HeadTold;
+use crate::cache::validation::HeadUpdate;
 use crate::cache::{Stored, storability, validation};
 use crate::clock::{Now, Tick};
 use crate::upstream::{Failed, through};
@@ -24,7 +24,7 @@ use super::super::flights::REST;
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::Delivery;
 use super::reply_fetch::{Arrived, Brought, ReplyErrand};
-use super::{Asked, Kept};
+use super::{Asked, FetchedReply};
 
 impl<C: Dials> Fetches<C> {
     /// A 304 to our own question.
@@ -39,7 +39,7 @@ impl<C: Dials> Fetches<C> {
             delivery.stored = self.store.keep_reply(key, sent, &reply, arrived.known);
         }
         delivery.detail = taken_back.or((!delivery.stored).then_some(Detail::Superseded));
-        Brought::Kept(Kept { reply, withheld: HeaderMap::new(), delivery, took: arrived.took() })
+        Brought::Kept(FetchedReply { reply, withheld: HeaderMap::new(), delivery, took: arrived.took() })
     }
 
     /// Stores an answer if it may be, and hands it through if not.
@@ -104,7 +104,7 @@ impl<C: Dials> Fetches<C> {
         let reply = self.at_rest(Reply::new(status, &head, body, storable.life, storable.selection));
         delivery.stored = self.store.keep_reply(&asked.key, &asked.head, &reply, known);
         delivery.detail = (!delivery.stored).then_some(Detail::Superseded);
-        Ok(Brought::Kept(Kept { reply, withheld, delivery, took }))
+        Ok(Brought::Kept(FetchedReply { reply, withheld, delivery, took }))
     }
 
     /// A reply that was stale when it came is the newest there is: it is not asked for again with each request. Where nothing
@@ -123,7 +123,7 @@ impl<C: Dials> Fetches<C> {
         let (sent, exchange) = (&errand.asked.head, arrived.exchange);
         let key = &errand.asked.key;
         match validation::after_head(old, arrived.status, &arrived.head, sent, exchange) {
-            Some(HeadTold::Updated(new) | HeadTold::Outdated(new)) => {
+            Some(HeadUpdate::Updated(new) | HeadUpdate::Outdated(new)) => {
                 self.store.replace_reply(key, old, &Arc::new(*new), arrived.known);
             }
             None => {}

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::cache::freshness::Windows;
-use crate::http::cache_control::{MOST_SECONDS, Said, Wishes};
+use crate::http::cache_control::{CacheControl, MOST_SECONDS, RequestCacheControl};
 
 const CC: &str = "cache-control";
 const CDN: &str = "cdn-cache-control";
@@ -222,19 +222,22 @@ fn fields_of_a_connection_and_fields_that_are_withheld_are_not_stored() {
         ("date", NOON),
     ]);
     assert_eq!(kept, expected);
-    assert!(!Said::of(&head(answer)).no_cache);
+    assert!(!CacheControl::of(&head(answer)).no_cache);
 }
 
 #[test]
 fn wishes_are_read_and_what_cannot_be_read_was_not_wished() {
-    let wishes = |lines: Lines<'_>| Wishes::of(&head(lines));
-    let none = Wishes::default();
+    let wishes = |lines: Lines<'_>| RequestCacheControl::of(&head(lines));
+    let none = RequestCacheControl::default();
     assert_eq!(wishes(&[(CC, "nothing-to-see-here"), ("pragma", "no-cache")]), none);
     assert_eq!(wishes(&[("pragma", "foo")]), none);
-    assert_eq!(wishes(&[("pragma", "No-Cache")]), Wishes { no_cache: true, ..none });
-    assert_eq!(wishes(&[(CC, "No-Cache, only-if-cached")]), Wishes { no_cache: true, only_if_cached: true, ..none });
+    assert_eq!(wishes(&[("pragma", "No-Cache")]), RequestCacheControl { no_cache: true, ..none });
+    assert_eq!(
+        wishes(&[(CC, "No-Cache, only-if-cached")]),
+        RequestCacheControl { no_cache: true, only_if_cached: true, ..none }
+    );
     assert_eq!(wishes(&[(CC, "x-only-if-cached, max-age=x, min-fresh=-1")]), none);
-    assert_eq!(wishes(&[(CC, "max-stale")]), Wishes { max_stale: Some(MOST_SECONDS), ..none });
-    let all = Wishes { max_age: Some(1), max_stale: Some(2), min_fresh: Some(3), no_store: true, ..none };
+    assert_eq!(wishes(&[(CC, "max-stale")]), RequestCacheControl { max_stale: Some(MOST_SECONDS), ..none });
+    let all = RequestCacheControl { max_age: Some(1), max_stale: Some(2), min_fresh: Some(3), no_store: true, ..none };
     assert_eq!(wishes(&[(CC, "max-age=1, max-stale=2"), (CC, "min-fresh=\"3\", no-store")]), all);
 }

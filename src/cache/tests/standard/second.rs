@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cache::Lookup;
 use crate::gateway::plan::{Plan, plan};
-use crate::http::cache_control::Wishes;
+use crate::http::cache_control::RequestCacheControl;
 
 /// An answer. Left out on purpose:
 /// - directives given twice (the crate then adds `must-revalidate`; §4.2.1 lets the first count, as ours does),
@@ -132,7 +132,7 @@ proptest! {
         let Ok(storable) = storability::judge(&Method::GET, plain.headers(), status, &answer.head(), at_once()) else {
             return Ok(());
         };
-        let wishes = Wishes::of(request(&then).headers());
+        let wishes = RequestCacheControl::of(request(&then).headers());
         let left = left(&storable.life, tick(later));
         if wishes.max_stale.is_some() {
             // §5.2.2.4, §5.2.2.10: neither is given stale without asking, whatever the request takes; the crate does.

@@ -4,7 +4,7 @@
 
 use super::super::conditions::{Shape, shape};
 use super::super::invalidation::{also_changed, changes};
-use super::super::validation::{Told, after_head, ask_about, ask_which, freshened, is_for_the_partner, meant};
+use super::super::validation::{HeadUpdate, after_head, ask_about, ask_which, freshened, is_for_the_partner, meant};
 use super::*;
 use crate::cache::Stored;
 use crate::http::range::Wanted;
@@ -191,10 +191,10 @@ fn a_head_updates_the_get_it_agrees_with_and_ends_the_one_it_does_not() {
     let after = |status: u16, told: Lines<'_>| {
         let told = after_head(&reply, StatusCode::from_u16(status).unwrap(), &head(told), &HeaderMap::new(), at_once());
         told.map(|told| match told {
-            Told::Updated(new) => {
+            HeadUpdate::Updated(new) => {
                 (true, new.value(&HeaderName::from_static("x-old")).unwrap(), left(&new.life(), tick(0)))
             }
-            Told::Outdated(new) => {
+            HeadUpdate::Outdated(new) => {
                 (false, new.value(&HeaderName::from_static("x-old")).unwrap(), left(&new.life(), tick(0)))
             }
         })

@@ -129,7 +129,7 @@ fn the_pages_table_of_refusals_has_each_with_its_status_and_title() {
 fn every_cause_that_the_operators_page_explains_is_one() {
     let page = include_str!("../../../../deploy/OPERATING.md");
     let table = page.split("\n## Causes\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let causes: Vec<&str> = every().iter().map(crate::gateway::respond::word_of).collect();
+    let causes: Vec<&str> = every().iter().map(crate::gateway::respond::cause_of_refusal).collect();
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
     assert!(rows.len() > 15, "{}", rows.len());
     for cause in rows
@@ -148,7 +148,7 @@ fn every_problem_keeps_its_status_type_title_and_cause() {
     all.extend([StatusCode::NOT_FOUND, StatusCode::GONE].map(Refusal::Status));
     let row = |refusal: &Refusal| {
         let Problem { status, slug, title, .. } = problem_of(refusal);
-        let cause = crate::gateway::respond::word_of(refusal);
+        let cause = crate::gateway::respond::cause_of_refusal(refusal);
         format!("{} urn:reseller-gateway:problem:{slug} \"{title}\" cause={cause}\n", status.as_u16())
     };
     let mut rows: Vec<String> = all.iter().map(row).collect();
@@ -168,7 +168,7 @@ fn every_closed_word_of_cache_status_and_the_log_stays() {
         format!("{what}: {}\n", all.iter().map(word).collect::<Vec<_>>().join(" "))
     }
     let why = [Why::UriMiss, Why::VaryMiss, Why::Stale, Why::Request, Why::Bypass, Why::Method];
-    let mut causes: Vec<&str> = every().iter().map(crate::gateway::respond::word_of).collect();
+    let mut causes: Vec<&str> = every().iter().map(crate::gateway::respond::cause_of_refusal).collect();
     causes.sort_unstable();
     causes.dedup();
     let text = [
