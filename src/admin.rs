@@ -39,7 +39,7 @@ use crate::budget::breaker::Reason;
 use crate::clock::time_text;
 use crate::estate::InForce;
 use crate::gateway::Dials;
-use crate::listen::{BadHead, Crowd, Door, Tls};
+use crate::listen::{BadHead, ConnectionLimiter, Handler, Tls};
 use crate::trail::count::{CertificateFigures, Gauges, Most};
 use crate::trail::sink::process_log;
 
@@ -49,7 +49,7 @@ pub use door::Admin;
 #[derive(Debug, Clone, Default)]
 pub struct Connections {
     /// How many there are.
-    pub crowd: Arc<Crowd>,
+    pub crowd: Arc<ConnectionLimiter>,
     /// The certificates.
     pub certificates: Arc<[(String, Arc<Tls>)]>,
 }
@@ -167,7 +167,7 @@ impl<C: Dials> Health<C> {
     }
 }
 
-impl<C: Dials> Door for Health<C> {
+impl<C: Dials> Handler for Health<C> {
     type Body = Full<Bytes>;
     type Owed = ();
 

@@ -43,7 +43,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 
 use crate::clock::{Clock, Now};
-use crate::token::{Issued, NotIssued, Tokens, Wish};
+use crate::token::{Issued, NotIssued, TokenSpec, Tokens};
 use crate::trail::count::TokenFigures;
 
 use ledger::{Broken, Changed, How, Ledger, Present, Row};
@@ -52,7 +52,7 @@ use proof::{Failures, Proofs};
 use trust::Trusted;
 
 pub use desk::Undone;
-pub use door::{Rooms, is_for};
+pub use door::{RequestContext, is_for};
 pub use proof::MOST_SECRETS;
 pub use upkeep::keep_up;
 
@@ -212,7 +212,7 @@ impl Authority {
     }
 
     /// Makes a token, notes it, and leaves an audit line. Nothing is handed out that is not in the ledger.
-    async fn issue(&self, wish: &Wish, how: How, now: Now) -> Result<Issued, Failed> {
+    async fn issue(&self, wish: &TokenSpec, how: How, now: Now) -> Result<Issued, Failed> {
         let issued = self.tokens.issue(wish, now)?;
         let claims = &issued.claims;
         let row = Row {

@@ -230,7 +230,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// For what a gateway still has to say when it has ended.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs the command line's command.
 pub fn run() -> ExitCode {
@@ -238,7 +238,7 @@ pub fn run() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let outcome = match arguments.command {
-        Command::Serve(served) => return ended(in_runtime(serve(served.given())), Some(LAST_WORDS)),
+        Command::Serve(served) => return ended(in_runtime(serve(served.given())), Some(LOG_FLUSH_TIMEOUT)),
         Command::Reload { configured, dry_run } => in_runtime(reload::run(&configured, dry_run)),
         Command::Demo => in_runtime(demo::demo()),
         Command::Check { served, text_alone, probe, json } => served.load().and_then(|config| {

@@ -18,7 +18,7 @@ use crate::gateway::{Ambient, Gateway};
 use crate::trail::count::ReloadFigures;
 
 /// A house with its doors: all that one configuration makes.
-pub struct Estate<C> {
+pub struct Generation<C> {
     /// The path.
     pub gateway: Arc<Gateway<C>>,
     /// What it answers from the bytes of a head alone.
@@ -28,7 +28,7 @@ pub struct Estate<C> {
     /// Whose rights a request without a token has, by public listener.
     pub ambient: Vec<Option<Ambient>>,
     /// Under which names the admin door may be called.
-    pub own: Own,
+    pub own: AllowedHosts,
     /// How long is served on after the signal to end.
     pub drain_delay: Duration,
     /// Within which time all is to be finished then.
@@ -37,7 +37,7 @@ pub struct Estate<C> {
 
 /// Under which names the admin door may be called, besides those of loopback.
 #[derive(Debug, Clone, Default)]
-pub struct Own {
+pub struct AllowedHosts {
     /// The address it listens on, where that is not loopback; an unspecified one stands for all of the machine's.
     pub address: Option<IpAddr>,
     /// The host of `server.public_url`.
@@ -46,19 +46,19 @@ pub struct Own {
 
 /// The house that answers.
 pub struct InForce<C> {
-    estate: ArcSwap<Estate<C>>,
-    told: Mutex<Told>,
+    estate: ArcSwap<Generation<C>>,
+    told: Mutex<ReloadStatus>,
 }
 
 /// What is told of reloads.
 #[derive(Default)]
-struct Told {
+struct ReloadStatus {
     figures: ReloadFigures,
     /// Why the last one was refused, in a sentence that anybody may read.
     why: Option<String>,
 }
 
-impl Told {
+impl ReloadStatus {
     fn succeed(&mut self, unix: u64) {
         let ReloadFigures { good, bad, .. } = self.figures;
         self.figures = ReloadFigures { good: good + 1, bad, refused: false, since: unix };
@@ -74,23 +74,23 @@ impl Told {
 
 impl<C> InForce<C> {
     /// This house, from `unix` seconds on.
-    pub fn new(estate: Estate<C>, unix: u64) -> Self {
+    pub fn new(estate: Generation<C>, unix: u64) -> Self {
         let figures = ReloadFigures { since: unix, ..ReloadFigures::default() };
-        Self { estate: ArcSwap::from_pointee(estate), told: Mutex::new(Told { figures, why: None }) }
+        Self { estate: ArcSwap::from_pointee(estate), told: Mutex::new(ReloadStatus { figures, why: None }) }
     }
 
     /// The house, for one request: no lock, and no count that workers share.
-    pub fn now(&self) -> Guard<Arc<Estate<C>>> {
+    pub fn now(&self) -> Guard<Arc<Generation<C>>> {
         self.estate.load()
     }
 
     /// The same, to be kept for longer.
-    pub fn held(&self) -> Arc<Estate<C>> {
+    pub fn held(&self) -> Arc<Generation<C>> {
         self.estate.load_full()
     }
 
     /// Puts another house in its place at `unix` seconds; who asks from here on meets it. Hands back the one before.
-    pub fn put(&self, estate: Estate<C>, unix: u64) -> Arc<Estate<C>> {
+    pub fn put(&self, estate: Generation<C>, unix: u64) -> Arc<Generation<C>> {
         let before = self.estate.swap(Arc::new(estate));
         self.told.lock().succeed(unix);
         before
@@ -113,7 +113,7 @@ impl<C> InForce<C> {
 }
 
 /// A wish for a reload, and where its outcome is waited for.
-pub struct Wish {
+pub struct ReloadRequest {
     /// Who wants it.
     pub actor: String,
     /// Whether only to say what would change.
@@ -123,7 +123,7 @@ pub struct Wish {
 }
 
 /// Where wishes for a reload go.
-pub type Wishes = mpsc::Sender<Wish>;
+pub type Wishes = mpsc::Sender<ReloadRequest>;
 
 /// A reload that was done, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_until_the_next_good_one_and_both_are_counted() {
-        let mut told = Told::default();
+        let mut told = ReloadStatus::default();
         told.refuse("why".to_owned());
         told.refuse("another".to_owned());
         assert_eq!(told.why.as_deref(), Some("another"));

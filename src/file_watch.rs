@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 
 /// The fault of the last look, so that it is said once and not with every look.
 #[derive(Debug, Default)]
-pub struct SaidOnce(String);
+pub struct LogOnce(String);
 
-impl SaidOnce {
+impl LogOnce {
     /// Whether this fault is to be said: it is another than that of the last look.
     pub fn is_new(&mut self, fault: impl Display) -> bool {
         let fault = fault.to_string();
@@ -28,20 +28,20 @@ impl SaidOnce {
 /// What a file held when it last held something good: one that is being replaced, or was emptied by mistake, ends nothing.
 #[derive(Debug)]
 pub struct LastGood<T> {
-    state: Mutex<(T, SaidOnce)>,
+    state: Mutex<(T, LogOnce)>,
 }
 
 impl<T: Clone> LastGood<T> {
     /// After a first look that found something good.
     pub fn new(good: T) -> Self {
-        Self { state: Mutex::new((good, SaidOnce::default())) }
+        Self { state: Mutex::new((good, LogOnce::default())) }
     }
 
     /// What is good after one more look; `say` is called with a fault that is new.
     pub fn after<E: Display>(&self, look: Result<T, E>, say: impl FnOnce(&E)) -> T {
         let mut state = self.state.lock();
         match look {
-            Ok(good) => *state = (good, SaidOnce::default()),
+            Ok(good) => *state = (good, LogOnce::default()),
             Err(fault) => {
                 if state.1.is_new(&fault) {
                     say(&fault);
@@ -58,9 +58,9 @@ mod tests {
 
     #[test]
     fn a_fault_is_said_once_and_again_after_another_or_none() {
-        let mut said = SaidOnce::default();
+        let mut said = LogOnce::default();
         let says =
-            |said: &mut SaidOnce, faults: &[&str]| faults.iter().map(|fault| said.is_new(fault)).collect::<Vec<_>>();
+            |said: &mut LogOnce, faults: &[&str]| faults.iter().map(|fault| said.is_new(fault)).collect::<Vec<_>>();
         assert_eq!(says(&mut said, &["a", "a", "b", "a", "", "", "a"]), [true, false, true, true, false, false, true]);
         said.clear();
         assert!(said.is_new("a"));

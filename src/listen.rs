@@ -54,16 +54,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Tick};
-use ahead::{Ahead, Told};
-use crowd::Place;
+use ahead::{Ahead, NotifyOnEnd};
+use crowd::ConnectionPermit;
 use host::LastHost;
-use pace::{Pace, Paces, Wish};
+use pace::{Command, ConnectionState, Watchdog};
 use paced::Paced;
 use socket::Accepting;
 
 pub use ahead::{AtOnce, Wire};
 pub use bad_head::BadHead;
-pub use crowd::{Crowd, Failed, Figures};
+pub use crowd::{ConnectionLimiter, Failed, Figures};
 pub use probe::{could_bind, could_bind_unix};
 pub use socket::{Address, ON_THIS_MACHINE, Peer, Socket, bind, bind_unix};
 pub use tls::{Faulty, Figures as Certificate, Files, Look, Tls, Validity};
@@ -73,10 +73,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 /// Between two lines of the log that say so.
-const SAID: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is answered behind the socket. One copy serves one connection.
-pub trait Door: Clone + Send + Sync + Unpin + 'static {
+pub trait Handler: Clone + Send + Sync + Unpin + 'static {
     /// The body of its answers.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static;
 
@@ -152,16 +152,16 @@ pub struct Listener<D> {
     door: D,
     limits: Limits,
     clock: Clock,
-    crowd: Arc<Crowd>,
-    paces: Arc<Paces>,
+    crowd: Arc<ConnectionLimiter>,
+    paces: Arc<Watchdog>,
     tasks: TaskTracker,
     /// Handshakes are not waited for at the end.
     ending: CancellationToken,
 }
 
-impl<D: Door> Listener<D> {
+impl<D: Handler> Listener<D> {
     /// Ready to serve; `crowd` counts connections over all workers.
-    pub fn new(door: D, limits: Limits, clock: Clock, crowd: Arc<Crowd>) -> Self {
+    pub fn new(door: D, limits: Limits, clock: Clock, crowd: Arc<ConnectionLimiter>) -> Self {
         let (paces, tasks, ending) = (Arc::default(), TaskTracker::new(), CancellationToken::new());
         Self { door, limits, clock, crowd, paces, tasks, ending }
     }
@@ -186,7 +186,7 @@ impl<D: Door> Listener<D> {
             }
             // Out of descriptors or memory. Who waits in the queue is accepted as soon as something is given back.
             let now = self.clock.tick();
-            if said.is_none_or(|said: Tick| now.since(said) >= SAID) {
+            if said.is_none_or(|said: Tick| now.since(said) >= LOG_INTERVAL) {
                 tracing::warn!(%error, "cannot accept connections; is the limit of open files (ulimit -n) too low?");
                 said = Some(now);
             }
@@ -255,7 +255,7 @@ impl<D: Door> Listener<D> {
         });
     }
 
-    fn place(&self, peer: SocketAddr) -> Option<(Place, Arc<Pace>)> {
+    fn place(&self, peer: SocketAddr) -> Option<(ConnectionPermit, Arc<ConnectionState>)> {
         let now = self.clock.tick();
         let pace = self.paces.enter(now);
         match self.crowd.enter(peer, &pace, &self.limits, now) {
@@ -272,7 +272,7 @@ impl<D: Door> Listener<D> {
         &self,
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
-        pace: &Arc<Pace>,
+        pace: &Arc<ConnectionState>,
     ) {
         let too_large = || self.door.refuse_on_the_wire(BadHead::TooLarge, peer);
         let io = Paced::new(io, Arc::clone(pace), self.limits.head_bytes, too_large);
@@ -288,14 +288,14 @@ impl<D: Door> Listener<D> {
         let mut finishing = false;
         let ended = std::future::poll_fn(|cx| {
             match pace.wish() {
-                Wish::Cut => return Poll::Ready(Ok(())),
+                Command::Cut => return Poll::Ready(Ok(())),
                 // Asked once: whose request is being answered then is heard to the end.
-                Wish::GiveWay if !finishing && pace.is_idle() => return Poll::Ready(Ok(())),
-                Wish::Finish | Wish::GiveWay if !finishing => {
+                Command::GiveWay if !finishing && pace.is_idle() => return Poll::Ready(Ok(())),
+                Command::Finish | Command::GiveWay if !finishing => {
                     finishing = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                Wish::Finish | Wish::GiveWay | Wish::Nothing => {}
+                Command::Finish | Command::GiveWay | Command::Nothing => {}
             }
             connection.as_mut().poll(cx)
         });
@@ -310,9 +310,9 @@ impl<D: Door> Listener<D> {
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
-        pace: &Arc<Pace>,
+        pace: &Arc<ConnectionState>,
         host: &LastHost,
-    ) -> impl Future<Output = Result<Response<Told<D::Body>>, std::convert::Infallible>> {
+    ) -> impl Future<Output = Result<Response<NotifyOnEnd<D::Body>>, std::convert::Infallible>> {
         pace.serving();
         let has_body = !request.body().is_end_stream();
         let fault = match () {
@@ -337,7 +337,7 @@ impl<D: Door> Listener<D> {
                 pace.part();
             }
             pace.quiet();
-            Ok(response.map(|body| Told::new(body, Arc::clone(pace))))
+            Ok(response.map(|body| NotifyOnEnd::new(body, Arc::clone(pace))))
         }
     }
 }

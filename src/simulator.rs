@@ -189,7 +189,7 @@ impl Simulator {
     }
 
     /// Counts the call and settles how it is treated.
-    fn turn(&self, wanted: Option<&Wanted<'_>>, headers: &HeaderMap, now: Tick) -> Turn {
+    fn turn(&self, wanted: Option<&Wanted<'_>>, headers: &HeaderMap, now: Tick) -> Answering {
         let route = route_of(wanted.map(|wanted| wanted.endpoint));
         let mut state = self.state.lock();
         let key = state.keys.find(headers).map(str::to_owned);
@@ -199,7 +199,7 @@ impl Simulator {
             Ok(()) => state.behaviour.fault_of(route, self.settings.seed, nth),
             Err(_) => None,
         };
-        Turn {
+        Answering {
             refused: passed.err(),
             latency: state.behaviour.latency,
             etag: state.behaviour.etag,
@@ -213,7 +213,7 @@ impl Simulator {
         method: &Method,
         wanted: Option<Wanted<'_>>,
         headers: &HeaderMap,
-        turn: &Turn,
+        turn: &Answering,
     ) -> Response<Bytes> {
         let status = turn.fault.status();
         if let Some(status) = status.filter(|status| !status.is_success()) {
@@ -257,7 +257,7 @@ impl State {
 }
 
 /// How one call is treated.
-struct Turn {
+struct Answering {
     refused: Option<Refusal>,
     latency: std::time::Duration,
     etag: bool,
@@ -265,7 +265,7 @@ struct Turn {
     fault: Fault,
 }
 
-impl Turn {
+impl Answering {
     fn present(&self, document: Bytes, headers: &HeaderMap) -> Response<Bytes> {
         let etag = self.etag.then(|| etag_of(&document)).flatten();
         let held =

@@ -410,7 +410,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`NotIssued`], naming what would have to change.
-    pub fn issue(&self, wish: &Wish, now: Now) -> Result<Issued, NotIssued> {
+    pub fn issue(&self, wish: &TokenSpec, now: Now) -> Result<Issued, NotIssued> {
         let policy = self.settings.callers.iter().find(|policy| policy.name == wish.caller);
         let policy = policy.ok_or_else(|| NotIssued::UnknownCaller(wish.caller.clone(), self.caller_names()))?;
         let scopes = match wish.scopes.as_slice() {
@@ -483,7 +483,7 @@ impl Tokens {
 
 /// A wish for a token.
 #[derive(Debug, Clone)]
-pub struct Wish {
+pub struct TokenSpec {
     /// For whom.
     pub caller: String,
     /// Which scopes; none means the caller's reading ones.

@@ -58,10 +58,10 @@ use crate::dial::{self, OutBody, Unconnected};
 use crate::http::date;
 use crate::secret::Secret;
 
-use credential::{BadKey, Credential, Shown};
+use credential::{BadKey, Credential, Presented};
 use exchange::Exchange;
-use hub::Said;
-use own::Known;
+use hub::AuthRejection;
+use own::TokenState;
 
 /// Where the partner wants its key.
 const KEY: HeaderName = HeaderName::from_static(KEY_HEADER);
@@ -102,7 +102,7 @@ pub struct Upstream<C> {
     settings: Settings,
     credential: Arc<Credential>,
     exchange: Option<Arc<Exchange>>,
-    known: Arc<Known>,
+    known: Arc<TokenState>,
     via: HeaderValue,
     /// The same for a request that came over HTTP/2.
     via_http2: HeaderValue,
@@ -114,7 +114,7 @@ pub struct Upstream<C> {
 }
 
 /// Between two lines of the log about the same thing.
-const SAID: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A whole answer.
 #[derive(Debug)]
@@ -212,10 +212,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     }
 
     /// What an answer says of the key or token that it was shown. Of a partner only 401 speaks of the key.
-    pub fn said(&self, status: StatusCode, head: &HeaderMap) -> Option<Said> {
+    pub fn said(&self, status: StatusCode, head: &HeaderMap) -> Option<AuthRejection> {
         match self.settings.kind {
-            Kind::Partner => (status == StatusCode::UNAUTHORIZED).then_some(Said::Refused),
-            Kind::Hub => hub::said(status, head),
+            Kind::Partner => (status == StatusCode::UNAUTHORIZED).then_some(AuthRejection::Refused),
+            Kind::Hub => hub::auth_rejection(status, head),
         }
     }
 
@@ -238,7 +238,13 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     ///
     /// # Errors
     /// [`Failed`].
-    pub async fn ask(&self, _: &Permit, shown: &Shown, wish: &Wish, deadline: Tick) -> Result<Fetched, Failed> {
+    pub async fn ask(
+        &self,
+        _: &Permit,
+        shown: &Presented,
+        wish: &UpstreamRequest,
+        deadline: Tick,
+    ) -> Result<Fetched, Failed> {
         let whole = async {
             let answer = self.send(self.request(wish, shown)).await?;
             let came = self.clock.tick();
@@ -294,14 +300,14 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         };
         let words = dial::words(error);
         let (mut said, now) = (self.said.lock(), self.clock.tick());
-        if said.as_ref().is_none_or(|(last, at)| *last != words || now.since(*at) >= SAID) {
+        if said.as_ref().is_none_or(|(last, at)| *last != words || now.since(*at) >= LOG_INTERVAL) {
             tracing::warn!("no connection to {}: {words}", self.settings.authority);
             *said = Some((words, now));
         }
         failed
     }
 
-    fn request(&self, wish: &Wish, shown: &Shown) -> Request<OutBody> {
+    fn request(&self, wish: &UpstreamRequest, shown: &Presented) -> Request<OutBody> {
         let mut request = Request::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.uri(&wish.target);
@@ -339,7 +345,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     }
 
     /// Puts what is shown where this upstream looks for it.
-    fn prove(&self, headers: &mut HeaderMap, shown: &Shown) {
+    fn prove(&self, headers: &mut HeaderMap, shown: &Presented) {
         match self.settings.kind {
             Kind::Partner => drop(headers.insert(KEY, shown.value().clone())),
             Kind::Hub => {
@@ -381,7 +387,7 @@ async fn whole(mut body: Incoming, most: usize) -> Result<Bytes, Failed> {
 
 /// What to ask for.
 #[derive(Debug, Clone, Default)]
-pub struct Wish {
+pub struct UpstreamRequest {
     /// Path and query.
     pub target: String,
     /// Headers of the caller's that the route forwards.

@@ -13,7 +13,7 @@ use reseller_gateway::config::{self, Given};
 use reseller_gateway::dial;
 use reseller_gateway::route::Target;
 use reseller_gateway::secret::Secret;
-use reseller_gateway::token::Wish;
+use reseller_gateway::token::TokenSpec;
 use reseller_gateway::token::bounds::Bounds;
 use reseller_gateway::upstream::credential::Source;
 
@@ -44,8 +44,8 @@ pub(crate) fn house() -> Arc<House> {
 }
 
 /// What the caller wishes for.
-pub(crate) fn wish() -> Wish {
-    Wish {
+pub(crate) fn wish() -> TokenSpec {
+    TokenSpec {
         caller: "bench".to_owned(),
         scopes: Vec::new(),
         bounds: Bounds::default(),

@@ -10,7 +10,7 @@ use crate::clock::{Now, Tick};
 use crate::route::{Mode, Routes, Target, Terms};
 use crate::token::bounds::{Bound, Bounds};
 use crate::token::ring::Ring;
-use crate::token::{Policy, Settings, Tokens, Wish};
+use crate::token::{Policy, Settings, TokenSpec, Tokens};
 
 const NOW: Now = Now { tick: Tick::from_nanos(0), unix_ms: 1_800_000_000_000 };
 const MINE: &str = "024c2b6d-cbb8-4056-9d3f-8055fa86659c";
@@ -71,7 +71,7 @@ impl Rooms {
             }],
         };
         let ring = Arc::new(Ring::in_memory().unwrap());
-        let wish = Wish {
+        let wish = TokenSpec {
             caller: "app".to_owned(),
             scopes: scopes.clone(),
             bounds: bounds(token),

@@ -18,7 +18,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::estate::{InForce, Wishes};
 use crate::gateway::Dials;
-use crate::listen::{BadHead, Door, Peer};
+use crate::listen::{BadHead, Handler, Peer};
 use crate::token::operator::Operator;
 
 use super::guard;
@@ -58,7 +58,7 @@ impl Admin {
     }
 }
 
-impl Door for Admin {
+impl Handler for Admin {
     type Body = Full<Bytes>;
     type Owed = ();
 

@@ -78,14 +78,14 @@ fn malformed(why: &str) -> Refused {
 }
 
 fn in_query(query: &str) -> Result<Asked, Refused> {
-    const KNOWN: [&str; 3] = ["path", "method", "caller"];
+    const PARAMETERS: [&str; 3] = ["path", "method", "caller"];
     let form = Form::parse(query.as_bytes()).map_err(|_| malformed("The query is not encoded as a form is."))?;
     if form.names().any(|name| name == "token") {
         return Err(malformed(
             "A token does not stand in a URL, where logs keep it; POST it. If it was real, revoke it.",
         ));
     }
-    if form.names().any(|name| !KNOWN.contains(&name)) {
+    if form.names().any(|name| !PARAMETERS.contains(&name)) {
         return Err(malformed("The query takes `path`, `method` and `caller`; POST for more."));
     }
     let one = |name: &str| form.one(name).map(str::to_owned);

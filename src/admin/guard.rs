@@ -6,24 +6,24 @@ use http::HeaderMap;
 use http::header::ORIGIN;
 use http::uri::{Authority, Uri};
 
-use crate::estate::Own;
+use crate::estate::AllowedHosts;
 use crate::http::host::{self, Host};
 
 use super::reply::Refused;
 
 /// A web page that has its name led to this machine (DNS rebinding) sends its own name as `Host`; one that asks across
 /// sites sends `Origin`. No program that administers does either.
-pub(super) fn check(own: &Own, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+pub(super) fn check(own: &AllowedHosts, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
     if headers.contains_key(ORIGIN) {
         return Err(Refused::Origin);
     }
     let Ok(Some(named)) = host::named(headers) else { return Err(Refused::Host) };
     // The absolute form names the host once more (RFC 9112 §3.2.2).
-    let all_own = is_own(own, &named) && uri.authority().is_none_or(|authority| is_own(own, authority));
+    let all_own = is_allowed(own, &named) && uri.authority().is_none_or(|authority| is_allowed(own, authority));
     if all_own { Ok(()) } else { Err(Refused::Host) }
 }
 
-fn is_own(own: &Own, named: &Authority) -> bool {
+fn is_allowed(own: &AllowedHosts, named: &Authority) -> bool {
     match Host::of(named) {
         Some((host, _)) if host.is_local() => true,
         Some((Host::Address(ip), _)) => own.address.is_some_and(|own| own.is_unspecified() || own == ip),
@@ -36,7 +36,7 @@ fn is_own(own: &Own, named: &Authority) -> bool {
 mod tests {
     use super::*;
 
-    fn checked(own: &Own, target: &str, headers: &[(&'static str, &str)]) -> Result<(), Refused> {
+    fn checked(own: &AllowedHosts, target: &str, headers: &[(&'static str, &str)]) -> Result<(), Refused> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
@@ -44,20 +44,24 @@ mod tests {
         check(own, &target.parse().unwrap(), &map)
     }
 
-    fn wide() -> Own {
-        Own { address: Some("0.0.0.0".parse().unwrap()), public: Some("gateway.example".to_owned()) }
+    fn wide() -> AllowedHosts {
+        AllowedHosts { address: Some("0.0.0.0".parse().unwrap()), public: Some("gateway.example".to_owned()) }
     }
 
     #[test]
     fn this_machine_and_its_own_names_may_come() {
         for host in ["localhost", "LOCALHOST:9535", "127.0.0.1:9535", "127.8.8.8", "[::1]:9535"] {
-            assert_eq!(checked(&Own::default(), "/admin/v1/", &[("host", host)]), Ok(()), "{host}");
+            assert_eq!(checked(&AllowedHosts::default(), "/admin/v1/", &[("host", host)]), Ok(()), "{host}");
         }
         for host in ["10.1.2.3:9535", "[2001:db8::1]", "Gateway.Example:443"] {
             assert_eq!(checked(&wide(), "/admin/v1/", &[("host", host)]), Ok(()), "{host}");
-            assert_eq!(checked(&Own::default(), "/admin/v1/", &[("host", host)]), Err(Refused::Host), "{host}");
+            assert_eq!(
+                checked(&AllowedHosts::default(), "/admin/v1/", &[("host", host)]),
+                Err(Refused::Host),
+                "{host}"
+            );
         }
-        let one = Own { address: Some("10.1.2.3".parse().unwrap()), public: None };
+        let one = AllowedHosts { address: Some("10.1.2.3".parse().unwrap()), public: None };
         assert_eq!(checked(&one, "/", &[("host", "10.1.2.3")]), Ok(()));
         assert_eq!(checked(&one, "/", &[("host", "10.1.2.4")]), Err(Refused::Host));
     }
@@ -73,7 +77,7 @@ mod tests {
             "[::1].evil",
             "me@localhost",
         ] {
-            for own in [Own::default(), wide()] {
+            for own in [AllowedHosts::default(), wide()] {
                 assert_eq!(checked(&own, "/admin/v1/", &[("host", host)]), Err(Refused::Host), "{host}");
             }
         }

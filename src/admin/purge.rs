@@ -20,7 +20,7 @@ const ONE: &str = "Send one of {\"path\": \"/reseller/account/v1/clients/\"}, {\
 
 /// A purge, understood.
 #[derive(Debug, PartialEq, Eq)]
-struct Wish {
+struct PurgeRequest {
     which: Which,
     how: How,
     /// Whether one key at most is meant.
@@ -49,7 +49,7 @@ pub(super) async fn purge<C: Dials>(gateway: &Arc<Gateway<C>>, body: &[u8]) -> R
     })
 }
 
-fn read(routes: &Routes, body: &[u8]) -> Result<Wish, Refused> {
+fn read(routes: &Routes, body: &[u8]) -> Result<PurgeRequest, Refused> {
     let refuse = |why: String| Err(Refused::Malformed(why));
     let Ok(Value::Object(said)) = serde_json::from_slice(body) else {
         return refuse(format!("The body is no JSON object. {ONE}"));
@@ -68,16 +68,16 @@ fn read(routes: &Routes, body: &[u8]) -> Result<Wish, Refused> {
         (Some(path), None, None, false) => of_path(routes, path, how),
         (None, Some(name), None, false) => {
             let which = Which::Route(super::cache::route(routes, name)?);
-            Ok(Wish { which, how, only: false, named: format!("route {name}") })
+            Ok(PurgeRequest { which, how, only: false, named: format!("route {name}") })
         }
         (None, None, Some(id), false) => {
             let client = identifier(id).ok_or_else(|| {
                 Refused::Malformed("`client` is an id: 1 to 64 letters, digits, hyphens or underscores.".to_owned())
             })?;
-            Ok(Wish { which: Which::Client(client), how, only: false, named: format!("client {id}") })
+            Ok(PurgeRequest { which: Which::Client(client), how, only: false, named: format!("client {id}") })
         }
         (None, None, None, true) if said.get("all") == Some(&Value::Bool(true)) => {
-            Ok(Wish { which: Which::All, how, only: false, named: "all".to_owned() })
+            Ok(PurgeRequest { which: Which::All, how, only: false, named: "all".to_owned() })
         }
         (None, None, None, true) => refuse("`all` is true, or left out.".to_owned()),
         _ => refuse(ONE.to_owned()),
@@ -93,7 +93,7 @@ fn text<'a>(said: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>,
 }
 
 /// The resource that a caller would get under this target.
-fn of_path(routes: &Routes, path: &str, how: How) -> Result<Wish, Refused> {
+fn of_path(routes: &Routes, path: &str, how: How) -> Result<PurgeRequest, Refused> {
     const NO_ROUTE: &str = "No route leads to this path; write it as callers do, as in /reseller/account/v1/clients/.";
     let refuse = |why: String| Refused::Malformed(why);
     let uri: Uri = path.parse().map_err(|_| refuse(NO_ROUTE.to_owned()))?;
@@ -107,5 +107,5 @@ fn of_path(routes: &Routes, path: &str, how: How) -> Result<Wish, Refused> {
     let which = Which::resource(wanted.route(), route.edition, wanted.resource());
     let target = crate::cache::key::target_of(wanted.resource(), route);
     let path = target.split('?').next().unwrap_or_default();
-    Ok(Wish { which, how, only: route.forward_headers.is_empty(), named: format!("path {path}") })
+    Ok(PurgeRequest { which, how, only: route.forward_headers.is_empty(), named: format!("path {path}") })
 }

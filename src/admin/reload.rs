@@ -5,7 +5,7 @@
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::estate::{NotReloaded, Wish, Wishes};
+use crate::estate::{NotReloaded, ReloadRequest, Wishes};
 
 use super::reply::{Refused, Reply};
 
@@ -18,7 +18,7 @@ pub(super) async fn reload(wishes: Option<&Wishes>, query: Option<&str>, actor: 
     };
     let wishes = wishes.ok_or_else(|| Refused::Unknown("This gateway was started without a file.".to_owned()))?;
     let (answer, outcome) = oneshot::channel();
-    let wish = Wish { actor: actor.to_owned(), dry_run, answer };
+    let wish = ReloadRequest { actor: actor.to_owned(), dry_run, answer };
     wishes.send(wish).await.map_err(|_| Refused::Busy)?;
     match outcome.await.map_err(|_| Refused::Busy)? {
         Ok(done) => {

@@ -98,7 +98,7 @@ impl Refused {
         }
     }
 
-    fn words(&self) -> (&'static str, Cow<'static, str>) {
+    fn title_and_detail(&self) -> (&'static str, Cow<'static, str>) {
         match self {
             Self::Origin => {
                 ("Not for web pages", "The admin listener answers no request that has an Origin header.".into())
@@ -143,7 +143,7 @@ pub(super) fn response(result: Result<Reply, Refused>) -> Response<Full<Bytes>> 
     let (status, media, body) = match &result {
         Ok(reply) => (StatusCode::OK, JSON, Bytes::from(reply.body.to_string())),
         Err(refused) => {
-            let ((title, detail), status) = (refused.words(), refused.status());
+            let ((title, detail), status) = (refused.title_and_detail(), refused.status());
             let problem = Problem { status, slug: refused.as_str(), title, detail: &detail };
             (status, problem::MEDIA_TYPE, problem.body())
         }
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn every_problem_of_the_admin_api_keeps_its_status_type_and_title() {
         let row = |refused: &Refused| {
-            let (status, word, (title, _)) = (refused.status().as_u16(), refused.as_str(), refused.words());
+            let (status, word, (title, _)) = (refused.status().as_u16(), refused.as_str(), refused.title_and_detail());
             format!("{status} urn:reseller-gateway:problem:{word} \"{title}\"\n")
         };
         let mut rows: Vec<String> = every().iter().map(row).collect();

@@ -22,7 +22,7 @@ const PAGE: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+struct IssueRequest {
     caller: String,
     #[serde(default)]
     scopes: Vec<String>,
@@ -70,7 +70,8 @@ pub(super) async fn answer(
 }
 
 async fn issue(authority: &Authority, body: &[u8], actor: &str) -> Result<Reply, Refused> {
-    let wish: Wish = serde_json::from_slice(body).map_err(|error| Refused::Malformed(format!("The body: {error}.")))?;
+    let wish: IssueRequest =
+        serde_json::from_slice(body).map_err(|error| Refused::Malformed(format!("The body: {error}.")))?;
     let ttl = wish.ttl_seconds.map(Duration::from_secs);
     let bound = |kind: &str, names: Option<Vec<String>>| {
         let bound = names.map_or(Ok(Bound::All), |names| Bound::of(&names));

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::token::bounds::Bounds;
-use crate::token::{Issued, NotIssued, Wish};
+use crate::token::{Issued, NotIssued, TokenSpec};
 
 use super::ledger::{Broken, How, Listed};
 use super::{Authority, Failed};
@@ -55,7 +55,7 @@ impl Authority {
             let most = self.max_ttl.as_secs();
             return Err(Undone::Wrong(format!("the ttl must be at least 1 s and at most tokens.max_ttl, {most} s")));
         }
-        let wish = Wish { caller: caller.to_owned(), scopes, bounds, ttl };
+        let wish = TokenSpec { caller: caller.to_owned(), scopes, bounds, ttl };
         Ok(self.issue(&wish, how, self.clock.now()).await?)
     }
 
@@ -99,7 +99,10 @@ impl Authority {
     /// [`Undone`].
     pub async fn revoke_all(&self, caller: &str, actor: &str) -> Result<(), Undone> {
         let named = self.tokens.settings().callers.iter().any(|policy| policy.name == caller);
-        if !named && !self.was_known(caller).await? && self.list(Some(caller.to_owned()), None, 1).await?.is_empty() {
+        if !named
+            && !self.was_registered(caller).await?
+            && self.list(Some(caller.to_owned()), None, 1).await?.is_empty()
+        {
             return Err(Undone::Unknown(format!("no caller is called {caller:?}, and no token was issued to one")));
         }
         self.revoke_caller(caller, actor).await?;
@@ -108,7 +111,7 @@ impl Authority {
 }
 
 impl Authority {
-    async fn was_known(&self, caller: &str) -> Result<bool, Broken> {
+    async fn was_registered(&self, caller: &str) -> Result<bool, Broken> {
         let (ledger, caller) = (self.ledger.clone(), caller.to_owned());
         blocking(move || ledger.knows(&caller)).await
     }

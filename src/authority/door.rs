@@ -39,7 +39,7 @@ pub fn is_for(path: &str) -> bool {
 
 /// The rooms that `/-/me` looks into.
 #[derive(Clone, Copy)]
-pub struct Rooms<'h> {
+pub struct RequestContext<'h> {
     /// What there is.
     pub routes: &'h Routes,
     /// Who may have it.
@@ -70,7 +70,7 @@ struct Met {
 
 impl Authority {
     /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, rooms: Rooms<'_>) -> Answered {
+    pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, rooms: RequestContext<'_>) -> Answered {
         let now = self.clock.now();
         let (parts, body) = request.into_parts();
         let mut met = Met { caller: None, unread: !body.is_end_stream() };
@@ -119,7 +119,7 @@ impl Authority {
         body: Incoming,
         peer: SocketAddr,
         now: Now,
-        rooms: Rooms<'_>,
+        rooms: RequestContext<'_>,
         met: &mut Met,
     ) -> Result<Response<Bytes>, Refused> {
         match parts.uri.path() {

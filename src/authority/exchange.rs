@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::token::bounds::{Bound, Bounds};
 use crate::token::scope::is_given_unasked;
-use crate::token::{LONGEST, Wish};
+use crate::token::{LONGEST, TokenSpec};
 
 use super::Authority;
 use super::grant::{Asked, answer, bounds_in, scopes_in};
@@ -27,7 +27,7 @@ const UNUSABLE: Refused = Refused::Request("the subject token cannot be exchange
 
 /// A wish and how it came about.
 struct Worth {
-    wish: Wish,
+    wish: TokenSpec,
     how: How,
 }
 
@@ -85,7 +85,7 @@ impl Authority {
             return Err(Refused::Scope("the subject token has no scope that is given without being named".into()));
         }
         let left = Duration::from_secs(caller.expires().saturating_sub(asked.now.unix()));
-        let wish = Wish {
+        let wish = TokenSpec {
             caller: caller.name().to_owned(),
             scopes,
             bounds: within(caller.bounds(), &bounds_in(&asked.form)?)?,
@@ -111,7 +111,7 @@ impl Authority {
             tracing::info!(target: "audit", %issuer, %sub, "audit: no caller names this subject");
             return Err(self.failed(asked, UNUSABLE));
         };
-        let wish = Wish {
+        let wish = TokenSpec {
             caller: caller.clone(),
             scopes: scopes_in(&asked.form),
             bounds: bounds_in(&asked.form)?,

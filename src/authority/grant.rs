@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::clock::Now;
 use crate::token::bounds::Bounds;
-use crate::token::{Issued, NotIssued, Wish};
+use crate::token::{Issued, NotIssued, TokenSpec};
 
 use super::form::{self, Form, Unreadable};
 use super::ledger::How;
@@ -61,7 +61,7 @@ impl Authority {
                 let caller = self.prove(asked)?.ok_or(Refused::Client)?;
                 let ttl = self.ttl_of(&caller);
                 let (scopes, bounds) = (scopes_in(&asked.form), bounds_in(&asked.form)?);
-                let wish = Wish { caller: caller.to_string(), scopes, bounds, ttl };
+                let wish = TokenSpec { caller: caller.to_string(), scopes, bounds, ttl };
                 let issued = self.issue(&wish, How::Secret, asked.now).await?;
                 Ok(refused::secret(answer(&issued, asked)))
             }

@@ -42,12 +42,12 @@ const CACHE: usize = 4 << 20;
 /// The ledger. Changes go through one thread that writes them in batches, one flush for each.
 #[derive(Clone)]
 pub struct Ledger {
-    place: Arc<Place>,
+    place: Arc<LedgerFile>,
     jobs: mpsc::Sender<Job>,
 }
 
 /// Where the rows are. redb refuses all work after one failed write until it is opened anew: so it is.
-struct Place {
+struct LedgerFile {
     /// `None` in memory.
     path: Option<PathBuf>,
     /// `None` while it cannot be opened.
@@ -60,7 +60,7 @@ struct Place {
     failing: AtomicBool,
 }
 
-impl Place {
+impl LedgerFile {
     /// Opens the file again, the disk having failed.
     fn reopen(&self) {
         let Some(path) = &self.path else { return };
@@ -232,7 +232,7 @@ impl Ledger {
     fn of(database: Database, path: &Path, again: Option<PathBuf>) -> Result<Self, Unreadable> {
         format_of(&database, path)?;
         let (database, departures) = (RwLock::new(Some(database)), Mutex::default());
-        let place = Arc::new(Place {
+        let place = Arc::new(LedgerFile {
             path: again,
             database,
             departures,

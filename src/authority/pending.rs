@@ -19,10 +19,10 @@ pub(super) struct Waiting {
 
 /// What waits to be written.
 #[derive(Default)]
-pub(super) struct Pending(Mutex<Known>);
+pub(super) struct Pending(Mutex<Registered>);
 
 #[derive(Default)]
-struct Known {
+struct Registered {
     /// By id: the expiry, and whose it is.
     tokens: BTreeMap<String, (u64, String)>,
     /// By name: the last second of which no token counts.

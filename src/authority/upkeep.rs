@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::file_watch::SaidOnce;
+use crate::file_watch::LogOnce;
 
 use super::Authority;
 use super::ledger::{Broken, Fate, Ledger, Moment, Moved, SWEEP};
@@ -19,7 +19,7 @@ const ROUND: u32 = 30;
 
 /// Keeps up the authority that is in force at each time, until it is dropped.
 pub async fn keep_up(clock: Clock, in_force: impl Fn() -> Arc<Authority>) {
-    let mut said = SaidOnce::default();
+    let mut said = LogOnce::default();
     let mut round = 0;
     loop {
         clock.sleep_until(clock.tick().plus(LOOK)).await;

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dial::Dialer;
 use crate::dial::turnover::Turnover;
-use crate::estate::{Estate, Own};
+use crate::estate::{AllowedHosts, Generation};
 use crate::fast_path::FastPath;
 use crate::flight::Flights;
 use crate::gateway::buffers::Buffers;
@@ -261,14 +261,14 @@ pub(super) fn estate(
     config: &Config,
     gateway: Arc<House>,
     authority: Arc<Authority>,
-    stands: &[Stand],
-) -> Estate<Dialer> {
-    Estate {
+    stands: &[ListenerInfo],
+) -> Generation<Dialer> {
+    Generation {
         gateway,
         fast_path: FastPath::default(),
         authority,
         ambient: ambient_callers(config, stands),
-        own: own_names(config),
+        own: allowed_hosts_of(config),
         drain_delay: config.server.drain_delay,
         grace: config.server.shutdown_grace,
     }
@@ -276,14 +276,14 @@ pub(super) fn estate(
 
 /// Where a public listener stands since the start.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stand {
+pub(super) struct ListenerInfo {
     /// The port that it really has; `None` of a Unix socket.
     port: Option<u16>,
     /// Whether it speaks TLS.
     private: bool,
 }
 
-impl Stand {
+impl ListenerInfo {
     /// Of a listener that is bound.
     pub(super) fn of(bound: &Bound) -> anyhow::Result<Self> {
         let port = match &bound.socket {
@@ -295,19 +295,19 @@ impl Stand {
 }
 
 /// What each public listener says of requests without a token, by the port that it really has.
-fn ambient_callers(config: &Config, stands: &[Stand]) -> Vec<Option<Ambient>> {
-    let of = |(listener, stand): (&config::Listener, &Stand)| {
+fn ambient_callers(config: &Config, stands: &[ListenerInfo]) -> Vec<Option<Ambient>> {
+    let of = |(listener, stand): (&config::Listener, &ListenerInfo)| {
         listener.ambient.clone().map(|caller| Ambient::new(caller, stand.port, stand.private))
     };
     config.listeners.iter().zip(stands).map(of).collect()
 }
 
 /// Under which names the admin door may be called.
-fn own_names(config: &Config) -> Own {
+fn allowed_hosts_of(config: &Config) -> AllowedHosts {
     let address = match config.admin.listen {
         Address::Tcp(address) if !address.ip().is_loopback() => Some(address.ip()),
         _ => None,
     };
     let public = config.server.public_url.parse::<http::Uri>().ok();
-    Own { address, public: public.and_then(|uri| uri.host().map(str::to_owned)) }
+    AllowedHosts { address, public: public.and_then(|uri| uri.host().map(str::to_owned)) }
 }

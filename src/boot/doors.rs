@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use crate::clock::{Clock, Now, time_text};
 use crate::config::{self, Config};
-use crate::file_watch::SaidOnce;
+use crate::file_watch::LogOnce;
 use crate::listen::inherited::Inherited;
 use crate::listen::{self, Address, Bound, Look, Socket, Tls};
 
@@ -117,7 +117,7 @@ fn warn_of_its_end(listener: &str, tls: &Tls, now: Now) {
 
 /// Looks at the files of a certificate for as long as it is served, so that a new one is shown within a second or two.
 pub(super) async fn watch_certificate(listener: String, tls: Arc<Tls>, clock: Clock) {
-    let mut said = SaidOnce::default();
+    let mut said = LogOnce::default();
     loop {
         clock.sleep_until(clock.tick().plus(WATCH)).await;
         let (looking, now) = (Arc::clone(&tls), clock.now());

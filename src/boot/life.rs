@@ -19,17 +19,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Connections, Health};
-use crate::authority::{self, Authority, Rooms};
+use crate::authority::{self, Authority, RequestContext};
 use crate::config::{Config, Given};
 use crate::dial::Dialer;
 use crate::estate::InForce;
 use crate::fast_path;
-use crate::file_watch::SaidOnce;
+use crate::file_watch::LogOnce;
 use crate::gateway::respond::{self, Body, End};
-use crate::listen::{Address, AtOnce, BadHead, Bound, Crowd, Door, Limits, Listener, Tls, Wire};
+use crate::listen::{Address, AtOnce, BadHead, Bound, ConnectionLimiter, Handler, Limits, Listener, Tls, Wire};
 
 use super::House;
-use super::assemble::{self, Stand};
+use super::assemble::{self, ListenerInfo};
 use super::doors::{Doors, watch_certificate};
 use super::notify::{self, Beats};
 use super::pause::Pause;
@@ -43,7 +43,7 @@ const IDLE: Duration = Duration::from_secs(75);
 const LOG_TIME: Duration = Duration::from_millis(200);
 
 /// What is left of the grace for the process log after that.
-const LAST_WORDS: Duration = Duration::from_millis(600);
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// Between two looks at the key files.
 const KEY_WATCH: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ struct Public {
     nth: usize,
 }
 
-impl Door for Public {
+impl Handler for Public {
     type Body = Body;
     type Owed = End;
 
@@ -75,7 +75,7 @@ impl Door for Public {
             let ambient = in_force.ambient.get(self.nth).and_then(Option::as_ref);
             return house.serve(request, peer, ambient).await;
         }
-        let rooms = Rooms {
+        let rooms = RequestContext {
             routes: house.routes(),
             rules: house.rules(),
             turns: house.caller_limits(),
@@ -158,17 +158,17 @@ pub fn serve(
         ..limits
     };
     let clock = gateway.clock();
-    let stands = public.iter().map(Stand::of).collect::<anyhow::Result<Vec<_>>>()?;
+    let stands = public.iter().map(ListenerInfo::of).collect::<anyhow::Result<Vec<_>>>()?;
     let first = assemble::estate(config, gateway, authority, &stands);
     let in_force = Arc::new(InForce::new(first, clock.now().unix()));
-    let crowd = Arc::new(Crowd::default());
+    let crowd = Arc::new(ConnectionLimiter::default());
     let closed = CancellationToken::new();
     let count = match config.server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     };
     let beats = Beats::wanted(count);
-    let pause = config.state.dir.as_deref().map(|folder| kept_pause(folder, &in_force));
+    let pause = config.state.dir.as_deref().map(|folder| persisted_pause(folder, &in_force));
     let mut workers = Vec::with_capacity(count);
     for nth in 0..count {
         let door = |(nth, bound): (usize, &Bound)| {
@@ -231,7 +231,7 @@ fn upkeep(in_force: &Arc<InForce<Dialer>>, beats: Option<Beats>) -> Vec<tokio::t
 }
 
 /// Serves a door on the calling runtime, apart from the workers: it answers while they are busy.
-fn apart<D: Door>(
+fn apart<D: Handler>(
     name: &'static str,
     listener: Listener<D>,
     socket: impl Into<Bound> + Send + 'static,
@@ -269,7 +269,7 @@ fn remove(files: impl IntoIterator<Item = PathBuf>) {
 /// Looks at the key files for as long as the house stands, so that a new key is used within a second of its being there,
 /// and for a sidecar's token, so that the next one is there in time.
 async fn watch_keys(in_force: Arc<InForce<Dialer>>) {
-    let mut said = SaidOnce::default();
+    let mut said = LogOnce::default();
     loop {
         let house = Arc::clone(&in_force.now().gateway);
         let faults = house.calls().keep_proven().await.join("; ");
@@ -281,7 +281,7 @@ async fn watch_keys(in_force: Arc<InForce<Dialer>>) {
 }
 
 /// Closes the gate as the last process left it, and keeps the file from now on.
-fn kept_pause(folder: &Path, in_force: &Arc<InForce<Dialer>>) -> (Arc<Pause>, tokio::task::JoinHandle<()>) {
+fn persisted_pause(folder: &Path, in_force: &Arc<InForce<Dialer>>) -> (Arc<Pause>, tokio::task::JoinHandle<()>) {
     let (clock, theirs) = (in_force.now().gateway.clock(), Arc::clone(in_force));
     let partner = move || {
         let house = &theirs.now().gateway;
@@ -373,7 +373,7 @@ impl Serving {
             traces.end(clock, until).await;
         }
         // Whoever should read the log may have stopped: no thread that serves waits here, only this one.
-        let left = until.since(clock.tick()).saturating_sub(LAST_WORDS).max(LOG_TIME);
+        let left = until.since(clock.tick()).saturating_sub(LOG_FLUSH_TIMEOUT).max(LOG_TIME);
         let lines = Arc::clone(house.gateway.ledger());
         let _ = tokio::task::spawn_blocking(move || lines.lines.flush(left)).await;
         ended

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::breaker::Reason;
 use crate::budget::{Budget, OperatorPause};
 use crate::clock::{Clock, Now, Tick};
-use crate::file_watch::SaidOnce;
+use crate::file_watch::LogOnce;
 
 /// The file's name in `state.dir`.
 const FILE: &str = "gate.json";
@@ -22,7 +22,7 @@ const FILE: &str = "gate.json";
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct SavedPause {
     /// Whose wish it is; another partner has said nothing.
     upstream: String,
     /// Until when it wants to be left alone, by the wall clock: the other one starts anew with each process.
@@ -103,7 +103,7 @@ impl Pause {
 
     /// Writes the file whenever the gate closes or opens, until it is dropped.
     pub(super) async fn keep(self: Arc<Self>) {
-        let mut said = SaidOnce::default();
+        let mut said = LogOnce::default();
         loop {
             let (_, budget, _) = (self.partner)();
             budget.breaker_changed().await;
@@ -140,7 +140,7 @@ impl Pause {
         let operator = wanted.operator.as_ref();
         let operator = operator.map(|pause| ByHand { until: wall(pause.until, now), reason: pause.why.to_string() });
         match until.is_some() || operator.is_some() {
-            true => self.put(&Kept { upstream, until: until.map(|until| wall(until, now)), operator })?,
+            true => self.put(&SavedPause { upstream, until: until.map(|until| wall(until, now)), operator })?,
             false => match std::fs::remove_file(&self.file) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -151,7 +151,7 @@ impl Pause {
     }
 
     /// Beside its name first, so that a kill leaves either the old file or the new one.
-    fn put(&self, kept: &Kept) -> std::io::Result<()> {
+    fn put(&self, kept: &SavedPause) -> std::io::Result<()> {
         let draft = self.file.with_extension("new");
         let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(serde_json::to_string(kept)?.as_bytes())?;
@@ -164,7 +164,7 @@ impl Pause {
     }
 }
 
-fn read(text: &[u8]) -> Result<Kept, String> {
+fn read(text: &[u8]) -> Result<SavedPause, String> {
     serde_json::from_slice(text).map_err(|error| error.to_string())
 }
 

@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 use crate::authority::{self, Authority};
 use crate::config::{self, Config, Given};
 use crate::dial::Dialer;
-use crate::estate::{Changes, Entries, Estate, InForce, NotReloaded, Reloaded, Setting, Wish};
+use crate::estate::{Changes, Entries, Generation, InForce, NotReloaded, ReloadRequest, Reloaded, Setting};
 
 use super::House;
-use super::assemble::{self, Stand};
+use super::assemble::{self, ListenerInfo};
 use super::change::{self, Change, Roots};
 use super::{notify, restart};
 
@@ -40,12 +40,12 @@ pub(super) struct Reloads {
     /// The one in force.
     config: Arc<Config>,
     roots: Roots,
-    stands: Vec<Stand>,
+    stands: Vec<ListenerInfo>,
     /// The text that was tried last, and the one at the last look.
     tried: Option<String>,
     seen: Option<String>,
     /// Houses that may still be answering: they are dropped here, not by a worker in the middle of its requests.
-    fading: Vec<Arc<Estate<Dialer>>>,
+    fading: Vec<Arc<Generation<Dialer>>>,
 }
 
 /// All that can be made before anything is changed.
@@ -72,7 +72,7 @@ impl Reloads {
         in_force: Arc<InForce<Dialer>>,
         given: Given,
         config: &Config,
-        stands: Vec<Stand>,
+        stands: Vec<ListenerInfo>,
     ) -> Option<Self> {
         let file = given.file.clone()?;
         let config = Arc::new(config.clone());
@@ -82,7 +82,7 @@ impl Reloads {
     }
 
     /// Reloads whenever somebody wants it or the file has changed, until it is dropped.
-    pub(super) async fn run(mut self, mut wishes: mpsc::Receiver<Wish>, mut hangups: Signal) {
+    pub(super) async fn run(mut self, mut wishes: mpsc::Receiver<ReloadRequest>, mut hangups: Signal) {
         let clock = self.in_force.now().gateway.clock();
         let mut next = clock.tick().plus(LOOK);
         loop {

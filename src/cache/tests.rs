@@ -20,7 +20,7 @@ use crate::route::{Mode, Resource, Route, Routes, Target, Terms};
 use crate::token::bounds::Bounds;
 use crate::token::ring::Ring;
 use crate::token::scope::ScopeNames;
-use crate::token::{Caller, Policy, Tokens, Wish};
+use crate::token::{Caller, Policy, TokenSpec, Tokens};
 
 const TTL: u64 = 60;
 const SWR: u64 = 300;
@@ -491,7 +491,7 @@ fn asker() -> Asker {
         }],
     };
     let tokens = Tokens::new(settings, Arc::new(Ring::in_memory().unwrap()), Arc::clone(&names));
-    let wish = Wish {
+    let wish = TokenSpec {
         caller: "billing".to_owned(),
         scopes: Vec::new(),
         bounds: Bounds::default(),

@@ -37,10 +37,10 @@ use crate::upstream::Failed;
 use crate::view;
 
 use head::Head;
-use known::Known;
+use known::KnownIds;
 use raw::{Record, Recording};
 use shape::What;
-use told::{Answered, Came, Report, Told};
+use told::{Answered, ProbeOutcome, Report, RouteReport};
 
 /// For so long a route waits for its turn, all waits together.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -52,20 +52,24 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
     let (record, ring) = (Record::default(), Ring::in_memory().context("signing key")?);
     let house = boot::build_over(config, ring, Clock::real(), |dialer| Recording::new(dialer, record.clone()))?;
-    let (mut known, mut stopped, mut routes) = (Known::default(), None, Vec::new());
+    let (mut known, mut stopped, mut routes) = (KnownIds::default(), None, Vec::new());
     for endpoint in Endpoint::ALL {
         let came = match (&stopped, known.target(endpoint)) {
-            (Some(_), _) => Came::NotAsked { why: "the probe had ended by then".to_owned() },
-            (None, Err(missing)) => Came::NotAsked { why: missing.to_owned() },
+            (Some(_), _) => ProbeOutcome::NotAsked { why: "the probe had ended by then".to_owned() },
+            (None, Err(missing)) => ProbeOutcome::NotAsked { why: missing.to_owned() },
             (None, Ok(target)) => match ask(&house, &target).await {
-                Ok(trial) => Came::Answer(Box::new(answered(&house, endpoint, &trial, &mut known))),
+                Ok(trial) => ProbeOutcome::Answer(Box::new(answered(&house, endpoint, &trial, &mut known))),
                 Err(refusal) => {
                     stopped = ends_it(config, &refusal).await;
                     failed(&refusal, stopped.as_ref())
                 }
             },
         };
-        routes.push(Told::of(endpoint, came, record.odd_lines(house.calls().upstream().credential().show().as_ref())));
+        routes.push(RouteReport::of(
+            endpoint,
+            came,
+            record.odd_lines(house.calls().upstream().credential().show().as_ref()),
+        ));
     }
     let report = Report { partner: house.calls().upstream().origin(), routes };
     let mut out = std::io::stdout();
@@ -97,11 +101,11 @@ async fn ask(house: &Gateway<Recording>, target: &str) -> Result<Probe, Refusal>
     }
 }
 
-fn failed(refusal: &Refusal, ended: Option<&String>) -> Came {
+fn failed(refusal: &Refusal, ended: Option<&String>) -> ProbeOutcome {
     let why = ended.cloned().unwrap_or_else(|| fate::refused(refusal));
     match refusal {
-        Refusal::Closed { .. } | Refusal::Busy { .. } => Came::NotAsked { why },
-        _ => Came::Failed { why },
+        Refusal::Closed { .. } | Refusal::Busy { .. } => ProbeOutcome::NotAsked { why },
+        _ => ProbeOutcome::Failed { why },
     }
 }
 
@@ -143,7 +147,7 @@ async fn why_no_connection(config: &Config) -> String {
     dial::words(&*error)
 }
 
-fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Probe, known: &mut Known) -> Answered {
+fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Probe, known: &mut KnownIds) -> Answered {
     let success = trial.status.is_success();
     let document: Option<Value> = serde_json::from_slice(&trial.body).ok().filter(|_| success);
     if let Some(document) = &document {

@@ -15,7 +15,7 @@ use crate::clock::{Now, Tick};
 use crate::flight::Rank;
 use crate::trail::Trail;
 use crate::trail::trace::Traced;
-use crate::upstream::Wish;
+use crate::upstream::UpstreamRequest;
 use crate::upstream::call::Called;
 use crate::upstream::calls::{Answers, Call};
 
@@ -89,7 +89,7 @@ impl<C: Dials> Query<C> for DocumentQuery<'_> {
             None => Cause::Miss,
         };
         let route = grant.wanted().route();
-        let mut wish = Wish::default();
+        let mut wish = UpstreamRequest::default();
         if let Some(settings) = fetches.routes.at(route) {
             wish.target = cache::key::target_of(grant.wanted().resource(), settings);
             for name in &settings.forward_headers {

@@ -16,7 +16,7 @@ use crate::cache::{Key, Stored, key};
 use crate::clock::{Now, Tick};
 use crate::route::{Mode, Route, Target, Terms};
 use crate::trail::trace::Traced;
-use crate::upstream::{Fetched, Wish};
+use crate::upstream::{Fetched, UpstreamRequest};
 
 use super::fetches::Fetches;
 use super::landing::FetchedDocument;
@@ -75,7 +75,7 @@ impl<C: Dials> Fetches<C> {
         let uri: Uri = target.parse().map_err(|_| Refusal::NoSuchRoute)?;
         let wanted = self.routes.find(&Method::GET, &Target::parse(&uri)?)?;
         let route = self.routes.at(wanted.route()).ok_or(Refusal::NoSuchRoute)?;
-        let wish = Wish { target: key::target_of(wanted.resource(), route), ..Wish::default() };
+        let wish = UpstreamRequest { target: key::target_of(wanted.resource(), route), ..UpstreamRequest::default() };
         let scope = asker::scope(wanted.route());
         let asker =
             Asker { lane: Lane::Interactive, who: 0, resource: asker::target(&wish.target), payer: None, scope };

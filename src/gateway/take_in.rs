@@ -16,7 +16,7 @@ use crate::cache::storability::judge_document;
 use crate::cache::{Entry, Key, Stored, hub};
 use crate::clock::{Now, Tick};
 use crate::route::{Route, RouteIndex, Terms};
-use crate::upstream::{Fetched, Wish};
+use crate::upstream::{Fetched, UpstreamRequest};
 
 use super::document::Candidate;
 use super::fetches::Fetches;
@@ -30,7 +30,7 @@ pub(super) struct DocumentErrand {
     pub(super) purpose: Purpose,
     /// Where the answer is stored; `None` where the route stores nothing.
     pub(super) key: Option<Key>,
-    pub(super) wish: Wish,
+    pub(super) wish: UpstreamRequest,
     pub(super) held: Option<Arc<Entry>>,
     /// When `held` was still there.
     pub(super) held_at: Tick,
@@ -86,7 +86,7 @@ impl<C: Dials> Fetches<C> {
         told: Option<Tick>,
         asked: Tick,
     ) -> Result<FetchedDocument, Refusal> {
-        let (wish, cause) = (Wish::default(), Cause::Miss);
+        let (wish, cause) = (UpstreamRequest::default(), Cause::Miss);
         let errand = DocumentErrand { purpose: Purpose { route, asker, cause }, key, wish, held: None, held_at: asked };
         self.take_in(&errand, fetched, told, asked)
     }

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use crate::cache::Key;
 use crate::cache::key::named::Which;
 use crate::cache::purge::How;
-use crate::upstream::hub::Said;
+use crate::upstream::hub::AuthRejection;
 
 use super::Dials;
 use super::fetches::Fetches;
@@ -22,14 +22,14 @@ impl<C: Dials> Fetches<C> {
     /// Refuses in our own name what the hub refuses to our token, or sends round; what is held of it goes.
     pub(super) fn withheld(&self, status: StatusCode, head: &HeaderMap, key: Option<&Key>) -> Result<(), Refusal> {
         match self.calls.upstream().said(status, head) {
-            Some(Said::Beyond) => {
+            Some(AuthRejection::Beyond) => {
                 if let Some(key) = key.filter(|key| self.store.holds(key)) {
                     self.store.purge(&Which::Resource(key.clone()), How::Hard, true, self.clock.now());
                 }
                 Err(Refusal::HubRights)
             }
-            Some(Said::Loop) => Err(Refusal::Loop),
-            Some(Said::Expired | Said::Revoked | Said::Refused) | None => Ok(()),
+            Some(AuthRejection::Loop) => Err(Refusal::Loop),
+            Some(AuthRejection::Expired | AuthRejection::Revoked | AuthRejection::Refused) | None => Ok(()),
         }
     }
 }

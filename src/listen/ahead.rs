@@ -12,9 +12,9 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pace::{Pace, Wish};
+use super::pace::{Command, ConnectionState};
 use super::paced::{LINGER, poll_leave};
-use super::{BadHead, Door};
+use super::{BadHead, Handler};
 
 /// A head and a small body, ready to be sent.
 pub type Wire = Vec<u8>;
@@ -35,11 +35,11 @@ pub struct AtOnce<O> {
 }
 
 /// A connection whose door is asked before hyper.
-pub(super) struct Ahead<I, D: Door> {
+pub(super) struct Ahead<I, D: Handler> {
     io: I,
     door: D,
     peer: SocketAddr,
-    pace: Arc<Pace>,
+    pace: Arc<ConnectionState>,
     seam: Seam,
     /// Whether hyper waits for a head and has nothing else to do.
     idle: bool,
@@ -64,8 +64,8 @@ struct Rest<O> {
     owed: Option<O>,
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> Ahead<I, D> {
-    pub(super) fn new(io: I, door: D, peer: SocketAddr, pace: Arc<Pace>) -> Self {
+impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> Ahead<I, D> {
+    pub(super) fn new(io: I, door: D, peer: SocketAddr, pace: Arc<ConnectionState>) -> Self {
         let (seam, idle, rest) = (Seam::default(), true, None);
         Self { io, door, peer, pace, seam, idle, unknown: 0, rest, settled: 0, refused: false, lingered: 0 }
     }
@@ -166,7 +166,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> Ahead<I, D> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> AsyncRead for Ahead<I, D> {
+impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> AsyncRead for Ahead<I, D> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         for _ in 0..MOST_IN_A_ROW {
@@ -178,7 +178,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> AsyncRead for Ahead<I, D> {
                 return Poll::Ready(Ok(()));
             }
             let mut wire = Wire::new();
-            let asked = this.idle && this.pace.wish() == Wish::Nothing;
+            let asked = this.idle && this.pace.wish() == Command::Nothing;
             match asked.then(|| this.at_once(read, &mut wire)).flatten() {
                 Some(at_once) => {
                     buf.set_filled(before);
@@ -197,7 +197,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> AsyncRead for Ahead<I, D> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin, D: Door> AsyncWrite for Ahead<I, D> {
+impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> AsyncWrite for Ahead<I, D> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.send_rest(cx))?;
         if self.is_own_answer() {
@@ -301,24 +301,24 @@ impl Seam {
 }
 
 /// A body of hyper's that tells when hyper has it all.
-pub(super) struct Told<B> {
+pub(super) struct NotifyOnEnd<B> {
     body: B,
-    pace: Arc<Pace>,
+    pace: Arc<ConnectionState>,
 }
 
-impl<B> Told<B> {
-    pub(super) fn new(body: B, pace: Arc<Pace>) -> Self {
+impl<B> NotifyOnEnd<B> {
+    pub(super) fn new(body: B, pace: Arc<ConnectionState>) -> Self {
         Self { body, pace }
     }
 }
 
-impl<B> Drop for Told<B> {
+impl<B> Drop for NotifyOnEnd<B> {
     fn drop(&mut self) {
         self.pace.answer_ended();
     }
 }
 
-impl<B: Body + Unpin> Body for Told<B> {
+impl<B: Body + Unpin> Body for NotifyOnEnd<B> {
     type Data = B::Data;
     type Error = B::Error;
 

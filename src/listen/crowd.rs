@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use super::eviction::Connections;
-use super::pace::Pace;
+use super::pace::ConnectionState;
 use crate::clock::Tick;
 use crate::throttle::network;
 
@@ -58,7 +58,7 @@ pub(super) struct Full;
 
 /// The connections of all workers.
 #[derive(Debug)]
-pub struct Crowd {
+pub struct ConnectionLimiter {
     open: AtomicUsize,
     connections: Mutex<Connections>,
     refused: AtomicU64,
@@ -88,7 +88,7 @@ pub struct Figures {
     pub failed: [u64; Failed::ALL.len()],
 }
 
-impl Default for Crowd {
+impl Default for ConnectionLimiter {
     fn default() -> Self {
         Self {
             open: AtomicUsize::default(),
@@ -105,16 +105,16 @@ impl Default for Crowd {
     }
 }
 
-impl Crowd {
+impl ConnectionLimiter {
     /// A place for a connection of this peer. Where its share, or the whole, is taken, the connection that has been idle for
     /// longest gives way: one of the same peer if there is one. A share that is busy is exceeded as long as there is room.
     pub(super) fn enter(
         self: &Arc<Self>,
         peer: SocketAddr,
-        pace: &Arc<Pace>,
+        pace: &Arc<ConnectionState>,
         limits: &Limits,
         now: Tick,
-    ) -> Result<Place, Full> {
+    ) -> Result<ConnectionPermit, Full> {
         let peer = network(peer.ip());
         // What runs on this machine may come through one local proxy, or be a whole pod.
         let most_of_peer = match limits.per_peer {
@@ -124,7 +124,7 @@ impl Crowd {
         };
         // Who gives way is there until its worker comes to it.
         let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let mut place = Place { crowd: Arc::clone(self), id: None };
+        let mut place = ConnectionPermit { crowd: Arc::clone(self), id: None };
         let mut connections = self.connections.lock();
         if connections.len() >= limits.connections || open / 2 >= limits.connections {
             let has_room =
@@ -145,7 +145,7 @@ impl Crowd {
     }
 
     /// A turn for a handshake. Where there is none left, the one that took longest gives way if it is slow.
-    pub(super) async fn turn(&self, now: Tick) -> Option<Turn<'_>> {
+    pub(super) async fn turn(&self, now: Tick) -> Option<HandshakePermit<'_>> {
         let permit = match self.turns.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
@@ -156,7 +156,7 @@ impl Crowd {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let given_up = CancellationToken::new();
         self.handshakes.lock().insert(id, (now, given_up.clone()));
-        Some(Turn { crowd: self, id, given_up, _permit: permit })
+        Some(HandshakePermit { crowd: self, id, given_up, _permit: permit })
     }
 
     fn oldest_gives_way(&self, now: Tick) {
@@ -195,12 +195,12 @@ impl Crowd {
 
 /// A connection's place, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    crowd: Arc<Crowd>,
+pub(super) struct ConnectionPermit {
+    crowd: Arc<ConnectionLimiter>,
     id: Option<u64>,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.crowd.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(id) = self.id {
@@ -211,15 +211,15 @@ impl Drop for Place {
 
 /// A handshake's turn, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'c> {
-    crowd: &'c Crowd,
+pub(super) struct HandshakePermit<'c> {
+    crowd: &'c ConnectionLimiter,
     id: u64,
     /// Cancelled where it gave way to another.
     pub(super) given_up: CancellationToken,
     _permit: SemaphorePermit<'c>,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for HandshakePermit<'_> {
     fn drop(&mut self) {
         self.crowd.handshakes.lock().remove(&self.id);
     }
@@ -227,17 +227,17 @@ impl Drop for Turn<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pace::{Paces, Wish};
+    use super::super::pace::{Command, Watchdog};
     use super::*;
 
     /// A listener's connections, which only grow.
     struct Scene {
-        crowd: Arc<Crowd>,
-        paces: Arc<Paces>,
+        crowd: Arc<ConnectionLimiter>,
+        paces: Arc<Watchdog>,
         limits: Limits,
     }
 
-    type Entered = Result<(Place, Arc<Pace>), Full>;
+    type Entered = Result<(ConnectionPermit, Arc<ConnectionState>), Full>;
 
     impl Scene {
         fn new(connections: usize, per_peer: usize) -> Self {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn gives_way(entered: &Entered) -> bool {
-        entered.as_ref().is_ok_and(|(_, pace)| pace.wish() == Wish::GiveWay)
+        entered.as_ref().is_ok_and(|(_, pace)| pace.wish() == Command::GiveWay)
     }
 
     /// Idle connections of one peer without a token kept everybody else out, for as long as they liked.
@@ -344,7 +344,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_turns_run_out_the_slowest_gives_way_and_brisk_ones_do_not() {
-        let crowd = Crowd { turns: Semaphore::new(2), ..Crowd::default() };
+        let crowd = ConnectionLimiter { turns: Semaphore::new(2), ..ConnectionLimiter::default() };
         let at = |seconds| Tick::default().plus(Duration::from_secs(seconds));
         let slow = crowd.turn(at(0)).await.unwrap();
         let brisk = crowd.turn(at(5)).await.unwrap();

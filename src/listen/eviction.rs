@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pace::Pace;
+use super::pace::ConnectionState;
 use crate::clock::Tick;
 
 /// Connections looked at for one that may give way. Each that is not idle goes to the end of the order, so that the next
@@ -26,7 +26,7 @@ pub(super) struct Connections {
 
 #[derive(Debug)]
 struct Connection {
-    pace: Arc<Pace>,
+    pace: Arc<ConnectionState>,
     peer: IpAddr,
     /// It has not been idle for longer than since then.
     since: Tick,
@@ -34,7 +34,7 @@ struct Connection {
 
 impl Connections {
     /// Adds a connection; hands back its number.
-    pub(super) fn insert(&mut self, peer: IpAddr, pace: &Arc<Pace>, now: Tick) -> u64 {
+    pub(super) fn insert(&mut self, peer: IpAddr, pace: &Arc<ConnectionState>, now: Tick) -> u64 {
         let id = self.next;
         self.next += 1;
         self.all.insert(id, Connection { pace: Arc::clone(pace), peer, since: now });
@@ -54,7 +54,7 @@ impl Connections {
     }
 
     /// Takes a connection out, if it is still there.
-    pub(super) fn remove(&mut self, id: u64) -> Option<Arc<Pace>> {
+    pub(super) fn remove(&mut self, id: u64) -> Option<Arc<ConnectionState>> {
         let Connection { pace, peer, since } = self.all.remove(&id)?;
         self.order.remove(&(since, id));
         if let Some(of_peer) = self.peers.get_mut(&peer) {

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::crowd::Crowd;
+use super::crowd::ConnectionLimiter;
 use super::paced::poll_leave;
 use crate::clock::{Clock, Tick};
 
@@ -162,7 +162,7 @@ impl Calm {
 pub(super) struct Counted<I> {
     io: I,
     clock: Clock,
-    crowd: Arc<Crowd>,
+    crowd: Arc<ConnectionLimiter>,
     theirs: Frames,
     ours: Frames,
     calm: Calm,
@@ -179,7 +179,7 @@ struct Farewell {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Counted<I> {
-    pub(super) fn new(io: I, clock: Clock, crowd: Arc<Crowd>) -> Self {
+    pub(super) fn new(io: I, clock: Clock, crowd: Arc<ConnectionLimiter>) -> Self {
         let (theirs, ours, calm) = (Frames::of_client(), Frames::default(), Calm::default());
         Self { io, clock, crowd, theirs, ours, calm, farewell: None }
     }

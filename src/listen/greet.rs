@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::crowd::{Crowd, Failed};
+use super::crowd::{ConnectionLimiter, Failed};
 use super::paced::LINGER;
 use super::tls::Tls;
 use crate::clock::Clock;
@@ -57,7 +57,7 @@ impl From<io::Error> for Ungreeted {
 pub(super) async fn greet(
     stream: TcpStream,
     tls: &Tls,
-    crowd: &Crowd,
+    crowd: &ConnectionLimiter,
     clock: Clock,
     patience: Duration,
 ) -> Result<TlsStream<TcpStream>, Ungreeted> {

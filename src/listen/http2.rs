@@ -23,9 +23,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use super::frames::Counted;
-use super::pace::{Pace, Wish};
+use super::pace::{Command, ConnectionState};
 use super::paced::MOST_LINES;
-use super::{BadHead, Door, Listener};
+use super::{BadHead, Handler, Listener};
 use crate::clock::HyperTimer;
 use crate::http::host::is_named_well;
 use crate::http::list::plain_elements;
@@ -47,7 +47,7 @@ const RESETS: usize = 32;
 /// Frames for which we reset a stream, until the connection is ended (CVE-2025-8671). A refused upload ends in a reset of
 /// ours, and what of it is under way by then may come after h2 has forgotten the stream: more than fifty in a second, each of
 /// some frames, have to be borne.
-const OWN_RESETS: usize = 1024;
+const MAX_RESETS: usize = 1024;
 
 /// The largest piece of a body that is handed over at once: as much as one frame holds.
 const PIECE: usize = 16 << 10;
@@ -55,13 +55,13 @@ const PIECE: usize = 16 << 10;
 /// h2 answers a head beyond its own limit by a bare 431; up to so many times ours it is we who answer.
 const OVER: u32 = 4;
 
-impl<D: Door> Listener<D> {
+impl<D: Handler> Listener<D> {
     /// Serves a connection on which HTTP/2 was agreed.
     pub(super) async fn http2(
         &self,
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
-        pace: Arc<Pace>,
+        pace: Arc<ConnectionState>,
     ) {
         let under_way = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request: Request<Incoming>| {
@@ -82,7 +82,7 @@ impl<D: Door> Listener<D> {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_pending_accept_reset_streams(RESETS)
-            .max_local_error_reset_streams(OWN_RESETS)
+            .max_local_error_reset_streams(MAX_RESETS)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
             .serve_connection(TokioIo::new(Counted::new(io, self.clock, Arc::clone(&self.crowd))), service);
@@ -90,14 +90,14 @@ impl<D: Door> Listener<D> {
         let (mut finishing, mut is_evicted) = (false, false);
         let ended = std::future::poll_fn(|cx| {
             let wish = pace.wish();
-            if wish != Wish::Nothing && !finishing {
+            if wish != Command::Nothing && !finishing {
                 // Asked once: whose requests are being answered then is heard to the end.
-                (finishing, is_evicted) = (true, wish == Wish::GiveWay && pace.is_idle());
+                (finishing, is_evicted) = (true, wish == Command::GiveWay && pace.is_idle());
                 connection.as_mut().graceful_shutdown();
             }
             match connection.as_mut().poll(cx) {
                 // It was told to go away, if it still reads.
-                Poll::Pending if wish == Wish::Cut || is_evicted => Poll::Ready(Ok(())),
+                Poll::Pending if wish == Command::Cut || is_evicted => Poll::Ready(Ok(())),
                 polled => polled,
             }
         });
@@ -107,7 +107,12 @@ impl<D: Door> Listener<D> {
         self.paces.leave(&pace);
     }
 
-    async fn answered(&self, mut request: Request<Incoming>, peer: SocketAddr, pace: &Pace) -> Response<D::Body> {
+    async fn answered(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        pace: &ConnectionState,
+    ) -> Response<D::Body> {
         if let Err(fault) = self.admit(&mut request) {
             return without_connection(self.door.refuse_head(fault, peer), pace);
         }
@@ -115,7 +120,7 @@ impl<D: Door> Listener<D> {
     }
 }
 
-impl<D: Door> Listener<D> {
+impl<D: Handler> Listener<D> {
     /// Makes a head what it would be over HTTP/1.1, where it may be one.
     fn admit(&self, request: &mut Request<Incoming>) -> Result<(), BadHead> {
         if is_too_large(request, self.limits.head_bytes) {
@@ -169,7 +174,7 @@ pub(super) fn one_length(headers: &mut HeaderMap) -> Result<(), BadHead> {
 }
 
 /// `Connection: close` is said by GOAWAY here (RFC 9113 §8.2.2).
-fn without_connection<B>(mut response: Response<B>, pace: &Pace) -> Response<B> {
+fn without_connection<B>(mut response: Response<B>, pace: &ConnectionState) -> Response<B> {
     if response.headers_mut().remove(CONNECTION).is_some_and(|said| said == "close") {
         pace.finish();
     }
@@ -189,11 +194,11 @@ impl<F: Future<Output: Send + 'static> + Send + 'static> Executor<F> for Tracked
 /// While one of these is there, a connection is waited for: what is answered has limits of its own.
 struct Busy {
     under_way: Arc<AtomicUsize>,
-    pace: Arc<Pace>,
+    pace: Arc<ConnectionState>,
 }
 
 impl Busy {
-    fn begin(under_way: &Arc<AtomicUsize>, pace: &Arc<Pace>) -> (Self, Answering) {
+    fn begin(under_way: &Arc<AtomicUsize>, pace: &Arc<ConnectionState>) -> (Self, Answering) {
         under_way.fetch_add(1, Ordering::AcqRel);
         pace.serving();
         (Self { under_way: Arc::clone(under_way), pace: Arc::clone(pace) }, Answering(Arc::clone(pace)))
@@ -209,7 +214,7 @@ impl Drop for Busy {
 }
 
 /// Until h2 has the last of an answer, or gave it up.
-struct Answering(Arc<Pace>);
+struct Answering(Arc<ConnectionState>);
 
 impl Drop for Answering {
     fn drop(&mut self) {

@@ -22,7 +22,7 @@ const SERVING: u8 = 2;
 /// The last words are said; what still comes is read and forgotten.
 const LEAVING: u8 = 3;
 
-/// What one answered request adds to [`Pace::moved`]; a movement of bytes adds one.
+/// What one answered request adds to [`ConnectionState::moved`]; a movement of bytes adds one.
 const REQUEST: u64 = 1 << 40;
 
 /// Answers on one connection of which nobody knows how many they are.
@@ -30,7 +30,7 @@ const NEVER: u64 = 1 << 63;
 
 /// What a connection is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Command {
     Nothing,
     Finish,
     /// Another needs its place: it goes if it is idle, and else when its requests are answered.
@@ -40,7 +40,7 @@ pub(super) enum Wish {
 
 /// How one connection moves.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct ConnectionState {
     id: u64,
     phase: AtomicU8,
     /// Bytes moved, and requests answered in its upper bits; compared by the sweep, so that nobody reads a clock per byte.
@@ -59,7 +59,7 @@ pub(super) struct Pace {
     waker: Mutex<Option<Waker>>,
 }
 
-impl Pace {
+impl ConnectionState {
     /// hyper hands over a request.
     pub(super) fn serving(&self) {
         self.phase.store(SERVING, Ordering::Relaxed);
@@ -157,21 +157,21 @@ impl Pace {
 
     /// The connection leaves its place to another.
     pub(super) fn give_way(&self) {
-        self.ask(Wish::GiveWay);
+        self.ask(Command::GiveWay);
     }
 
     /// The connection finishes what it is at, and closes.
     pub(super) fn finish(&self) {
-        self.ask(Wish::Finish);
+        self.ask(Command::Finish);
     }
 
     /// What the connection should do now.
-    pub(super) fn wish(&self) -> Wish {
+    pub(super) fn wish(&self) -> Command {
         match self.wish.load(Ordering::Acquire) {
-            0 => Wish::Nothing,
-            1 => Wish::Finish,
-            2 => Wish::GiveWay,
-            _ => Wish::Cut,
+            0 => Command::Nothing,
+            1 => Command::Finish,
+            2 => Command::GiveWay,
+            _ => Command::Cut,
         }
     }
 
@@ -189,13 +189,13 @@ impl Pace {
     pub(super) async fn unless_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let done = std::future::poll_fn(|cx| match self.wish() {
-            Wish::GiveWay | Wish::Cut => Poll::Ready(None),
-            Wish::Nothing | Wish::Finish => work.as_mut().poll(cx).map(Some),
+            Command::GiveWay | Command::Cut => Poll::Ready(None),
+            Command::Nothing | Command::Finish => work.as_mut().poll(cx).map(Some),
         });
         self.woken(done).await
     }
 
-    fn ask(&self, wish: Wish) {
+    fn ask(&self, wish: Command) {
         self.wish.fetch_max(wish as u8, Ordering::AcqRel);
         if let Some(waker) = self.waker.lock().as_ref() {
             waker.wake_by_ref();
@@ -205,7 +205,7 @@ impl Pace {
 
 /// What the sweep knows of a connection: since when nothing changed.
 struct Watched {
-    pace: Arc<Pace>,
+    pace: Arc<ConnectionState>,
     phase: u8,
     moved: u64,
     since: Tick,
@@ -213,15 +213,15 @@ struct Watched {
 
 /// The connections of one listener.
 #[derive(Default)]
-pub(super) struct Paces {
+pub(super) struct Watchdog {
     all: Mutex<HashMap<u64, Watched>>,
     next: AtomicU64,
     finishing: AtomicBool,
 }
 
-impl Paces {
-    pub(super) fn enter(&self, now: Tick) -> Arc<Pace> {
-        let pace = Arc::new(Pace {
+impl Watchdog {
+    pub(super) fn enter(&self, now: Tick) -> Arc<ConnectionState> {
+        let pace = Arc::new(ConnectionState {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             phase: AtomicU8::new(QUIET),
             moved: AtomicU64::new(0),
@@ -239,7 +239,7 @@ impl Paces {
         pace
     }
 
-    pub(super) fn leave(&self, pace: &Pace) {
+    pub(super) fn leave(&self, pace: &ConnectionState) {
         self.all.lock().remove(&pace.id);
     }
 
@@ -247,7 +247,7 @@ impl Paces {
     pub(super) fn finish_all(&self) {
         self.finishing.store(true, Ordering::Release);
         for watched in self.all.lock().values() {
-            watched.pace.ask(Wish::Finish);
+            watched.pace.ask(Command::Finish);
         }
     }
 
@@ -288,7 +288,7 @@ impl Watched {
             _ => return,
         };
         if now.since(self.since) >= most {
-            self.pace.ask(Wish::Cut);
+            self.pace.ask(Command::Cut);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pace::Pace;
+use super::pace::ConnectionState;
 
 /// The request line and 100 headers: so many hyper parses without an allocation, and it refuses more by itself; we refuse first.
 pub(super) const MOST_LINES: usize = 101;
@@ -44,7 +44,7 @@ pub(super) fn poll_leave(
 /// A connection whose movement is noted. A head too large is answered here, because hyper would do it without a word.
 pub(super) struct Paced<I, F> {
     io: I,
-    pace: Arc<Pace>,
+    pace: Arc<ConnectionState>,
     most_head: usize,
     head: usize,
     lines: usize,
@@ -56,7 +56,7 @@ pub(super) struct Paced<I, F> {
 }
 
 impl<I, F> Paced<I, F> {
-    pub(super) fn new(io: I, pace: Arc<Pace>, most_head: usize, too_large: F) -> Self {
+    pub(super) fn new(io: I, pace: Arc<ConnectionState>, most_head: usize, too_large: F) -> Self {
         Self { io, pace, most_head, head: 0, lines: 0, tail: [0; 3], too_large, farewell: None, lingered: 0 }
     }
 

@@ -30,7 +30,7 @@ struct Large {
     clock: Clock,
 }
 
-impl Door for Large {
+impl Handler for Large {
     type Body = Full<Bytes>;
     type Owed = ();
 
@@ -52,14 +52,14 @@ struct Scene {
     clock: Clock,
     served: JoinHandle<()>,
     theirs: DuplexStream,
-    pace: Arc<Pace>,
-    crowd: Arc<Crowd>,
+    pace: Arc<ConnectionState>,
+    crowd: Arc<ConnectionLimiter>,
 }
 
 fn scene(after: Duration, is_http2: bool) -> Scene {
     let clock = Clock::moved_by_hand(0);
     let (ours, theirs) = tokio::io::duplex(4 << 10);
-    let crowd = Arc::<Crowd>::default();
+    let crowd = Arc::<ConnectionLimiter>::default();
     let listener = Listener::new(Large { after, clock }, LIMITS, clock, Arc::clone(&crowd));
     tokio::spawn(Arc::clone(&listener.paces).sweep(clock, LIMITS));
     let pace = listener.paces.enter(clock.tick());

@@ -10,9 +10,9 @@ use hyper::body::Incoming;
 
 use super::Simulator;
 use super::body::Body;
-use crate::listen::{AtOnce, BadHead, Door, Wire};
+use crate::listen::{AtOnce, BadHead, Handler, Wire};
 
-impl Door for Arc<Simulator> {
+impl Handler for Arc<Simulator> {
     type Body = Body;
     type Owed = ();
 

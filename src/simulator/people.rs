@@ -63,7 +63,7 @@ impl<'w> Client<'w> {
         let (last_name, host) = draws.pick(&LAST_NAMES);
         let network = draws.pick(&["192.0.2", "198.51.100", "203.0.113"]);
         let company = if draws.chance(33) { format!("{last_name} {}", draws.pick(&TRADES)) } else { String::new() };
-        let (city, state, country, language, zip_code) = draws.pick(&PLACES);
+        let (city, state, country, language, zip_code) = draws.pick(&ADDRESSES);
         Self {
             activated,
             billing_status: if activated { draws.pick(&BILLING) } else { "PENDING" },
@@ -165,7 +165,7 @@ const STREETS: [&str; 8] =
     ["Elm Road", "Quay Street", "Rue Neuve", "Lindenallee", "Calle Mayor", "Mill Lane", "Rua Nova", "73rd Ave"];
 
 // City, state (where addresses are written with one), country, language, and all but the last two digits of a zip code.
-const PLACES: [(&str, &str, &str, &str, &str); 12] = [
+const ADDRESSES: [(&str, &str, &str, &str, &str); 12] = [
     ("Montréal", "Quebec", "Canada", "fr", "H2X 1"),
     ("Medina", "Washington", "United States", "en", "980"),
     ("Austin", "Texas", "United States", "en", "787"),

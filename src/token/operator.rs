@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::clock::Tick;
     use crate::token::scope::ScopeNames;
-    use crate::token::{Policy, Settings, Wish};
+    use crate::token::{Policy, Settings, TokenSpec};
 
     const ISSUER: &str = "http://127.0.0.1:8080";
     const NOON: u64 = 1_800_000_000;
@@ -218,7 +218,7 @@ mod tests {
         let door = door(&ring);
         let admin = bearing(&mint(&ring, ISSUER, "uid-0", at(NOON)).unwrap());
         assert_eq!(door.identify(&admin, at(NOON)).unwrap_err(), Unidentified::Bad("audience"));
-        let wish = Wish {
+        let wish = TokenSpec {
             caller: "ops".to_owned(),
             scopes: Vec::new(),
             bounds: Bounds::default(),

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 const MOST_NOTED: usize = 65_536;
 
 #[derive(Default)]
-struct Known {
+struct Revocations {
     /// Token id to its expiry, seconds since 1970.
     tokens: HashMap<Box<str>, u64>,
     /// Caller to the last second of which no token counts.
@@ -35,7 +35,7 @@ pub struct Life {
 #[derive(Default)]
 pub struct Revoked {
     epoch: AtomicU64,
-    known: RwLock<Known>,
+    revocations: RwLock<Revocations>,
     used: Mutex<HashMap<Box<str>, u64>>,
 }
 
@@ -53,52 +53,52 @@ impl Revoked {
     /// Whether the token with this id, issued to `caller`, was taken back. One that expires no later than a revoked token
     /// that is forgotten is refused too: its time was over, and a wall clock that is set back brings none back.
     pub fn refuses(&self, caller: &str, jti: &str, life: Life) -> bool {
-        let known = self.known.read();
-        known.tokens.contains_key(jti)
-            || known.callers.get(caller).is_some_and(|&last| life.issued <= last)
-            || known.floor.is_some_and(|last| life.issued <= last)
-            || life.expires <= known.forgotten
+        let revocations = self.revocations.read();
+        revocations.tokens.contains_key(jti)
+            || revocations.callers.get(caller).is_some_and(|&last| life.issued <= last)
+            || revocations.floor.is_some_and(|last| life.issued <= last)
+            || life.expires <= revocations.forgotten
     }
 
     /// Whether it was taken back by its id.
     pub fn has(&self, jti: &str) -> bool {
-        self.known.read().tokens.contains_key(jti)
+        self.revocations.read().tokens.contains_key(jti)
     }
 
     /// Takes tokens back, each until its expiry.
     pub fn revoke<'a>(&self, tokens: impl IntoIterator<Item = (&'a str, u64)>) {
-        self.known.write().tokens.extend(tokens.into_iter().map(|(jti, expires)| (jti.into(), expires)));
+        self.revocations.write().tokens.extend(tokens.into_iter().map(|(jti, expires)| (jti.into(), expires)));
         self.advance();
     }
 
     /// Takes back whatever a caller was given up to and including second `last`.
     pub fn revoke_caller(&self, caller: &str, last: u64) {
-        let mut known = self.known.write();
-        let held = known.callers.entry(caller.into()).or_default();
+        let mut revocations = self.revocations.write();
+        let held = revocations.callers.entry(caller.into()).or_default();
         *held = last.max(*held);
-        drop(known);
+        drop(revocations);
         self.advance();
     }
 
     /// Takes back whatever anybody was given up to and including second `last`.
     pub fn revoke_all(&self, last: u64) {
-        let mut known = self.known.write();
-        known.floor = known.floor.max(Some(last));
-        drop(known);
+        let mut revocations = self.revocations.write();
+        revocations.floor = revocations.floor.max(Some(last));
+        drop(revocations);
         self.advance();
     }
 
     /// The first second of which a new token of this caller counts.
     pub fn earliest(&self, caller: &str) -> u64 {
-        let known = self.known.read();
-        let last = known.callers.get(caller).copied().max(known.floor);
+        let revocations = self.revocations.read();
+        let last = revocations.callers.get(caller).copied().max(revocations.floor);
         last.map_or(0, |last| last.saturating_add(1))
     }
 
     /// Forgets tokens that expired before `unix` seconds.
     pub fn forget_expired(&self, unix: u64) {
-        let mut known = self.known.write();
-        let Known { tokens, forgotten, .. } = &mut *known;
+        let mut revocations = self.revocations.write();
+        let Revocations { tokens, forgotten, .. } = &mut *revocations;
         tokens.retain(|_, expires| {
             let stays = *expires >= unix;
             if !stays {
@@ -110,21 +110,21 @@ impl Revoked {
 
     /// Forgets these, which are refused for another reason.
     pub fn forget<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
-        let mut known = self.known.write();
+        let mut revocations = self.revocations.write();
         for jti in ids {
-            known.tokens.remove(jti);
+            revocations.tokens.remove(jti);
         }
     }
 
     /// Tokens that expire by `unix` seconds may be ones that were taken back and forgotten.
     pub fn has_forgotten(&self, unix: u64) {
-        let mut known = self.known.write();
-        known.forgotten = known.forgotten.max(unix);
+        let mut revocations = self.revocations.write();
+        revocations.forgotten = revocations.forgotten.max(unix);
     }
 
     /// How many tokens are refused by their id that expire after `unix` seconds.
     pub fn count(&self, unix: u64) -> usize {
-        self.known.read().tokens.values().filter(|expires| **expires > unix).count()
+        self.revocations.read().tokens.values().filter(|expires| **expires > unix).count()
     }
 
     /// Notes that a token was used at `unix` seconds; once per epoch is enough for a coarse "last used".

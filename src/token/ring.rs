@@ -20,7 +20,7 @@ use super::claims::Claims;
 pub(super) const TYPE: &str = "at+jwt";
 
 /// One key.
-pub struct Held {
+pub struct SigningKey {
     /// Its id: the JWK thumbprint of RFC 7638.
     pub kid: String,
     /// When it was made, seconds since 1970; 0 of a key that lives in memory.
@@ -35,7 +35,7 @@ pub struct Held {
 pub struct Ring {
     folder: Option<PathBuf>,
     notice: Duration,
-    held: RwLock<Arc<[Arc<Held>]>>,
+    held: RwLock<Arc<[Arc<SigningKey>]>>,
     /// Files with nothing in them, as they were found last.
     empty: RwLock<Vec<PathBuf>>,
 }
@@ -98,10 +98,10 @@ impl Ring {
             folder::make(folder)?;
             found = folder::read(folder)?;
         }
-        Ok(Self::with(Some(folder.to_owned()), notice, all_held(found.keys)?, found.empty))
+        Ok(Self::with(Some(folder.to_owned()), notice, signing_keys(found.keys)?, found.empty))
     }
 
-    fn with(folder: Option<PathBuf>, notice: Duration, held: Arc<[Arc<Held>]>, empty: Vec<PathBuf>) -> Self {
+    fn with(folder: Option<PathBuf>, notice: Duration, held: Arc<[Arc<SigningKey>]>, empty: Vec<PathBuf>) -> Self {
         Self { folder, notice, held: RwLock::new(held), empty: RwLock::new(empty) }
     }
 
@@ -114,13 +114,13 @@ impl Ring {
         if found.keys.is_empty() {
             return Err(RingError::Empty(folder.to_owned()));
         }
-        Ok(Self::with(Some(folder.to_owned()), notice, all_held(found.keys)?, found.empty))
+        Ok(Self::with(Some(folder.to_owned()), notice, signing_keys(found.keys)?, found.empty))
     }
 
     #[cfg(test)]
     pub(super) fn of(keys: Vec<Ed25519KeyPair>) -> Self {
         let keys = keys.into_iter().map(|key| (0, key)).collect();
-        Self::with(None, Duration::ZERO, all_held(keys).unwrap(), Vec::new())
+        Self::with(None, Duration::ZERO, signing_keys(keys).unwrap(), Vec::new())
     }
 
     /// Files of the folder with nothing in them: a crash left them, or a key was in them.
@@ -129,19 +129,19 @@ impl Ring {
     }
 
     /// All keys, oldest first.
-    pub fn keys(&self) -> Arc<[Arc<Held>]> {
+    pub fn keys(&self) -> Arc<[Arc<SigningKey>]> {
         Arc::clone(&self.held.read())
     }
 
     /// The key with this id.
-    pub(super) fn find(&self, kid: &str) -> Option<Arc<Held>> {
+    pub(super) fn find(&self, kid: &str) -> Option<Arc<SigningKey>> {
         self.held.read().iter().find(|key| key.kid == kid).cloned()
     }
 
     /// The key that signs at `unix` seconds: the newest that was there long enough, else the oldest.
-    pub fn signer(&self, unix: u64) -> Option<Arc<Held>> {
+    pub fn signer(&self, unix: u64) -> Option<Arc<SigningKey>> {
         let keys = self.held.read();
-        let known = |key: &&Arc<Held>| self.signs_from(key) <= unix;
+        let known = |key: &&Arc<SigningKey>| self.signs_from(key) <= unix;
         keys.iter().rev().find(known).or_else(|| keys.first()).cloned()
     }
 
@@ -164,7 +164,7 @@ impl Ring {
     pub fn refresh(&self) -> Result<bool, RingError> {
         let Some(folder) = &self.folder else { return Ok(false) };
         let found = folder::read(folder)?;
-        let keys = all_held(found.keys)?;
+        let keys = signing_keys(found.keys)?;
         let mut held = self.held.write();
         // One that was emptied may be written again in a moment; nothing that it signed ends meanwhile.
         let gone = || held.iter().any(|key| keys.iter().all(|other| other.kid != key.kid));
@@ -222,7 +222,7 @@ impl Ring {
         self.refresh().map(drop)
     }
 
-    fn signs_from(&self, key: &Held) -> u64 {
+    fn signs_from(&self, key: &SigningKey) -> u64 {
         key.made.saturating_add(self.notice.as_secs())
     }
 }
@@ -233,14 +233,14 @@ fn told(path: &Path) {
     tracing::warn!(%file, "nothing is in this file beside the signing keys; a crash may have left it: remove it, or restore it if a key was in it");
 }
 
-fn all_held(keys: Vec<(u64, Ed25519KeyPair)>) -> Result<Arc<[Arc<Held>]>, RingError> {
+fn signing_keys(keys: Vec<(u64, Ed25519KeyPair)>) -> Result<Arc<[Arc<SigningKey>]>, RingError> {
     keys.iter().map(|(made, key)| held(*made, key)).collect()
 }
 
-fn held(made: u64, key: &Ed25519KeyPair) -> Result<Arc<Held>, RingError> {
+fn held(made: u64, key: &Ed25519KeyPair) -> Result<Arc<SigningKey>, RingError> {
     let der = key.to_pkcs8v1().map_err(|_| RingError::Signature)?;
     let public = key.public_key().as_ref();
-    Ok(Arc::new(Held {
+    Ok(Arc::new(SigningKey {
         kid: key_id(key),
         made,
         x: BASE64URL_NOPAD.encode(public),

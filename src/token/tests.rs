@@ -59,7 +59,8 @@ fn ring() -> Arc<Ring> {
 
 fn issued(door: &Tokens, scopes: &[&str]) -> String {
     let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
-    let wish = Wish { caller: "billing".to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(3600) };
+    let wish =
+        TokenSpec { caller: "billing".to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(3600) };
     door.issue(&wish, at(NOON)).unwrap().token
 }
 
@@ -333,7 +334,7 @@ fn only_what_the_policy_allows_is_issued() {
     let issue = |caller: &str, scopes: &[&str]| {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
         door.issue(
-            &Wish { caller: caller.to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(60) },
+            &TokenSpec { caller: caller.to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(60) },
             at(NOON),
         )
         .map(|issued| issued.token)
@@ -359,7 +360,8 @@ fn without_scopes_asked_the_reading_ones_are_given() {
 #[test]
 fn a_lifetime_beyond_the_end_of_time_stops_there() {
     let door = door(&ring());
-    let wish = Wish { caller: "billing".to_owned(), scopes: Vec::new(), bounds: Bounds::default(), ttl: Duration::MAX };
+    let wish =
+        TokenSpec { caller: "billing".to_owned(), scopes: Vec::new(), bounds: Bounds::default(), ttl: Duration::MAX };
     let token = door.issue(&wish, at(NOON)).unwrap().token;
     assert!(identified(&door, &token).is_ok());
 }
@@ -430,7 +432,7 @@ fn no_output_shows_a_token_or_a_key() {
     let key = pem.lines().nth(2).unwrap();
     let caller = identified(&door, &token).unwrap();
     let broken = identified(&door, &token[..token.len() - 4]).unwrap_err();
-    let wish = Wish {
+    let wish = TokenSpec {
         caller: "billing".to_owned(),
         scopes: vec!["x".to_owned()],
         bounds: Bounds::default(),
@@ -607,7 +609,7 @@ fn a_token_that_fits_into_no_header_is_not_issued() {
     let many = Settings { callers: vec![Policy { scopes, ..settings().callers.remove(0) }], ..settings() };
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let door = Tokens::new(many, ring(), names());
-    let wish = Wish {
+    let wish = TokenSpec {
         caller: "billing".to_owned(),
         scopes: Vec::new(),
         bounds: Bounds::default(),
@@ -632,7 +634,7 @@ fn a_token_opens_one_of_the_doors() {
     let issue = |scopes: &[&str]| {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
         door.issue(
-            &Wish { caller: "ops".to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(60) },
+            &TokenSpec { caller: "ops".to_owned(), scopes, bounds: Bounds::default(), ttl: Duration::from_secs(60) },
             at(NOON),
         )
     };
@@ -666,7 +668,7 @@ fn a_caller_has_the_place_and_the_priority_of_its_policy() {
     let _ = door(&ring);
     let door = Tokens::new(settings, ring, names());
     let seat = |caller: &str| {
-        let wish = Wish {
+        let wish = TokenSpec {
             caller: caller.to_owned(),
             scopes: Vec::new(),
             bounds: Bounds::default(),
@@ -689,7 +691,7 @@ fn a_caller_whose_newest_token_nearly_ends_is_named_and_one_that_renewed_or_neve
     assert_eq!(door.expiring(tenth), Vec::<String>::new());
     assert_eq!(door.expiring(tenth + 1), ["billing"]);
     assert_eq!(door.expiring(last), Vec::<String>::new(), "it is over");
-    let wish = Wish {
+    let wish = TokenSpec {
         caller: "billing".to_owned(),
         scopes: vec!["clients:read".to_owned()],
         bounds: Bounds::default(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 /// Bytes that wait, at most.
-const ROOM: usize = 4 << 20;
+const SINK_CAPACITY: usize = 4 << 20;
 
 #[derive(Default)]
 struct Waiting {
@@ -58,7 +58,7 @@ impl Sink {
     /// Takes a line in; `false`, and counted, where there is no room.
     pub fn put(&self, line: &[u8]) -> bool {
         let mut waiting = self.0.waiting.lock();
-        if waiting.lines.len() + line.len() > ROOM {
+        if waiting.lines.len() + line.len() > SINK_CAPACITY {
             self.0.lost.fetch_add(1, Ordering::Relaxed);
             return false;
         }

@@ -19,11 +19,11 @@ use crate::trail::trace::parent::TRACEPARENT;
 use crate::trail::trace::{Fact, Stage, Traced};
 
 use super::calls::{Answers, Call, Calls, Connects, NO_FLIGHT, dice};
-use super::credential::Shown;
+use super::credential::Presented;
 use super::fault::{Fault, Unanswered};
-use super::hub::Said;
+use super::hub::AuthRejection;
 use super::key_rotation::{Confirming, Heard, Rejected, Tried};
-use super::{Failed, Fetched, Upstream, Wish};
+use super::{Failed, Fetched, Upstream, UpstreamRequest};
 
 /// An answer that is waited for. In a box: that it is `Send` for any connector is settled where it is made.
 type Sent<'a, A> = Pin<Box<dyn Future<Output = Result<A, Failed>> + Send + 'a>>;
@@ -32,7 +32,7 @@ type Sent<'a, A> = Pin<Box<dyn Future<Output = Result<A, Failed>> + Send + 'a>>;
 #[derive(Debug)]
 pub struct Attempt<'a> {
     permit: &'a Permit,
-    presented: &'a Shown,
+    presented: &'a Presented,
     /// What the upstream is told of the trace.
     parent: Option<HeaderValue>,
     deadline: Tick,
@@ -79,7 +79,7 @@ impl Answer for Response<Incoming> {
 }
 
 /// A document that is read whole.
-impl<C: Connects> Sends<C> for Wish {
+impl<C: Connects> Sends<C> for UpstreamRequest {
     type Answer = Fetched;
 
     fn is_repeatable(&self) -> bool {
@@ -236,9 +236,9 @@ impl<C: Connects> Calls<C> {
     }
 
     /// Where a hub refuses this to the gateway's own right, that may have become another: it is asked before anybody is answered.
-    async fn ask_what_is_left(&self, call: &Call, heard: Heard<'_>, presented: &Shown) {
+    async fn ask_what_is_left(&self, call: &Call, heard: Heard<'_>, presented: &Presented) {
         let said = heard.ok().and_then(|(status, head)| self.upstream.said(status, head));
-        if said == Some(Said::Beyond) {
+        if said == Some(AuthRejection::Beyond) {
             self.is_beyond(presented, call.deadline).await;
         }
     }
@@ -303,7 +303,7 @@ impl<C: Connects> Calls<C> {
         &self,
         call: &Call,
         permit: &mut Permit,
-        (presented, asked): (&Shown, Tick),
+        (presented, asked): (&Presented, Tick),
         answer: Heard<'_>,
     ) -> Option<Tick> {
         let now = self.clock.now();

@@ -87,12 +87,12 @@ const OPAQUE_TARGETS: usize = 3;
 
 /// A key as it was shown.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct Presented {
     slot: usize,
     value: HeaderValue,
 }
 
-impl Shown {
+impl Presented {
     /// For the header; marked as sensitive.
     pub fn value(&self) -> &HeaderValue {
         &self.value
@@ -157,23 +157,23 @@ impl Credential {
     }
 
     /// The key to present now: the one that was refused least since any was accepted; of several the one that served last.
-    pub fn show(&self) -> Option<Shown> {
+    pub fn show(&self) -> Option<Presented> {
         let slots = self.slots.lock();
         let preferred = self.preferred.load(Ordering::Relaxed);
         let there = slots.iter().enumerate().filter(|(_, slot)| slot.value.is_some());
         let (slot, it) = there.min_by_key(|(nth, slot)| (slot.refusals, *nth != preferred, *nth))?;
-        it.value.clone().map(|value| Shown { slot, value })
+        it.value.clone().map(|value| Presented { slot, value })
     }
 
     /// The same, of those that were not refused.
-    pub fn good(&self) -> Option<Shown> {
+    pub fn good(&self) -> Option<Presented> {
         let shown = self.show()?;
         self.slots.lock().get(shown.slot).is_some_and(|slot| slot.refusals == 0).then_some(shown)
     }
 
     /// The partner refused this one in a call that began at `asked`: hands back whether one is left to try, or one that was
     /// accepted meanwhile. The files are to be read again before ([`Credential::reread`]).
-    pub fn refused(&self, shown: &Shown, asked: Tick, now: Tick) -> bool {
+    pub fn refused(&self, shown: &Presented, asked: Tick, now: Tick) -> bool {
         let mut slots = self.slots.lock();
         if let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) {
             // What a later call had accepted is good, and this refusal is about something else.
@@ -190,7 +190,7 @@ impl Credential {
     }
 
     /// The partner accepted this one in a call that began at `asked`: earlier refusals, of whichever, say nothing any more.
-    pub fn taken(&self, shown: &Shown, asked: Tick, now: Tick) {
+    pub fn taken(&self, shown: &Presented, asked: Tick, now: Tick) {
         let mut slots = self.slots.lock();
         let was_refused = slots.iter().any(|slot| slot.refusals > 0);
         let Some(slot) = slots.get_mut(shown.slot).filter(|slot| slot.value.as_ref() == Some(&shown.value)) else {
@@ -225,11 +225,11 @@ impl Credential {
     }
 
     /// Another key than this one, if there is any.
-    pub fn other(&self, than: &Shown) -> Option<Shown> {
+    pub fn other(&self, than: &Presented) -> Option<Presented> {
         let slots = self.slots.lock();
         let mut others = slots.iter().enumerate().filter(|(nth, _)| *nth != than.slot);
         let (slot, value) = others.find_map(|(nth, slot)| Some((nth, slot.value.clone()?)))?;
-        (value != than.value).then_some(Shown { slot, value })
+        (value != than.value).then_some(Presented { slot, value })
     }
 
     /// Whether a key was refused, and none was accepted since.
@@ -262,7 +262,7 @@ impl Credential {
     }
 
     /// The hub refused this token: reads the files again and hands back whether another is worth presenting now.
-    pub fn token_refused(&self, shown: &Shown) -> Refused {
+    pub fn token_refused(&self, shown: &Presented) -> Refused {
         let mut was_current = false;
         {
             let mut slots = self.slots.lock();

@@ -19,7 +19,7 @@ use crate::clock::Tick;
 use crate::dial::chance;
 use crate::secret::Secret;
 
-use super::credential::{self, Shown};
+use super::credential::{self, Presented};
 use super::right::Right;
 use super::{Failed, USER_AGENT_OURS, Upstream, whole};
 
@@ -136,10 +136,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     ///
     /// # Errors
     /// [`NotGiven`]; inside the pause after a failure, that failure's.
-    pub async fn renew(&self, refused: Option<&Shown>) -> Result<Renewed, NotGiven> {
+    pub async fn renew(&self, refused: Option<&Presented>) -> Result<Renewed, NotGiven> {
         let Some(exchange) = &self.exchange else { return Err(NotGiven::No) };
         let mut state = exchange.state.lock().await;
-        let other = |shown: Shown| refused.is_none_or(|refused| refused.value() != shown.value());
+        let other = |shown: Presented| refused.is_none_or(|refused| refused.value() != shown.value());
         if self.credential.good().is_some_and(other) {
             // Whoever brought it knows for which right.
             return Ok(Renewed { another_right: false });

@@ -115,5 +115,5 @@ fn is_of_the_partner(name: &str) -> bool {
 /// Of an answer that is passed on.
 pub fn strip_for_caller(headers: &mut HeaderMap) {
     hop_by_hop::strip_and(headers, is_of_the_partner);
-    hub::strip_our_words(headers);
+    hub::strip_our_details(headers);
 }

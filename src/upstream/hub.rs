@@ -19,7 +19,7 @@ const LONGEST_WAY: usize = 1 << 10;
 
 /// What is about us in its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub enum AuthRejection {
     /// The token's time is over.
     Expired,
     /// The token was taken back.
@@ -32,7 +32,7 @@ pub enum Said {
     Loop,
 }
 
-impl Said {
+impl AuthRejection {
     /// Whether another token may be answered otherwise.
     pub fn is_of_the_token(self) -> bool {
         matches!(self, Self::Expired | Self::Revoked | Self::Refused)
@@ -60,28 +60,28 @@ pub fn detail_beside(challenge: &HeaderValue) -> Option<&'static str> {
 
 /// What a hub says; `None` where it is somebody else that speaks. Its word has its own challenge (RFC 6750 §3) and its own
 /// detail beside it; a gateway that refuses in the name of its own hub has the detail alone.
-pub fn said(status: StatusCode, head: &HeaderMap) -> Option<Said> {
+pub fn auth_rejection(status: StatusCode, head: &HeaderMap) -> Option<AuthRejection> {
     let challenges = |error: &str| {
         let mut lines = head.get_all(WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok());
         lines.any(|line| line.starts_with("Bearer realm=\"reseller-gateway\"") && line.contains(error))
     };
     match status {
         StatusCode::UNAUTHORIZED if !challenges("error=\"invalid_token\"") => None,
-        StatusCode::UNAUTHORIZED if has_detail(head, &EXPIRED) => Some(Said::Expired),
-        StatusCode::UNAUTHORIZED if has_detail(head, &REVOKED) => Some(Said::Revoked),
-        StatusCode::UNAUTHORIZED if has_detail(head, &REFUSED) => Some(Said::Refused),
-        StatusCode::FORBIDDEN if has_detail(head, &[RIGHTS]) => Some(Said::Beyond),
+        StatusCode::UNAUTHORIZED if has_detail(head, &EXPIRED) => Some(AuthRejection::Expired),
+        StatusCode::UNAUTHORIZED if has_detail(head, &REVOKED) => Some(AuthRejection::Revoked),
+        StatusCode::UNAUTHORIZED if has_detail(head, &REFUSED) => Some(AuthRejection::Refused),
+        StatusCode::FORBIDDEN if has_detail(head, &[RIGHTS]) => Some(AuthRejection::Beyond),
         // A partner's own 403 is about the resource alone.
         StatusCode::FORBIDDEN if challenges("error=\"insufficient_scope\"") && has_detail(head, &BEYOND) => {
-            Some(Said::Beyond)
+            Some(AuthRejection::Beyond)
         }
-        StatusCode::LOOP_DETECTED => Some(Said::Loop),
+        StatusCode::LOOP_DETECTED => Some(AuthRejection::Loop),
         _ => None,
     }
 }
 
 /// Takes out of an answer that is passed on what would be the gateway's own word of a token if the gateway said it.
-pub(super) fn strip_our_words(head: &mut HeaderMap) {
+pub(super) fn strip_our_details(head: &mut HeaderMap) {
     let all = || EXPIRED.iter().chain(&REVOKED).chain(&REFUSED).chain(&BEYOND).chain(&[RIGHTS]);
     strip_details(head, |told| all().any(|ours| *ours == told));
 }
@@ -122,10 +122,10 @@ mod tests {
         const INVALID: &str = "Bearer realm=\"reseller-gateway\", error=\"invalid_token\"";
         const NARROW: &str = "Bearer realm=\"reseller-gateway\", error=\"insufficient_scope\", scope=\"clients:read\"";
         let rows = [
-            (401, INVALID, "hub; detail=token-expired", Some(Said::Expired)),
-            (401, INVALID, "hub; detail=token-revoked", Some(Said::Revoked)),
-            (401, INVALID, "hub; detail=token-bad", Some(Said::Refused)),
-            (401, INVALID, "hub; detail=token-bad, ingress; fwd=miss", Some(Said::Refused)),
+            (401, INVALID, "hub; detail=token-expired", Some(AuthRejection::Expired)),
+            (401, INVALID, "hub; detail=token-revoked", Some(AuthRejection::Revoked)),
+            (401, INVALID, "hub; detail=token-bad", Some(AuthRejection::Refused)),
+            (401, INVALID, "hub; detail=token-bad, ingress; fwd=miss", Some(AuthRejection::Refused)),
             // The token never reached it, or somebody else speaks.
             (401, "Bearer realm=\"reseller-gateway\"", "hub; detail=token-missing", None),
             (401, INVALID, "hub; fwd=bypass; fwd-status=401", None),
@@ -134,21 +134,21 @@ mod tests {
             (401, "Bearer error=\"invalid_token\"", "hub; detail=token-bad", None),
             (401, "Basic realm=\"reseller-gateway\"", "", None),
             (401, "", "", None),
-            (403, NARROW, "hub; detail=scope", Some(Said::Beyond)),
-            (403, NARROW, "hub; detail=bounds", Some(Said::Beyond)),
+            (403, NARROW, "hub; detail=scope", Some(AuthRejection::Beyond)),
+            (403, NARROW, "hub; detail=bounds", Some(AuthRejection::Beyond)),
             (403, NARROW, "hub; fwd=bypass; fwd-status=403", None),
-            (403, "", "far; hit, near; detail=hub-rights", Some(Said::Beyond)),
+            (403, "", "far; hit, near; detail=hub-rights", Some(AuthRejection::Beyond)),
             (403, "", "", None),
             (403, "Basic realm=\"partner\"", "", None),
             (404, "", "near; detail=hub-rights", None),
-            (508, "", "", Some(Said::Loop)),
+            (508, "", "", Some(AuthRejection::Loop)),
             (200, "", "", None),
         ];
         for (status, challenge, cache_status, expected) in rows {
             let mut head = head(WWW_AUTHENTICATE, &["Negotiate", challenge]);
             head.insert(CACHE_STATUS, HeaderValue::from_static(cache_status));
-            let said = said(StatusCode::from_u16(status).unwrap(), &head);
-            assert_eq!(said, expected, "{status} {challenge} {cache_status}");
+            let auth_rejection = auth_rejection(StatusCode::from_u16(status).unwrap(), &head);
+            assert_eq!(auth_rejection, expected, "{status} {challenge} {cache_status}");
         }
     }
 
@@ -164,7 +164,7 @@ mod tests {
             ),
         ] {
             let mut all = head(CACHE_STATUS, came);
-            strip_our_words(&mut all);
+            strip_our_details(&mut all);
             assert_eq!(all, head(CACHE_STATUS, left), "{came:?}");
         }
     }

@@ -13,9 +13,9 @@ use crate::clock::Tick;
 
 use super::Failed;
 use super::calls::{Call, Calls, Connects, NO_FLIGHT, dice};
-use super::credential::Shown;
+use super::credential::Presented;
 use super::fault::Unanswered;
-use super::hub::Said;
+use super::hub::AuthRejection;
 
 /// A call presents at most so many keys beyond the first, while the partner's nodes differ over them.
 const MAX_KEYS: u32 = 6;
@@ -29,11 +29,11 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 /// A credential that was not accepted.
 pub(super) enum Rejected {
     /// The hub says so of its token.
-    Token(Said),
+    Token(AuthRejection),
     /// A documented route says so of the key.
     Key,
     /// Another target says so, which is no word on the key; this other one is tried.
-    OnOpaque(Shown),
+    OnOpaque(Presented),
 }
 
 /// What has been tried already.
@@ -58,7 +58,7 @@ impl<C: Connects> Calls<C> {
         call: &Call,
         repeatable: bool,
         heard: Heard<'_>,
-        presented: &Shown,
+        presented: &Presented,
         tried: &mut Tried,
     ) -> Option<Rejected> {
         let (status, head) = heard.ok()?;
@@ -127,7 +127,7 @@ impl<C: Connects> Calls<C> {
         &self,
         call: &Call,
         mut permit: Permit,
-        presented: &Shown,
+        presented: &Presented,
         asked: Tick,
         keys: u32,
     ) -> Result<(Permit, Confirming<'_>), Unanswered> {

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 
 use crate::clock::Tick;
 
-use super::credential::Shown;
-use super::hub::Said;
+use super::credential::Presented;
+use super::hub::AuthRejection;
 use super::right::Right;
 use super::{USER_AGENT_OURS, Upstream, whole};
 
@@ -24,7 +24,7 @@ pub const BOUND: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Between two questions while anything is held: several fit into the bound, so that one that is lost does not break it.
-const WHILE_HELD: Duration = Duration::from_secs(2);
+const RENEWAL_PAUSE: Duration = Duration::from_secs(2);
 
 /// The same while nothing is, or nobody answers.
 const OTHERWISE: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ pub enum Heard {
 
 /// What is known of the token's right.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct TokenState {
     state: Mutex<State>,
     /// One asks at a time.
     asking: tokio::sync::Mutex<Option<(HeaderValue, Tick, Heard)>>,
@@ -73,7 +73,7 @@ struct State {
     expired: bool,
 }
 
-impl Known {
+impl TokenState {
     /// A token was granted: hands back whether for another right than the one before.
     pub(super) fn granted(&self, right: Right) -> bool {
         let mut state = self.state.lock();
@@ -124,7 +124,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     }
 
     /// Asks what this token may do; `holds` is whether anything is held that it brought. Of many who ask together one does.
-    pub async fn ask_right(&self, shown: &Shown, holds: bool) -> Heard {
+    pub async fn ask_right(&self, shown: &Presented, holds: bool) -> Heard {
         let came = self.clock.tick();
         let mut last = self.known.asking.lock().await;
         if let Some((value, began, heard)) = &*last
@@ -151,17 +151,17 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
                 (state.effective, state.expired) = (Some(right), false);
                 if another { Heard::Another } else { Heard::Same }
             }
-            Answer::Said(Said::Expired) => Heard::Expired,
-            Answer::Said(Said::Revoked) => Heard::Revoked,
-            Answer::Said(Said::Refused) => Heard::Refused,
-            Answer::Said(Said::Beyond | Said::Loop) | Answer::Nothing => Heard::Nothing,
+            Answer::Said(AuthRejection::Expired) => Heard::Expired,
+            Answer::Said(AuthRejection::Revoked) => Heard::Revoked,
+            Answer::Said(AuthRejection::Refused) => Heard::Refused,
+            Answer::Said(AuthRejection::Beyond | AuthRejection::Loop) | Answer::Nothing => Heard::Nothing,
         };
-        let pause = if holds && heard != Heard::Nothing { WHILE_HELD } else { OTHERWISE };
+        let pause = if holds && heard != Heard::Nothing { RENEWAL_PAUSE } else { OTHERWISE };
         state.due = began.plus(pause);
         heard
     }
 
-    async fn me(&self, shown: &Shown) -> Answer {
+    async fn me(&self, shown: &Presented) -> Answer {
         let mut request = Request::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.uri(PATH);
@@ -185,6 +185,6 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
 
 enum Answer {
     Right(Right),
-    Said(Said),
+    Said(AuthRejection),
     Nothing,
 }

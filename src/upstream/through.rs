@@ -15,7 +15,7 @@ use crate::clock::Tick;
 use crate::dial::OutBody;
 use crate::http::hop_by_hop;
 
-use super::credential::Shown;
+use super::credential::Presented;
 use super::place::Origin;
 use super::{Failed, KEY, Upstream, headers, hub};
 
@@ -27,7 +27,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     pub async fn send_on(
         &self,
         _: &Permit,
-        shown: &Shown,
+        presented: &Presented,
         mut request: Request<OutBody>,
         target: &str,
         deadline: Tick,
@@ -36,7 +36,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         // As it came to us (RFC 9110 §7.6.3); it goes on as what the connection to the partner speaks.
         let via = if request.version() == Version::HTTP_2 { &self.via_http2 } else { &self.via };
         *request.version_mut() = Version::HTTP_11;
-        self.prove(request.headers_mut(), shown);
+        self.prove(request.headers_mut(), presented);
         request.headers_mut().append(VIA, via.clone());
         let mut answer = self.clock.until(deadline, self.send(request)).await.unwrap_or(Err(Failed::Timeout))?;
         self.clients.answered();
@@ -88,7 +88,7 @@ pub fn make_ready(head: &mut HeaderMap, forward_authorization: bool) {
 /// Takes out of an answer what belongs to the connection, and what only the gateway itself may say.
 pub fn strip_connection(head: &mut HeaderMap) {
     hop_by_hop::strip(head);
-    hub::strip_our_words(head);
+    hub::strip_our_details(head);
 }
 
 /// The same, and what the partner gave to the gateway's own key and not to any caller: a session that would open
@@ -97,7 +97,7 @@ pub fn strip_connection(head: &mut HeaderMap) {
 pub fn strip_household(head: &mut HeaderMap) {
     let of_our_key = |name: &str| matches!(name, "set-cookie" | "set-cookie2" | "www-authenticate");
     hop_by_hop::strip_and(head, |name| of_our_key(name) || is_a_limit(name));
-    hub::strip_our_words(head);
+    hub::strip_our_details(head);
 }
 
 /// A redirect that, followed through us, leads to where it came from: the partner means another scheme or port of its own.

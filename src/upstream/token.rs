@@ -10,10 +10,10 @@ use crate::budget::{Permit, Verdict};
 use crate::clock::Tick;
 
 use super::calls::{Calls, Connects, dice};
-use super::credential::{Refused, Shown};
+use super::credential::{Presented, Refused};
 use super::exchange::NotGiven;
 use super::fault::{Fault, Unanswered};
-use super::hub::Said;
+use super::hub::AuthRejection;
 use super::own::Heard;
 
 /// A refusal waits no longer than this for what the hub says of the right.
@@ -21,7 +21,7 @@ const AT_ONCE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl<C: Connects> Calls<C> {
     /// What is shown in this call. A sidecar that has no token yet gets one first; later that is done in time, beside the calls.
-    pub(super) async fn shown(&self, permit: &mut Permit, deadline: Tick) -> Result<Shown, Unanswered> {
+    pub(super) async fn shown(&self, permit: &mut Permit, deadline: Tick) -> Result<Presented, Unanswered> {
         let shown = match self.upstream.credential().show() {
             Some(shown) => shown,
             None => self.first_token(permit, deadline).await?,
@@ -37,7 +37,7 @@ impl<C: Connects> Calls<C> {
     }
 
     /// Gets a sidecar's first token, for a call that cannot go on without.
-    async fn first_token(&self, permit: &mut Permit, deadline: Tick) -> Result<Shown, Unanswered> {
+    async fn first_token(&self, permit: &mut Permit, deadline: Tick) -> Result<Presented, Unanswered> {
         match self.clock.until(deadline, self.renewed(None)).await.map_err(|_| Unanswered::Deadline)? {
             Ok(()) => self.upstream.credential().show().ok_or(self.key_fault().into()),
             Err(why) => {
@@ -53,7 +53,7 @@ impl<C: Connects> Calls<C> {
     /// In a box: it is rare, and that it is `Send` for any connector is settled here.
     fn renewed<'a>(
         &'a self,
-        refused: Option<&'a Shown>,
+        refused: Option<&'a Presented>,
     ) -> Pin<Box<dyn Future<Output = Result<(), NotGiven>> + Send + 'a>> {
         Box::pin(async move {
             let renewed = self.upstream.renew(refused).await?;
@@ -67,7 +67,7 @@ impl<C: Connects> Calls<C> {
     }
 
     /// The same of the question what a token may do.
-    fn heard_of<'a>(&'a self, shown: &'a Shown) -> Pin<Box<dyn Future<Output = Heard> + Send + 'a>> {
+    fn heard_of<'a>(&'a self, shown: &'a Presented) -> Pin<Box<dyn Future<Output = Heard> + Send + 'a>> {
         let holds = (self.holdings.any)();
         Box::pin(async move {
             let heard = self.upstream.ask_right(shown, holds).await;
@@ -100,9 +100,14 @@ impl<C: Connects> Calls<C> {
     ///
     /// # Errors
     /// What is wrong instead: nothing we have is taken, or a hub has no time to give another token for one that has ended.
-    pub(super) async fn key_refused(&self, permit: &mut Permit, shown: Shown, said: Said) -> Result<(), Fault> {
+    pub(super) async fn key_refused(
+        &self,
+        permit: &mut Permit,
+        shown: Presented,
+        said: AuthRejection,
+    ) -> Result<(), Fault> {
         // What the token brought goes with it, once the hub has said twice that it was taken back.
-        let heard = if said == Said::Revoked { Some(self.heard_of(&shown).await) } else { None };
+        let heard = if said == AuthRejection::Revoked { Some(self.heard_of(&shown).await) } else { None };
         if heard == Some(Heard::Revoked) {
             self.forget_holdings();
         }
@@ -112,7 +117,7 @@ impl<C: Connects> Calls<C> {
                 tracing::warn!("the hub refused the token; another is tried");
                 return Ok(());
             }
-            Err(why) if said == Said::Expired => self.without_another(&shown, Heard::Expired, why),
+            Err(why) if said == AuthRejection::Expired => self.without_another(&shown, Heard::Expired, why),
             Err(why) => {
                 let heard = match heard {
                     Some(heard) => heard,
@@ -130,7 +135,7 @@ impl<C: Connects> Calls<C> {
     }
 
     /// Another token than the one that was refused: out of its file, or by an exchange.
-    async fn another_token(&self, refused: &Shown) -> Result<(), NotGiven> {
+    async fn another_token(&self, refused: &Presented) -> Result<(), NotGiven> {
         let (credential, old) = (Arc::clone(self.upstream.credential()), refused.clone());
         // The files are read again: not on a worker.
         let read = tokio::task::spawn_blocking(move || credential.token_refused(&old)).await;
@@ -147,7 +152,7 @@ impl<C: Connects> Calls<C> {
 
     /// There is no other token than one that was refused, or whose time is over. What it brought goes where the hub has said
     /// twice that it is good for nothing: that a token's time is over takes nothing back.
-    fn without_another(&self, shown: &Shown, heard: Heard, why: NotGiven) -> Fault {
+    fn without_another(&self, shown: &Presented, heard: Heard, why: NotGiven) -> Fault {
         let endpoint_said = match why {
             NotGiven::Refused(_, times) => times,
             _ => 0,
@@ -191,7 +196,7 @@ impl<C: Connects> Calls<C> {
     }
 
     /// The hub refused a request for want of a right: it is asked at once what is left of that.
-    pub(super) async fn is_beyond(&self, shown: &Shown, deadline: Tick) {
+    pub(super) async fn is_beyond(&self, shown: &Presented, deadline: Tick) {
         let now = self.clock.tick();
         if self.upstream.is_to_ask_at_once(now) {
             let until = deadline.min(now.plus(AT_ONCE_PATIENCE));

@@ -67,7 +67,7 @@ impl Allow {
     }
 
     /// The allowed field of this name, here.
-    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
+    pub(super) fn position_of(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }
 

@@ -60,7 +60,7 @@ impl<'l> Pen<'l> {
                     self.blank(field.kind);
                 }
                 place
-            } else if let Some(place) = allow.place_of(name) {
+            } else if let Some(place) = allow.position_of(name) {
                 self.name(name);
                 let value = scan.value()?;
                 self.write(value);

@@ -16,7 +16,7 @@ use reseller_gateway::route::{Match, Mode, Route, Routes, Target, Terms};
 use reseller_gateway::token::bounds::Bounds;
 use reseller_gateway::token::ring::Ring;
 use reseller_gateway::token::scope::ScopeNames;
-use reseller_gateway::token::{Caller, Policy, Settings, Tokens, Wish};
+use reseller_gateway::token::{Caller, Policy, Settings, TokenSpec, Tokens};
 
 const NOW: Now = Now { tick: Tick::from_nanos(0), unix_ms: 1_800_000_000_000 };
 const SCOPES: [&str; 3] = ["read", "pii:read", "write"];
@@ -67,7 +67,7 @@ fn rooms() -> Rooms {
         callers: vec![policy],
     };
     let tokens = Tokens::new(settings, Arc::new(Ring::in_memory().unwrap()), Arc::clone(&names));
-    let wish = Wish {
+    let wish = TokenSpec {
         caller: "app".to_owned(),
         scopes: SCOPES.map(str::to_owned).to_vec(),
         bounds: Bounds::default(),

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::rows::{
     self, ABOUT, CALLERS, CHILDREN, EXPIRIES, Ended, FORGOTTEN, How, REVOKED, Row, Seen, TOKENS, covered, seen,
 };
-use super::{Broken, Ledger, Place};
+use super::{Broken, Ledger, LedgerFile};
 
 /// Changes that share one flush, at most.
 const BATCH: usize = 256;
@@ -80,7 +80,7 @@ pub(super) fn open_tables(writing: &WriteTransaction) -> Result<(), redb::Error>
 }
 
 /// Works until the last handle is gone.
-pub(super) fn work(place: &Place, mut todo: mpsc::Receiver<Job>) {
+pub(super) fn work(place: &LedgerFile, mut todo: mpsc::Receiver<Job>) {
     let mut batch = Vec::with_capacity(BATCH);
     while todo.blocking_recv_many(&mut batch, BATCH) > 0 {
         match write(place, batch.drain(..)) {
@@ -100,7 +100,7 @@ pub(super) fn work(place: &Place, mut todo: mpsc::Receiver<Job>) {
     }
 }
 
-fn write(place: &Place, batch: impl Iterator<Item = Job>) -> Result<Vec<Answer>, Broken> {
+fn write(place: &LedgerFile, batch: impl Iterator<Item = Job>) -> Result<Vec<Answer>, Broken> {
     let database = place.database.read();
     let mut writing = database.as_ref().ok_or_else(Broken::closed)?.begin_write()?;
     writing.set_durability(Durability::Immediate)?;

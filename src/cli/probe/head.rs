@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use http::header::{AGE, CACHE_CONTROL, ETAG, EXPIRES, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderName};
 
-use crate::upstream::credential::Shown;
+use crate::upstream::credential::Presented;
 
 /// `Location` is here because a redirect is the other reason why nothing is stored.
 const CACHING: [HeaderName; 7] = [CACHE_CONTROL, EXPIRES, AGE, ETAG, LAST_MODIFIED, VARY, LOCATION];
@@ -21,11 +21,11 @@ const LONGEST: usize = 120;
 /// A head.
 pub(super) struct Head<'h> {
     head: &'h HeaderMap,
-    key: Option<Shown>,
+    key: Option<Presented>,
 }
 
 impl<'h> Head<'h> {
-    pub(super) fn new(head: &'h HeaderMap, key: Option<Shown>) -> Self {
+    pub(super) fn new(head: &'h HeaderMap, key: Option<Presented>) -> Self {
         Self { head, key }
     }
 

@@ -18,13 +18,13 @@ use tokio::net::TcpStream;
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::dial::{Dialer, MAX_HEADERS};
-use crate::upstream::credential::Shown;
+use crate::upstream::credential::Presented;
 
 /// Bytes of an answer that are recorded: more than any head that is read.
 const MAX_RECORD: usize = 512 << 10;
 
 /// Bytes of a line that are shown.
-const MAX_SHOWN: usize = 64;
+const MAX_EXCERPT: usize = 64;
 
 /// Lines that are shown of one head.
 const MAX_LINES: usize = 16;
@@ -35,7 +35,7 @@ pub(super) struct Record(Arc<Mutex<Vec<u8>>>);
 
 impl Record {
     /// What is odd in the head of the last answer; the record is empty afterwards.
-    pub(super) fn odd_lines(&self, key: Option<&Shown>) -> Vec<OddLine> {
+    pub(super) fn odd_lines(&self, key: Option<&Presented>) -> Vec<OddLine> {
         odd_lines(&std::mem::take(&mut *self.0.lock()), key.map(|key| key.value().as_bytes()))
     }
 }
@@ -207,7 +207,7 @@ fn shown(line: &[u8], key: Option<&[u8]>) -> String {
     let mut text = String::new();
     for byte in line {
         let escaped = byte.escape_ascii().to_string();
-        if text.len() + escaped.len() > MAX_SHOWN {
+        if text.len() + escaped.len() > MAX_EXCERPT {
             break;
         }
         text += &escaped;
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn what_is_shown_has_an_end() {
         let head = format!("HTTP/1.1 200 OK\r\nA : {}\r\n\r\n", "\u{e9}".repeat(200));
-        assert!(found(head.as_bytes())[0].1.len() <= MAX_SHOWN);
+        assert!(found(head.as_bytes())[0].1.len() <= MAX_EXCERPT);
         let head = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 9));
         assert_eq!(found(head.as_bytes()), [(MAX_HEADERS + 1, "A: b".to_owned(), Oddity::TooMany)]);
         let head = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A : b\r\n".repeat(99));

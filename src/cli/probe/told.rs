@@ -14,25 +14,25 @@ use crate::account_api::{Endpoint, PREFIX};
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) partner: String,
-    pub(super) routes: Vec<Told>,
+    pub(super) routes: Vec<RouteReport>,
 }
 
 /// One route.
 #[derive(Debug, Serialize)]
-pub(super) struct Told {
+pub(super) struct RouteReport {
     pub(super) route: &'static str,
     pub(super) path: String,
     /// Lines of the answer's head that no grammar allows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) odd_lines: Vec<OddLine>,
     #[serde(flatten)]
-    pub(super) came: Came,
+    pub(super) came: ProbeOutcome,
 }
 
 /// What came of it.
 #[derive(Debug, Serialize)]
 #[serde(tag = "came", rename_all = "snake_case")]
-pub(super) enum Came {
+pub(super) enum ProbeOutcome {
     /// An answer.
     Answer(Box<Answered>),
     /// The call failed.
@@ -71,22 +71,22 @@ pub(super) struct Answered {
 /// So many differences are told to people; JSON has them all.
 const MOST_DIFFERENCES: usize = 30;
 
-impl Told {
-    pub(super) fn of(endpoint: Endpoint, came: Came, odd_lines: Vec<OddLine>) -> Self {
+impl RouteReport {
+    pub(super) fn of(endpoint: Endpoint, came: ProbeOutcome, odd_lines: Vec<OddLine>) -> Self {
         Self { route: endpoint.name(), path: format!("{PREFIX}{}", endpoint.template()), odd_lines, came }
     }
 
     pub(super) fn is_understood(&self) -> bool {
-        matches!(&self.came, Came::Answer(answer) if answer.understood)
+        matches!(&self.came, ProbeOutcome::Answer(answer) if answer.understood)
     }
 
     fn write(&self, text: &mut String) {
         let Self { route, path, odd_lines, came } = self;
         *text += &format!("#\n# {route}: GET {path}\n");
         match came {
-            Came::Answer(answer) => answer.write(text),
-            Came::Failed { why } => *text += &format!("#   failed    {why}\n"),
-            Came::NotAsked { why } => *text += &format!("#   not asked {why}\n"),
+            ProbeOutcome::Answer(answer) => answer.write(text),
+            ProbeOutcome::Failed { why } => *text += &format!("#   failed    {why}\n"),
+            ProbeOutcome::NotAsked { why } => *text += &format!("#   not asked {why}\n"),
         }
         for odd in odd_lines {
             *text += &format!("#   head      line {} ({}) {}\n", odd.nth, odd.line, odd.what.words());
@@ -105,7 +105,7 @@ impl Answered {
         }
         line("shape", self.shape);
         for difference in self.differences.iter().take(MOST_DIFFERENCES) {
-            let (word, what) = difference.words();
+            let (word, what) = difference.label_and_text();
             line(word, &what);
         }
         if let more @ 1.. = self.differences.len().saturating_sub(MOST_DIFFERENCES) {
@@ -118,7 +118,7 @@ impl Answered {
 }
 
 impl Difference {
-    fn words(&self) -> (&'static str, String) {
+    fn label_and_text(&self) -> (&'static str, String) {
         let Self { path, times, of, .. } = self;
         let [documented, found] = [self.documented, self.found].map(Option::unwrap_or_default);
         match self.what {

@@ -52,7 +52,7 @@ fn body_of(path: &str) -> String {
     path.repeat(times)
 }
 
-impl Door for Desk {
+impl Handler for Desk {
     type Body = Full<Bytes>;
     type Owed = Open;
 

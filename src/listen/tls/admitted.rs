@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::super::pace::Pace;
+use super::super::pace::ConnectionState;
 
 /// The connections of clients that showed a certificate.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ struct State {
     /// Counts how often an issuer was taken out.
     epoch: u64,
     next: u64,
-    paces: HashMap<u64, Arc<Pace>>,
+    paces: HashMap<u64, Arc<ConnectionState>>,
 }
 
 /// By which issuers a client is let in.
@@ -53,7 +53,7 @@ impl Admitted {
 
 impl Admission {
     /// A connection is in. One whose handshake an issuer's end came in between is asked to finish at once.
-    pub(in crate::listen) fn enter(&self, pace: &Arc<Pace>) -> Entered {
+    pub(in crate::listen) fn enter(&self, pace: &Arc<ConnectionState>) -> Entered {
         let mut state = self.all.0.lock();
         let id = state.next;
         state.next += 1;
@@ -73,13 +73,13 @@ impl Drop for Entered {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::pace::{Paces, Wish};
+    use super::super::super::pace::{Command, Watchdog};
     use super::*;
     use crate::clock::Tick;
 
     #[test]
     fn who_was_let_in_before_is_asked_to_finish_and_nobody_else() {
-        let (paces, all) = (Paces::default(), Arc::new(Admitted::default()));
+        let (paces, all) = (Watchdog::default(), Arc::new(Admitted::default()));
         let pace = || paces.enter(Tick::default());
         let (one, gone, late, after) = (pace(), pace(), pace(), pace());
         let before = all.admission();
@@ -89,7 +89,7 @@ mod tests {
         let _late = before.enter(&late);
         let _after = all.admission().enter(&after);
         let wishes = [&one, &gone, &late, &after].map(|pace| pace.wish());
-        assert_eq!(wishes, [Wish::Finish, Wish::Nothing, Wish::Finish, Wish::Nothing]);
+        assert_eq!(wishes, [Command::Finish, Command::Nothing, Command::Finish, Command::Nothing]);
         drop(_after);
         assert!(all.0.lock().paces.is_empty());
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use proptest::prelude::*;
 
-use super::tracer::ROOM;
+use super::tracer::TRACE_CAPACITY;
 use super::*;
 
 const NOW: Now = Now { tick: Tick::from_nanos(5_000), unix_ms: 1_700_000_000_000 };
@@ -44,7 +44,7 @@ fn what_is_not_sampled_is_nothing_and_stays_nothing() {
 #[test]
 fn beyond_the_room_traces_are_dropped_and_counted_and_nobody_waits() {
     let tracer = Tracer::new(1.0);
-    for _ in 0..ROOM + 7 {
+    for _ in 0..TRACE_CAPACITY + 7 {
         tracer.finish(sampled(&tracer), end);
     }
     assert_eq!(tracer.figures(), (0, 7));

@@ -14,7 +14,7 @@ use crate::clock::{Now, Tick};
 use super::{Context, Facts, Trace, Traced, parent};
 
 /// Finished traces that wait to be sent; more are dropped and counted. The default of OpenTelemetry's batch processor.
-pub(super) const ROOM: usize = 2048;
+pub(super) const TRACE_CAPACITY: usize = 2048;
 
 /// A finished trace, as it waits to be sent.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub struct Tracer {
 impl Tracer {
     /// Samples this share of the requests, 0 to 1.
     pub fn new(share: f64) -> Self {
-        let (queue, waiting) = mpsc::channel(ROOM);
+        let (queue, waiting) = mpsc::channel(TRACE_CAPACITY);
         let sampled = (share.clamp(0.0, 1.0) * (1u64 << 53) as f64) as u64;
         let waiting = Mutex::new(Some(waiting));
         Self { sampled, queue, waiting, sent: AtomicU64::new(0), dropped: AtomicU64::new(0) }

@@ -23,7 +23,7 @@ use reseller_gateway::clock::Clock;
 use reseller_gateway::config::{self, Given};
 use reseller_gateway::gateway::Gateway;
 use reseller_gateway::secret::Secret;
-use reseller_gateway::token::Wish;
+use reseller_gateway::token::TokenSpec;
 use reseller_gateway::token::bounds::Bounds;
 use reseller_gateway::upstream::credential::Source;
 
@@ -116,7 +116,7 @@ impl PausedGateway {
 
     /// A connection of the `nth` caller's.
     pub(crate) async fn caller(&self, nth: usize) -> Connection {
-        let wish = Wish {
+        let wish = TokenSpec {
             caller: format!("c{}", nth % 10),
             scopes: Vec::new(),
             bounds: Bounds::default(),
