@@ -22,7 +22,7 @@ mod spend;
 
 mod tokens;
 
-mod door;
+mod service;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,13 +37,13 @@ use hyper::body::Incoming;
 
 use crate::budget::breaker::Reason;
 use crate::clock::time_text;
-use crate::estate::InForce;
 use crate::gateway::Dials;
+use crate::generation::InForce;
 use crate::listen::{BadHead, ConnectionLimiter, Handler, Tls};
 use crate::trail::count::{CertificateFigures, Gauges, Most};
 use crate::trail::sink::process_log;
 
-pub use door::Admin;
+pub use service::Admin;
 
 /// The connections of callers, and the certificates that are shown to them by listener.
 #[derive(Debug, Clone, Default)]

@@ -24,11 +24,11 @@ mod refused;
 
 mod grant;
 
-mod door;
+mod endpoints;
 
 mod exchange;
 
-mod own;
+mod introspect;
 
 mod revoke;
 
@@ -52,7 +52,7 @@ use proof::{Failures, Proofs};
 use trust::Trusted;
 
 pub use desk::Undone;
-pub use door::{RequestContext, is_for};
+pub use endpoints::{RequestContext, is_for};
 pub use proof::MOST_SECRETS;
 pub use upkeep::keep_up;
 

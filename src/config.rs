@@ -40,7 +40,7 @@ mod forecast;
 
 mod tls;
 
-mod doors;
+mod listeners;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -49,10 +49,10 @@ use std::sync::Arc;
 pub use self::callers::{Caller, LONGEST_WITHOUT_STATE, Limits, Priority, SecretDigest, Subject, Tokens, Trust};
 pub use self::changes::Changed;
 pub use self::credential::{ApiKey, Credential, Exchange, UpstreamKind};
-pub use self::doors::{Admin, Health, Listener, Server};
 pub use self::fault::{Fault, Faults, Origin, Warning};
 pub use self::forecast::Forecast;
 pub use self::inside::{AccessLog, Cache, LogFormat, State, Telemetry, Views};
+pub use self::listeners::{Admin, Health, Listener, Server};
 pub use self::partner::{Breaker, Budget, Expect, Retry, Upstream};
 pub use self::reach::{Reach, reach};
 pub use self::routes::{ExtraRoute, Projection, ROUTE_NAMES, Route, RouteMode, RouteShape};
@@ -171,7 +171,7 @@ impl Config {
         let mut page = Page::default();
         self.server.write(&mut page);
         self.listeners.iter().for_each(|listener| listener.write(&mut page));
-        doors::write_listen(&mut page, "[health]", self.health.listen);
+        listeners::write_listen(&mut page, "[health]", self.health.listen);
         self.admin.write(&mut page);
         self.upstream.write(&mut page);
         self.cache.write(&mut page);
@@ -208,7 +208,7 @@ impl Config {
         let config = Self {
             server: Server::read(root.section("server")),
             listeners: Listener::read_all(&mut root),
-            health: Health { listen: doors::read_listen(root.section("health"), Health::default().listen) },
+            health: Health { listen: listeners::read_listen(root.section("health"), Health::default().listen) },
             admin: Admin::read(root.section("admin")),
             upstream: Upstream::read(root.section("upstream")),
             cache: Cache::read(root.section("cache")),

@@ -82,7 +82,7 @@ pub mod fast_path;
 
 pub mod authority;
 
-pub mod estate;
+pub mod generation;
 
 pub mod admin;
 

@@ -8,13 +8,13 @@ mod host;
 
 pub mod inherited;
 
-mod pace;
+mod watchdog;
 
 mod eviction;
 
-mod crowd;
+mod limiter;
 
-mod paced;
+mod watched_io;
 
 mod ahead;
 
@@ -55,15 +55,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Tick};
 use ahead::{Ahead, NotifyOnEnd};
-use crowd::ConnectionPermit;
 use host::LastHost;
-use pace::{Command, ConnectionState, Watchdog};
-use paced::Paced;
+use limiter::ConnectionPermit;
 use socket::Accepting;
+use watchdog::{Command, ConnectionState, Watchdog};
+use watched_io::Paced;
 
 pub use ahead::{AtOnce, Wire};
 pub use bad_head::BadHead;
-pub use crowd::{ConnectionLimiter, Failed, Figures};
+pub use limiter::{ConnectionLimiter, Failed, Figures};
 pub use probe::{could_bind, could_bind_unix};
 pub use socket::{Address, ON_THIS_MACHINE, Peer, Socket, bind, bind_unix};
 pub use tls::{Faulty, Figures as Certificate, Files, Look, Tls, Validity};
@@ -260,7 +260,7 @@ impl<D: Handler> Listener<D> {
         let pace = self.paces.enter(now);
         match self.crowd.enter(peer, &pace, &self.limits, now) {
             Ok(place) => Some((place, pace)),
-            Err(crowd::Full) => {
+            Err(limiter::Full) => {
                 tracing::debug!(%peer, "too many connections, and none of them idle");
                 self.paces.leave(&pace);
                 None

@@ -30,7 +30,7 @@ mod spoil;
 
 mod orders;
 
-mod door;
+mod service;
 
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH};

@@ -18,7 +18,7 @@ mod right;
 
 pub mod exchange;
 
-pub mod own;
+pub mod token_state;
 
 pub mod through;
 
@@ -61,7 +61,7 @@ use crate::secret::Secret;
 use credential::{BadKey, Credential, Presented};
 use exchange::Exchange;
 use hub::AuthRejection;
-use own::TokenState;
+use token_state::TokenState;
 
 /// Where the partner wants its key.
 const KEY: HeaderName = HeaderName::from_static(KEY_HEADER);

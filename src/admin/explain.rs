@@ -2,7 +2,7 @@
 //! Given one in words, hands back what the path says of it, room by room.
 //! Never takes a token from a URL, and never tells one again.
 
-mod told;
+mod json;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(super) async fn explain<C: Dials>(
     // Every key may be looked at, and a large document be read.
     let work = move || {
         let explained = house.explain(&wanted);
-        told::told(&house, &wanted, &explained)
+        json::told(&house, &wanted, &explained)
     };
     tokio::task::spawn_blocking(work).await.map(Reply::of).map_err(|_| Refused::Busy)
 }

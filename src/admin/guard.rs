@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::ORIGIN;
 use http::uri::{Authority, Uri};
 
-use crate::estate::AllowedHosts;
+use crate::generation::AllowedHosts;
 use crate::http::host::{self, Host};
 
 use super::reply::Refused;

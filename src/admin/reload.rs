@@ -5,7 +5,7 @@
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::estate::{NotReloaded, ReloadRequest, Wishes};
+use crate::generation::{NotReloaded, ReloadRequest, Wishes};
 
 use super::reply::{Refused, Reply};
 

@@ -22,15 +22,15 @@ use crate::admin::{Admin, Connections, Health};
 use crate::authority::{self, Authority, RequestContext};
 use crate::config::{Config, Given};
 use crate::dial::Dialer;
-use crate::estate::InForce;
 use crate::fast_path;
 use crate::file_watch::LogOnce;
 use crate::gateway::respond::{self, Body, End};
+use crate::generation::InForce;
 use crate::listen::{Address, AtOnce, BadHead, Bound, ConnectionLimiter, Handler, Limits, Listener, Tls, Wire};
 
 use super::House;
 use super::assemble::{self, ListenerInfo};
-use super::doors::{Doors, watch_certificate};
+use super::bind::{Doors, watch_certificate};
 use super::notify::{self, Beats};
 use super::pause::Pause;
 use super::reload::Reloads;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::authority::{self, Authority};
 use crate::config::{self, Config, Given};
 use crate::dial::Dialer;
-use crate::estate::{Changes, Entries, Generation, InForce, NotReloaded, ReloadRequest, Reloaded, Setting};
+use crate::generation::{Changes, Entries, Generation, InForce, NotReloaded, ReloadRequest, Reloaded, Setting};
 
 use super::House;
 use super::assemble::{self, ListenerInfo};

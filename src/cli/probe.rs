@@ -6,13 +6,13 @@ mod fate;
 
 mod head;
 
-mod known;
+mod ids;
 
 mod raw;
 
 mod shape;
 
-mod told;
+mod report;
 
 use std::io::Write;
 use std::time::Duration;
@@ -37,10 +37,10 @@ use crate::upstream::Failed;
 use crate::view;
 
 use head::Head;
-use known::KnownIds;
+use ids::KnownIds;
 use raw::{Record, Recording};
+use report::{Answered, ProbeOutcome, Report, RouteReport};
 use shape::What;
-use told::{Answered, ProbeOutcome, Report, RouteReport};
 
 /// For so long a route waits for its turn, all waits together.
 const PATIENCE: Duration = Duration::from_secs(90);

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::config::{self, Reach};
-use crate::estate::Changes;
+use crate::generation::Changes;
 
 use super::Configured;
 use super::running::{Faulty, Running};

@@ -12,8 +12,8 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pace::{Command, ConnectionState};
-use super::paced::{LINGER, poll_leave};
+use super::watchdog::{Command, ConnectionState};
+use super::watched_io::{LINGER, poll_leave};
 use super::{BadHead, Handler};
 
 /// A head and a small body, ready to be sent.

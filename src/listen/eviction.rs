@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pace::ConnectionState;
+use super::watchdog::ConnectionState;
 use crate::clock::Tick;
 
 /// Connections looked at for one that may give way. Each that is not idle goes to the end of the order, so that the next

@@ -12,8 +12,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::crowd::ConnectionLimiter;
-use super::paced::poll_leave;
+use super::limiter::ConnectionLimiter;
+use super::watched_io::poll_leave;
 use crate::clock::{Clock, Tick};
 
 /// Frames that ask for nothing, in so much time and without a request between them, until the connection is ended. A peer

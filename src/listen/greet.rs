@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::crowd::{ConnectionLimiter, Failed};
-use super::paced::LINGER;
+use super::limiter::{ConnectionLimiter, Failed};
 use super::tls::Tls;
+use super::watched_io::LINGER;
 use crate::clock::Clock;
 use crate::http::problem::Problem;
 

@@ -23,8 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use super::frames::Counted;
-use super::pace::{Command, ConnectionState};
-use super::paced::MOST_LINES;
+use super::watchdog::{Command, ConnectionState};
+use super::watched_io::MOST_LINES;
 use super::{BadHead, Handler, Listener};
 use crate::clock::HyperTimer;
 use crate::http::host::is_named_well;

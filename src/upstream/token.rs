@@ -14,7 +14,7 @@ use super::credential::{Presented, Refused};
 use super::exchange::NotGiven;
 use super::fault::{Fault, Unanswered};
 use super::hub::AuthRejection;
-use super::own::Heard;
+use super::token_state::Heard;
 
 /// A refusal waits no longer than this for what the hub says of the right.
 const AT_ONCE_PATIENCE: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::super::pace::ConnectionState;
+use super::super::watchdog::ConnectionState;
 
 /// The connections of clients that showed a certificate.
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ impl Drop for Entered {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::pace::{Command, Watchdog};
+    use super::super::super::watchdog::{Command, Watchdog};
     use super::*;
     use crate::clock::Tick;
 

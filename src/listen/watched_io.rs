@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pace::ConnectionState;
+use super::watchdog::ConnectionState;
 
 /// The request line and 100 headers: so many hyper parses without an allocation, and it refuses more by itself; we refuse first.
 pub(super) const MOST_LINES: usize = 101;

@@ -16,8 +16,8 @@ use serde_json::json;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
-use crate::estate::{InForce, Wishes};
 use crate::gateway::Dials;
+use crate::generation::{InForce, Wishes};
 use crate::listen::{BadHead, Handler, Peer};
 use crate::token::operator::Operator;
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use super::eviction::Connections;
-use super::pace::ConnectionState;
+use super::watchdog::ConnectionState;
 use crate::clock::Tick;
 use crate::throttle::network;
 
@@ -227,7 +227,7 @@ impl Drop for HandshakePermit<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pace::{Command, Watchdog};
+    use super::super::watchdog::{Command, Watchdog};
     use super::*;
 
     /// A listener's connections, which only grow.
