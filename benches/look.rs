@@ -29,7 +29,7 @@ fn hit(bencher: Bencher, keys: usize) {
     let terms = house.routes().all().iter().find(|route| route.name == "client").unwrap().terms;
     let keys: Vec<_> = (0..keys).map(|nth| house::key(&house, &headers, &house::target(nth))).collect();
     for key in &keys {
-        let exchange = Exchange { asked: now.tick, came: now };
+        let exchange = Exchange { asked: now.tick, received: now };
         let life = judge_document(&terms, false, StatusCode::OK, &HeaderMap::new(), exchange);
         let entry = Arc::new(Entry::new(StatusCode::OK, &HeaderMap::new(), &[b' '; 755], life));
         let _ = house.store().keep(key.clone(), entry, now.tick);

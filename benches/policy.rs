@@ -34,7 +34,7 @@ fn answer() -> HeaderMap {
 }
 
 fn exchange() -> Exchange {
-    Exchange { asked: Tick::from_nanos(4_900_000_000), came: Now { tick: CAME, unix_ms: 784_111_777_000 } }
+    Exchange { asked: Tick::from_nanos(4_900_000_000), received: Now { tick: CAME, unix_ms: 784_111_777_000 } }
 }
 
 #[divan::bench(sample_size = 1000)]

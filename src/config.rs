@@ -244,7 +244,7 @@ fn read(given: Given) -> Result<(Config, Vec<Fault>, BTreeSet<String>), Faults> 
     }
     for (name, _) in given.environment.iter().filter(|(name, _)| !is_ours(name)) {
         let rest = name.get(NEAR_PREFIX.len()..).unwrap_or_default();
-        if let Some(key) = notes.known_as(rest).filter(|_| starts_with(name, NEAR_PREFIX)) {
+        if let Some(key) = notes.near_key(rest).filter(|_| starts_with(name, NEAR_PREFIX)) {
             let right = format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "__"));
             notes.ignored_variable(
                 name,

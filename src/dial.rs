@@ -12,7 +12,7 @@ pub mod turnover;
 
 mod unconnected;
 
-pub use unconnected::{Unconnected, words};
+pub use unconnected::{Unconnected, describe};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

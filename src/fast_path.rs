@@ -164,7 +164,7 @@ impl FastPath {
         (trail.outcome, trail.cause) = document.delivery.outcome_and_cause(true);
         trail.status = StatusCode::OK;
         trail.age = Some(document.age.as_secs());
-        trail.turn = Some(turn);
+        trail.admitted = Some(turn);
         trail.caller = Some(caller);
         document.entry.was_hit();
         ledger.counts.at_once();

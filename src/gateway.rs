@@ -161,7 +161,7 @@ impl<C: Dials> Gateway<C> {
         let method = parts.method.clone();
         let asks = RequestFlags::of(&parts.headers);
         let sent = match asks.has(Kinds::ID) {
-            true => parts.headers.get(REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes())),
+            true => parts.headers.get(REQUEST_ID).and_then(|id| RequestId::accepted(id.as_bytes())),
             false => None,
         };
         let trace = self.ledger.sample(&parts.headers, now);
@@ -213,7 +213,7 @@ impl<C: Dials> Gateway<C> {
         let target = Target::parse(&parts.uri)?;
         let caller = self.identify(parts, trail.peer.ip(), ambient, now)?;
         trail.caller = Some(Arc::clone(&caller));
-        trail.turn =
+        trail.admitted =
             Some(self.caller_limits.admit(&caller, now.tick).map_err(|back| Refusal::limited(back, now.tick))?);
         trail.trace.reached(Stage::Identify, || self.clock.tick());
         let grant = match self.resolve(caller, &target, &parts.method, &mut trail.route)? {
@@ -328,7 +328,7 @@ impl<C: Dials> Gateway<C> {
             method,
             route: None,
             caller: None,
-            turn: None,
+            admitted: None,
             paid: AtomicBool::new(false),
             outcome: Outcome::Refused,
             status: StatusCode::OK,

@@ -46,8 +46,8 @@ pub struct AllowedHosts {
 
 /// The house that answers.
 pub struct InForce<C> {
-    estate: ArcSwap<Generation<C>>,
-    told: Mutex<ReloadStatus>,
+    current: ArcSwap<Generation<C>>,
+    status: Mutex<ReloadStatus>,
 }
 
 /// What is told of reloads.
@@ -74,41 +74,41 @@ impl ReloadStatus {
 
 impl<C> InForce<C> {
     /// This house, from `unix` seconds on.
-    pub fn new(estate: Generation<C>, unix: u64) -> Self {
+    pub fn new(current: Generation<C>, unix: u64) -> Self {
         let figures = ReloadFigures { since: unix, ..ReloadFigures::default() };
-        Self { estate: ArcSwap::from_pointee(estate), told: Mutex::new(ReloadStatus { figures, why: None }) }
+        Self { current: ArcSwap::from_pointee(current), status: Mutex::new(ReloadStatus { figures, why: None }) }
     }
 
     /// The house, for one request: no lock, and no count that workers share.
     pub fn now(&self) -> Guard<Arc<Generation<C>>> {
-        self.estate.load()
+        self.current.load()
     }
 
     /// The same, to be kept for longer.
     pub fn held(&self) -> Arc<Generation<C>> {
-        self.estate.load_full()
+        self.current.load_full()
     }
 
     /// Puts another house in its place at `unix` seconds; who asks from here on meets it. Hands back the one before.
-    pub fn put(&self, estate: Generation<C>, unix: u64) -> Arc<Generation<C>> {
-        let before = self.estate.swap(Arc::new(estate));
-        self.told.lock().succeed(unix);
+    pub fn put(&self, current: Generation<C>, unix: u64) -> Arc<Generation<C>> {
+        let before = self.current.swap(Arc::new(current));
+        self.status.lock().succeed(unix);
         before
     }
 
     /// Another one was not to be had: this one stays.
     pub fn refused(&self, why: String) {
-        self.told.lock().refuse(why);
+        self.status.lock().refuse(why);
     }
 
     /// For the metrics.
     pub fn figures(&self) -> ReloadFigures {
-        self.told.lock().figures
+        self.status.lock().figures
     }
 
     /// Why what is in force is not what the file says, if so.
     pub fn why_refused(&self) -> Option<String> {
-        self.told.lock().why.clone()
+        self.status.lock().why.clone()
     }
 }
 
@@ -241,12 +241,12 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_until_the_next_good_one_and_both_are_counted() {
-        let mut told = ReloadStatus::default();
-        told.refuse("why".to_owned());
-        told.refuse("another".to_owned());
-        assert_eq!(told.why.as_deref(), Some("another"));
-        assert_eq!(told.figures, ReloadFigures { good: 0, bad: 2, refused: true, since: 0 });
-        told.succeed(7);
-        assert_eq!((told.why, told.figures), (None, ReloadFigures { good: 1, bad: 2, refused: false, since: 7 }));
+        let mut status = ReloadStatus::default();
+        status.refuse("why".to_owned());
+        status.refuse("another".to_owned());
+        assert_eq!(status.why.as_deref(), Some("another"));
+        assert_eq!(status.figures, ReloadFigures { good: 0, bad: 2, refused: true, since: 0 });
+        status.succeed(7);
+        assert_eq!((status.why, status.figures), (None, ReloadFigures { good: 1, bad: 2, refused: false, since: 7 }));
     }
 }

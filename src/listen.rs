@@ -153,7 +153,7 @@ pub struct Listener<D> {
     limits: Limits,
     clock: Clock,
     crowd: Arc<ConnectionLimiter>,
-    paces: Arc<Watchdog>,
+    watchdogs: Arc<Watchdog>,
     tasks: TaskTracker,
     /// Handshakes are not waited for at the end.
     ending: CancellationToken,
@@ -162,8 +162,8 @@ pub struct Listener<D> {
 impl<D: Handler> Listener<D> {
     /// Ready to serve; `crowd` counts connections over all workers.
     pub fn new(door: D, limits: Limits, clock: Clock, crowd: Arc<ConnectionLimiter>) -> Self {
-        let (paces, tasks, ending) = (Arc::default(), TaskTracker::new(), CancellationToken::new());
-        Self { door, limits, clock, crowd, paces, tasks, ending }
+        let (watchdogs, tasks, ending) = (Arc::default(), TaskTracker::new(), CancellationToken::new());
+        Self { door, limits, clock, crowd, watchdogs, tasks, ending }
     }
 
     /// Accepts until `closed`, then asks every connection to finish its request and waits for all of them.
@@ -173,7 +173,7 @@ impl<D: Handler> Listener<D> {
     pub async fn serve(&self, bound: impl Into<Bound>, closed: CancellationToken) -> io::Result<()> {
         let Bound { socket, tls } = bound.into();
         let socket = Accepting::try_from(socket)?;
-        let sweeper = tokio::spawn(Arc::clone(&self.paces).sweep(self.clock, self.limits));
+        let sweeper = tokio::spawn(Arc::clone(&self.watchdogs).sweep(self.clock, self.limits));
         let (mut pause, mut said) = (PAUSE, None);
         while let Some(accepted) = closed.run_until_cancelled(self.accept(&socket, tls.as_ref())).await {
             let Err(error) = accepted else {
@@ -195,7 +195,7 @@ impl<D: Handler> Listener<D> {
         }
         drop(socket);
         self.ending.cancel();
-        self.paces.finish_all();
+        self.watchdogs.finish_all();
         self.tasks.close();
         self.tasks.wait().await;
         sweeper.abort();
@@ -223,7 +223,7 @@ impl<D: Handler> Listener<D> {
         let this = self.clone();
         self.tasks.spawn(async move {
             this.connection(io, peer, &pace).await;
-            this.paces.leave(&pace);
+            this.watchdogs.leave(&pace);
             drop(place);
         });
     }
@@ -250,19 +250,19 @@ impl<D: Handler> Listener<D> {
                 }
                 None => {}
             }
-            this.paces.leave(&pace);
+            this.watchdogs.leave(&pace);
             drop(place);
         });
     }
 
     fn place(&self, peer: SocketAddr) -> Option<(ConnectionPermit, Arc<ConnectionState>)> {
         let now = self.clock.tick();
-        let pace = self.paces.enter(now);
+        let pace = self.watchdogs.enter(now);
         match self.crowd.enter(peer, &pace, &self.limits, now) {
             Ok(place) => Some((place, pace)),
             Err(limiter::Full) => {
                 tracing::debug!(%peer, "too many connections, and none of them idle");
-                self.paces.leave(&pace);
+                self.watchdogs.leave(&pace);
                 None
             }
         }
@@ -287,7 +287,7 @@ impl<D: Handler> Listener<D> {
         let mut connection = pin!(connection);
         let mut finishing = false;
         let ended = std::future::poll_fn(|cx| {
-            match pace.wish() {
+            match pace.command() {
                 Command::Cut => return Poll::Ready(Ok(())),
                 // Asked once: whose request is being answered then is heard to the end.
                 Command::GiveWay if !finishing && pace.is_idle() => return Poll::Ready(Ok(())),

@@ -65,7 +65,7 @@ impl Throttle {
         let state = self.state.lock();
         let arrivals = match state.networks.get(&network(peer)) {
             Some(failures) => failures.arrivals,
-            None if state.has_room(self.most, now) => Arrivals::default(),
+            None if state.is_below(self.most, now) => Arrivals::default(),
             None => state.overflow,
         };
         arrivals.admit(self.quota, now).map(drop)
@@ -90,7 +90,7 @@ impl Throttle {
 }
 
 impl State {
-    fn has_room(&self, most: usize, now: Tick) -> bool {
+    fn is_below(&self, most: usize, now: Tick) -> bool {
         let is_over = |(until, _): &(Tick, IpAddr)| *until <= now;
         self.networks.len() < most || !self.below.is_empty() || self.at_limit.first().is_some_and(is_over)
     }
@@ -98,7 +98,7 @@ impl State {
     /// Takes out what is known of a network, making room for one that is new; `None` where there is none.
     fn take(&mut self, network: IpAddr, most: usize, now: Tick) -> Option<Failures> {
         let Some(failures) = self.networks.remove(&network) else {
-            return self.make_room(most, now).then(Failures::default);
+            return self.evict_for(most, now).then(Failures::default);
         };
         match failures.until {
             Some(until) => drop(self.at_limit.remove(&(until, network))),
@@ -118,7 +118,7 @@ impl State {
         self.networks.insert(network, failures);
     }
 
-    fn make_room(&mut self, most: usize, now: Tick) -> bool {
+    fn evict_for(&mut self, most: usize, now: Tick) -> bool {
         if self.networks.len() < most {
             return true;
         }

@@ -318,13 +318,13 @@ impl Tokens {
     #[cold]
     fn judge(&self, caller: &Caller, now: Now) -> Result<(), Unidentified> {
         let epoch = self.revoked.epoch();
-        self.stands(caller)?;
+        self.check_revocation(caller)?;
         self.revoked.note_use(&caller.jti, now.unix());
         caller.checked.store(epoch, Ordering::Relaxed);
         Ok(())
     }
 
-    fn stands(&self, caller: &Caller) -> Result<(), Unidentified> {
+    fn check_revocation(&self, caller: &Caller) -> Result<(), Unidentified> {
         let life = Life { issued: caller.issued, expires: caller.expires };
         if self.revoked.refuses(&caller.name, &caller.jti, life) {
             return Err(Unidentified::Revoked);
@@ -344,7 +344,7 @@ impl Tokens {
             return Err(Unidentified::Missing);
         }
         let caller = self.verify(token, now)?;
-        self.stands(&caller)?;
+        self.check_revocation(&caller)?;
         Ok(caller)
     }
 

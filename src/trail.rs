@@ -84,7 +84,7 @@ pub struct Trail {
     /// The caller, once identified.
     pub caller: Option<Arc<Caller>>,
     /// Its place among its caller's requests, once admitted; given back with the record, when the answer's last byte is out.
-    pub turn: Option<Admitted>,
+    pub admitted: Option<Admitted>,
     /// Whether its caller paid for a call to the partner, so that whatever it got was not saved.
     pub paid: AtomicBool,
     /// How it was answered.
@@ -114,7 +114,7 @@ pub struct RequestId {
 
 impl RequestId {
     /// The caller's, if it is 1 to 64 letters, digits, dots, hyphens or underscores.
-    pub fn kept(sent: &[u8]) -> Option<Self> {
+    pub fn accepted(sent: &[u8]) -> Option<Self> {
         let safe = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
         if sent.is_empty() || !sent.iter().all(safe) {
             return None;

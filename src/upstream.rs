@@ -107,7 +107,7 @@ pub struct Upstream<C> {
     /// The same for a request that came over HTTP/2.
     via_http2: HeaderValue,
     /// What was last said of why there is no connection, and when.
-    said: Mutex<Option<(String, Tick)>>,
+    rejection: Mutex<Option<(String, Tick)>>,
     /// The last `Date` that could be read: the answers of one second have the same, and parsing it is dear.
     last_date: Mutex<Option<HeaderValue>>,
     clock: Clock,
@@ -126,7 +126,7 @@ pub struct Fetched {
     /// Its body.
     pub body: Bytes,
     /// When its head came.
-    pub came: Tick,
+    pub received_at: Tick,
 }
 
 /// How it failed. The texts are for the log.
@@ -172,8 +172,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let exchange = settings.exchange.take().map(|settings| Arc::new(Exchange::new(settings)));
         let via = |version| HeaderValue::from_str(&format!("{version} {}", settings.name)).unwrap_or(USER_AGENT_OURS);
         let (via, via_http2) = (via("1.1"), via("2"));
-        let (known, said, last_date) = Default::default();
-        Ok(Self { clients, settings, credential, exchange, known, via, via_http2, said, last_date, clock })
+        let (known, rejection, last_date) = Default::default();
+        Ok(Self { clients, settings, credential, exchange, known, via, via_http2, rejection, last_date, clock })
     }
 
     /// The same partner asked in another way, for a house that takes another's place: connections and keys stay as they
@@ -212,7 +212,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     }
 
     /// What an answer says of the key or token that it was shown. Of a partner only 401 speaks of the key.
-    pub fn said(&self, status: StatusCode, head: &HeaderMap) -> Option<AuthRejection> {
+    pub fn rejection(&self, status: StatusCode, head: &HeaderMap) -> Option<AuthRejection> {
         match self.settings.kind {
             Kind::Partner => (status == StatusCode::UNAUTHORIZED).then_some(AuthRejection::Refused),
             Kind::Hub => hub::auth_rejection(status, head),
@@ -247,7 +247,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     ) -> Result<Fetched, Failed> {
         let whole = async {
             let answer = self.send(self.request(wish, shown)).await?;
-            let came = self.clock.tick();
+            let received_at = self.clock.tick();
             let (mut parts, body) = answer.into_parts();
             let most = self.settings.max_response;
             // A body whose length is known has no coding of its transfer.
@@ -259,7 +259,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             self.clients.answered();
             let body = body::plain(&mut parts.headers, body, most).await?;
             self.date(&mut parts.headers);
-            Ok(Fetched { status: parts.status, head: parts.headers, body, came })
+            Ok(Fetched { status: parts.status, head: parts.headers, body, received_at })
         };
         self.clock.until(deadline, pin!(whole)).await.unwrap_or(Err(Failed::Timeout))
     }
@@ -298,11 +298,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             Unconnected::ProxyRefuses => Failed::ProxyRefuses,
             Unconnected::Other => return Failed::Connect,
         };
-        let words = dial::words(error);
-        let (mut said, now) = (self.said.lock(), self.clock.tick());
-        if said.as_ref().is_none_or(|(last, at)| *last != words || now.since(*at) >= LOG_INTERVAL) {
+        let words = dial::describe(error);
+        let (mut rejection, now) = (self.rejection.lock(), self.clock.tick());
+        if rejection.as_ref().is_none_or(|(last, at)| *last != words || now.since(*at) >= LOG_INTERVAL) {
             tracing::warn!("no connection to {}: {words}", self.settings.authority);
-            *said = Some((words, now));
+            *rejection = Some((words, now));
         }
         failed
     }

@@ -46,14 +46,14 @@ pub(super) async fn list<C: Dials>(gateway: &Arc<Gateway<C>>, query: Option<&str
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(|row| BASE64URL_NOPAD.encode(&row.at));
-    let entries: Vec<Value> = rows.iter().filter_map(|row| shown(gateway.routes(), row)).collect();
+    let entries: Vec<Value> = rows.iter().filter_map(|row| row_json(gateway.routes(), row)).collect();
     Ok(Reply::of(json!({"entries": entries, "next": next})))
 }
 
-fn shown(routes: &Routes, row: &Row) -> Option<Value> {
+fn row_json(routes: &Routes, row: &Row) -> Option<Value> {
     // What an earlier table of routes stored is out of reach, and would be shown under a wrong name here.
     let route = routes.at(row.named.route).filter(|route| route.edition == row.named.edition)?;
-    let mut shown = json!({
+    let mut row_json = json!({
         "key": target_of(&row.named.resource, route),
         "route": route.name,
         "status": row.status,
@@ -65,9 +65,9 @@ fn shown(routes: &Routes, row: &Row) -> Option<Value> {
     });
     if !row.named.headers.is_empty() {
         let headers = row.named.headers.iter().map(|(name, value)| json!([name, value])).collect();
-        shown.as_object_mut()?.insert("forwarded".to_owned(), headers);
+        row_json.as_object_mut()?.insert("forwarded".to_owned(), headers);
     }
-    Some(shown)
+    Some(row_json)
 }
 
 /// Which rows are wanted.

@@ -68,7 +68,7 @@ pub(super) async fn explain<C: Dials>(
     // Every key may be looked at, and a large document be read.
     let work = move || {
         let explained = house.explain(&wanted);
-        json::told(&house, &wanted, &explained)
+        json::explained_json(&house, &wanted, &explained)
     };
     tokio::task::spawn_blocking(work).await.map(Reply::of).map_err(|_| Refused::Busy)
 }

@@ -27,7 +27,7 @@ const UNUSABLE: Refused = Refused::Request("the subject token cannot be exchange
 
 /// A wish and how it came about.
 struct Worth {
-    wish: TokenSpec,
+    spec: TokenSpec,
     how: How,
 }
 
@@ -45,15 +45,15 @@ impl Authority {
         // Nobody has to show a secret here: the subject token is the proof. Who shows one must be right, though.
         let proven = self.prove(asked)?;
         let worth = match kind {
-            ACCESS_TOKEN => self.own(token, asked)?,
+            ACCESS_TOKEN => self.exchange_own(token, asked)?,
             JWT | ID_TOKEN => self.foreign(token, asked).await?,
             _ => return Err(Refused::Request("subject_token_type is none that is exchanged here")),
         };
         let named = proven.as_deref().or_else(|| form.one("client_id"));
-        if named.is_some_and(|named| named != worth.wish.caller) {
+        if named.is_some_and(|named| named != worth.spec.caller) {
             return Err(Refused::Request("client_id is not the caller that the subject token stands for"));
         }
-        let issued = self.issue(&worth.wish, worth.how, asked.now).await?;
+        let issued = self.issue(&worth.spec, worth.how, asked.now).await?;
         // All of the caller's may have been taken back while this one was made, and it is dated after that.
         if kind == ACCESS_TOKEN && self.tokens.identify_token(token.as_bytes(), asked.now).is_err() {
             let claims = &issued.claims;
@@ -68,7 +68,7 @@ impl Authority {
     }
 
     /// One of ours is worth at most what it is good for now, until it ends.
-    fn own(&self, token: &str, asked: &Asked<'_>) -> Result<Worth, Refused> {
+    fn exchange_own(&self, token: &str, asked: &Asked<'_>) -> Result<Worth, Refused> {
         let caller =
             self.tokens.identify_token(token.as_bytes(), asked.now).map_err(|_| self.failed(asked, UNUSABLE))?;
         let has = self.tokens.names_in(caller.scopes());
@@ -85,13 +85,13 @@ impl Authority {
             return Err(Refused::Scope("the subject token has no scope that is given without being named".into()));
         }
         let left = Duration::from_secs(caller.expires().saturating_sub(asked.now.unix()));
-        let wish = TokenSpec {
+        let spec = TokenSpec {
             caller: caller.name().to_owned(),
             scopes,
             bounds: within(caller.bounds(), &bounds_in(&asked.form)?)?,
             ttl: left.min(self.ttl_of(caller.name())),
         };
-        Ok(Worth { wish, how: How::Exchange { from: caller.jti().to_owned() } })
+        Ok(Worth { spec, how: How::Exchange { from: caller.jti().to_owned() } })
     }
 
     /// A foreign one stands for the caller that names its issuer and subject.
@@ -111,13 +111,13 @@ impl Authority {
             tracing::info!(target: "audit", %issuer, %sub, "audit: no caller names this subject");
             return Err(self.failed(asked, UNUSABLE));
         };
-        let wish = TokenSpec {
+        let spec = TokenSpec {
             caller: caller.clone(),
             scopes: scopes_in(&asked.form),
             bounds: bounds_in(&asked.form)?,
             ttl: self.ttl_of(caller),
         };
-        Ok(Worth { wish, how: How::Subject { issuer, sub } })
+        Ok(Worth { spec, how: How::Subject { issuer, sub } })
     }
 }
 

@@ -42,7 +42,7 @@ const CACHE: usize = 4 << 20;
 /// The ledger. Changes go through one thread that writes them in batches, one flush for each.
 #[derive(Clone)]
 pub struct Ledger {
-    place: Arc<LedgerFile>,
+    ledger_file: Arc<LedgerFile>,
     jobs: mpsc::Sender<Job>,
 }
 
@@ -221,18 +221,18 @@ impl Ledger {
 
     /// How often it could not be written.
     pub fn failures(&self) -> u64 {
-        self.place.failures.load(Ordering::Relaxed)
+        self.ledger_file.failures.load(Ordering::Relaxed)
     }
 
     /// Whether it could not be written when that was tried last.
     pub fn is_failing(&self) -> bool {
-        self.place.failing.load(Ordering::Relaxed)
+        self.ledger_file.failing.load(Ordering::Relaxed)
     }
 
     fn of(database: Database, path: &Path, again: Option<PathBuf>) -> Result<Self, Unreadable> {
         format_of(&database, path)?;
         let (database, departures) = (RwLock::new(Some(database)), Mutex::default());
-        let place = Arc::new(LedgerFile {
+        let ledger_file = Arc::new(LedgerFile {
             path: again,
             database,
             departures,
@@ -240,12 +240,12 @@ impl Ledger {
             failing: AtomicBool::new(false),
         });
         let (jobs, todo) = mpsc::channel(1024);
-        let theirs = Arc::clone(&place);
+        let theirs = Arc::clone(&ledger_file);
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || write::work(&theirs, todo))
             .map_err(|error| Unreadable::Disk(path.to_owned(), error))?;
-        Ok(Self { place, jobs })
+        Ok(Self { ledger_file, jobs })
     }
 }
 

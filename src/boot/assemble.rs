@@ -142,9 +142,9 @@ fn assemble<C: Dials>(config: &Config, parts: Origin<'_, C>) -> anyhow::Result<G
         Some(it) if it.change.another => another_budget(config, it.gateway),
         Some(it) => Arc::clone(it.gateway.calls().budget()),
     };
-    let limits = settings::turns(config);
+    let limits = settings::caller_limits(config);
     let caller_limits = before.map_or_else(
-        || CallerLimits::new(settings::turns(config)),
+        || CallerLimits::new(settings::caller_limits(config)),
         |before| before.caller_limits().reconfigured(limits),
     );
     let (tokens, upstream, clock) = match parts {
@@ -261,13 +261,13 @@ pub(super) fn estate(
     config: &Config,
     gateway: Arc<House>,
     authority: Arc<Authority>,
-    stands: &[ListenerInfo],
+    listener_infos: &[ListenerInfo],
 ) -> Generation<Dialer> {
     Generation {
         gateway,
         fast_path: FastPath::default(),
         authority,
-        ambient: ambient_callers(config, stands),
+        ambient: ambient_callers(config, listener_infos),
         own: allowed_hosts_of(config),
         drain_delay: config.server.drain_delay,
         grace: config.server.shutdown_grace,
@@ -295,11 +295,11 @@ impl ListenerInfo {
 }
 
 /// What each public listener says of requests without a token, by the port that it really has.
-fn ambient_callers(config: &Config, stands: &[ListenerInfo]) -> Vec<Option<Ambient>> {
+fn ambient_callers(config: &Config, listener_infos: &[ListenerInfo]) -> Vec<Option<Ambient>> {
     let of = |(listener, stand): (&config::Listener, &ListenerInfo)| {
         listener.ambient.clone().map(|caller| Ambient::new(caller, stand.port, stand.private))
     };
-    config.listeners.iter().zip(stands).map(of).collect()
+    config.listeners.iter().zip(listener_infos).map(of).collect()
 }
 
 /// Under which names the admin door may be called.

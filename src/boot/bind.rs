@@ -24,7 +24,7 @@ const WATCH: Duration = Duration::from_secs(1);
 const SOON: i64 = 7 * 86_400;
 
 /// All doors, bound.
-pub struct Doors {
+pub struct BoundListeners {
     /// The public ones, in the order of the configuration.
     pub public: Vec<Bound>,
     /// Health.
@@ -37,7 +37,7 @@ pub struct Doors {
 ///
 /// # Errors
 /// What cannot be bound or read, with its key and what to do.
-pub fn doors(config: &Config, mut inherited: Inherited, clock: Clock) -> anyhow::Result<Doors> {
+pub fn doors(config: &Config, mut inherited: Inherited, clock: Clock) -> anyhow::Result<BoundListeners> {
     let now = clock.now();
     let mut public = Vec::with_capacity(config.listeners.len());
     for (index, listener) in config.listeners.iter().enumerate() {
@@ -58,7 +58,11 @@ pub fn doors(config: &Config, mut inherited: Inherited, clock: Clock) -> anyhow:
     }
     let health = bind("health.listen", config.health.listen)?;
     let tls = private(config.admin.tls.as_ref(), "admin", now)?;
-    Ok(Doors { public, health, admin: Bound { socket: bind_at("admin.listen", &config.admin.listen, 0o600)?, tls } })
+    Ok(BoundListeners {
+        public,
+        health,
+        admin: Bound { socket: bind_at("admin.listen", &config.admin.listen, 0o600)?, tls },
+    })
 }
 
 /// Binds one address, which this key names.

@@ -30,7 +30,7 @@ use crate::listen::{Address, AtOnce, BadHead, Bound, ConnectionLimiter, Handler,
 
 use super::House;
 use super::assemble::{self, ListenerInfo};
-use super::bind::{Doors, watch_certificate};
+use super::bind::{BoundListeners, watch_certificate};
 use super::notify::{self, Beats};
 use super::pause::Pause;
 use super::reload::Reloads;
@@ -137,10 +137,10 @@ pub fn serve(
     gateway: Arc<House>,
     authority: Arc<Authority>,
     config: &Config,
-    doors: Doors,
+    doors: BoundListeners,
     given: Given,
 ) -> anyhow::Result<Serving> {
-    let Doors { public, health, admin } = doors;
+    let BoundListeners { public, health, admin } = doors;
     let most = config.server.max_connections;
     let limits = Limits {
         connections: most,

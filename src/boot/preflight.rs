@@ -79,7 +79,7 @@ pub fn all(config: &Config, now: Now) -> Found {
 }
 
 /// What the operating system says of a file, with what to do.
-fn told(path: &Path, error: &io::Error) -> String {
+fn describe(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             format!(

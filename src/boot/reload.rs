@@ -40,7 +40,7 @@ pub(super) struct Reloads {
     /// The one in force.
     config: Arc<Config>,
     roots: Roots,
-    stands: Vec<ListenerInfo>,
+    listener_infos: Vec<ListenerInfo>,
     /// The text that was tried last, and the one at the last look.
     tried: Option<String>,
     seen: Option<String>,
@@ -72,13 +72,13 @@ impl Reloads {
         in_force: Arc<InForce<Dialer>>,
         given: Given,
         config: &Config,
-        stands: Vec<ListenerInfo>,
+        listener_infos: Vec<ListenerInfo>,
     ) -> Option<Self> {
         let file = given.file.clone()?;
         let config = Arc::new(config.clone());
         let (roots, tried) = (change::roots(&config.upstream), given.text.clone());
         let (started, seen) = (Arc::clone(&config), tried.clone());
-        Some(Self { in_force, given, file, started, config, roots, stands, tried, seen, fading: Vec::new() })
+        Some(Self { in_force, given, file, started, config, roots, listener_infos, tried, seen, fading: Vec::new() })
     }
 
     /// Reloads whenever somebody wants it or the file has changed, until it is dropped.
@@ -90,7 +90,7 @@ impl Reloads {
                 Some(()) = hangups.recv() => drop(self.reload("SIGHUP", None).await),
                 Some(wish) = wishes.recv() => {
                     let outcome = match wish.dry_run {
-                        true => self.rehearse().await.map_err(|error| NotReloaded(told(&error))),
+                        true => self.rehearse().await.map_err(|error| NotReloaded(described(&error))),
                         false => self.reload(&wish.actor, None).await,
                     };
                     // Whoever asked may have left meanwhile.
@@ -124,7 +124,7 @@ impl Reloads {
     /// Puts the file in force, for `actor`; as it is now, unless a text of it is given.
     async fn reload(&mut self, actor: &str, text: Option<String>) -> Result<Reloaded, NotReloaded> {
         notify::reloading();
-        let outcome = self.attempt(text).await.map_err(|error| NotReloaded(told(&error)));
+        let outcome = self.attempt(text).await.map_err(|error| NotReloaded(described(&error)));
         match &outcome {
             Ok(Reloaded { changes, restart, warnings }) => {
                 let lines = changes.lines();
@@ -191,7 +191,7 @@ impl Reloads {
         // The last that can fail: from here on nobody who is not configured any more gets anything.
         authority.reconcile().await.context("state.dir")?;
         let gateway = Arc::new(gateway);
-        let next = assemble::estate(&config, Arc::clone(&gateway), authority, &self.stands);
+        let next = assemble::estate(&config, Arc::clone(&gateway), authority, &self.listener_infos);
         let before = self.in_force.put(next, gateway.clock().now().unix());
         let warnings = warnings(&config);
         self.config = Arc::new(config);
@@ -248,7 +248,7 @@ fn warnings(config: &Config) -> Vec<String> {
 }
 
 /// All faults, as `check` prints them, or the one thing that cannot be had.
-fn told(error: &anyhow::Error) -> String {
+fn described(error: &anyhow::Error) -> String {
     match error.downcast_ref::<config::Faults>() {
         Some(faults) => faults.render(false),
         None => format!("error: {error:#}"),

@@ -56,7 +56,7 @@ pub(super) fn partner(config: &Config, name: &str, keys: Vec<Source>) -> anyhow:
     })
 }
 
-pub(super) fn turns(config: &Config) -> impl Iterator<Item = (String, Option<quota::Limits>)> {
+pub(super) fn caller_limits(config: &Config) -> impl Iterator<Item = (String, Option<quota::Limits>)> {
     config.callers.iter().map(|caller| (caller.name.clone(), caller.limits.as_ref().map(limits)))
 }
 
@@ -146,8 +146,8 @@ pub struct Table {
 pub fn table(config: &Config) -> anyhow::Result<Table> {
     let all = || config.routes.iter().chain(config.extra_routes.iter().map(|extra| &extra.route));
     let names = Arc::new(ScopeNames::new(all().map(|route| route.scope.as_str()))?);
-    let routes = config.routes.iter().map(|route| room_route(route, &names)).collect::<anyhow::Result<_>>()?;
-    let extra = config.extra_routes.iter().map(|extra| Ok((extra.path.clone(), room_route(&extra.route, &names)?)));
+    let routes = config.routes.iter().map(|route| route_settings(route, &names)).collect::<anyhow::Result<_>>()?;
+    let extra = config.extra_routes.iter().map(|extra| Ok((extra.path.clone(), route_settings(&extra.route, &names)?)));
     let routes = Routes::new(routes, extra.collect::<anyhow::Result<_>>()?)?;
     Ok(Table { rules: Rules::new(&names), names, routes })
 }
@@ -228,7 +228,7 @@ pub(super) fn partner_keys(upstream: &config::Upstream) -> Result<Vec<Source>, L
     Ok(std::iter::once(first).chain(next.map(Source::File)).collect())
 }
 
-fn room_route(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Result<Route> {
+fn route_settings(route: &crate::config::Route, names: &ScopeNames) -> anyhow::Result<Route> {
     let forward = route.forward_headers.iter().map(|name| name.parse::<HeaderName>());
     Ok(Route {
         name: route.name.clone(),

@@ -25,11 +25,11 @@ pub const WINDOWS: HeaderName = HeaderName::from_static("reseller-gateway-cache-
 /// # Errors
 /// [`Detail`] with the first reason.
 pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> Result<Life, Detail> {
-    let told = windows(head);
+    let windows_field = windows(head);
     let within = |ours: Duration, theirs: Option<Duration>| theirs.map_or(ours, |theirs| theirs.min(ours));
     let terms = Terms {
-        stale_while_revalidate: within(terms.stale_while_revalidate, told.while_revalidate),
-        stale_if_error: within(terms.stale_if_error, told.if_error),
+        stale_while_revalidate: within(terms.stale_while_revalidate, windows_field.while_revalidate),
+        stale_if_error: within(terms.stale_if_error, windows_field.if_error),
         overrides: false,
         ..*terms
     };
@@ -49,20 +49,20 @@ struct HubWindows {
 }
 
 fn windows(head: &HeaderMap) -> HubWindows {
-    let mut told = HubWindows::default();
+    let mut windows_field = HubWindows::default();
     for directive in head.get_all(WINDOWS).iter().flat_map(|line| directives(line.as_bytes())) {
         let time = || Some(Duration::from_secs(directive.seconds().unwrap_or(0)));
         match directive.name {
-            b"stale-while-revalidate" => told.while_revalidate = time(),
-            b"stale-if-error" => told.if_error = time(),
+            b"stale-while-revalidate" => windows_field.while_revalidate = time(),
+            b"stale-if-error" => windows_field.if_error = time(),
             _ => {}
         }
     }
-    told
+    windows_field
 }
 
 /// The windows of an entry, as they are told.
-pub fn told(life: &Life) -> Option<HeaderValue> {
+pub fn windows_field(life: &Life) -> Option<HeaderValue> {
     let (while_revalidate, if_error) = (life.stale.while_revalidate.as_secs(), life.stale.if_error.as_secs());
     HeaderValue::try_from(format!("stale-while-revalidate={while_revalidate}, stale-if-error={if_error}")).ok()
 }
@@ -92,7 +92,7 @@ mod tests {
             &TERMS,
             StatusCode::from_u16(status).unwrap(),
             &head.collect(),
-            Exchange { asked: at(100), came: Now { tick: at(100), unix_ms: 0 } },
+            Exchange { asked: at(100), received: Now { tick: at(100), unix_ms: 0 } },
         )
     }
 
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn the_windows_are_the_lesser_ones_and_ours_where_none_are_told() {
-        let windows = |told: &'static str| {
-            let lines = [("cache-control", "private, max-age=60"), ("reseller-gateway-cache-control", told)];
+        let windows = |windows_field: &'static str| {
+            let lines = [("cache-control", "private, max-age=60"), ("reseller-gateway-cache-control", windows_field)];
             let life = judged(200, &lines).unwrap();
             (life.stale.while_revalidate.as_secs(), life.stale.if_error.as_secs())
         };
@@ -143,7 +143,7 @@ mod tests {
             stale: Windows::of_route(Duration::from_secs(20), Duration::from_secs(40)),
             ..Life::default()
         };
-        let head = HeaderMap::from_iter([(WINDOWS, told(&life).unwrap())]);
+        let head = HeaderMap::from_iter([(WINDOWS, windows_field(&life).unwrap())]);
         let read = windows(&head);
         assert_eq!(
             (read.while_revalidate, read.if_error),

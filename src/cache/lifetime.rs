@@ -26,7 +26,7 @@ pub struct Exchange {
     /// When the request went out.
     pub asked: Tick,
     /// When the head was here.
-    pub came: Now,
+    pub received: Now,
 }
 
 /// The life of an answer whose directives are `said`, by what it says alone.
@@ -43,7 +43,7 @@ pub fn life(said: &CacheControl, lifetime: Duration, head: &HeaderMap, exchange:
         },
     };
     Life {
-        since: exchange.came.tick,
+        since: exchange.received.tick,
         initial_age: initial_age(head, exchange),
         lifetime,
         ask_first: said.no_cache,
@@ -67,13 +67,13 @@ pub fn explicit(said: &CacheControl, head: &HeaderMap, exchange: Exchange) -> Op
 /// §5.3: `Expires` less `Date`, or less the arrival where there is no date; an invalid one is in the past.
 fn expires(head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
     head.get(EXPIRES)?;
-    let from = date::of(head, &DATE).unwrap_or_else(|| exchange.came.wall());
+    let from = date::of(head, &DATE).unwrap_or_else(|| exchange.received.wall());
     Some(date::of(head, &EXPIRES).and_then(|until| until.duration_since(from).ok()).unwrap_or_default())
 }
 
 /// §4.2.2: a tenth of the time since the last change.
 fn guess(head: &HeaderMap, exchange: Exchange) -> Option<Duration> {
-    let from = date::of(head, &DATE).unwrap_or_else(|| exchange.came.wall());
+    let from = date::of(head, &DATE).unwrap_or_else(|| exchange.received.wall());
     let unchanged = from.duration_since(date::of(head, &LAST_MODIFIED)?).ok()?;
     Some((unchanged / 10).min(LONGEST_GUESS))
 }
@@ -86,7 +86,7 @@ pub fn is_guessed_by_default(status: StatusCode) -> bool {
 /// §4.2.3: what the clocks say, or what the caches on the way say and the answer took, whichever is more.
 fn initial_age(head: &HeaderMap, exchange: Exchange) -> Duration {
     let whole = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let apparent = date::of(head, &DATE).map_or(0, |date| whole(exchange.came.wall()).saturating_sub(whole(date)));
-    let corrected = Duration::from_secs(cache_control::age(head)) + exchange.came.tick.since(exchange.asked);
+    let apparent = date::of(head, &DATE).map_or(0, |date| whole(exchange.received.wall()).saturating_sub(whole(date)));
+    let corrected = Duration::from_secs(cache_control::age(head)) + exchange.received.tick.since(exchange.asked);
     corrected.max(Duration::from_secs(apparent))
 }

@@ -34,7 +34,7 @@ pub fn judge_document(
     head: &HeaderMap,
     exchange: Exchange,
 ) -> Result<Life, Detail> {
-    let since = exchange.came.tick;
+    let since = exchange.received.tick;
     match status {
         StatusCode::OK => {}
         // A negative answer has its own short life, and nobody gains from its staleness.
@@ -169,7 +169,7 @@ pub fn stored_head(head: &HeaderMap, withheld: &[HeaderName], exchange: Exchange
     stored.remove(AGE);
     withheld.iter().filter(|name| **name != CACHE_CONTROL).for_each(|name| drop(stored.remove(name)));
     if !stored.contains_key(DATE) {
-        stored.extend(date::value(exchange.came.wall()).map(|now| (DATE, now)));
+        stored.extend(date::value(exchange.received.wall()).map(|now| (DATE, now)));
     }
     stored
 }

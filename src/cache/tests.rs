@@ -55,7 +55,7 @@ fn head(lines: &[(HeaderName, &str)]) -> HeaderMap {
 }
 
 fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, asked: Tick, came: Tick) -> Result<Life, Detail> {
-    judge_document(terms, false, status, head, Exchange { asked, came: Now { tick: came, unix_ms: SUN_MS } })
+    judge_document(terms, false, status, head, Exchange { asked, received: Now { tick: came, unix_ms: SUN_MS } })
 }
 
 fn judged(overrides: bool, status: u16, head: &HeaderMap) -> Result<Life, Detail> {

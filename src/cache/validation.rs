@@ -58,52 +58,52 @@ pub fn is_conditional(asked: &HeaderMap) -> bool {
 /// Which of the replies asked about does a 304 mean (§4.3.4)?
 /// Of several only the one it names. Of one it can mean no other, whatever tag it carries: there are servers that name
 /// a compressed body's tag there, and asking again would bring the same.
-pub fn meant<'a, T: AsRef<Reply>>(asked_about: &'a [T], told: &HeaderMap) -> Option<&'a T> {
+pub fn meant<'a, T: AsRef<Reply>>(asked_about: &'a [T], answer: &HeaderMap) -> Option<&'a T> {
     if let [only] = asked_about {
         return Some(only);
     }
-    let told = told.get(ETAG)?;
+    let answer = answer.get(ETAG)?;
     asked_about
         .iter()
-        .find(|reply| reply.as_ref().tag().is_some_and(|held| opaque(held.as_bytes()) == opaque(told.as_bytes())))
+        .find(|reply| reply.as_ref().tag().is_some_and(|held| opaque(held.as_bytes()) == opaque(answer.as_bytes())))
 }
 
 /// A reply after a 304: the stored head with the fields of the new one (§3.2), judged as a whole anew; and why it may
 /// not be kept, if it may not.
-pub fn freshened(reply: &Reply, told: &HeaderMap, sent: &HeaderMap, exchange: Exchange) -> (Reply, Option<Detail>) {
-    let head = merged(&reply.head(), told);
-    match storability::judge(&Method::GET, sent, reply.status(), &with_age(&head, told), exchange) {
+pub fn freshened(reply: &Reply, answer: &HeaderMap, sent: &HeaderMap, exchange: Exchange) -> (Reply, Option<Detail>) {
+    let head = merged(&reply.head(), answer);
+    match storability::judge(&Method::GET, sent, reply.status(), &with_age(&head, answer), exchange) {
         Ok(storable) => {
             let head = storability::stored_head(&head, &storable.withheld, exchange);
             (reply.with(&head, storable.life, storable.selection), None)
         }
         Err(why) => {
-            let life = reply.life().ended(exchange.came.tick);
+            let life = reply.life().ended(exchange.received.tick);
             (reply.with(&head, life, reply.selection().clone()), Some(why))
         }
     }
 }
 
 /// The age of what the 304 confirms is the 304's (§4.2.3).
-fn with_age(head: &HeaderMap, told: &HeaderMap) -> HeaderMap {
+fn with_age(head: &HeaderMap, answer: &HeaderMap) -> HeaderMap {
     let mut head = head.clone();
     head.remove(http::header::AGE);
-    head.extend(told.get(http::header::AGE).map(|age| (http::header::AGE, age.clone())));
+    head.extend(answer.get(http::header::AGE).map(|age| (http::header::AGE, age.clone())));
     head
 }
 
 /// The stored fields, those of the new head in the place of their namesakes.
-fn merged(stored: &HeaderMap, told: &HeaderMap) -> HeaderMap {
-    let mut told = told.clone();
-    hop_by_hop::strip(&mut told);
-    OF_THE_BODY.iter().for_each(|name| drop(told.remove(name)));
+fn merged(stored: &HeaderMap, answer: &HeaderMap) -> HeaderMap {
+    let mut answer = answer.clone();
+    hop_by_hop::strip(&mut answer);
+    OF_THE_BODY.iter().for_each(|name| drop(answer.remove(name)));
     let mut head = stored.clone();
     // RFC 9110 §6.6.1: a 304 without a date is of the moment it came, not of the stored answer's.
     head.remove(DATE);
-    for name in told.keys() {
+    for name in answer.keys() {
         head.remove(name);
     }
-    for (name, value) in &told {
+    for (name, value) in &answer {
         head.append(name, value.clone());
     }
     head
@@ -122,23 +122,23 @@ pub enum HeadUpdate {
 pub fn after_head(
     reply: &Reply,
     status: StatusCode,
-    told: &HeaderMap,
+    answer: &HeaderMap,
     sent: &HeaderMap,
     exchange: Exchange,
 ) -> Option<HeadUpdate> {
     if status != StatusCode::OK || reply.status() != StatusCode::OK {
         return None;
     }
-    let length = told.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let same = |name: &HeaderName| told.get(name).is_none_or(|value| reply.value(name).as_ref() == Some(value));
+    let length = answer.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let same = |name: &HeaderName| answer.get(name).is_none_or(|value| reply.value(name).as_ref() == Some(value));
     let same_length = length.is_none_or(|length| length == reply.body().len().to_string());
     if same_length
         && same(&ETAG)
         && same(&LAST_MODIFIED)
-        && let (updated, None) = freshened(reply, told, sent, exchange)
+        && let (updated, None) = freshened(reply, answer, sent, exchange)
     {
         return Some(HeadUpdate::Updated(Box::new(updated)));
     }
-    let life = reply.life().ended(exchange.came.tick);
+    let life = reply.life().ended(exchange.received.tick);
     Some(HeadUpdate::Outdated(Box::new(reply.with(&reply.head(), life, reply.selection().clone()))))
 }

@@ -15,7 +15,7 @@ use anyhow::Context;
 
 use crate::authority::Authority;
 use crate::authority::ledger::How;
-use crate::boot::{self, Doors, House};
+use crate::boot::{self, BoundListeners, House};
 use crate::clock::Clock;
 use crate::config::{self, Given};
 use crate::listen;
@@ -91,7 +91,7 @@ pub(super) async fn demo() -> anyhow::Result<()> {
     let config = config::load(given.clone())?;
     let house = boot::build(&config, boot::ring(&config.tokens)?, clock)?;
     let authority = boot::authority(&config, Arc::clone(house.tokens()), clock).await?;
-    let doors = Doors { public: vec![public.into()], health, admin: admin.into() };
+    let doors = BoundListeners { public: vec![public.into()], health, admin: admin.into() };
     let sourced = folder.write("env", &exports(&authority, &config, &folder).await?)?;
     let page = page(&sourced, &config, &sample)?;
     let serving = boot::serve(Arc::clone(&house), authority, &config, doors, given)?;

@@ -144,7 +144,7 @@ async fn why_no_connection(config: &Config) -> String {
     let Err(error) = dialer.oneshot(upstream.url.clone()).await else {
         return "it was closed at once; now it can be opened".to_owned();
     };
-    dial::words(&*error)
+    dial::describe(&*error)
 }
 
 fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Probe, known: &mut KnownIds) -> Answered {
@@ -181,6 +181,6 @@ fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Probe, known
         differences,
         caching: head.caching(),
         limits: head.limits(),
-        gateway: fate::words(trial),
+        gateway: fate::describe(trial),
     }
 }

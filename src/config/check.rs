@@ -48,7 +48,7 @@ pub(super) fn all_routes(config: &Config) -> impl Iterator<Item = (String, &Rout
 }
 
 /// Whether the dotted key is a route of the Account API's own.
-fn is_one_of_the_seven(key: &str) -> bool {
+fn is_documented(key: &str) -> bool {
     key.starts_with("routes.") && key != "routes.other"
 }
 
@@ -202,7 +202,7 @@ fn routes(config: &Config, notes: &Notes) {
                 "nothing of a caller's goes to the partner in mode \"api\"; set mode = \"standard\", or drop this";
             notes.fault(&format!("{key}.forward_authorization"), reason);
         }
-        if is_one_of_the_seven(&key) && route.projection == Projection::NoneNeeded {
+        if is_documented(&key) && route.projection == Projection::NoneNeeded {
             notes.fault(
                 &format!("{key}.projection"),
                 "this route has a view for narrowed rights; only `other` and extra routes say this",

@@ -41,7 +41,7 @@ struct Row {
     resources: u64,
     ttl: Duration,
     /// Whether answers live as long as `ttl` says: not where they are not stored, or live as the partner alone says.
-    kept: bool,
+    is_stored: bool,
 }
 
 impl Row {
@@ -52,13 +52,13 @@ impl Row {
             "client" => clients,
             _ => clients.saturating_mul(PER_CLIENT),
         };
-        let kept = route.store && route.mode == RouteMode::Api;
-        Self { route: route.name.clone(), resources, ttl: route.ttl, kept }
+        let is_stored = route.store && route.mode == RouteMode::Api;
+        Self { route: route.name.clone(), resources, ttl: route.ttl, is_stored }
     }
 
     /// Rounded up; `None` where each request is a call, so that there is no bound.
     fn calls(&self) -> Option<Calls> {
-        match (self.resources, self.kept, self.ttl.as_nanos()) {
+        match (self.resources, self.is_stored, self.ttl.as_nanos()) {
             (0, ..) => Some(0),
             (_, false, _) | (_, _, 0) => None,
             (resources, true, ttl) => Some((u128::from(resources) * MINUTE * CALL).div_ceil(ttl)),
@@ -67,7 +67,7 @@ impl Row {
 
     /// This with a lifetime of at least `least`.
     fn lasting(&self, least: Duration) -> Self {
-        Self { ttl: self.ttl.max(least), kept: true, ..self.clone() }
+        Self { ttl: self.ttl.max(least), is_stored: true, ..self.clone() }
     }
 }
 

@@ -50,16 +50,16 @@ fn kind(error: &(dyn Error + 'static)) -> Option<Unconnected> {
 }
 
 /// An error with its causes in one line, each once.
-pub fn words(error: &(dyn Error + 'static)) -> String {
-    let mut words: Vec<String> = vec![error.to_string()];
+pub fn describe(error: &(dyn Error + 'static)) -> String {
+    let mut describe: Vec<String> = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
-        if !words.iter().any(|said| said.contains(&error.to_string())) {
-            words.push(error.to_string());
+        if !describe.iter().any(|said| said.contains(&error.to_string())) {
+            describe.push(error.to_string());
         }
         cause = error.source();
     }
-    words.join(": ").replace(char::is_control, " ")
+    describe.join(": ").replace(char::is_control, " ")
 }
 
 #[cfg(test)]

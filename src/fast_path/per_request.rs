@@ -46,7 +46,7 @@ impl<'h> PerRequest<'h> {
             {
                 let value = plain(value)?;
                 let is_second = match place {
-                    FieldKind::Id => own.id.replace(RequestId::kept(value)?).is_some(),
+                    FieldKind::Id => own.id.replace(RequestId::accepted(value)?).is_some(),
                     FieldKind::Parent => own.parent.replace(value).is_some(),
                     FieldKind::State => state.replace(value).is_some(),
                 };
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_one_request_is_taken_out_in_any_case_and_place() {
-        let id = RequestId::kept(b"a-1");
+        let id = RequestId::accepted(b"a-1");
         let parent = Some(&b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"[..]);
         let line = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let rows = [

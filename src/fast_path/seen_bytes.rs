@@ -57,11 +57,11 @@ impl<V> SeenBytes<V> {
     pub(super) fn find<T>(&self, bytes: &[u8], look: impl FnOnce(&V) -> T) -> Result<T, Unknown> {
         // What is never kept is not worth its hash.
         let hash = if bytes.len() <= self.longest { self.hash.hash_one(bytes) } else { return Err(Unknown(0)) };
-        self.held(hash, bytes, look).ok_or(Unknown(hash))
+        self.lookup(hash, bytes, look).ok_or(Unknown(hash))
     }
 
     #[inline]
-    fn held<T>(&self, hash: u64, bytes: &[u8], look: impl FnOnce(&V) -> T) -> Option<T> {
+    fn lookup<T>(&self, hash: u64, bytes: &[u8], look: impl FnOnce(&V) -> T) -> Option<T> {
         let bucket = self.bucket(hash)?;
         let way = bucket.marks.iter().position(|mark| mark.load(Ordering::Relaxed) == hash)?;
         let kept = bucket.slots.get(way)?.load();
@@ -182,9 +182,9 @@ mod tests {
             keep(&known, &bytes, many);
             assert_eq!(kept(&known, &bytes), Some(many));
         }
-        let held: Vec<u32> = (0..1000_u32).filter(|many| kept(&known, &many.to_be_bytes()).is_some()).collect();
-        assert!(held.len() <= 16, "{held:?}");
-        assert!(held.iter().all(|many| kept(&known, &many.to_be_bytes()) == Some(*many)));
+        let lookup: Vec<u32> = (0..1000_u32).filter(|many| kept(&known, &many.to_be_bytes()).is_some()).collect();
+        assert!(lookup.len() <= 16, "{lookup:?}");
+        assert!(lookup.iter().all(|many| kept(&known, &many.to_be_bytes()) == Some(*many)));
     }
 
     #[test]

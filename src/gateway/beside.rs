@@ -31,7 +31,7 @@ impl<C: Dials> Gateway<C> {
         peer: SocketAddr,
         work: impl AsyncFnOnce(Request<Incoming>) -> Beside,
     ) -> Response<Body> {
-        let sent = request.headers().get(REQUEST_ID).and_then(|id| RequestId::kept(id.as_bytes()));
+        let sent = request.headers().get(REQUEST_ID).and_then(|id| RequestId::accepted(id.as_bytes()));
         let method = request.method().clone();
         let now = self.clock.now();
         let trace = self.ledger.sample(request.headers(), now);

@@ -22,7 +22,7 @@ pub(super) struct Candidate<'a> {
     pub(super) key: Option<&'a Key>,
     pub(super) status: StatusCode,
     pub(super) body: &'a [u8],
-    pub(super) held: Option<&'a Entry>,
+    pub(super) stored_entry: Option<&'a Entry>,
 }
 
 impl<C: Dials> Fetches<C> {
@@ -56,7 +56,7 @@ impl<C: Dials> Fetches<C> {
         let top = top(endpoint, it.body).ok_or(Fault::NotJson)?;
         if let Some(endpoint) = by_its_top {
             let Top::Object(members) = top else { return Err(Fault::NotADocument) };
-            if !self.is_like_one_before(endpoint, members, it.held) {
+            if !self.is_like_one_before(endpoint, members, it.stored_entry) {
                 return Err(Fault::NotADocument);
             }
             self.store.had_top(endpoint, members.names());
@@ -69,16 +69,18 @@ impl<C: Dials> Fetches<C> {
 
     /// Whether it has the documented member, or the members of one that was good. What a project's document looks like is
     /// our reading of the API, so that there the first to come is good, unless it is empty.
-    fn is_like_one_before(&self, endpoint: Endpoint, members: Members, held: Option<&Entry>) -> bool {
+    fn is_like_one_before(&self, endpoint: Endpoint, members: Members, stored_entry: Option<&Entry>) -> bool {
         if members.has_the_documented() {
             return true;
         }
         let names = members.names();
         let before = self.store.top_of(endpoint);
-        let held = held.filter(|held| held.status().is_success()).and_then(|held| top(None, held.bytes_of_body()));
-        match held {
+        let stored_entry = stored_entry
+            .filter(|stored_entry| stored_entry.status().is_success())
+            .and_then(|stored_entry| top(None, stored_entry.bytes_of_body()));
+        match stored_entry {
             _ if names == 0 || members.has_something_else_there() => false,
-            Some(Top::Object(held)) if held.names() == names => true,
+            Some(Top::Object(stored_entry)) if stored_entry.names() == names => true,
             Some(_) => before == names,
             None => before == names || (before == 0 && endpoint == Endpoint::ProjectResources),
         }
@@ -87,8 +89,8 @@ impl<C: Dials> Fetches<C> {
     /// A 404 is the API's word if it is JSON. One that is a page, while something good is held, is one of the way there until
     /// it was heard again and again.
     fn is_absence(&self, it: &Candidate<'_>, head: &HeaderMap, now: Tick) -> Result<(), Fault> {
-        let (Some(key), Some(held)) = (it.key, it.held) else { return Ok(()) };
-        let good = held.status().is_success() && held.life().stage(now) != Stage::Over;
+        let (Some(key), Some(stored_entry)) = (it.key, it.stored_entry) else { return Ok(()) };
+        let good = stored_entry.status().is_success() && stored_entry.life().stage(now) != Stage::Over;
         if !good || (is_named_json(head, true) && top(None, it.body).is_some()) || self.store.believes_absence(key, now)
         {
             return Ok(());

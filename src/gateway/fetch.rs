@@ -25,10 +25,10 @@ use super::flights::{Purpose, Runs};
 use super::landing::FetchedDocument;
 use super::refusal::Refusal;
 use super::respond::Delivery;
-use super::take_in::DocumentErrand;
+use super::take_in::DocumentFetch;
 use super::{Dials, asker};
 
-impl<C: Dials> Runs<C> for DocumentErrand {
+impl<C: Dials> Runs<C> for DocumentFetch {
     async fn run(
         &self,
         gateway: &Fetches<C>,
@@ -56,7 +56,7 @@ pub(super) struct DocumentQuery<'a> {
 
 impl<C: Dials> Query<C> for DocumentQuery<'_> {
     type Stored = Entry;
-    type Errand = DocumentErrand;
+    type Errand = DocumentFetch;
 
     fn key(&self) -> Option<&Key> {
         self.key.as_ref()
@@ -81,7 +81,7 @@ impl<C: Dials> Query<C> for DocumentQuery<'_> {
         (is_new && entry.life().is_fresh(now.tick)).then_some(entry)
     }
 
-    fn errand(&self, fetches: &Fetches<C>, ask: Ask<Entry>) -> DocumentErrand {
+    fn errand(&self, fetches: &Fetches<C>, ask: Ask<Entry>) -> DocumentFetch {
         let (grant, headers) = (self.grant, &self.parts.headers);
         let cause = match &ask.stored {
             _ if ask.is_refresh => Cause::Refresh,
@@ -110,7 +110,13 @@ impl<C: Dials> Query<C> for DocumentQuery<'_> {
             true => Asker { lane: Lane::Refresh, who: 0, resource, payer: None, scope },
             false => asker::asker(grant, resource, scope),
         };
-        DocumentErrand { purpose: Purpose { route, asker, cause }, key: self.key.clone(), wish, held, held_at }
+        DocumentFetch {
+            purpose: Purpose { route, asker, cause },
+            key: self.key.clone(),
+            wish,
+            stored_entry: held,
+            stored_at: held_at,
+        }
     }
 }
 

@@ -230,7 +230,7 @@ impl<C: Dials> Fetches<C> {
     pub(super) fn pay(&self, trail: &Trail, now: Tick) -> Result<(), Refusal> {
         // Who has no turn has not come through the door, and starts nothing.
         let none = Refusal::Limited { limit: Limit::Upstream, retry: Duration::ZERO };
-        let turn = trail.turn.as_ref().ok_or(none)?;
+        let turn = trail.admitted.as_ref().ok_or(none)?;
         turn.start(now).map_err(|back| Refusal::limited(back, now))?;
         trail.paid.store(true, Ordering::Relaxed);
         Ok(())

@@ -32,19 +32,19 @@ impl<C: Dials> Fetches<C> {
         now: Now,
         trail: &mut Trail,
     ) -> Result<Grant, Refusal> {
-        let list = self.held(question.list(), parts, now, trail).await?;
+        let list = self.fetch_list(question.list(), parts, now, trail).await?;
         let providers = match list.body().len() {
-            0..LARGE => said(question.project(), &list),
+            0..LARGE => providers_in(question.project(), &list),
             _ => {
                 let project = question.project().to_owned();
-                tokio::task::spawn_blocking(move || said(&project, &list)).await.unwrap_or(Err(NotUnderstood))
+                tokio::task::spawn_blocking(move || providers_in(&project, &list)).await.unwrap_or(Err(NotUnderstood))
             }
         };
         Ok(question.settle(&providers.map_err(|NotUnderstood| Refusal::NotUnderstood)?)?)
     }
 
     /// The document of this grant for our own eyes, as it would be served to its caller at this moment.
-    async fn held(
+    async fn fetch_list(
         self: &Arc<Self>,
         grant: &Grant,
         parts: &Parts,
@@ -76,7 +76,7 @@ pub(super) fn plan_for_list(found: Option<Lookup<Entry>>, headers: &HeaderMap, n
 }
 
 /// On which providers the list has this project.
-pub(super) fn said(project: &str, list: &Entry) -> Result<Vec<Option<String>>, NotUnderstood> {
+pub(super) fn providers_in(project: &str, list: &Entry) -> Result<Vec<Option<String>>, NotUnderstood> {
     if !list.status().is_success() {
         return Ok(Vec::new());
     }

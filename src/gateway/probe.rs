@@ -96,7 +96,7 @@ impl<C: Dials> Fetches<C> {
         let Called { answer: fetched, permit, asked, paused, keys_refused } = called;
         drop(permit);
         let (status, head, body) = (fetched.status, fetched.head.clone(), fetched.body.clone());
-        let took = fetched.came.since(asked);
+        let took = fetched.received_at.since(asked);
         let key = route.stored.then(|| Key::named(&wanted, route, &HeaderMap::new()));
         let place = (wanted.route(), key, asker);
         let fate = match route.mode {
@@ -111,13 +111,13 @@ impl<C: Dials> Fetches<C> {
         route: &Route,
         place: (usize, Option<Key>, Asker),
         fetched: Fetched,
-        told: Option<Tick>,
+        paused_until: Option<Tick>,
         asked: Tick,
     ) -> Disposition {
-        let (status, head, came) = (fetched.status, fetched.head.clone(), fetched.came);
-        match self.take_in_alone(place, fetched, told, asked) {
+        let (status, head, came) = (fetched.status, fetched.head.clone(), fetched.received_at);
+        match self.take_in_alone(place, fetched, paused_until, asked) {
             Ok(FetchedDocument { entry, stored: Ok(()), .. }) => {
-                let exchange = Exchange { asked, came: Now { tick: came, ..self.clock.now() } };
+                let exchange = Exchange { asked, received: Now { tick: came, ..self.clock.now() } };
                 let winner = winner(&route.terms, |terms| self.judged(terms, status, &head, exchange));
                 Disposition::Stored(entry.life(), winner)
             }
@@ -149,7 +149,7 @@ mod tests {
         let [ttl, none] = [Duration::from_secs(60), Duration::ZERO];
         let (stale_while_revalidate, stale_if_error, negative_ttl) = (none, none, none);
         let terms = Terms { ttl, stale_while_revalidate, stale_if_error, negative_ttl, overrides };
-        let exchange = Exchange { asked: Tick::from_nanos(0), came: Now { tick: Tick::from_nanos(0), unix_ms: 0 } };
+        let exchange = Exchange { asked: Tick::from_nanos(0), received: Now { tick: Tick::from_nanos(0), unix_ms: 0 } };
         winner(&terms, |terms| judge_document(terms, false, StatusCode::OK, &head, exchange))
     }
 

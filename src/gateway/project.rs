@@ -30,7 +30,7 @@ enum Projectable<'e> {
 
 impl Rendering {
     /// What this right sees of the entry, and the tag of that.
-    pub(super) async fn narrow(
+    pub(super) async fn narrowed(
         &self,
         grant: &Grant,
         lens: &Lens,

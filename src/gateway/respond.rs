@@ -197,7 +197,7 @@ impl Signature {
         }
         // Only a gateway reads it, and one says `Via`.
         if asks.has(Kinds::VIA) && entry.not_stored().is_none() {
-            headers.extend(hub::told(&entry.life()).map(|windows| (hub::WINDOWS, windows)));
+            headers.extend(hub::windows_field(&entry.life()).map(|windows| (hub::WINDOWS, windows)));
         }
         if *full {
             headers.extend(entry.kept());

@@ -28,7 +28,7 @@ impl Rendering {
     ) -> Result<Response<Body>, Refusal> {
         let view = match grant.sight() {
             Sight::Full => None,
-            Sight::Narrow(lens) => Some(self.narrow(grant, lens, &entry, &parts.headers).await?),
+            Sight::Narrow(lens) => Some(self.narrowed(grant, lens, &entry, &parts.headers).await?),
         };
         let full = view.is_none();
         let (view, coding) = match asks.has(Kinds::CODING) {

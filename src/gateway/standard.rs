@@ -39,7 +39,7 @@ use super::refusal::Refusal;
 use super::respond::{Body, Delivery};
 use super::{Dials, asker};
 
-use reply_fetch::{Brought, ReplyErrand};
+use reply_fetch::{Brought, ReplyFetch};
 
 /// A request, read.
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ impl Asked {
 
 impl<C: Dials> Query<C> for Asked {
     type Stored = Reply;
-    type Errand = ReplyErrand;
+    type Errand = ReplyFetch;
 
     fn key(&self) -> Option<&Key> {
         Some(&self.key)
@@ -105,8 +105,8 @@ impl<C: Dials> Query<C> for Asked {
         }
     }
 
-    fn errand(&self, _: &Fetches<C>, ask: Ask<Reply>) -> ReplyErrand {
-        ReplyErrand::new(self, ask)
+    fn errand(&self, _: &Fetches<C>, ask: Ask<Reply>) -> ReplyFetch {
+        ReplyFetch::new(self, ask)
     }
 }
 

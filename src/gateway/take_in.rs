@@ -26,17 +26,17 @@ use super::refusal::{Fault, Refusal};
 use super::{Dials, asker};
 
 /// The call for a document.
-pub(super) struct DocumentErrand {
+pub(super) struct DocumentFetch {
     pub(super) purpose: Purpose,
     /// Where the answer is stored; `None` where the route stores nothing.
     pub(super) key: Option<Key>,
     pub(super) wish: UpstreamRequest,
-    pub(super) held: Option<Arc<Entry>>,
+    pub(super) stored_entry: Option<Arc<Entry>>,
     /// When `held` was still there.
-    pub(super) held_at: Tick,
+    pub(super) stored_at: Tick,
 }
 
-impl Errand for DocumentErrand {
+impl Errand for DocumentFetch {
     type Brought = FetchedDocument;
 
     fn purpose(&self) -> Purpose {
@@ -48,7 +48,7 @@ impl Errand for DocumentErrand {
     }
 
     fn rest(&self, until: Tick) {
-        self.held.iter().for_each(|held| held.rest_until(until));
+        self.stored_entry.iter().for_each(|stored_entry| stored_entry.rest_until(until));
     }
 
     fn status(brought: &FetchedDocument) -> Option<StatusCode> {
@@ -70,7 +70,7 @@ impl Errand for DocumentErrand {
 
 /// An answer, beside what it is the answer to.
 struct Arrived<'a> {
-    errand: &'a DocumentErrand,
+    errand: &'a DocumentFetch,
     route: &'a Route,
     head: HeaderMap,
     body: &'a [u8],
@@ -83,12 +83,13 @@ impl<C: Dials> Fetches<C> {
         &self,
         (route, key, asker): (RouteIndex, Option<Key>, Asker),
         fetched: Fetched,
-        told: Option<Tick>,
+        paused_until: Option<Tick>,
         asked: Tick,
     ) -> Result<FetchedDocument, Refusal> {
         let (wish, cause) = (UpstreamRequest::default(), Cause::Miss);
-        let errand = DocumentErrand { purpose: Purpose { route, asker, cause }, key, wish, held: None, held_at: asked };
-        self.take_in(&errand, fetched, told, asked)
+        let errand =
+            DocumentFetch { purpose: Purpose { route, asker, cause }, key, wish, stored_entry: None, stored_at: asked };
+        self.take_in(&errand, fetched, paused_until, asked)
     }
 
     /// For how long a document may be used, by the route's terms and what the upstream's head says.
@@ -108,49 +109,49 @@ impl<C: Dials> Fetches<C> {
     /// Judges an answer and stores it if it may be.
     pub(super) fn take_in(
         &self,
-        errand: &DocumentErrand,
+        errand: &DocumentFetch,
         fetched: Fetched,
-        told: Option<Tick>,
+        paused_until: Option<Tick>,
         asked: Tick,
     ) -> Result<FetchedDocument, Refusal> {
         let now = self.clock.now();
-        let Fetched { status, mut head, body, came } = fetched;
-        if let Some(until) = told.filter(|_| is_pause(status)) {
+        let Fetched { status, mut head, body, received_at } = fetched;
+        if let Some(until) = paused_until.filter(|_| is_pause(status)) {
             return Err(Refusal::Closed { retry: until.since(now.tick), reason: Reason::PausedByPartner });
         }
         let index = errand.purpose.route;
         let route = self.routes.at(index).ok_or(Refusal::NoSuchRoute)?;
         self.withheld(status, &head, errand.key.as_ref())?;
-        let (key, held, body) = (errand.key.as_ref(), errand.held.as_deref(), &body[..]);
-        self.admitted(&Candidate { route: (index, route), key, status, body, held }, &mut head, now.tick)?;
-        let exchange = Exchange { asked, came: Now { tick: came, ..now } };
+        let (key, stored_entry, body) = (errand.key.as_ref(), errand.stored_entry.as_deref(), &body[..]);
+        self.admitted(&Candidate { route: (index, route), key, status, body, stored_entry }, &mut head, now.tick)?;
+        let exchange = Exchange { asked, received: Now { tick: received_at, ..now } };
         let entry = self.entry(&Arrived { errand, route, head, body, exchange }, status)?;
-        let entry = Arc::new(entry.received_at(came));
+        let entry = Arc::new(entry.received_at(received_at));
         // Stale on arrival, it is the newest there is: a hub that serves it so, or a cache on the way, sees to a new one, and
         // nobody gains from asking at once for each who comes.
         if entry.life().stage(now.tick) == Stage::Stale {
             entry.rest_until(now.tick.plus(rest_of(route)));
         }
         // A confirmation is as old as what it confirms.
-        let as_of = if status == StatusCode::NOT_MODIFIED { errand.held_at } else { asked };
+        let as_of = if status == StatusCode::NOT_MODIFIED { errand.stored_at } else { asked };
         let stored = self.store_entry(errand.key.clone(), route, &entry, as_of, now);
-        Ok(FetchedDocument { entry, status, stored, took: came.since(asked) })
+        Ok(FetchedDocument { entry, status, stored, took: received_at.since(asked) })
     }
 
     /// The entry that an answer makes, of what is held already where it confirms that.
     fn entry(&self, arrived: &Arrived<'_>, status: StatusCode) -> Result<Entry, Refusal> {
         let Arrived { errand, head, body, .. } = arrived;
         let judge = |status| self.judge(arrived, status);
-        Ok(match (status, &errand.held) {
+        Ok(match (status, &errand.stored_entry) {
             (StatusCode::UNAUTHORIZED, _) => return Err(self.calls.login_fault().into()),
-            (StatusCode::NOT_MODIFIED, Some(held)) => match judge(StatusCode::OK) {
-                Ok(life) => held.freshened(head, life),
-                Err(why) => Entry::new(held.status(), head, &held.body(), Err(why)),
+            (StatusCode::NOT_MODIFIED, Some(stored_entry)) => match judge(StatusCode::OK) {
+                Ok(life) => stored_entry.freshened(head, life),
+                Err(why) => Entry::new(stored_entry.status(), head, &stored_entry.body(), Err(why)),
             },
             (StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT, _) => return Err(Fault::Unasked.into()),
             (status, _) if status.is_server_error() => return Err(Fault::Status.into()),
             (status, _) if status.is_redirection() => return Err(Fault::Redirect.into()),
-            (status, Some(held)) => Entry::new(status, head, body, judge(status)).with_forms_of(held),
+            (status, Some(stored_entry)) => Entry::new(status, head, body, judge(status)).with_forms_of(stored_entry),
             (status, None) => Entry::new(status, head, body, judge(status)),
         })
     }
@@ -166,7 +167,7 @@ impl<C: Dials> Fetches<C> {
         if self.calls.upstream().is_hub() {
             return Ok(life);
         }
-        let before = errand.held.as_deref().map(Entry::life);
+        let before = errand.stored_entry.as_deref().map(Entry::life);
         let dice = asker::drawn(errand.purpose.asker.resource, exchange.asked);
         Ok(life.spread(before, exchange.asked, dice))
     }
@@ -198,7 +199,7 @@ impl<C: Dials> Fetches<C> {
     }
 }
 
-/// For how long something that was stale when it came is left alone.
+/// For how long something that was stale when it received_at is left alone.
 fn rest_of(route: &Route) -> Duration {
     REST.max(route.terms.ttl / 10)
 }

@@ -21,7 +21,7 @@ impl<C: Dials> Fetches<C> {
 
     /// Refuses in our own name what the hub refuses to our token, or sends round; what is held of it goes.
     pub(super) fn withheld(&self, status: StatusCode, head: &HeaderMap, key: Option<&Key>) -> Result<(), Refusal> {
-        match self.calls.upstream().said(status, head) {
+        match self.calls.upstream().rejection(status, head) {
             Some(AuthRejection::Beyond) => {
                 if let Some(key) = key.filter(|key| self.store.holds(key)) {
                     self.store.purge(&Which::Resource(key.clone()), How::Hard, true, self.clock.now());

@@ -37,9 +37,9 @@ pub struct AtOnce<O> {
 /// A connection whose door is asked before hyper.
 pub(super) struct Ahead<I, D: Handler> {
     io: I,
-    door: D,
+    handler: D,
     peer: SocketAddr,
-    pace: Arc<ConnectionState>,
+    connection: Arc<ConnectionState>,
     seam: Seam,
     /// Whether hyper waits for a head and has nothing else to do.
     idle: bool,
@@ -65,16 +65,16 @@ struct Rest<O> {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> Ahead<I, D> {
-    pub(super) fn new(io: I, door: D, peer: SocketAddr, pace: Arc<ConnectionState>) -> Self {
+    pub(super) fn new(io: I, handler: D, peer: SocketAddr, connection: Arc<ConnectionState>) -> Self {
         let (seam, idle, rest) = (Seam::default(), true, None);
-        Self { io, door, peer, pace, seam, idle, unknown: 0, rest, settled: 0, refused: false, lingered: 0 }
+        Self { io, handler, peer, connection, seam, idle, unknown: 0, rest, settled: 0, refused: false, lingered: 0 }
     }
 
     /// Asks the door for an answer to what was read, unless it has answered nothing of this connection for long.
     #[inline]
     fn at_once(&mut self, read: &[u8], wire: &mut Wire) -> Option<AtOnce<D::Owed>> {
         let is_asked = self.unknown <= UNKNOWN_IN_A_ROW;
-        let answer = is_asked.then(|| self.door.at_once(read, self.peer, wire)).flatten();
+        let answer = is_asked.then(|| self.handler.at_once(read, self.peer, wire)).flatten();
         self.unknown = match self.unknown + 1 {
             _ if answer.is_some() => 0,
             unknown if unknown < 2 * UNKNOWN_IN_A_ROW => unknown,
@@ -85,8 +85,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> Ahead<I, D> {
 
     /// Whether hyper speaks for itself.
     #[inline]
-    fn is_own_answer(&self) -> bool {
-        self.settled == self.pace.begun()
+    fn is_ours(&self) -> bool {
+        self.settled == self.connection.begun()
     }
 
     /// Takes what hyper says of a head that it cannot read, and says it in the door's words.
@@ -97,7 +97,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> Ahead<I, D> {
                 Some(b"431" | b"414") => BadHead::TooLarge,
                 _ => BadHead::Malformed,
             };
-            let words = self.door.refuse_on_the_wire(fault, self.peer);
+            let words = self.handler.refuse_on_the_wire(fault, self.peer);
             self.rest = Some(Box::new(Rest { parts: [words, Bytes::new()], owed: None }));
             self.refused = true;
         }
@@ -105,7 +105,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> Ahead<I, D> {
 
     /// After the last words: closing over what still comes would reset them away.
     fn leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.pace.leaving();
+        self.connection.leaving();
         poll_leave(Pin::new(&mut self.io), cx, &mut self.lingered, LINGER).map(Ok)
     }
 
@@ -178,11 +178,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> AsyncRead for Ahead<I, D> {
                 return Poll::Ready(Ok(()));
             }
             let mut wire = Wire::new();
-            let asked = this.idle && this.pace.wish() == Command::Nothing;
+            let asked = this.idle && this.connection.command() == Command::Nothing;
             match asked.then(|| this.at_once(read, &mut wire)).flatten() {
                 Some(at_once) => {
                     buf.set_filled(before);
-                    this.pace.quiet();
+                    this.connection.quiet();
                     ready!(this.send(cx, wire, at_once))?;
                 }
                 None => {
@@ -200,7 +200,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> AsyncRead for Ahead<I, D> {
 impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> AsyncWrite for Ahead<I, D> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.send_rest(cx))?;
-        if self.is_own_answer() {
+        if self.is_ours() {
             self.refuse(buf);
             return Poll::Ready(Ok(buf.len()));
         }
@@ -213,7 +213,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> AsyncWrite for Ahead<I, D> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.send_rest(cx))?;
-        if self.is_own_answer() {
+        if self.is_ours() {
             self.refuse(bufs.first().map_or(&[], |buf| buf));
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
@@ -231,14 +231,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Handler> AsyncWrite for Ahead<I, D> {
         }
         ready!(Pin::new(&mut self.io).poll_flush(cx))?;
         // hyper flushes when it has written all there is. With every head answered, it waits for the next.
-        self.idle = self.seam.is_between(self.pace.answered());
-        self.settled = if self.pace.all_ended() { self.pace.begun() } else { UNSETTLED };
+        self.idle = self.seam.is_between(self.connection.answered());
+        self.settled = if self.connection.all_ended() { self.connection.begun() } else { UNSETTLED };
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.send_rest(cx))?;
-        if self.pace.is_parting() {
+        if self.connection.is_parting() {
             return self.leave(cx);
         }
         Pin::new(&mut self.io).poll_shutdown(cx)
@@ -303,18 +303,18 @@ impl Seam {
 /// A body of hyper's that tells when hyper has it all.
 pub(super) struct NotifyOnEnd<B> {
     body: B,
-    pace: Arc<ConnectionState>,
+    connection: Arc<ConnectionState>,
 }
 
 impl<B> NotifyOnEnd<B> {
-    pub(super) fn new(body: B, pace: Arc<ConnectionState>) -> Self {
-        Self { body, pace }
+    pub(super) fn new(body: B, connection: Arc<ConnectionState>) -> Self {
+        Self { body, connection }
     }
 }
 
 impl<B> Drop for NotifyOnEnd<B> {
     fn drop(&mut self) {
-        self.pace.answer_ended();
+        self.connection.answer_ended();
     }
 }
 

@@ -89,7 +89,7 @@ impl<D: Handler> Listener<D> {
         let mut connection = pin!(connection);
         let (mut finishing, mut is_evicted) = (false, false);
         let ended = std::future::poll_fn(|cx| {
-            let wish = pace.wish();
+            let wish = pace.command();
             if wish != Command::Nothing && !finishing {
                 // Asked once: whose requests are being answered then is heard to the end.
                 (finishing, is_evicted) = (true, wish == Command::GiveWay && pace.is_idle());
@@ -104,7 +104,7 @@ impl<D: Handler> Listener<D> {
         if let Err(error) = pace.woken(ended).await {
             tracing::debug!(%peer, %error, "connection ended early");
         }
-        self.paces.leave(&pace);
+        self.watchdogs.leave(&pace);
     }
 
     async fn answered(

@@ -124,7 +124,7 @@ impl ConnectionLimiter {
         };
         // Who gives way is there until its worker comes to it.
         let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let mut place = ConnectionPermit { crowd: Arc::clone(self), id: None };
+        let mut place = ConnectionPermit { limiter: Arc::clone(self), id: None };
         let mut connections = self.connections.lock();
         if connections.len() >= limits.connections || open / 2 >= limits.connections {
             let has_room =
@@ -156,7 +156,7 @@ impl ConnectionLimiter {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let given_up = CancellationToken::new();
         self.handshakes.lock().insert(id, (now, given_up.clone()));
-        Some(HandshakePermit { crowd: self, id, given_up, _permit: permit })
+        Some(HandshakePermit { limiter: self, id, given_up, _permit: permit })
     }
 
     fn oldest_gives_way(&self, now: Tick) {
@@ -196,15 +196,15 @@ impl ConnectionLimiter {
 /// A connection's place, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
-    crowd: Arc<ConnectionLimiter>,
+    limiter: Arc<ConnectionLimiter>,
     id: Option<u64>,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.crowd.open.fetch_sub(1, Ordering::Relaxed);
+        self.limiter.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(id) = self.id {
-            self.crowd.connections.lock().remove(id);
+            self.limiter.connections.lock().remove(id);
         }
     }
 }
@@ -212,7 +212,7 @@ impl Drop for ConnectionPermit {
 /// A handshake's turn, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct HandshakePermit<'c> {
-    crowd: &'c ConnectionLimiter,
+    limiter: &'c ConnectionLimiter,
     id: u64,
     /// Cancelled where it gave way to another.
     pub(super) given_up: CancellationToken,
@@ -221,7 +221,7 @@ pub(super) struct HandshakePermit<'c> {
 
 impl Drop for HandshakePermit<'_> {
     fn drop(&mut self) {
-        self.crowd.handshakes.lock().remove(&self.id);
+        self.limiter.handshakes.lock().remove(&self.id);
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
 
     /// A listener's connections, which only grow.
     struct Scene {
-        crowd: Arc<ConnectionLimiter>,
+        limiter: Arc<ConnectionLimiter>,
         paces: Arc<Watchdog>,
         limits: Limits,
     }
@@ -244,13 +244,13 @@ mod tests {
             let time = Duration::from_secs(75);
             let (head_time, idle_time, silent_time) = (time, time, time);
             let limits = Limits { connections, per_peer, head_bytes: 1, head_time, idle_time, silent_time };
-            Self { crowd: Arc::default(), paces: Arc::default(), limits }
+            Self { limiter: Arc::default(), paces: Arc::default(), limits }
         }
 
         fn enter(&self, ip: &str, seconds: u64) -> Entered {
             let pace = self.paces.enter(at(seconds));
             let peer = SocketAddr::new(ip.parse().unwrap(), 4711);
-            Ok((self.crowd.enter(peer, &pace, &self.limits, at(seconds))?, pace))
+            Ok((self.limiter.enter(peer, &pace, &self.limits, at(seconds))?, pace))
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn gives_way(entered: &Entered) -> bool {
-        entered.as_ref().is_ok_and(|(_, pace)| pace.wish() == Command::GiveWay)
+        entered.as_ref().is_ok_and(|(_, pace)| pace.command() == Command::GiveWay)
     }
 
     /// Idle connections of one peer without a token kept everybody else out, for as long as they liked.
@@ -271,7 +271,7 @@ mod tests {
             let other = scene.enter("10.0.0.2", 5);
             assert!(other.is_ok());
             assert_eq!(held.iter().map(gives_way).collect::<Vec<_>>(), [true, false, false], "{idle}");
-            let figures = scene.crowd.figures();
+            let figures = scene.limiter.figures();
             assert_eq!((figures.evicted_full, figures.evicted_peer, figures.refused), (1, 0, 0));
         }
     }
@@ -291,7 +291,7 @@ mod tests {
         let [first, second, other] = ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"].map(|ip| scene.enter(ip, 1));
         let third = scene.enter("10.0.0.1", 2);
         assert!(third.is_ok() && gives_way(&first) && !gives_way(&second) && !gives_way(&other));
-        assert_eq!(scene.crowd.figures().evicted_peer, 1);
+        assert_eq!(scene.limiter.figures().evicted_peer, 1);
         // An address of IPv6 is its network.
         let [one, two, three] = ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(|ip| scene.enter(ip, 1));
         assert!(three.is_ok() && gives_way(&one) && !gives_way(&two));
@@ -314,7 +314,7 @@ mod tests {
         last.as_ref().unwrap().1.serving();
         assert_eq!(scene.enter("10.0.0.4", 4).map(drop).unwrap_err(), Full);
         assert!(!busy.iter().chain([&beyond, &last]).any(gives_way));
-        let figures = scene.crowd.figures();
+        let figures = scene.limiter.figures();
         assert_eq!((figures.open, figures.refused, figures.evicted_full), (4, 1, 1));
         // An answer that ends makes its connection idle.
         let (_, pace) = busy[1].as_ref().unwrap();
@@ -344,18 +344,18 @@ mod tests {
 
     #[tokio::test]
     async fn where_turns_run_out_the_slowest_gives_way_and_brisk_ones_do_not() {
-        let crowd = ConnectionLimiter { turns: Semaphore::new(2), ..ConnectionLimiter::default() };
+        let limiter = ConnectionLimiter { turns: Semaphore::new(2), ..ConnectionLimiter::default() };
         let at = |seconds| Tick::default().plus(Duration::from_secs(seconds));
-        let slow = crowd.turn(at(0)).await.unwrap();
-        let brisk = crowd.turn(at(5)).await.unwrap();
-        let third = crowd.turn(at(5));
+        let slow = limiter.turn(at(0)).await.unwrap();
+        let brisk = limiter.turn(at(5)).await.unwrap();
+        let third = limiter.turn(at(5));
         let mut third = std::pin::pin!(third);
         assert!(futures_now(third.as_mut()).await.is_none());
         assert!(slow.given_up.is_cancelled());
         drop(slow);
         let _third = futures_now(third.as_mut()).await.unwrap();
         // Now nobody is slow: the next waits its turn.
-        let fourth = crowd.turn(at(5));
+        let fourth = limiter.turn(at(5));
         assert!(futures_now(std::pin::pin!(fourth)).await.is_none());
         assert!(!brisk.given_up.is_cancelled());
     }

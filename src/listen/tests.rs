@@ -61,8 +61,8 @@ fn scene(after: Duration, is_http2: bool) -> Scene {
     let (ours, theirs) = tokio::io::duplex(4 << 10);
     let crowd = Arc::<ConnectionLimiter>::default();
     let listener = Listener::new(Large { after, clock }, LIMITS, clock, Arc::clone(&crowd));
-    tokio::spawn(Arc::clone(&listener.paces).sweep(clock, LIMITS));
-    let pace = listener.paces.enter(clock.tick());
+    tokio::spawn(Arc::clone(&listener.watchdogs).sweep(clock, LIMITS));
+    let pace = listener.watchdogs.enter(clock.tick());
     let its = Arc::clone(&pace);
     let served = tokio::spawn(async move {
         match is_http2 {

@@ -55,7 +55,7 @@ pub(super) struct ConnectionState {
     answered: AtomicU64,
     /// Whether the last answer refused a body that still comes.
     parting: AtomicBool,
-    wish: AtomicU8,
+    command: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -166,8 +166,8 @@ impl ConnectionState {
     }
 
     /// What the connection should do now.
-    pub(super) fn wish(&self) -> Command {
-        match self.wish.load(Ordering::Acquire) {
+    pub(super) fn command(&self) -> Command {
+        match self.command.load(Ordering::Acquire) {
             0 => Command::Nothing,
             1 => Command::Finish,
             2 => Command::GiveWay,
@@ -188,15 +188,15 @@ impl ConnectionState {
     /// Does what goes before any request, unless the place is needed or its time is over first.
     pub(super) async fn unless_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
-        let done = std::future::poll_fn(|cx| match self.wish() {
+        let done = std::future::poll_fn(|cx| match self.command() {
             Command::GiveWay | Command::Cut => Poll::Ready(None),
             Command::Nothing | Command::Finish => work.as_mut().poll(cx).map(Some),
         });
         self.woken(done).await
     }
 
-    fn ask(&self, wish: Command) {
-        self.wish.fetch_max(wish as u8, Ordering::AcqRel);
+    fn ask(&self, command: Command) {
+        self.command.fetch_max(command as u8, Ordering::AcqRel);
         if let Some(waker) = self.waker.lock().as_ref() {
             waker.wake_by_ref();
         }
@@ -231,7 +231,7 @@ impl Watchdog {
             idle_after: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             parting: AtomicBool::new(false),
-            wish: AtomicU8::new(u8::from(self.finishing.load(Ordering::Acquire))),
+            command: AtomicU8::new(u8::from(self.finishing.load(Ordering::Acquire))),
             waker: Mutex::new(None),
         });
         let watched = Watched { pace: Arc::clone(&pace), phase: QUIET, moved: 0, since: now };

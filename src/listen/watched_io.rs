@@ -44,7 +44,7 @@ pub(super) fn poll_leave(
 /// A connection whose movement is noted. A head too large is answered here, because hyper would do it without a word.
 pub(super) struct Paced<I, F> {
     io: I,
-    pace: Arc<ConnectionState>,
+    connection: Arc<ConnectionState>,
     most_head: usize,
     head: usize,
     lines: usize,
@@ -56,18 +56,18 @@ pub(super) struct Paced<I, F> {
 }
 
 impl<I, F> Paced<I, F> {
-    pub(super) fn new(io: I, pace: Arc<ConnectionState>, most_head: usize, too_large: F) -> Self {
-        Self { io, pace, most_head, head: 0, lines: 0, tail: [0; 3], too_large, farewell: None, lingered: 0 }
+    pub(super) fn new(io: I, connection: Arc<ConnectionState>, most_head: usize, too_large: F) -> Self {
+        Self { io, connection, most_head, head: 0, lines: 0, tail: [0; 3], too_large, farewell: None, lingered: 0 }
     }
 
     /// Notes what was read between requests: it is, or begins, a head. `false`: one beyond the limits.
     fn note_head(&mut self, read: &[u8]) -> bool {
-        if self.pace.reads_head() {
+        if self.connection.reads_head() {
             (self.head, self.lines, self.tail) = (0, 0, [0; 3]);
         }
         let (head, lines) = (self.head.saturating_add(read.len()), self.lines + count_lines(read));
         let fits = if head > self.most_head || lines > MOST_LINES {
-            self.own_fits(read)
+            self.one_more_fits(read)
         } else {
             (self.head, self.lines) = (head, lines);
             true
@@ -81,14 +81,14 @@ impl<I, F> Paced<I, F> {
 
     /// A body or a second head may stand in the same read: only what is the head's own counts.
     #[cold]
-    fn own_fits(&mut self, read: &[u8]) -> bool {
+    fn one_more_fits(&mut self, read: &[u8]) -> bool {
         let end = end_of_head(self.tail, read);
         let own = end.and_then(|end| read.get(..end)).unwrap_or(read);
         self.head = self.head.saturating_add(own.len());
         // The empty line is none of them.
         self.lines = self.lines + count_lines(own) - usize::from(end.is_some());
         // The rest of a body that was refused may look like anything, and has its answer: whoever hands over requests counts.
-        (self.head <= self.most_head && self.lines <= MOST_LINES) || self.pace.had_body()
+        (self.head <= self.most_head && self.lines <= MOST_LINES) || self.connection.had_body()
     }
 }
 
@@ -133,7 +133,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> AsyncRead f
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         // Asked for more while the head is already at its limit: it is larger than that.
-        if this.head >= this.most_head && this.pace.is_within_head() && !this.pace.had_body() {
+        if this.head >= this.most_head && this.connection.is_within_head() && !this.connection.had_body() {
             return this.part(cx).map(Err);
         }
         let before = buf.filled().len();
@@ -142,8 +142,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> AsyncRead f
         if read.is_empty() {
             return polled;
         }
-        this.pace.moved();
-        if this.pace.awaits_head() && !this.note_head(read) {
+        this.connection.moved();
+        if this.connection.awaits_head() && !this.note_head(read) {
             this.head = usize::MAX;
             return this.part(cx).map(Err);
         }
@@ -155,7 +155,7 @@ impl<I: AsyncWrite + Unpin, F: Unpin> AsyncWrite for Paced<I, F> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         if written.is_ready() {
-            self.pace.moved();
+            self.connection.moved();
         }
         written
     }
@@ -167,7 +167,7 @@ impl<I: AsyncWrite + Unpin, F: Unpin> AsyncWrite for Paced<I, F> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         if written.is_ready() {
-            self.pace.moved();
+            self.connection.moved();
         }
         written
     }

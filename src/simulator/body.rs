@@ -20,7 +20,7 @@ const PIECES: usize = 20;
 pub struct Body {
     rest: Bytes,
     /// The bytes at the end that are announced and never sent.
-    kept_back: usize,
+    held_back_bytes: usize,
     /// Whether what was sent before the break had its chance to leave the process.
     flushed: bool,
     drip: Option<Drip>,
@@ -42,17 +42,17 @@ pub struct Cut;
 impl Body {
     /// These bytes at once.
     pub(super) const fn whole(bytes: Bytes) -> Self {
-        Self { rest: bytes, kept_back: 0, flushed: false, drip: None }
+        Self { rest: bytes, held_back_bytes: 0, flushed: false, drip: None }
     }
 
     /// The connection breaks before anything of the answer is written.
     pub(super) const fn broken() -> Self {
-        Self { rest: Bytes::from_static(b"-"), kept_back: 1, flushed: true, drip: None }
+        Self { rest: Bytes::from_static(b"-"), held_back_bytes: 1, flushed: true, drip: None }
     }
 
     /// The same, breaking the connection after half of them.
     pub(super) const fn cut(mut self) -> Self {
-        self.kept_back = self.rest.len().div_ceil(2);
+        self.held_back_bytes = self.rest.len().div_ceil(2);
         self
     }
 
@@ -71,8 +71,8 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
-        let ready = this.rest.len() - this.kept_back;
-        if ready == 0 && this.kept_back == 0 {
+        let ready = this.rest.len() - this.held_back_bytes;
+        if ready == 0 && this.held_back_bytes == 0 {
             return Poll::Ready(None);
         }
         if ready == 0 {

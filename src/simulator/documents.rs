@@ -123,7 +123,7 @@ impl UsedProject {
     }
 
     fn with_resources(world: &World, client: u64, project: Project<'_>) -> Self {
-        Self { resources: Some(Resources::of(world, client, project.place)), ..Self::bare(project) }
+        Self { resources: Some(Resources::of(world, client, project.position)), ..Self::bare(project) }
     }
 }
 

@@ -35,27 +35,27 @@ impl Simulator {
             return detail(StatusCode::FORBIDDEN, "Not from a page in a browser.");
         }
         match (path, &head.method) {
-            ("stats", &Method::GET) => shown(&*self.counts.lock()),
+            ("stats", &Method::GET) => json_response(&*self.counts.lock()),
             ("stats", _) => Refusal::NotAllowed("GET").answer(),
             ("reset", &Method::POST) => {
                 *self.counts.lock() = Default::default();
                 bare(StatusCode::NO_CONTENT)
             }
             ("reset", _) => Refusal::NotAllowed("POST").answer(),
-            ("behaviour", &Method::GET) => self.state.lock().shown_behaviour(),
+            ("behaviour", &Method::GET) => self.state.lock().behaviour_json(),
             ("behaviour", &Method::POST) => self.obey(body, |state, order| self.change(state, order)).await,
             ("behaviour", &Method::DELETE) => {
                 let mut state = self.state.lock();
                 state.behaviour = self.settings.behaviour.clone();
-                state.shown_behaviour()
+                state.behaviour_json()
             }
             ("behaviour", _) => Refusal::NotAllowed("GET, POST, DELETE").answer(),
-            ("keys", &Method::GET) => self.state.lock().shown_keys(),
+            ("keys", &Method::GET) => self.state.lock().keys_json(),
             ("keys", &Method::PUT) => self.obey(body, accept).await,
             ("keys", &Method::DELETE) => {
                 let mut state = self.state.lock();
                 state.keys = Keys::one(self.settings.api_key.clone());
-                state.shown_keys()
+                state.keys_json()
             }
             ("keys", _) => Refusal::NotAllowed("GET, PUT, DELETE").answer(),
             _ => detail(StatusCode::NOT_FOUND, "Here are stats, reset, behaviour and keys."),
@@ -77,25 +77,25 @@ impl Simulator {
 
     fn change(&self, state: &mut State, order: &[u8]) -> Result<Response<Bytes>, String> {
         state.behaviour = state.behaviour.changed(&self.settings.behaviour, order)?;
-        Ok(state.shown_behaviour())
+        Ok(state.behaviour_json())
     }
 }
 
 fn accept(state: &mut State, order: &[u8]) -> Result<Response<Bytes>, String> {
     state.keys = Keys::read(order)?;
-    Ok(state.shown_keys())
+    Ok(state.keys_json())
 }
 
 impl State {
-    fn shown_behaviour(&self) -> Response<Bytes> {
-        shown(&self.behaviour)
+    fn behaviour_json(&self) -> Response<Bytes> {
+        json_response(&self.behaviour)
     }
 
-    fn shown_keys(&self) -> Response<Bytes> {
-        shown(&json!({ "keys": self.keys.names() }))
+    fn keys_json(&self) -> Response<Bytes> {
+        json_response(&json!({ "keys": self.keys.names() }))
     }
 }
 
-fn shown(what: &impl Serialize) -> Response<Bytes> {
+fn json_response(what: &impl Serialize) -> Response<Bytes> {
     json_answer(StatusCode::OK, serde_json::to_vec(what).unwrap_or_default())
 }

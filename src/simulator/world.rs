@@ -37,7 +37,7 @@ pub(super) struct Project<'w> {
     pub(super) name: String,
     pub(super) provider: &'w Provider,
     /// Its place among the client's projects.
-    pub(super) place: u64,
+    pub(super) position: u64,
 }
 
 impl World {
@@ -84,13 +84,13 @@ impl World {
         let stage = ["", "-staging", "-dr", "-sandbox"];
         (0..count)
             .zip(stage)
-            .filter_map(|(place, stage)| {
+            .filter_map(|(position, stage)| {
                 // The first projects go round the providers in use, so that none of them is without one.
-                let turn = if place < used { place } else { draws.between(0, used) };
+                let turn = if position < used { position } else { draws.between(0, used) };
                 let provider = usize::try_from((first + turn) % 4).ok().and_then(|at| self.providers.get(at))?;
                 // Names are often empty in the document's examples.
-                let name = if place > 0 && draws.chance(15) { String::new() } else { format!("{purpose}{stage}") };
-                Some(Project { id: draws.uuid(), name, provider, place })
+                let name = if position > 0 && draws.chance(15) { String::new() } else { format!("{purpose}{stage}") };
+                Some(Project { id: draws.uuid(), name, provider, position })
             })
             .collect()
     }
@@ -101,8 +101,8 @@ impl World {
     }
 
     /// The draws that say what a project uses: of client and place alone, so that every endpoint tells the same.
-    pub(super) fn draws_of_resources(&self, client: u64, place: u64) -> Draws {
-        Draws::new(self.seed, &[RESOURCES, client, place])
+    pub(super) fn draws_of_resources(&self, client: u64, position: u64) -> Draws {
+        Draws::new(self.seed, &[RESOURCES, client, position])
     }
 }
 

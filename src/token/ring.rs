@@ -35,7 +35,7 @@ pub struct SigningKey {
 pub struct Ring {
     folder: Option<PathBuf>,
     notice: Duration,
-    held: RwLock<Arc<[Arc<SigningKey>]>>,
+    signing_key: RwLock<Arc<[Arc<SigningKey>]>>,
     /// Files with nothing in them, as they were found last.
     empty: RwLock<Vec<PathBuf>>,
 }
@@ -81,7 +81,7 @@ impl Ring {
     /// [`RingError::Random`].
     pub fn in_memory() -> Result<Self, RingError> {
         let key = Ed25519KeyPair::generate().map_err(|_| RingError::Random)?;
-        Ok(Self::with(None, Duration::ZERO, [held(0, &key)?].into(), Vec::new()))
+        Ok(Self::with(None, Duration::ZERO, [signing_key(0, &key)?].into(), Vec::new()))
     }
 
     /// The keys of a folder, one `<kid>.pem` each; the first is made if there is none. A further one signs once it has
@@ -92,7 +92,7 @@ impl Ring {
     pub fn open(folder: &Path, notice: Duration) -> Result<Self, RingError> {
         let mut found = folder::read(folder)?;
         for path in &found.empty {
-            told(path);
+            warn_of(path);
         }
         if found.keys.is_empty() {
             folder::make(folder)?;
@@ -101,8 +101,13 @@ impl Ring {
         Ok(Self::with(Some(folder.to_owned()), notice, signing_keys(found.keys)?, found.empty))
     }
 
-    fn with(folder: Option<PathBuf>, notice: Duration, held: Arc<[Arc<SigningKey>]>, empty: Vec<PathBuf>) -> Self {
-        Self { folder, notice, held: RwLock::new(held), empty: RwLock::new(empty) }
+    fn with(
+        folder: Option<PathBuf>,
+        notice: Duration,
+        signing_key: Arc<[Arc<SigningKey>]>,
+        empty: Vec<PathBuf>,
+    ) -> Self {
+        Self { folder, notice, signing_key: RwLock::new(signing_key), empty: RwLock::new(empty) }
     }
 
     /// The keys of a folder as a running gateway made them; nothing is made or written.
@@ -130,17 +135,17 @@ impl Ring {
 
     /// All keys, oldest first.
     pub fn keys(&self) -> Arc<[Arc<SigningKey>]> {
-        Arc::clone(&self.held.read())
+        Arc::clone(&self.signing_key.read())
     }
 
     /// The key with this id.
     pub(super) fn find(&self, kid: &str) -> Option<Arc<SigningKey>> {
-        self.held.read().iter().find(|key| key.kid == kid).cloned()
+        self.signing_key.read().iter().find(|key| key.kid == kid).cloned()
     }
 
     /// The key that signs at `unix` seconds: the newest that was there long enough, else the oldest.
     pub fn signer(&self, unix: u64) -> Option<Arc<SigningKey>> {
-        let keys = self.held.read();
+        let keys = self.signing_key.read();
         let known = |key: &&Arc<SigningKey>| self.signs_from(key) <= unix;
         keys.iter().rev().find(known).or_else(|| keys.first()).cloned()
     }
@@ -165,9 +170,9 @@ impl Ring {
         let Some(folder) = &self.folder else { return Ok(false) };
         let found = folder::read(folder)?;
         let keys = signing_keys(found.keys)?;
-        let mut held = self.held.write();
+        let mut signing_key = self.signing_key.write();
         // One that was emptied may be written again in a moment; nothing that it signed ends meanwhile.
-        let gone = || held.iter().any(|key| keys.iter().all(|other| other.kid != key.kid));
+        let gone = || signing_key.iter().any(|key| keys.iter().all(|other| other.kid != key.kid));
         let emptied = found.empty.iter().find(|path| !self.empty.read().contains(path));
         if let Some(path) = emptied.filter(|_| gone()) {
             return Err(RingError::Lost(path.clone()));
@@ -176,11 +181,11 @@ impl Ring {
             return Err(RingError::Emptied(folder.clone()));
         }
         let mut empty = self.empty.write();
-        found.empty.iter().filter(|path| !empty.contains(path)).for_each(|path| told(path));
+        found.empty.iter().filter(|path| !empty.contains(path)).for_each(|path| warn_of(path));
         *empty = found.empty;
-        let same = held.iter().map(|key| (&key.kid, key.made)).eq(keys.iter().map(|key| (&key.kid, key.made)));
+        let same = signing_key.iter().map(|key| (&key.kid, key.made)).eq(keys.iter().map(|key| (&key.kid, key.made)));
         if !same {
-            *held = keys;
+            *signing_key = keys;
         }
         Ok(!same)
     }
@@ -198,13 +203,13 @@ impl Ring {
 
     /// Whether the newest key is older than `most` at `unix` seconds.
     pub fn is_due(&self, unix: u64, most: Duration) -> bool {
-        let newest = self.held.read().last().map_or(0, |key| key.made);
+        let newest = self.signing_key.read().last().map_or(0, |key| key.made);
         self.folder.is_some() && newest.saturating_add(most.as_secs()) <= unix
     }
 
     /// Keys that sign no more, each with the second since when.
     pub fn superseded(&self, unix: u64) -> Vec<(String, u64)> {
-        let keys = self.held.read();
+        let keys = self.signing_key.read();
         let pairs = keys.iter().zip(keys.iter().skip(1));
         let since = pairs.map(|(old, next)| (old.kid.clone(), self.signs_from(next)));
         since.filter(|(_, since)| *since <= unix).collect()
@@ -228,16 +233,16 @@ impl Ring {
 }
 
 /// Of a file beside the keys that stops nothing.
-fn told(path: &Path) {
+fn warn_of(path: &Path) {
     let file = path.display();
     tracing::warn!(%file, "nothing is in this file beside the signing keys; a crash may have left it: remove it, or restore it if a key was in it");
 }
 
 fn signing_keys(keys: Vec<(u64, Ed25519KeyPair)>) -> Result<Arc<[Arc<SigningKey>]>, RingError> {
-    keys.iter().map(|(made, key)| held(*made, key)).collect()
+    keys.iter().map(|(made, key)| signing_key(*made, key)).collect()
 }
 
-fn held(made: u64, key: &Ed25519KeyPair) -> Result<Arc<SigningKey>, RingError> {
+fn signing_key(made: u64, key: &Ed25519KeyPair) -> Result<Arc<SigningKey>, RingError> {
     let der = key.to_pkcs8v1().map_err(|_| RingError::Signature)?;
     let public = key.public_key().as_ref();
     Ok(Arc::new(SigningKey {

@@ -181,7 +181,7 @@ impl<C: Connects> Calls<C> {
             }
             let presented = match other.take() {
                 Some(other) => other,
-                None => self.shown(&mut permit, call.deadline).await?,
+                None => self.presented(&mut permit, call.deadline).await?,
             };
             let asked = self.clock.tick();
             self.telemetry.counts.call(call.route, cause, call.asker.payer);
@@ -237,7 +237,7 @@ impl<C: Connects> Calls<C> {
 
     /// Where a hub refuses this to the gateway's own right, that may have become another: it is asked before anybody is answered.
     async fn ask_what_is_left(&self, call: &Call, heard: Heard<'_>, presented: &Presented) {
-        let said = heard.ok().and_then(|(status, head)| self.upstream.said(status, head));
+        let said = heard.ok().and_then(|(status, head)| self.upstream.rejection(status, head));
         if said == Some(AuthRejection::Beyond) {
             self.is_beyond(presented, call.deadline).await;
         }

@@ -63,7 +63,7 @@ impl<C: Connects> Calls<C> {
     ) -> Option<Rejected> {
         let (status, head) = heard.ok()?;
         let rejected = if self.upstream.is_hub() {
-            let said = self.upstream.said(status, head).filter(|said| said.is_of_the_token());
+            let said = self.upstream.rejection(status, head).filter(|said| said.is_of_the_token());
             Rejected::Token(said.filter(|_| !call.forwards_authorization)?)
         } else if status != StatusCode::UNAUTHORIZED || call.forwards_authorization {
             return None;

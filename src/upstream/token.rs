@@ -21,9 +21,9 @@ const AT_ONCE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl<C: Connects> Calls<C> {
     /// What is shown in this call. A sidecar that has no token yet gets one first; later that is done in time, beside the calls.
-    pub(super) async fn shown(&self, permit: &mut Permit, deadline: Tick) -> Result<Presented, Unanswered> {
-        let shown = match self.upstream.credential().show() {
-            Some(shown) => shown,
+    pub(super) async fn presented(&self, permit: &mut Permit, deadline: Tick) -> Result<Presented, Unanswered> {
+        let presented = match self.upstream.credential().show() {
+            Some(presented) => presented,
             None => self.first_token(permit, deadline).await?,
         };
         // What a token may do is known before anything is stored that it brought: else the first answer about it, which may be
@@ -31,9 +31,9 @@ impl<C: Connects> Calls<C> {
         let now = self.clock.tick();
         if self.upstream.right_is_unknown(now) {
             let until = deadline.min(now.plus(AT_ONCE_PATIENCE));
-            let _ = self.clock.until(until, self.heard_of(&shown)).await;
+            let _ = self.clock.until(until, self.heard_of(&presented)).await;
         }
-        Ok(shown)
+        Ok(presented)
     }
 
     /// Gets a sidecar's first token, for a call that cannot go on without.
@@ -67,10 +67,10 @@ impl<C: Connects> Calls<C> {
     }
 
     /// The same of the question what a token may do.
-    fn heard_of<'a>(&'a self, shown: &'a Presented) -> Pin<Box<dyn Future<Output = Heard> + Send + 'a>> {
+    fn heard_of<'a>(&'a self, presented: &'a Presented) -> Pin<Box<dyn Future<Output = Heard> + Send + 'a>> {
         let holds = (self.holdings.any)();
         Box::pin(async move {
-            let heard = self.upstream.ask_right(shown, holds).await;
+            let heard = self.upstream.ask_right(presented, holds).await;
             if heard == Heard::Another {
                 tracing::info!(
                     "the hub says that the token has another right; what was held by the one before is dropped"
@@ -103,27 +103,27 @@ impl<C: Connects> Calls<C> {
     pub(super) async fn key_refused(
         &self,
         permit: &mut Permit,
-        shown: Presented,
+        presented: Presented,
         said: AuthRejection,
     ) -> Result<(), Fault> {
         // What the token brought goes with it, once the hub has said twice that it was taken back.
-        let heard = if said == AuthRejection::Revoked { Some(self.heard_of(&shown).await) } else { None };
+        let heard = if said == AuthRejection::Revoked { Some(self.heard_of(&presented).await) } else { None };
         if heard == Some(Heard::Revoked) {
             self.forget_holdings();
         }
-        let fault = match self.another_token(&shown).await {
+        let fault = match self.another_token(&presented).await {
             Ok(()) => {
                 permit.settle(Verdict::Answered, self.clock.tick(), dice());
                 tracing::warn!("the hub refused the token; another is tried");
                 return Ok(());
             }
-            Err(why) if said == AuthRejection::Expired => self.without_another(&shown, Heard::Expired, why),
+            Err(why) if said == AuthRejection::Expired => self.without_another(&presented, Heard::Expired, why),
             Err(why) => {
                 let heard = match heard {
                     Some(heard) => heard,
-                    None => self.heard_of(&shown).await,
+                    None => self.heard_of(&presented).await,
                 };
-                self.without_another(&shown, heard, why)
+                self.without_another(&presented, heard, why)
             }
         };
         let verdict = match fault {
@@ -152,7 +152,7 @@ impl<C: Connects> Calls<C> {
 
     /// There is no other token than one that was refused, or whose time is over. What it brought goes where the hub has said
     /// twice that it is good for nothing: that a token's time is over takes nothing back.
-    fn without_another(&self, shown: &Presented, heard: Heard, why: NotGiven) -> Fault {
+    fn without_another(&self, presented: &Presented, heard: Heard, why: NotGiven) -> Fault {
         let endpoint_said = match why {
             NotGiven::Refused(_, times) => times,
             _ => 0,
@@ -174,7 +174,7 @@ impl<C: Connects> Calls<C> {
             Heard::Same | Heard::Another | Heard::Nothing => {
                 tracing::warn!(?heard, "a refusal of the token is not confirmed by the hub");
                 let now = self.clock.tick();
-                self.upstream.credential().taken(shown, now, now);
+                self.upstream.credential().taken(presented, now, now);
                 Fault::Status
             }
         }
@@ -196,11 +196,11 @@ impl<C: Connects> Calls<C> {
     }
 
     /// The hub refused a request for want of a right: it is asked at once what is left of that.
-    pub(super) async fn is_beyond(&self, shown: &Presented, deadline: Tick) {
+    pub(super) async fn is_beyond(&self, presented: &Presented, deadline: Tick) {
         let now = self.clock.tick();
         if self.upstream.is_to_ask_at_once(now) {
             let until = deadline.min(now.plus(AT_ONCE_PATIENCE));
-            let _ = self.clock.until(until, self.heard_of(shown)).await;
+            let _ = self.clock.until(until, self.heard_of(presented)).await;
         }
     }
 
@@ -209,21 +209,21 @@ impl<C: Connects> Calls<C> {
         if !self.upstream.is_to_ask(self.clock.tick()) {
             return;
         }
-        let Some(shown) = self.upstream.credential().good() else { return };
-        let mut heard = self.heard_of(&shown).await;
+        let Some(presented) = self.upstream.credential().good() else { return };
+        let mut heard = self.heard_of(&presented).await;
         if matches!(heard, Heard::Refused | Heard::Revoked) {
-            heard = self.heard_of(&shown).await;
+            heard = self.heard_of(&presented).await;
         }
         let lost = match heard {
             Heard::Revoked => {
                 self.forget_holdings();
-                self.another_token(&shown).await
+                self.another_token(&presented).await
             }
-            Heard::Refused | Heard::Expired => self.another_token(&shown).await,
+            Heard::Refused | Heard::Expired => self.another_token(&presented).await,
             Heard::Same | Heard::Another | Heard::Nothing => return,
         };
         if let Err(why) = lost {
-            let _ = self.without_another(&shown, heard, why);
+            let _ = self.without_another(&presented, heard, why);
         }
     }
 

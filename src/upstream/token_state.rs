@@ -172,7 +172,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         self.prove(headers, shown);
         let Ok(answer) = self.send(request).await else { return Answer::Nothing };
         let (head, body) = answer.into_parts();
-        if let Some(said) = self.said(head.status, &head.headers) {
+        if let Some(said) = self.rejection(head.status, &head.headers) {
             return Answer::Said(said);
         }
         if head.status != StatusCode::OK {

@@ -21,7 +21,7 @@ pub(super) struct Pen<'l> {
 
 /// A member as it was written: its place in the schema's order, allowed ones after the documented, and its bytes.
 struct Member {
-    place: usize,
+    position: usize,
     from: usize,
     to: usize,
 }
@@ -50,42 +50,43 @@ impl<'l> Pen<'l> {
             let name = scan.name()?;
             let name = name.as_deref().unwrap_or_default();
             let from = self.comma(begin);
-            let place = if let Some((place, field)) = fields.iter().enumerate().find(|(_, field)| field.name == name) {
-                if !self.lens.hides(field) {
+            let position =
+                if let Some((position, field)) = fields.iter().enumerate().find(|(_, field)| field.name == name) {
+                    if !self.lens.hides(field) {
+                        self.name(name);
+                        well &= self.value(scan, field, allow.below(name))?;
+                    } else {
+                        scan.value()?;
+                        self.name(name);
+                        self.blank(field.kind);
+                    }
+                    position
+                } else if let Some(position) = allow.position_of(name) {
                     self.name(name);
-                    well &= self.value(scan, field, allow.below(name))?;
+                    let value = scan.value()?;
+                    self.write(value);
+                    fields.len() + position
                 } else {
+                    self.unknown += 1;
                     scan.value()?;
-                    self.name(name);
-                    self.blank(field.kind);
-                }
-                place
-            } else if let Some(place) = allow.position_of(name) {
-                self.name(name);
-                let value = scan.value()?;
-                self.write(value);
-                fields.len() + place
-            } else {
-                self.unknown += 1;
-                scan.value()?;
-                self.out.truncate(from.saturating_sub(1).max(begin));
-                return Ok(());
-            };
-            if members.iter().any(|member| member.place == place) {
+                    self.out.truncate(from.saturating_sub(1).max(begin));
+                    return Ok(());
+                };
+            if members.iter().any(|member| member.position == position) {
                 // What is hidden may be there as often as it likes.
-                well &= fields.get(place).is_some_and(|field| self.lens.hides(field));
+                well &= fields.get(position).is_some_and(|field| self.lens.hides(field));
                 self.out.truncate(from.saturating_sub(1).max(begin));
             } else {
-                members.push(Member { place, from, to: self.out.len() });
+                members.push(Member { position, from, to: self.out.len() });
             }
             Ok::<_, Broken>(())
         })?;
-        for (place, field) in fields.iter().enumerate().filter(|(_, field)| self.lens.hides(field)) {
-            if !members.iter().any(|member| member.place == place) {
+        for (position, field) in fields.iter().enumerate().filter(|(_, field)| self.lens.hides(field)) {
+            if !members.iter().any(|member| member.position == position) {
                 let from = self.comma(begin);
                 self.name(field.name);
                 self.blank(field.kind);
-                members.push(Member { place, from, to: self.out.len() });
+                members.push(Member { position, from, to: self.out.len() });
             }
         }
         self.put_in_order(begin, members);
@@ -95,10 +96,10 @@ impl<'l> Pen<'l> {
 
     /// The schema's order, whatever the partner's: most often it is the same, and nothing moves.
     fn put_in_order(&mut self, begin: usize, mut members: Members) {
-        if members.is_sorted_by_key(|member| member.place) {
+        if members.is_sorted_by_key(|member| member.position) {
             return;
         }
-        members.sort_by_key(|member| member.place);
+        members.sort_by_key(|member| member.position);
         let written = self.out.split_off(begin);
         for member in members {
             self.comma(begin);

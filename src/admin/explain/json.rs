@@ -15,7 +15,7 @@ use crate::quota;
 use crate::route::{Mode, Route};
 use crate::token::Caller;
 
-pub(super) fn told<C: Dials>(gateway: &Gateway<C>, wanted: &Wanted, explained: &Explained) -> Value {
+pub(super) fn explained_json<C: Dials>(gateway: &Gateway<C>, wanted: &Wanted, explained: &Explained) -> Value {
     let route = explained.route.and_then(|route| gateway.routes().at(route));
     let verdict = &explained.verdict;
     json!({
@@ -97,10 +97,10 @@ fn of_entry(explained: &Explained, route: Option<&Route>) -> Value {
         return json!({"state": "not-stored"});
     };
     let left = |time: &Option<Duration>| time.map(|time| time.as_secs());
-    let mut told = json!({"state": state.as_str(), "key": explained.asked_as});
-    if let (Some(row), Some(told)) = (row, told.as_object_mut()) {
+    let mut explained_json = json!({"state": state.as_str(), "key": explained.asked_as});
+    if let (Some(row), Some(explained_json)) = (row, explained_json.as_object_mut()) {
         let forwarded = route.forward_headers.iter().map(|name| name.as_str());
-        told.extend([
+        explained_json.extend([
             ("status".to_owned(), json!(row.status)),
             ("age".to_owned(), json!(row.age.as_secs())),
             ("ttl".to_owned(), json!(row.ttl)),
@@ -112,7 +112,7 @@ fn of_entry(explained: &Explained, route: Option<&Route>) -> Value {
             ("keyed_by".to_owned(), forwarded.collect()),
         ]);
     }
-    told
+    explained_json
 }
 
 fn of_partner<C: Dials>(gateway: &Gateway<C>, ahead: Prospect) -> Value {

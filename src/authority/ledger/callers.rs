@@ -156,7 +156,7 @@ impl Ledger {
     /// # Errors
     /// [`Broken`].
     pub async fn reconcile(&self, configured: Vec<Present>, at: Moment) -> Result<Vec<Moved>, Broken> {
-        let place = std::sync::Arc::clone(&self.place);
+        let place = std::sync::Arc::clone(&self.ledger_file);
         self.change(move |writing| {
             let configured = names(configured);
             let moved = apply(writing, &configured, at, false)?;

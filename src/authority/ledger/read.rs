@@ -49,7 +49,7 @@ impl Ended {
 
 impl Ledger {
     pub(super) fn reading(&self) -> Result<ReadTransaction, Broken> {
-        let database = self.place.database.read();
+        let database = self.ledger_file.database.read();
         Ok(database.as_ref().ok_or_else(Broken::closed)?.begin_read()?)
     }
 
@@ -58,7 +58,7 @@ impl Ledger {
     /// # Errors
     /// [`Broken`].
     pub fn standing(&self) -> Result<Standing, Broken> {
-        let database = self.place.database.read();
+        let database = self.ledger_file.database.read();
         standing(database.as_ref().ok_or_else(Broken::closed)?)
     }
 

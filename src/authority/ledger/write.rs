@@ -128,7 +128,7 @@ impl Ledger {
 
     /// How often each caller left the configuration while this process ran.
     pub fn departures(&self) -> HashMap<String, u64> {
-        self.place.departures.lock().clone()
+        self.ledger_file.departures.lock().clone()
     }
 
     /// Notes an issued token, unless its caller has left the configuration more than `departures` times: then whoever
@@ -137,7 +137,7 @@ impl Ledger {
     /// # Errors
     /// [`Broken`]: it may not be handed out then.
     pub async fn issue(&self, jti: String, row: Row, departures: u64) -> Result<Changed, Broken> {
-        let place = Arc::clone(&self.place);
+        let place = Arc::clone(&self.ledger_file);
         self.change(move |writing| {
             // Changes are done one after the other, so that none comes between a look and what follows from it.
             if place.departures.lock().get(&row.caller).is_some_and(|times| *times > departures) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::listen::{self, Address};
 
-use super::{Found, Lack, told};
+use super::{Found, Lack, describe};
 
 /// For a listener on this machine that is asked what it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -75,7 +75,7 @@ pub(in crate::boot) fn bound_unix(key: &str, path: &Path, error: io::Error) -> (
         ErrorKind::AlreadyExists => "a file that is no socket is there".to_owned(),
         ErrorKind::NotFound => format!("the folder {} is not there; make it", folder.display()),
         ErrorKind::NotADirectory => format!("{} is not a folder", folder.display()),
-        _ => told(folder, &error),
+        _ => describe(folder, &error),
     };
     (error.kind(), Lack::new(key, format!("cannot listen on unix:{}: {why}", path.display())))
 }

@@ -16,7 +16,7 @@ use crate::listen::{Faulty, Files, Tls};
 use crate::token::ring::{Ring, RingError};
 use crate::upstream::credential::{self, BadKey, Source};
 
-use super::{Found, Lack, told};
+use super::{Found, Lack, describe};
 
 /// What is said of a certificate that ends within this time, in seconds.
 const SOON: i64 = 7 * 86_400;
@@ -64,7 +64,7 @@ fn read(source: Source) -> Result<(), BadKey> {
 
 fn bad_key(bad: &BadKey) -> String {
     match bad {
-        BadKey::Unreadable(path, error) => told(path, error),
+        BadKey::Unreadable(path, error) => describe(path, error),
         other => other.to_string(),
     }
 }
@@ -111,7 +111,7 @@ pub(in crate::boot) fn open(tls: &config::Tls, key: &str, now: Now) -> Result<Tl
         };
         let setting = fault.file().map_or("", named);
         let reason = match &fault {
-            Faulty::Unreadable(path, error) => told(path, error),
+            Faulty::Unreadable(path, error) => describe(path, error),
             other => other.to_string(),
         };
         Lack::new(format!("{key}{setting}"), reason)
@@ -127,7 +127,7 @@ pub(super) fn issuers(config: &Config, found: &mut Found) {
             if let Err(error) = std::fs::read(path) {
                 found.warn(
                     key(name),
-                    format!("{}; no token of this issuer is taken until it is there", told(path, &error)),
+                    format!("{}; no token of this issuer is taken until it is there", describe(path, &error)),
                 );
             }
         }
@@ -157,7 +157,7 @@ pub(super) fn state(config: &Config, found: &mut Found) {
             }
         }
         Err(RingError::File(path, _)) if keys.starts_with(dir) && dir_fault.is_some() && path == *keys => {}
-        Err(RingError::File(path, error)) => found.lack("tokens.keys_dir", told(&path, &error)),
+        Err(RingError::File(path, error)) => found.lack("tokens.keys_dir", describe(&path, &error)),
         Err(error) => found.lack("tokens.keys_dir", error),
     }
 }
@@ -171,12 +171,12 @@ fn writable(folder: &Path) -> Result<(), String> {
             Ok(about) if !about.is_dir() => return Err(format!("{}: not a folder", at.display())),
             Ok(_) => {
                 let allowed = rustix::fs::access(at, Access::WRITE_OK | Access::EXEC_OK);
-                return allowed.map_err(|error| told(at, &error.into()));
+                return allowed.map_err(|error| describe(at, &error.into()));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && at != here => {
                 at = at.parent().filter(|parent| *parent != Path::new("")).unwrap_or(here);
             }
-            Err(error) => return Err(told(at, &error)),
+            Err(error) => return Err(describe(at, &error)),
         }
     }
 }
@@ -206,7 +206,7 @@ pub(super) fn ledger(config: &Config, found: &mut Found) -> bool {
 /// Why there is no ledger.
 pub(in crate::boot) fn unreadable(error: &Unreadable) -> Lack {
     match error {
-        Unreadable::Disk(path, error) => Lack::new("state.dir", told(path, error)),
+        Unreadable::Disk(path, error) => Lack::new("state.dir", describe(path, error)),
         other => Lack::new("state.dir", other),
     }
 }

@@ -67,7 +67,7 @@ fn is_of_client(key: &Key, client: &[u8]) -> bool {
     let endpoint = reader.number().and_then(|route| Endpoint::ALL.get(route));
     let (Some(endpoint), Some(_)) = (endpoint, reader.edition()) else { return false };
     // What follows the resource does not matter here.
-    match Reader(reader.0).seven(*endpoint).or_else(|| reader.raw()) {
+    match Reader(reader.0).documented_resource(*endpoint).or_else(|| reader.raw()) {
         _ if *endpoint == Endpoint::Clients => true,
         Some(Resource::Documented { ids, .. }) => ids.first().is_some_and(|id| **id == *client),
         Some(Resource::Opaque(target)) => client_in(&target).is_some_and(|id| *id == *client),
@@ -81,12 +81,12 @@ impl Key {
         let mut reader = Reader(&self.0);
         let (route, edition) = (reader.number()?, reader.edition()?);
         let rest = reader.0;
-        let seven = Endpoint::ALL.get(route).and_then(|endpoint| {
-            let resource = reader.seven(*endpoint)?;
+        let documented_resource = Endpoint::ALL.get(route).and_then(|endpoint| {
+            let resource = reader.documented_resource(*endpoint)?;
             Some((resource, reader.headers()?))
         });
         // A route of the seven in standard mode holds targets as they came.
-        let (resource, headers) = seven.or_else(|| {
+        let (resource, headers) = documented_resource.or_else(|| {
             let mut reader = Reader(rest);
             Some((reader.raw()?, reader.headers()?))
         })?;
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A resource of this endpoint, by its values.
-    fn seven(&mut self, endpoint: Endpoint) -> Option<Resource> {
+    fn documented_resource(&mut self, endpoint: Endpoint) -> Option<Resource> {
         let wanted = endpoint.template().matches('{').count();
         if usize::from(self.byte()?) != wanted {
             return None;

@@ -59,7 +59,7 @@ fn left(life: &Life, now: Tick) -> Result<Duration, Duration> {
 
 /// Asked for and come at noon.
 fn at_once() -> Exchange {
-    Exchange { asked: tick(0), came: now(0) }
+    Exchange { asked: tick(0), received: now(0) }
 }
 
 fn judged(status: u16, answer: Lines<'_>) -> Result<Storable, Detail> {

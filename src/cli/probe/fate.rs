@@ -14,7 +14,7 @@ use crate::gateway::refusal::{Fault, Refusal};
 use crate::upstream::Failed;
 
 /// The sentence.
-pub(super) fn words(trial: &Probe) -> String {
+pub(super) fn describe(trial: &Probe) -> String {
     match &trial.fate {
         Disposition::Stored(life, winner) if trial.status == StatusCode::OK => stored(life, *winner),
         Disposition::Stored(life, _) => format!("stored for {} (the route's negative_ttl)", time_text(life.lifetime)),

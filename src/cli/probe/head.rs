@@ -30,27 +30,27 @@ impl<'h> Head<'h> {
     }
 
     pub(super) fn caching(&self) -> BTreeMap<String, String> {
-        self.told(CACHING.iter())
+        self.listed(CACHING.iter())
     }
 
     pub(super) fn limits(&self) -> BTreeMap<String, String> {
         let limits =
             |name: &&HeaderName| **name == RETRY_AFTER || LIMITS.iter().any(|begin| name.as_str().starts_with(begin));
-        self.told(self.head.keys().filter(limits))
+        self.listed(self.head.keys().filter(limits))
     }
 
     /// All values of a header as one line.
     pub(super) fn line(&self, name: &HeaderName) -> Option<String> {
-        let values: Vec<_> = self.head.get_all(name).iter().map(|value| self.shown(value.as_bytes())).collect();
+        let values: Vec<_> = self.head.get_all(name).iter().map(|value| self.printable(value.as_bytes())).collect();
         (!values.is_empty()).then(|| values.join(", "))
     }
 
-    fn told<'n>(&self, names: impl Iterator<Item = &'n HeaderName>) -> BTreeMap<String, String> {
+    fn listed<'n>(&self, names: impl Iterator<Item = &'n HeaderName>) -> BTreeMap<String, String> {
         names.filter_map(|name| Some((name.to_string(), self.line(name)?))).collect()
     }
 
     /// A value as it may be printed.
-    fn shown(&self, value: &[u8]) -> String {
+    fn printable(&self, value: &[u8]) -> String {
         let key = self.key.as_ref().map(|key| key.value().as_bytes()).filter(|key| !key.is_empty());
         if key.is_some_and(|key| value.windows(key.len()).any(|part| part == key)) {
             return "(holds the key, so it is not shown)".to_owned();

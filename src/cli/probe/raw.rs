@@ -135,7 +135,7 @@ pub(super) enum Oddity {
 
 impl Oddity {
     /// What it is, and what the gateway does with it.
-    pub(super) const fn words(self) -> &'static str {
+    pub(super) const fn describe(self) -> &'static str {
         match self {
             Self::ControlCharacter => "has a control character; the gateway drops the line",
             Self::BareCr => "has a carriage return without a line feed; the gateway cannot read the answer",
@@ -158,7 +158,7 @@ fn odd_lines(bytes: &[u8], key: Option<&[u8]>) -> Vec<OddLine> {
         }
         let is_last = nth == MAX_HEADERS + 1;
         let what = if is_last { Some(Oddity::TooMany) } else { oddity(line) };
-        odd.extend(what.map(|what| OddLine { nth, line: shown(line, key), what }));
+        odd.extend(what.map(|what| OddLine { nth, line: printable(line, key), what }));
         if is_last || odd.len() == MAX_LINES {
             break;
         }
@@ -199,7 +199,7 @@ fn oddity(line: &[u8]) -> Option<Oddity> {
     }
 }
 
-fn shown(line: &[u8], key: Option<&[u8]>) -> String {
+fn printable(line: &[u8], key: Option<&[u8]>) -> String {
     let key = key.filter(|key| !key.is_empty());
     if key.is_some_and(|key| line.windows(key.len()).any(|part| part == key)) {
         return "(holds the key, so it is not shown)".to_owned();

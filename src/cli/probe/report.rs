@@ -26,7 +26,7 @@ pub(super) struct RouteReport {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) odd_lines: Vec<OddLine>,
     #[serde(flatten)]
-    pub(super) came: ProbeOutcome,
+    pub(super) outcome: ProbeOutcome,
 }
 
 /// What came of it.
@@ -72,24 +72,24 @@ pub(super) struct Answered {
 const MOST_DIFFERENCES: usize = 30;
 
 impl RouteReport {
-    pub(super) fn of(endpoint: Endpoint, came: ProbeOutcome, odd_lines: Vec<OddLine>) -> Self {
-        Self { route: endpoint.name(), path: format!("{PREFIX}{}", endpoint.template()), odd_lines, came }
+    pub(super) fn of(endpoint: Endpoint, outcome: ProbeOutcome, odd_lines: Vec<OddLine>) -> Self {
+        Self { route: endpoint.name(), path: format!("{PREFIX}{}", endpoint.template()), odd_lines, outcome }
     }
 
     pub(super) fn is_understood(&self) -> bool {
-        matches!(&self.came, ProbeOutcome::Answer(answer) if answer.understood)
+        matches!(&self.outcome, ProbeOutcome::Answer(answer) if answer.understood)
     }
 
     fn write(&self, text: &mut String) {
-        let Self { route, path, odd_lines, came } = self;
+        let Self { route, path, odd_lines, outcome } = self;
         *text += &format!("#\n# {route}: GET {path}\n");
-        match came {
+        match outcome {
             ProbeOutcome::Answer(answer) => answer.write(text),
             ProbeOutcome::Failed { why } => *text += &format!("#   failed    {why}\n"),
             ProbeOutcome::NotAsked { why } => *text += &format!("#   not asked {why}\n"),
         }
         for odd in odd_lines {
-            *text += &format!("#   head      line {} ({}) {}\n", odd.nth, odd.line, odd.what.words());
+            *text += &format!("#   head      line {} ({}) {}\n", odd.nth, odd.line, odd.what.describe());
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn differences(endpoint: Endpoint, document: &Value) -> Vec<Differenc
         Value::Object(members) => found.object("", &[top], members),
         other => found.other("(document)".to_owned(), "object", other),
     }
-    found.told()
+    found.differences_in()
 }
 
 /// What a value is, or is documented to be.
@@ -80,7 +80,7 @@ impl Found {
         }
         for (name, value) in members {
             if !fields.iter().any(|field| field.name == name) {
-                self.count(below(path, shown(name)), What::Extra, None, Some(type_of(value)));
+                self.count(below(path, printable(name)), What::Extra, None, Some(type_of(value)));
             }
         }
     }
@@ -118,14 +118,14 @@ impl Found {
         self.differences.entry((path, what, found)).or_insert((documented, 0)).1 += 1;
     }
 
-    fn told(self) -> Vec<Difference> {
+    fn differences_in(self) -> Vec<Difference> {
         let seen = &self.seen;
-        let told = self.differences.into_iter().map(|((path, what, found), (documented, times))| {
+        let differences_in = self.differences.into_iter().map(|((path, what, found), (documented, times))| {
             let parent = path.strip_suffix("[]").unwrap_or(&path).rsplit_once('.').map_or("", |(parent, _)| parent);
             let of = seen.get(parent).copied().unwrap_or(times).max(times);
             Difference { what, path, documented, found, times, of }
         });
-        told.collect()
+        differences_in.collect()
     }
 }
 
@@ -134,7 +134,7 @@ fn below(path: &str, name: &str) -> String {
 }
 
 /// A name as programmers write them; anything else may be a person's, or of no end.
-fn shown(name: &str) -> &str {
+fn printable(name: &str) -> &str {
     let word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let named = word && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
     // An id without its dashes is mostly digits.
@@ -170,7 +170,7 @@ fn type_of(value: &Value) -> &'static str {
 mod tests {
     use super::*;
 
-    fn told(endpoint: Endpoint, document: &Value) -> Vec<String> {
+    fn differences_in(endpoint: Endpoint, document: &Value) -> Vec<String> {
         let line = |it: Difference| {
             let [documented, found] = [it.documented, it.found].map(Option::unwrap_or_default);
             format!("{:?} {} {documented}/{found} {}/{}", it.what, it.path, it.times, it.of)
@@ -187,7 +187,7 @@ mod tests {
             "c",
         ]});
         assert_eq!(
-            told(Endpoint::ClientProjects, &document),
+            differences_in(Endpoint::ClientProjects, &document),
             [
                 "Extra next /integer 1/1",
                 "OtherType projects[] object/string 1/1",
@@ -203,12 +203,12 @@ mod tests {
     #[test]
     fn what_is_as_documented_differs_in_nothing_and_what_is_no_object_in_all() {
         let project = serde_json::json!({ "projects": [{ "id": "a", "provider": "p", "name": "" }] });
-        assert!(told(Endpoint::ClientProjects, &project).is_empty());
+        assert!(differences_in(Endpoint::ClientProjects, &project).is_empty());
         assert_eq!(
-            told(Endpoint::Clients, &project),
+            differences_in(Endpoint::Clients, &project),
             ["Missing clients array of objects/ 1/1", "Extra projects /array 1/1"]
         );
-        assert_eq!(told(Endpoint::Clients, &Value::Null), ["OtherType (document) object/null 1/1"]);
+        assert_eq!(differences_in(Endpoint::Clients, &Value::Null), ["OtherType (document) object/null 1/1"]);
     }
 
     #[test]
@@ -216,10 +216,10 @@ mod tests {
         for name in
             ["bill@example.com", "c92f5f1ca8384d9b9eecaf738d2381ec", "514 3636", "5143636", "é", &"x".repeat(41)]
         {
-            assert_eq!(shown(name), UNSHOWN, "{name}");
+            assert_eq!(printable(name), UNSHOWN, "{name}");
         }
         for name in ["is_test_account", "address_1", "iso3166", "_links"] {
-            assert_eq!(shown(name), name);
+            assert_eq!(printable(name), name);
         }
     }
 }

@@ -24,11 +24,11 @@ impl Forecast {
         };
         line("route", "resources", "ttl", "calls a minute");
         for row in &self.rows {
-            let ttl = if row.kept { time_text(row.ttl) } else { "not kept".to_owned() };
-            line(&row.route, &row.resources.to_string(), &ttl, &told(row.calls()));
+            let ttl = if row.is_stored { time_text(row.ttl) } else { "not kept".to_owned() };
+            line(&row.route, &row.resources.to_string(), &ttl, &calls_text(row.calls()));
         }
-        line("together", "", "", &told(self.calls()));
-        let allowed = self.allowed().map_or_else(|| "no limit".to_owned(), |calls| told(Some(calls)));
+        line("together", "", "", &calls_text(self.calls()));
+        let allowed = self.allowed().map_or_else(|| "no limit".to_owned(), |calls| calls_text(Some(calls)));
         line("upstream.budget", "", &self.budget.to_string(), &allowed);
         if self.fits() {
             table.push_str("# It fits.\n");
@@ -45,14 +45,14 @@ impl Forecast {
     pub fn warning(&self) -> Option<String> {
         let allowed = self.allowed().filter(|_| !self.fits())?;
         let calls = match self.calls() {
-            Some(calls) => format!("{} partner calls a minute", told(Some(calls))),
+            Some(calls) => format!("{} partner calls a minute", calls_text(Some(calls))),
             None => "a partner call for each request on some route".to_owned(),
         };
         Some(format!(
             "upstream.budget.rate: {} clients can cost {calls}, and the budget allows {}; then answers are shown stale, \
              or refused with 503. It would fit with {}",
             self.clients,
-            told(Some(allowed)),
+            calls_text(Some(allowed)),
             self.ways_out().join("; or with ")
         ))
     }
@@ -71,7 +71,7 @@ impl Forecast {
     fn changes(&self, better: &Self) -> String {
         let pairs = self.rows.iter().zip(&better.rows).filter(|(row, better)| row != better);
         let changes = pairs.map(|(row, better)| {
-            let kept = if row.kept { "" } else { " (stored, in `api` mode)" };
+            let kept = if row.is_stored { "" } else { " (stored, in `api` mode)" };
             (better.ttl, format!("{}{kept}", row.route))
         });
         let mut by_ttl: Vec<(Duration, Vec<String>)> = Vec::new();
@@ -81,15 +81,15 @@ impl Forecast {
                 None => by_ttl.push((ttl, vec![route])),
             }
         }
-        let told = |(ttl, routes): &(Duration, Vec<String>)| {
+        let calls_text = |(ttl, routes): &(Duration, Vec<String>)| {
             format!("ttl = \"{}\" for {}", time_text(*ttl), routes.join(", "))
         };
-        by_ttl.iter().map(told).collect::<Vec<_>>().join(", and ")
+        by_ttl.iter().map(calls_text).collect::<Vec<_>>().join(", and ")
     }
 }
 
 /// In calls, with one digit after the point, rounded up.
-fn told(calls: Option<Calls>) -> String {
+fn calls_text(calls: Option<Calls>) -> String {
     calls.map_or_else(
         || "each request".to_owned(),
         |calls| {

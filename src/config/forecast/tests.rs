@@ -105,7 +105,7 @@ fn any_forecast() -> impl Strategy<Value = Forecast> {
                 route: "r".to_owned(),
                 resources,
                 ttl: Duration::from_millis(millis),
-                kept,
+                is_stored: kept,
             })
             .collect(),
         budget: format!("{count}/{unit}").parse().unwrap(),
@@ -151,7 +151,7 @@ proptest! {
         ttl in 1u64..100, resources in 1u64..5, demand in prop::collection::vec((0u64..5, 0u64..20), 1..200),
     ) {
         // Each resource is fetched when it is asked for and what is held is older than its ttl.
-        let row = Row { route: "r".to_owned(), resources, ttl: Duration::from_secs(ttl), kept: true };
+        let row = Row { route: "r".to_owned(), resources, ttl: Duration::from_secs(ttl), is_stored: true };
         let (mut now, mut fetched, mut calls) = (0, [None; 5], 0u128);
         for (which, pause) in demand {
             now += pause;

@@ -53,6 +53,6 @@ impl<C: Dials> Gateway<C> {
             Resource::Documented { .. } => (Outcome::Miss, self.fetches.flights.is_full()),
         };
         let ahead = self.may_call(may, full, asker_of(grant), now)?;
-        Ok(Verdict::asks(outcome, "the route stores nothing", Some(ahead), now))
+        Ok(Verdict::calls(outcome, "the route stores nothing", Some(ahead), now))
     }
 }

@@ -8,7 +8,7 @@ use crate::clock::Now;
 use crate::view::NotUnderstood;
 
 use super::super::execute::Ask;
-use super::super::lookup_provider::{plan_for_list, said};
+use super::super::lookup_provider::{plan_for_list, providers_in};
 use super::super::plan::Plan;
 use super::super::refusal::Refusal;
 use super::super::{Dials, Gateway};
@@ -30,7 +30,8 @@ impl<C: Dials> Gateway<C> {
         let ask = match Ask::of(plan_for_list(found, &wanted.headers, now)) {
             Ok(ask) => ask,
             Err(Plan::Serve(list, _) | Plan::ServeAndRefresh(list, _)) => {
-                let providers = said(question.project(), &list).map_err(|NotUnderstood| Refusal::NotUnderstood)?;
+                let providers =
+                    providers_in(question.project(), &list).map_err(|NotUnderstood| Refusal::NotUnderstood)?;
                 return Ok(Ok(question.settle(&providers)?));
             }
             Err(_) => return Err(Refusal::OnlyIfCached),
@@ -41,6 +42,6 @@ impl<C: Dials> Gateway<C> {
         } else {
             Some(self.may_call(may, self.fetches.flights.is_full(), asker_of(question.list()), now.tick)?)
         };
-        Ok(Err(Verdict::asks_for_the_list(ahead)))
+        Ok(Err(Verdict::calls_for_the_list(ahead)))
     }
 }

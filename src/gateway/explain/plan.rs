@@ -74,7 +74,7 @@ impl<C: Dials> Gateway<C> {
             Why::VaryMiss => "what is held answers other requests",
             Why::UriMiss | Why::Bypass | Why::Method => "nothing is held",
         };
-        Ok(Verdict::asks(outcome, why, Some(ahead), now))
+        Ok(Verdict::calls(outcome, why, Some(ahead), now))
     }
 
     /// What becomes of the refresh behind, which is paid for by nobody.

@@ -99,12 +99,12 @@ impl Verdict {
         Self { outcome, status: None, cause: "", call: Call::Joins, retry_after: None, says }
     }
 
-    pub(in crate::gateway) fn asks(outcome: Outcome, why: &str, ahead: Option<Prospect>, now: Tick) -> Self {
+    pub(in crate::gateway) fn calls(outcome: Outcome, why: &str, ahead: Option<Prospect>, now: Tick) -> Self {
         let says = format!("the partner is asked{}: {why}", begins(ahead, now));
         Self { outcome: Some(outcome), status: None, cause: "", call: Call::First, retry_after: None, says }
     }
 
-    pub(super) fn asks_for_the_list(ahead: Option<Prospect>) -> Self {
+    pub(super) fn calls_for_the_list(ahead: Option<Prospect>) -> Self {
         let call = if ahead.is_some() { Call::First } else { Call::Joins };
         let says = "the client's list of projects is fetched first, which says on which provider the project is; \
                     the rest hangs on that";

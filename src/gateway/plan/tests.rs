@@ -116,7 +116,7 @@ fn what_the_answer_and_the_request_say_decides() {
         let mut head = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(said))]);
         head.insert(ETAG, HeaderValue::from_static("\"a\""));
         head.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
-        let exchange = Exchange { asked: tick(0), came: Now { tick: tick(0), unix_ms: 784_111_777_000 } };
+        let exchange = Exchange { asked: tick(0), received: Now { tick: tick(0), unix_ms: 784_111_777_000 } };
         let stored = storability::judge(&Method::GET, &HeaderMap::new(), StatusCode::OK, &head, exchange).unwrap();
         let found = Lookup::Stored(Arc::new(Answer(stored.life)));
         let found = is(plan(found, &wishes(wished), true, tick(later)));

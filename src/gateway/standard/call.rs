@@ -25,7 +25,7 @@ use super::super::flights::{Errand, Purpose, Runs};
 use super::super::landing::{FetchedReply, Shared};
 use super::super::refusal::{Fault, Refusal};
 use super::Asked;
-use super::reply_fetch::{Arrived, Brought, ReplyErrand};
+use super::reply_fetch::{Arrived, Brought, ReplyFetch};
 
 impl Asked {
     /// How the call for this request is made.
@@ -42,7 +42,7 @@ impl Asked {
     }
 }
 
-impl Errand for ReplyErrand {
+impl Errand for ReplyFetch {
     type Brought = Brought;
 
     fn purpose(&self) -> Purpose {
@@ -82,7 +82,7 @@ impl Errand for ReplyErrand {
     }
 }
 
-impl<C: Dials> Runs<C> for ReplyErrand {
+impl<C: Dials> Runs<C> for ReplyFetch {
     async fn run(
         &self,
         gateway: &Fetches<C>,
@@ -97,52 +97,52 @@ impl<C: Dials> Runs<C> for ReplyErrand {
 impl<C: Dials> Fetches<C> {
     async fn run(
         &self,
-        errand: &ReplyErrand,
+        fetch: &ReplyFetch,
         permit: Permit,
         deadline: Tick,
         trace: &mut Traced,
     ) -> Result<Brought, Refusal> {
-        let arrived = self.fetch_once_more(errand, permit, deadline, trace).await?;
-        let gone = StatusCode::NOT_MODIFIED == arrived.status && !errand.about.is_empty();
+        let arrived = self.fetch_once_more(fetch, permit, deadline, trace).await?;
+        let gone = StatusCode::NOT_MODIFIED == arrived.status && !fetch.about.is_empty();
         if gone {
-            if let Some(meant) = validation::meant(&errand.about, &arrived.head) {
-                return Ok(self.confirmed(errand, &Arc::clone(meant), &arrived));
+            if let Some(meant) = validation::meant(&fetch.about, &arrived.head) {
+                return Ok(self.confirmed(fetch, &Arc::clone(meant), &arrived));
             }
             // It means one that is not held any more: asked again without a condition.
-            let mut again = errand.clone();
+            let mut again = fetch.clone();
             again.about.clear();
-            again.sent = errand.asked.head.clone();
+            again.sent = fetch.asked.head.clone();
             drop(arrived);
-            let permit = self.permit(errand.asked.asker, deadline, trace).await?;
+            let permit = self.permit(fetch.asked.asker, deadline, trace).await?;
             let arrived = self.fetch_once_more(&again, permit, deadline, trace).await?;
             return self.take(&again, arrived, deadline).await;
         }
-        if errand.keeps_errors_out && matches!(arrived.status.as_u16(), 500 | 502 | 503 | 504) {
+        if fetch.keeps_errors_out && matches!(arrived.status.as_u16(), 500 | 502 | 503 | 504) {
             return Err(Fault::Status.into());
         }
-        self.take(errand, arrived, deadline).await
+        self.take(fetch, arrived, deadline).await
     }
 
     /// Makes the call of an errand.
     async fn fetch_once_more(
         &self,
-        errand: &ReplyErrand,
+        fetch: &ReplyFetch,
         permit: Permit,
         deadline: Tick,
         trace: &mut Traced,
     ) -> Result<Arrived, Refusal> {
-        let asked = &errand.asked;
+        let asked = &fetch.asked;
         let outgoing = Outgoing {
             method: asked.method.clone(),
             version: Version::HTTP_11,
             target: asked.target.clone(),
-            head: errand.sent.clone(),
+            head: fetch.sent.clone(),
             body: Bytes::new(),
         };
-        let call = asked.call(errand.cause, deadline, true);
+        let call = asked.call(fetch.cause, deadline, true);
         let Called { answer, permit, asked: sent, .. } = self.calls.call(&call, &outgoing, permit, trace).await?;
         self.withheld(answer.status(), answer.headers(), Some(&asked.key))?;
-        let exchange = Exchange { asked: sent, came: self.clock.now() };
+        let exchange = Exchange { asked: sent, received: self.clock.now() };
         self.arrived(answer, permit, exchange, asked)
     }
 

@@ -45,7 +45,7 @@ impl<C: Dials> Fetches<C> {
         let called = self.calls.call(&call, &outgoing, permit, &mut trail.trace).await;
         trail.upstream = Some(self.clock.tick().since(began));
         let Called { answer, permit, asked: sent, paused, .. } = called?;
-        let exchange = Exchange { asked: sent, came: self.clock.now() };
+        let exchange = Exchange { asked: sent, received: self.clock.now() };
         let (status, head) = (answer.status(), answer.headers());
         self.withheld(status, head, Some(&asked.key))?;
         if asked.hides_failures {
@@ -53,7 +53,7 @@ impl<C: Dials> Fetches<C> {
         }
         // Forgotten before the answer is known to the caller, who may read its own change at once.
         if stored && invalidation::changes(&asked.method, status) {
-            let now = exchange.came.tick;
+            let now = exchange.received.tick;
             self.store.invalidate(&asked.key, now);
             let places = invalidation::also_changed(&self.origin, &asked.target, head);
             places.iter().for_each(|place| self.forget(place, now));

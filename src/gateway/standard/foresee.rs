@@ -18,7 +18,7 @@ use super::super::plan::plan;
 use super::super::refusal::Refusal;
 use super::super::{Dials, Gateway};
 use super::Asked;
-use super::reply_fetch::ReplyErrand;
+use super::reply_fetch::ReplyFetch;
 
 /// The verdict, and whether somebody fetches it, if that was looked at.
 type Foreseen = (Verdict, Option<bool>);
@@ -37,13 +37,13 @@ impl<C: Dials> Gateway<C> {
         if why.is_some() {
             let ahead = self.may_call(may, false, asked.asker, now.tick)?;
             let why = "the route, its method or its headers go past the store";
-            return Ok((Verdict::asks(Outcome::Pass, why, Some(ahead), now.tick), None));
+            return Ok((Verdict::calls(Outcome::Pass, why, Some(ahead), now.tick), None));
         }
         let found = || glimpse.map_or(Lookup::Absent, |glimpse| glimpse.select(&asked.head, now));
         let planned = || plan(found(), &asked.wishes, true, now.tick);
         let ask = Ask::of(planned()).ok();
         let alone = asked.is_alone() || ask.as_ref().is_some_and(|ask| !ask.coalesce);
-        let errand = ask.map(|ask| ReplyErrand::new(&asked, ask));
+        let errand = ask.map(|ask| ReplyFetch::new(&asked, ask));
         let flight = errand.as_ref().and_then(Errand::name).map(|name| self.fetches.flights.has(&name));
         let can_confirm = errand.is_some_and(|errand| !errand.about.is_empty());
         let subject = Subject {

@@ -23,7 +23,7 @@ use super::Asked;
 
 /// All that one call takes along.
 #[derive(Debug, Clone)]
-pub(in crate::gateway) struct ReplyErrand {
+pub(in crate::gateway) struct ReplyFetch {
     pub(super) asked: Asked,
     /// The head as it goes out.
     pub(super) sent: HeaderMap,
@@ -44,7 +44,7 @@ pub(in crate::gateway) enum Brought {
     Through { response: Response<Body>, delivery: Delivery, took: Duration },
 }
 
-impl ReplyErrand {
+impl ReplyFetch {
     pub(super) fn new(asked: &Asked, ask: Ask<Reply>) -> Self {
         let Ask { stored: old, others, why, fallback, is_refresh, .. } = ask;
         let mut asked = asked.clone();
@@ -93,6 +93,6 @@ pub(super) struct Arrived {
 
 impl Arrived {
     pub(super) fn took(&self) -> Duration {
-        self.exchange.came.tick.since(self.exchange.asked)
+        self.exchange.received.tick.since(self.exchange.asked)
     }
 }

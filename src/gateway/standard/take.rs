@@ -23,18 +23,18 @@ use super::super::fetches::Fetches;
 use super::super::flights::REST;
 use super::super::refusal::{Fault, Refusal};
 use super::super::respond::Delivery;
-use super::reply_fetch::{Arrived, Brought, ReplyErrand};
+use super::reply_fetch::{Arrived, Brought, ReplyFetch};
 use super::{Asked, FetchedReply};
 
 impl<C: Dials> Fetches<C> {
     /// A 304 to our own question.
-    pub(super) fn confirmed(&self, errand: &ReplyErrand, meant: &Arc<Reply>, arrived: &Arrived) -> Brought {
-        let (key, sent) = (&errand.asked.key, &errand.asked.head);
-        let mut delivery = errand.delivery(StatusCode::NOT_MODIFIED);
+    pub(super) fn confirmed(&self, fetch: &ReplyFetch, meant: &Arc<Reply>, arrived: &Arrived) -> Brought {
+        let (key, sent) = (&fetch.asked.key, &fetch.asked.head);
+        let mut delivery = fetch.delivery(StatusCode::NOT_MODIFIED);
         let (reply, taken_back) = validation::freshened(meant, &arrived.head, sent, arrived.exchange);
         let reply = self.at_rest(reply);
         if taken_back.is_some() {
-            self.store.invalidate(key, arrived.exchange.came.tick);
+            self.store.invalidate(key, arrived.exchange.received.tick);
         } else {
             delivery.stored = self.store.keep_reply(key, sent, &reply, arrived.known);
         }
@@ -43,31 +43,26 @@ impl<C: Dials> Fetches<C> {
     }
 
     /// Stores an answer if it may be, and hands it through if not.
-    pub(super) async fn take(
-        &self,
-        errand: &ReplyErrand,
-        arrived: Arrived,
-        deadline: Tick,
-    ) -> Result<Brought, Refusal> {
-        let asked = &errand.asked;
-        let mut delivery = errand.delivery(arrived.status);
+    pub(super) async fn take(&self, fetch: &ReplyFetch, arrived: Arrived, deadline: Tick) -> Result<Brought, Refusal> {
+        let asked = &fetch.asked;
+        let mut delivery = fetch.delivery(arrived.status);
         if asked.method == Method::HEAD {
-            self.take_head(errand, &arrived);
+            self.take_head(fetch, &arrived);
             return self.through(arrived, Bytes::new(), delivery);
         }
         let judged =
-            storability::judge(&asked.method, &errand.asked.head, arrived.status, &arrived.head, arrived.exchange);
+            storability::judge(&asked.method, &fetch.asked.head, arrived.status, &arrived.head, arrived.exchange);
         match judged {
             Ok(storable) => self.keep(asked, arrived, storable, delivery, deadline).await,
             Err(why) => {
                 delivery.detail = Some(why);
                 let of_the_request = matches!(why, Detail::RequestNoStore | Detail::Authorization | Detail::Partial);
                 if !of_the_request && arrived.status != StatusCode::NOT_MODIFIED {
-                    self.store.remember_unstored(&asked.key, arrived.exchange.came);
+                    self.store.remember_unstored(&asked.key, arrived.exchange.received);
                 }
                 // A newer answer is there, even if it may not be held: the old one is not fresh any more.
-                if let Some(old) = errand.old.as_ref().filter(|_| arrived.status.is_success()) {
-                    self.outdate(&asked.key, old, arrived.exchange.came, arrived.known);
+                if let Some(old) = fetch.old.as_ref().filter(|_| arrived.status.is_success()) {
+                    self.outdate(&asked.key, old, arrived.exchange.received, arrived.known);
                 }
                 self.through(arrived, Bytes::new(), delivery)
             }
@@ -89,7 +84,7 @@ impl<C: Dials> Fetches<C> {
             Gathered::Whole(body) => body,
             Gathered::Over(before, incoming) => {
                 delivery.detail = Some(Detail::TooLarge);
-                self.store.remember_unstored(&asked.key, exchange.came);
+                self.store.remember_unstored(&asked.key, exchange.received);
                 let arrived = Arrived { status, head, incoming, permit, exchange, known };
                 return self.through(arrived, before, delivery);
             }
@@ -118,10 +113,10 @@ impl<C: Dials> Fetches<C> {
     }
 
     /// What a HEAD says of a stored GET (RFC 9111 §4.3.5).
-    fn take_head(&self, errand: &ReplyErrand, arrived: &Arrived) {
-        let Some(old) = &errand.old else { return };
-        let (sent, exchange) = (&errand.asked.head, arrived.exchange);
-        let key = &errand.asked.key;
+    fn take_head(&self, fetch: &ReplyFetch, arrived: &Arrived) {
+        let Some(old) = &fetch.old else { return };
+        let (sent, exchange) = (&fetch.asked.head, arrived.exchange);
+        let key = &fetch.asked.key;
         match validation::after_head(old, arrived.status, &arrived.head, sent, exchange) {
             Some(HeadUpdate::Updated(new) | HeadUpdate::Outdated(new)) => {
                 self.store.replace_reply(key, old, &Arc::new(*new), arrived.known);

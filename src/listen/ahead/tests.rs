@@ -293,9 +293,9 @@ async fn a_connection_that_is_to_end_leaves_every_head_to_hyper() {
     let desk = Desk { clock, at_once: Arc::default(), over: Arc::default() };
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     let listener = Listener::new(desk.clone(), LIMITS, clock, Arc::default());
-    let paces = Arc::clone(&listener.paces);
+    let paces = Arc::clone(&listener.watchdogs);
     let served = tokio::spawn(async move {
-        let pace = listener.paces.enter(clock.tick());
+        let pace = listener.watchdogs.enter(clock.tick());
         listener.connection(ours, ON_THIS_MACHINE, &pace).await;
     });
     let mut scene = Scene { desk, theirs, read: Vec::new() };

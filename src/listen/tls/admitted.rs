@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(all.finish_all(), 1);
         let _late = before.enter(&late);
         let _after = all.admission().enter(&after);
-        let wishes = [&one, &gone, &late, &after].map(|pace| pace.wish());
+        let wishes = [&one, &gone, &late, &after].map(|pace| pace.command());
         assert_eq!(wishes, [Command::Finish, Command::Nothing, Command::Finish, Command::Nothing]);
         drop(_after);
         assert!(all.0.lock().paces.is_empty());

@@ -61,7 +61,7 @@ pub(super) fn read(folder: &Path) -> Result<Found, RingError> {
             return Err(RingError::Wide(path));
         }
         let key = key_in(&text).ok_or_else(|| RingError::NotAKey(path.clone()))?;
-        let made = match said(&text) {
+        let made = match parse_delay(&text) {
             Some(made) => made,
             None => since_1970(about.modified().map_err(fault(&path))?),
         };
@@ -136,7 +136,7 @@ fn path_of(folder: &Path, kid: &str) -> PathBuf {
     folder.join(format!("{kid}.pem"))
 }
 
-fn said(text: &[u8]) -> Option<Duration> {
+fn parse_delay(text: &[u8]) -> Option<Duration> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_start);
     let line = lines.find_map(|line| line.strip_prefix(MADE.as_bytes()))?;

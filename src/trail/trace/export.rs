@@ -50,7 +50,7 @@ pub struct Exporter {
     client: Client<Dialer, OutBody>,
     clock: Clock,
     /// Whether it was said that the collector does not take them.
-    told: bool,
+    is_logged: bool,
 }
 
 /// Why a batch was not taken.
@@ -78,7 +78,7 @@ impl Exporter {
     /// Takes over what this tracer keeps; `None` if somebody did already.
     pub fn of(tracer: &Tracer, settings: Settings, client: Client<Dialer, OutBody>, clock: Clock) -> Option<Self> {
         let queue = tracer.waiting()?;
-        Some(Self { settings, queue, client, clock, told: false })
+        Some(Self { settings, queue, client, clock, is_logged: false })
     }
 
     /// Sends until `closed`, and then once more what is left. Who waits for that sets the bound.
@@ -117,7 +117,7 @@ impl Exporter {
         loop {
             let (sent, why) = match self.post(body.clone()).await {
                 Ok(None) => {
-                    if std::mem::take(&mut self.told) {
+                    if std::mem::take(&mut self.is_logged) {
                         tracing::info!(endpoint = %self.settings.endpoint, "traces are taken again");
                     }
                     tracer.sent.fetch_add(many, Ordering::Relaxed);
@@ -148,7 +148,7 @@ impl Exporter {
 
     /// Said once, not with every batch.
     fn tell(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.told, true) {
+        if !std::mem::replace(&mut self.is_logged, true) {
             let endpoint = &self.settings.endpoint;
             tracing::warn!(%endpoint, why, "the collector does not take traces; what finds no room is dropped and counted");
         }

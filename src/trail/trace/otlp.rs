@@ -23,7 +23,7 @@ const REMOTE: u32 = LOCAL | SpanFlags::ContextIsRemoteMask as u32;
 pub(super) fn encode(finished: &[Finished], instance: &str) -> Vec<u8> {
     let service = [("service.name", "reseller-gateway"), ("service.version", env!("CARGO_PKG_VERSION"))];
     let service = service.into_iter().chain([("service.instance.id", instance)]);
-    let attributes = service.map(|(key, value)| said(key, Value::StringValue(value.to_owned()))).collect();
+    let attributes = service.map(|(key, value)| key_value(key, Value::StringValue(value.to_owned()))).collect();
     let scope = InstrumentationScope {
         name: "reseller-gateway".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -100,12 +100,12 @@ fn unix_nanos(read: Now, at: Tick) -> u64 {
 
 fn attribute(fact: &Fact) -> KeyValue {
     match fact {
-        Fact::Text(key, word) => said(key, Value::StringValue(word.clone().into_owned())),
-        Fact::Number(key, number) => said(key, Value::IntValue(*number)),
-        Fact::Flag(key, flag) => said(key, Value::BoolValue(*flag)),
+        Fact::Text(key, word) => key_value(key, Value::StringValue(word.clone().into_owned())),
+        Fact::Number(key, number) => key_value(key, Value::IntValue(*number)),
+        Fact::Flag(key, flag) => key_value(key, Value::BoolValue(*flag)),
     }
 }
 
-fn said(key: &str, value: Value) -> KeyValue {
+fn key_value(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..Default::default() }
 }

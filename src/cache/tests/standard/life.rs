@@ -146,7 +146,7 @@ fn a_targeted_field_stands_above_the_others_if_it_can_be_read() {
 
 #[test]
 fn an_answer_is_as_old_as_its_date_its_age_or_its_way_say_whichever_is_more() {
-    let asked = Exchange { asked: tick(0), came: now(2) };
+    let asked = Exchange { asked: tick(0), received: now(2) };
     let age = |answer: Lines<'_>| {
         let mut answer = head(answer);
         answer.append("cache-control", HeaderValue::from_static("max-age=3600"));

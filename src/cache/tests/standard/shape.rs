@@ -160,7 +160,7 @@ fn a_304_updates_the_head_but_not_what_belongs_to_the_body() {
         ("x-old", "3"),
         ("x-new", "4"),
     ];
-    let later = Exchange { asked: tick(100), came: now(100) };
+    let later = Exchange { asked: tick(100), received: now(100) };
     let (fresh, why) = freshened(&stored(&held, "x"), &head(&told), &HeaderMap::new(), later);
     let expected = [
         ("etag", "\"a\""),
