@@ -34,7 +34,7 @@ mod life;
 
 pub use assemble::{House, build, build_over, join};
 pub use authority::{authority, opened};
-pub use bind::{BoundListeners, bind, doors};
+pub use bind::{BoundListeners, bind, bind_all};
 pub use descriptors::raise_limit_of_files;
 pub use life::{Ended, Serving, serve, until_signal};
 pub use settings::{Table, partner_dialer, ring, table, tokens};

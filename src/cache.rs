@@ -267,7 +267,7 @@ impl Store {
     }
 
     /// The entry held under this key, in whichever part of its life it is.
-    pub fn held(&self, key: &Key) -> Option<Arc<Entry>> {
+    pub fn stored_entry(&self, key: &Key) -> Option<Arc<Entry>> {
         match self.slots.get(key) {
             Some(Slot::Entry(entry)) => Some(entry),
             _ => None,
@@ -314,10 +314,14 @@ impl Store {
         {
             // Nothing is stored meanwhile, so that putting the entry again cannot bring it back over a newer one.
             let _nobody_stores = self.purges.hold();
-            let _ = self.slots.entry(key).and_compute_with(|held| match held.map(moka::Entry::into_value) {
-                // The store weighs what is put; put again, the same entry is weighed with its new form.
-                Some(Slot::Entry(held)) if Arc::ptr_eq(&held, entry) => Op::Put(Slot::Entry(held)),
-                _ => Op::Nop,
+            let _ = self.slots.entry(key).and_compute_with(|stored_entry| {
+                match stored_entry.map(moka::Entry::into_value) {
+                    // The store weighs what is put; put again, the same entry is weighed with its new form.
+                    Some(Slot::Entry(stored_entry)) if Arc::ptr_eq(&stored_entry, entry) => {
+                        Op::Put(Slot::Entry(stored_entry))
+                    }
+                    _ => Op::Nop,
+                }
             });
         }
         // Weighed now: moka 0.12 loses the difference of a change that still waits when its slot is removed.

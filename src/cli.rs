@@ -392,7 +392,7 @@ async fn serve(mut given: Given) -> anyhow::Result<()> {
     let built = async {
         let ring = boot::ring(&config.tokens)?;
         let house = boot::build(&config, ring, clock)?;
-        let doors = boot::doors(&config, inherited, clock)?;
+        let doors = boot::bind_all(&config, inherited, clock)?;
         let authority = boot::authority(&config, Arc::clone(house.tokens()), house.clock()).await?;
         anyhow::Ok((house, doors, authority))
     };

@@ -134,7 +134,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
                 vacant.insert(Arc::clone(&flight));
                 let pending = Follower::of(&flight);
                 let shards = Arc::clone(&self.shards);
-                Joined::Fetch(Leader { key: key.clone(), shard, shards, flight, _place: place }, pending)
+                Joined::Fetch(Leader { key: key.clone(), shard, shards, flight, _slot: place }, pending)
             }
         })
     }
@@ -174,7 +174,7 @@ pub struct Leader<K: Hash + Eq, V> {
     shard: usize,
     shards: Arc<[Shard<K, V>; SHARDS]>,
     flight: Arc<Flight<V>>,
-    _place: FlightSlot,
+    _slot: FlightSlot,
 }
 
 impl<K: Hash + Eq, V> Leader<K, V> {

@@ -28,7 +28,7 @@ pub struct Generation<C> {
     /// Whose rights a request without a token has, by public listener.
     pub ambient: Vec<Option<Ambient>>,
     /// Under which names the admin door may be called.
-    pub own: AllowedHosts,
+    pub allowed_hosts: AllowedHosts,
     /// How long is served on after the signal to end.
     pub drain_delay: Duration,
     /// Within which time all is to be finished then.

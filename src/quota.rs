@@ -106,7 +106,7 @@ impl CallerLimits {
     /// # Errors
     /// [`ComeBack`]; a request that is refused has spent nothing.
     pub fn admit(&self, caller: &Caller, now: Tick) -> Result<Admitted, ComeBack> {
-        self.admit_at(caller.place(), now)
+        self.admit_at(caller.index(), now)
     }
 
     fn admit_at(&self, place: usize, now: Tick) -> Result<Admitted, ComeBack> {
@@ -117,7 +117,7 @@ impl CallerLimits {
 
     /// The same where nobody is told of a refusal, so that none is counted.
     pub fn admit_silently(&self, caller: &Caller, now: Tick) -> Option<Admitted> {
-        match self.account(caller.place()) {
+        match self.account(caller.index()) {
             None => Some(Admitted(None)),
             Some(account) => account.enter_silently(now).then(|| Admitted(Some(Arc::clone(account)))),
         }
@@ -128,12 +128,12 @@ impl CallerLimits {
     /// # Errors
     /// [`ComeBack`], as the request itself would get it.
     pub fn foresee(&self, caller: &Caller, now: Tick) -> Result<Result<(), ComeBack>, ComeBack> {
-        self.account(caller.place()).map_or(Ok(Ok(())), |account| account.foresee(now))
+        self.account(caller.index()).map_or(Ok(Ok(())), |account| account.foresee(now))
     }
 
     /// What a caller is told of its limits; `None` where it has none.
     pub fn tell(&self, caller: &Caller, now: impl FnOnce() -> Tick) -> Option<LimitHeaders> {
-        self.account(caller.place()).map(|account| account.tell(now()))
+        self.account(caller.index()).map(|account| account.tell(now()))
     }
 
     /// How often each caller was refused.

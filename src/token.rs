@@ -94,7 +94,7 @@ pub struct Caller {
 /// What of a caller's policy other rooms go by.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seat {
-    place: usize,
+    index: usize,
     priority: Priority,
 }
 
@@ -130,8 +130,8 @@ impl Caller {
     }
 
     /// Its position among [`Settings::callers`]: rooms that keep something for each caller find it without hashing a name.
-    pub fn place(&self) -> usize {
-        self.seat.place
+    pub fn index(&self) -> usize {
+        self.seat.index
     }
 
     /// Its place in the queue for the partner.
@@ -200,10 +200,10 @@ impl Tokens {
             .callers
             .iter()
             .enumerate()
-            .map(|(place, policy)| {
+            .map(|(index, policy)| {
                 let scopes = names.set_of(policy.scopes.iter().map(String::as_str));
                 let name: Arc<str> = Arc::from(policy.name.as_str());
-                let seat = Seat { place, priority: policy.priority };
+                let seat = Seat { index, priority: policy.priority };
                 let ambient = Arc::new(Caller {
                     name: Arc::clone(&name),
                     jti: ambient::ID.into(),

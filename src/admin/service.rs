@@ -107,7 +107,7 @@ impl<C: Dials> Desk<C> {
 
     async fn answer(&self, parts: &Parts, body: Incoming, by: &mut Option<Operator>) -> Result<Reply, Refused> {
         let house = self.in_force.held();
-        guard::check(&house.own, &parts.uri, &parts.headers)?;
+        guard::check(&house.allowed_hosts, &parts.uri, &parts.headers)?;
         let (gateway, clock) = (&house.gateway, house.gateway.clock());
         let operator = by.insert(gateway.tokens().identify_operator(&parts.headers, clock.now())?);
         let read = clock.until(clock.tick().plus(BODY_TIME), whole(body)).await;

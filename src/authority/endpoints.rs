@@ -45,7 +45,7 @@ pub struct RequestContext<'h> {
     /// Who may have it.
     pub rules: &'h Rules,
     /// What callers have left of their limits.
-    pub turns: &'h CallerLimits,
+    pub caller_limits: &'h CallerLimits,
     /// Whose tokens turned out bad lately.
     pub strangers: &'h Strangers,
 }
@@ -70,12 +70,12 @@ struct Met {
 
 impl Authority {
     /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, rooms: RequestContext<'_>) -> Answered {
+    pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, context: RequestContext<'_>) -> Answered {
         let now = self.clock.now();
         let (parts, body) = request.into_parts();
         let mut met = Met { caller: None, unread: !body.is_end_stream() };
         let until = now.tick.plus(self.patience);
-        let work = self.lead(&parts, body, peer, now, rooms, &mut met);
+        let work = self.lead(&parts, body, peer, now, context, &mut met);
         let found = self.clock.until(until, work).await;
         let found = found.unwrap_or(Err(Refused::Unavailable(
             "it took too long; nothing was handed out, and a revocation may be done",
@@ -119,7 +119,7 @@ impl Authority {
         body: Incoming,
         peer: SocketAddr,
         now: Now,
-        rooms: RequestContext<'_>,
+        context: RequestContext<'_>,
         met: &mut Met,
     ) -> Result<Response<Bytes>, Refused> {
         match parts.uri.path() {
@@ -137,10 +137,10 @@ impl Authority {
             }
             "/-/me" => {
                 reads(parts)?;
-                let found = met.caller.insert(self.holder(&parts.headers, peer, now, rooms.strangers)?);
-                let mut said = rights::of(found, &self.tokens, rooms.routes, rooms.rules);
+                let found = met.caller.insert(self.holder(&parts.headers, peer, now, context.strangers)?);
+                let mut said = rights::of(found, &self.tokens, context.routes, context.rules);
                 // Told in the words that every answer of the partner's API has in its head.
-                if let Some(told) = rooms.turns.tell(found, || now.tick)
+                if let Some(told) = context.caller_limits.tell(found, || now.tick)
                     && let Some(members) = said.as_object_mut()
                 {
                     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

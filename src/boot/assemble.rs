@@ -268,7 +268,7 @@ pub(super) fn estate(
         fast_path: FastPath::default(),
         authority,
         ambient: ambient_callers(config, listener_infos),
-        own: allowed_hosts_of(config),
+        allowed_hosts: allowed_hosts_of(config),
         drain_delay: config.server.drain_delay,
         grace: config.server.shutdown_grace,
     }

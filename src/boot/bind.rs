@@ -37,7 +37,7 @@ pub struct BoundListeners {
 ///
 /// # Errors
 /// What cannot be bound or read, with its key and what to do.
-pub fn doors(config: &Config, mut inherited: Inherited, clock: Clock) -> anyhow::Result<BoundListeners> {
+pub fn bind_all(config: &Config, mut inherited: Inherited, clock: Clock) -> anyhow::Result<BoundListeners> {
     let now = clock.now();
     let mut public = Vec::with_capacity(config.listeners.len());
     for (index, listener) in config.listeners.iter().enumerate() {

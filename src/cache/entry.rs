@@ -256,7 +256,7 @@ impl Entry {
     }
 
     /// The kept headers besides type and date: language, last modification.
-    pub fn kept(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    pub fn extra_headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         [1, 3].into_iter().filter_map(|nth| STORED_HEADERS.get(nth).cloned().zip(self.value(nth)))
     }
 
@@ -271,17 +271,17 @@ impl Entry {
     }
 
     fn value(&self, nth: usize) -> Option<HeaderValue> {
-        let (from, to) = self.place(nth)?;
+        let (from, to) = self.span_of(nth)?;
         HeaderValue::from_maybe_shared(self.block.slice(from..to)).ok()
     }
 
     fn part(&self, nth: usize) -> Option<&[u8]> {
-        let (from, to) = self.place(nth)?;
+        let (from, to) = self.span_of(nth)?;
         self.block.get(from..to)
     }
 
     /// Where a kept header's value stands in the block, if there is one.
-    fn place(&self, nth: usize) -> Option<(usize, usize)> {
+    fn span_of(&self, nth: usize) -> Option<(usize, usize)> {
         let (from, to) = (*self.ends.get(nth)? as usize, *self.ends.get(nth + 1)? as usize);
         (from < to && to <= self.block.len()).then_some((from, to))
     }

@@ -42,19 +42,19 @@ pub(super) struct Representations(OnceLock<Box<Representation>>);
 struct Representation {
     right: Right,
     coding: Coding,
-    shown: Rendered,
+    rendered: Rendered,
     next: Representations,
 }
 
 impl Representations {
     /// The form made for this right and coding.
     pub(super) fn find(&self, right: Right, coding: Coding) -> Option<&Rendered> {
-        self.iter().find(|face| face.right == right && face.coding == coding).map(|face| &face.shown)
+        self.iter().find(|face| face.right == right && face.coding == coding).map(|face| &face.rendered)
     }
 
     /// Keeps a form and says so; of two made at once the first stays, and beyond the bound none does.
-    pub(super) fn keep(&self, right: Right, coding: Coding, shown: &Rendered) -> bool {
-        let mut new = Box::new(Representation { right, coding, shown: shown.clone(), next: Self::default() });
+    pub(super) fn keep(&self, right: Right, coding: Coding, rendered: &Rendered) -> bool {
+        let mut new = Box::new(Representation { right, coding, rendered: rendered.clone(), next: Self::default() });
         let mut end = self;
         let (mut faces, mut rights, mut known) = (0, 0, right == Right::FULL);
         loop {
@@ -82,14 +82,14 @@ impl Representations {
     pub(super) fn of(&self, right: Right) -> Self {
         let faces = Self::default();
         for face in self.iter().filter(|face| face.right == right) {
-            faces.keep(right, face.coding, &face.shown);
+            faces.keep(right, face.coding, &face.rendered);
         }
         faces
     }
 
     /// Bytes that all forms hold.
     pub(super) fn bytes(&self) -> usize {
-        self.iter().map(|face| std::mem::size_of::<Representation>() + face.shown.bytes.len()).sum()
+        self.iter().map(|face| std::mem::size_of::<Representation>() + face.rendered.bytes.len()).sum()
     }
 
     fn iter(&self) -> impl Iterator<Item = &Representation> {

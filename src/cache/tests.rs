@@ -277,7 +277,7 @@ fn body_and_headers_come_out_as_they_went_in() {
         let entry = Entry::new(StatusCode::OK, &head, body, judged(false, 200, &head));
         assert_eq!(entry.body(), body);
         assert_eq!(entry.content_type().unwrap(), "application/json");
-        let kept: Vec<_> = entry.kept().collect();
+        let kept: Vec<_> = entry.extra_headers().collect();
         assert_eq!(
             kept,
             [(http::header::LAST_MODIFIED, HeaderValue::from_static(MINUTE_LATER))],
@@ -303,7 +303,7 @@ fn a_304_keeps_the_body_and_brings_new_values() {
     assert_eq!(after.life(), life);
     assert_eq!(after.content_type().unwrap(), "application/json");
     assert_eq!(after.validators().0.unwrap(), "\"v1\"", "what the 304 does not say stays");
-    let kept: Vec<_> = after.kept().collect();
+    let kept: Vec<_> = after.extra_headers().collect();
     assert_eq!(kept, [(http::header::CONTENT_LANGUAGE, HeaderValue::from_static("en"))]);
     assert_eq!(after.date().unwrap(), MINUTE_LATER);
     // The bytes are the same, so a type that a server puts on its 304s, as on its pages, changes none.

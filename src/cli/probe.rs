@@ -37,7 +37,7 @@ use crate::upstream::Failed;
 use crate::view;
 
 use head::Head;
-use ids::KnownIds;
+use ids::SampleIds;
 use raw::{Record, Recording};
 use report::{Answered, ProbeOutcome, Report, RouteReport};
 use shape::What;
@@ -52,7 +52,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub(super) async fn probe(config: &Config, json: bool) -> anyhow::Result<()> {
     let (record, ring) = (Record::default(), Ring::in_memory().context("signing key")?);
     let house = boot::build_over(config, ring, Clock::real(), |dialer| Recording::new(dialer, record.clone()))?;
-    let (mut known, mut stopped, mut routes) = (KnownIds::default(), None, Vec::new());
+    let (mut known, mut stopped, mut routes) = (SampleIds::default(), None, Vec::new());
     for endpoint in Endpoint::ALL {
         let came = match (&stopped, known.target(endpoint)) {
             (Some(_), _) => ProbeOutcome::NotAsked { why: "the probe had ended by then".to_owned() },
@@ -147,7 +147,7 @@ async fn why_no_connection(config: &Config) -> String {
     dial::describe(&*error)
 }
 
-fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Probe, known: &mut KnownIds) -> Answered {
+fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Probe, known: &mut SampleIds) -> Answered {
     let success = trial.status.is_success();
     let document: Option<Value> = serde_json::from_slice(&trial.body).ok().filter(|_| success);
     if let Some(document) = &document {

@@ -58,13 +58,13 @@ fn text(said: &Value) -> String {
             continue;
         }
         text.push('\n');
-        text += &table(&columns, rows.iter().map(|row| columns.map(|column| shown(row, column))));
+        text += &table(&columns, rows.iter().map(|row| columns.map(|column| cell_of(row, column))));
     }
     text
 }
 
 /// Refreshes are charged to nobody.
-fn shown(row: &Value, column: &str) -> String {
+fn cell_of(row: &Value, column: &str) -> String {
     match row.get(column) {
         Some(Value::Null) => "(nobody)".to_owned(),
         _ => cell(row, column),

@@ -20,7 +20,7 @@ pub(super) struct Notes {
     whole: bool,
     faults: RefCell<Vec<Fault>>,
     warnings: RefCell<Vec<Warning>>,
-    known_keys: RefCell<BTreeSet<String>>,
+    declared_keys: RefCell<BTreeSet<String>>,
 }
 
 impl Notes {
@@ -32,7 +32,7 @@ impl Notes {
             whole: true,
             faults: RefCell::default(),
             warnings: RefCell::default(),
-            known_keys: RefCell::default(),
+            declared_keys: RefCell::default(),
         }
     }
 
@@ -88,7 +88,7 @@ impl Notes {
             }
             inside = inside || letter == '[';
         }
-        self.known_keys.borrow_mut().insert(plain);
+        self.declared_keys.borrow_mut().insert(plain);
     }
 
     /// The known key that a variable's name means, if dots and underscores are taken for the same. Those of lists of tables
@@ -96,8 +96,8 @@ impl Notes {
     pub(super) fn near_key(&self, name: &str) -> Option<String> {
         let flat = |text: &str| text.to_ascii_lowercase().replace("__", "_").replace('.', "_");
         let wanted = flat(name);
-        let known_keys = self.known_keys.borrow();
-        let mut settable = known_keys.iter().filter(|key| key.contains('.') && !key.contains('['));
+        let declared_keys = self.declared_keys.borrow();
+        let mut settable = declared_keys.iter().filter(|key| key.contains('.') && !key.contains('['));
         settable.find(|key| flat(key) == wanted).cloned()
     }
 
@@ -134,6 +134,6 @@ impl Notes {
         };
         let broken: Vec<usize> = faults.iter().filter(|fault| fault.key.is_empty()).map(line).collect();
         faults.retain(|fault| fault.key.is_empty() || !broken.contains(&line(fault)));
-        (faults, self.warnings.into_inner(), self.known_keys.into_inner(), self.origins)
+        (faults, self.warnings.into_inner(), self.declared_keys.into_inner(), self.origins)
     }
 }

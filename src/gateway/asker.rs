@@ -29,7 +29,7 @@ pub(super) fn lane_of(grant: &Grant) -> Lane {
 /// Who asks for a resource, where a caller waits for it and pays.
 pub(super) fn asker(grant: &Grant, resource: u64, scope: Scope) -> Asker {
     let caller = grant.caller();
-    Asker { lane: lane_of(grant), who: who(caller), resource, payer: Some(caller.place()), scope }
+    Asker { lane: lane_of(grant), who: who(caller), resource, payer: Some(caller.index()), scope }
 }
 
 /// Which breaker calls of a route stand behind.

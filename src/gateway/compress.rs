@@ -48,14 +48,21 @@ impl Rendering {
                 Coding::Identity => (view, Coding::Identity),
             },
             None => {
-                self.press(grant, entry, right, view.as_ref().map(|(bytes, _)| bytes), asked);
+                self.start_compression(grant, entry, right, view.as_ref().map(|(bytes, _)| bytes), asked);
                 (view, Coding::Identity)
             }
         }
     }
 
     /// Makes the gzip form, off the workers, one at a time: while another is made, the next request tries again.
-    fn press(&self, grant: &Grant, entry: &Arc<Entry>, right: Right, view: Option<&Bytes>, asked: &HeaderMap) {
+    fn start_compression(
+        &self,
+        grant: &Grant,
+        entry: &Arc<Entry>,
+        right: Right,
+        view: Option<&Bytes>,
+        asked: &HeaderMap,
+    ) {
         // What is in nobody's memory has nothing it could lie beside; of rights beyond the bound not even the plain form is kept.
         let stored = entry.not_stored().is_none() && self.store.fits(entry);
         let kept = stored && (view.is_none() || entry.face(right, Coding::Identity).is_some());

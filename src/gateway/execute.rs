@@ -60,7 +60,7 @@ pub(super) trait Query<C> {
     /// What the store has of it.
     type Stored: Stored + Send + Sync;
     /// The call for it.
-    type Errand: Runs<C>;
+    type Job: Runs<C>;
 
     /// Under which key it is stored, if it is.
     fn key(&self) -> Option<&Key>;
@@ -83,7 +83,7 @@ pub(super) trait Query<C> {
     ) -> Option<Arc<Self::Stored>>;
 
     /// Its call.
-    fn errand(&self, fetches: &Fetches<C>, ask: Ask<Self::Stored>) -> Self::Errand;
+    fn job(&self, fetches: &Fetches<C>, ask: Ask<Self::Stored>) -> Self::Job;
 }
 
 /// What comes of a plan.
@@ -102,7 +102,7 @@ pub(super) enum Reached<S, B> {
 
 /// What comes of a query's plan.
 pub(super) type ReachedBy<C, Q> =
-    Reached<<Q as Query<C>>::Stored, <<Q as Query<C>>::Errand as super::flights::Errand>::Brought>;
+    Reached<<Q as Query<C>>::Stored, <<Q as Query<C>>::Job as super::flights::Job>::Brought>;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -157,13 +157,13 @@ impl<C: Dials> Fetches<C> {
     ) -> Result<ReachedBy<C, Q>, Refusal> {
         let (why, before, now) = (ask.why, ask.stored.clone(), self.clock.now());
         let is_alone = query.is_alone() || !ask.coalesce;
-        let errand = query.errand(self, ask);
+        let job = query.job(self, ask);
         if is_alone {
-            let brought = self.alone(errand, trail).await?;
+            let brought = self.alone(job, trail).await?;
             return Ok(Reached::Brought { brought, why, collapsed: false });
         }
         let stored = || query.stored_since(self, before.as_ref(), now);
-        Ok(match self.coalesced(errand, query.rank(), query.starts_none(self), stored, trail).await? {
+        Ok(match self.coalesced(job, query.rank(), query.starts_none(self), stored, trail).await? {
             Joined::Stored(stored) => Reached::Stored(stored, None),
             Joined::Brought(brought, collapsed) => Reached::Brought { brought, why, collapsed },
         })
@@ -181,7 +181,7 @@ impl<C: Dials> Fetches<C> {
             let is_held = query.key().is_some_and(|key| self.store.holds(key));
             (is_held && query.stored_since(self, Some(stored), now).is_none()).then_some(()).ok_or(())
         };
-        if !self.send_behind(query.errand(self, Ask::refresh(stored)), may, trail) {
+        if !self.send_behind(query.job(self, Ask::refresh(stored)), may, trail) {
             stored.rest_until(now.tick);
         }
     }

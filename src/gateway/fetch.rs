@@ -56,7 +56,7 @@ pub(super) struct DocumentQuery<'a> {
 
 impl<C: Dials> Query<C> for DocumentQuery<'_> {
     type Stored = Entry;
-    type Errand = DocumentFetch;
+    type Job = DocumentFetch;
 
     fn key(&self) -> Option<&Key> {
         self.key.as_ref()
@@ -76,12 +76,12 @@ impl<C: Dials> Query<C> for DocumentQuery<'_> {
     }
 
     fn stored_since(&self, fetches: &Fetches<C>, before: Option<&Arc<Entry>>, now: Now) -> Option<Arc<Entry>> {
-        let entry = fetches.store.held(self.key.as_ref()?)?;
+        let entry = fetches.store.stored_entry(self.key.as_ref()?)?;
         let is_new = before.is_none_or(|before| !Arc::ptr_eq(before, &entry));
         (is_new && entry.life().is_fresh(now.tick)).then_some(entry)
     }
 
-    fn errand(&self, fetches: &Fetches<C>, ask: Ask<Entry>) -> DocumentFetch {
+    fn job(&self, fetches: &Fetches<C>, ask: Ask<Entry>) -> DocumentFetch {
         let (grant, headers) = (self.grant, &self.parts.headers);
         let cause = match &ask.stored {
             _ if ask.is_refresh => Cause::Refresh,
@@ -100,7 +100,7 @@ impl<C: Dials> Query<C> for DocumentQuery<'_> {
         wish.via = (!ask.is_refresh).then(|| fetches.calls.upstream().way_of(headers)).flatten();
         let held_at = fetches.clock.tick();
         // It may have been purged since it was looked up.
-        let held = ask.stored.and(self.key.as_ref()).and_then(|key| fetches.store.held(key));
+        let held = ask.stored.and(self.key.as_ref()).and_then(|key| fetches.store.stored_entry(key));
         if let Some(entry) = &held {
             (wish.etag, wish.modified) = entry.validators();
         }

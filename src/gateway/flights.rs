@@ -39,7 +39,7 @@ pub(super) struct Purpose {
 }
 
 /// All that a flight takes along, nothing of a caller; and what it brings.
-pub(super) trait Errand: Send + Sized + 'static {
+pub(super) trait Job: Send + Sized + 'static {
     /// What it brings to who started it.
     type Brought: Send;
 
@@ -63,7 +63,7 @@ pub(super) trait Errand: Send + Sized + 'static {
 }
 
 /// An errand over a connector.
-pub(super) trait Runs<C>: Errand {
+pub(super) trait Runs<C>: Job {
     /// Makes the call, and stores what may be stored.
     fn run(
         &self,
@@ -105,14 +105,14 @@ impl<C: Dials> Fetches<C> {
     /// Where a flight was refused for its starter alone, the others take part in one more, together.
     pub(super) async fn coalesced<E: Runs<C>, S>(
         self: &Arc<Self>,
-        errand: E,
+        job: E,
         rank: Rank,
         starts_none: bool,
         stored: impl Fn() -> Option<S>,
         trail: &mut Trail,
     ) -> Result<Joined<S, E::Brought>, Refusal> {
         let mut again = false;
-        while let Some(key) = errand.name() {
+        while let Some(key) = job.name() {
             let may_start = || match stored() {
                 Some(stored) => Err(Instead::Serve(stored)),
                 None if starts_none => Err(Instead::Alone),
@@ -124,7 +124,7 @@ impl<C: Dials> Fetches<C> {
                 Err(Instead::Alone) => break,
                 Ok(flight::Joined::Full) => return Err(FULL),
                 Ok(flight::Joined::Fetch(obligation, _waits)) => {
-                    return Ok(Joined::Brought(self.send_off(errand, Some(obligation), None, trail).await?, false));
+                    return Ok(Joined::Brought(self.send_off(job, Some(obligation), None, trail).await?, false));
                 }
                 Ok(flight::Joined::Wait(pending)) => {
                     let landed = self.clock.until(self.request_deadline(trail), pin!(pending.landed())).await;
@@ -142,34 +142,30 @@ impl<C: Dials> Fetches<C> {
                 }
             }
         }
-        Ok(Joined::Brought(self.alone(errand, trail).await?, false))
+        Ok(Joined::Brought(self.alone(job, trail).await?, false))
     }
 
     /// A flight that nobody joins. What finds no place does not start, and is not paid for.
-    pub(super) async fn alone<E: Runs<C>>(
-        self: &Arc<Self>,
-        errand: E,
-        trail: &mut Trail,
-    ) -> Result<E::Brought, Refusal> {
-        let place = self.flights.alone().ok_or(FULL)?;
+    pub(super) async fn alone<E: Runs<C>>(self: &Arc<Self>, job: E, trail: &mut Trail) -> Result<E::Brought, Refusal> {
+        let slot = self.flights.alone().ok_or(FULL)?;
         self.pay(trail, self.clock.tick())?;
-        self.send_off(errand, None, Some(place), trail).await
+        self.send_off(job, None, Some(slot), trail).await
     }
 
     /// Flies in a task of its own, so that a caller that leaves changes nothing, and waits for it as long as the request has.
     async fn send_off<E: Runs<C>>(
         self: &Arc<Self>,
-        errand: E,
+        job: E,
         obligation: Option<Leader<Key, Landing>>,
-        place: Option<FlightSlot>,
+        slot: Option<FlightSlot>,
         trail: &mut Trail,
     ) -> Result<E::Brought, Refusal> {
         let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
         let span = trace.context();
         // In a box: a task moves what it runs more than once, and that it is `Send` for any connector is settled here.
         let flight: Flying<E::Brought> = Box::pin(async move {
-            let _place = place;
-            this.fly(errand, obligation, trace).await
+            let _place = slot;
+            this.fly(job, obligation, trace).await
         });
         let flight = self.tasks.spawn(flight);
         let brought = self.clock.until(self.request_deadline(trail), flight).await;
@@ -181,16 +177,16 @@ impl<C: Dials> Fetches<C> {
     /// fetches the same, there is no room, or `may` says no.
     pub(super) fn send_behind<E: Runs<C>>(
         self: &Arc<Self>,
-        errand: E,
+        job: E,
         may: impl FnOnce() -> Result<(), ()>,
         trail: &Trail,
     ) -> bool {
-        let Some(key) = errand.name() else { return false };
+        let Some(key) = job.name() else { return false };
         let Ok(flight::Joined::Fetch(obligation, _)) = self.flights.join_or(&key, asker::REFRESH, may) else {
             return false;
         };
         let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
-        let flight: Flying<E::Brought> = Box::pin(async move { this.fly(errand, Some(obligation), trace).await });
+        let flight: Flying<E::Brought> = Box::pin(async move { this.fly(job, Some(obligation), trace).await });
         self.tasks.spawn(flight);
         true
     }
@@ -198,15 +194,15 @@ impl<C: Dials> Fetches<C> {
     /// One flight, from its place in the queue to its landing.
     async fn fly<E: Runs<C>>(
         &self,
-        errand: E,
+        job: E,
         obligation: Option<Leader<Key, Landing>>,
         mut trace: Traced,
     ) -> Result<E::Brought, Refusal> {
-        let Purpose { route, asker, cause } = errand.purpose();
+        let Purpose { route, asker, cause } = job.purpose();
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
         let permit = self.permit_of_flight((asker, cause), deadline, obligation.as_ref(), &mut trace).await;
         let brought = match permit {
-            Some(Ok(permit)) => errand.run(self, permit, deadline, &mut trace).await,
+            Some(Ok(permit)) => job.run(self, permit, deadline, &mut trace).await,
             Some(Err(refusal)) => Err(refusal),
             None => {
                 let forsaken = Refusal::Deadline;
@@ -217,7 +213,7 @@ impl<C: Dials> Fetches<C> {
         if let Err(refusal) = &brought {
             // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
             let had_no_turn = cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
-            errand.rest(self.clock.tick().plus(if had_no_turn { Duration::ZERO } else { REST }));
+            job.rest(self.clock.tick().plus(if had_no_turn { Duration::ZERO } else { REST }));
         }
         if let Some(obligation) = obligation {
             obligation.land((brought.as_ref().map(E::share).map_err(Refusal::clone), trace.context()));

@@ -98,10 +98,10 @@ impl<C: Dials> Fetches<C> {
         let (status, head, body) = (fetched.status, fetched.head.clone(), fetched.body.clone());
         let took = fetched.received_at.since(asked);
         let key = route.stored.then(|| Key::named(&wanted, route, &HeaderMap::new()));
-        let place = (wanted.route(), key, asker);
+        let destination = (wanted.route(), key, asker);
         let fate = match route.mode {
             Mode::Standard { .. } => Disposition::Standard,
-            Mode::Api => self.fate(route, place, fetched, paused, asked),
+            Mode::Api => self.fate(route, destination, fetched, paused, asked),
         };
         Ok(Probe { status, head, body, took, keys_refused, fate })
     }
@@ -109,13 +109,13 @@ impl<C: Dials> Fetches<C> {
     fn fate(
         &self,
         route: &Route,
-        place: (usize, Option<Key>, Asker),
+        destination: (usize, Option<Key>, Asker),
         fetched: Fetched,
         paused_until: Option<Tick>,
         asked: Tick,
     ) -> Disposition {
         let (status, head, came) = (fetched.status, fetched.head.clone(), fetched.received_at);
-        match self.take_in_alone(place, fetched, paused_until, asked) {
+        match self.take_in_alone(destination, fetched, paused_until, asked) {
             Ok(FetchedDocument { entry, stored: Ok(()), .. }) => {
                 let exchange = Exchange { asked, received: Now { tick: came, ..self.clock.now() } };
                 let winner = winner(&route.terms, |terms| self.judged(terms, status, &head, exchange));

@@ -65,7 +65,7 @@ pub struct Document {
     /// How it came about.
     pub delivery: Delivery,
     /// What of the request bears on it.
-    pub asks: RequestFlags,
+    pub flags: RequestFlags,
 }
 
 /// What every response carries.
@@ -139,15 +139,15 @@ impl Signature {
         id: &RequestId,
     ) -> Result<Response<Body>, Refusal> {
         let (bytes, tag) = document.view.clone().unwrap_or_else(|| (document.entry.body(), *document.entry.tag()));
-        let Document { ref entry, full, coding, asks, .. } = document;
-        let condition = match asks.has(Kinds::CONDITION) {
+        let Document { ref entry, full, coding, flags, .. } = document;
+        let condition = match flags.has(Kinds::CONDITION) {
             true => validators(entry, &tag, full).map_or(Condition::Holds, |held| condition(asked, held)),
             false => Condition::Holds,
         };
         if condition == Condition::Fails {
             return Err(Refusal::Precondition);
         }
-        let part = match condition == Condition::Holds && asks.has(Kinds::RANGE) {
+        let part = match condition == Condition::Holds && flags.has(Kinds::RANGE) {
             true => validators(entry, &tag, full).map_or(Ok(None), |held| part(method, asked, &bytes, held))?,
             false => None,
         };
@@ -177,7 +177,7 @@ impl Signature {
 
     /// The head of a document, whichever part of it is sent.
     fn document_head(&self, document: &Document, tag: &Tag, id: &RequestId) -> HeaderMap {
-        let Document { entry, full, age, delivery, asks, .. } = document;
+        let Document { entry, full, age, delivery, flags, .. } = document;
         let mut headers = self.frame.clone();
         let values = [
             HeaderValue::from_bytes(tag.text()).unwrap_or(HeaderValue::from_static("\"\"")),
@@ -196,11 +196,11 @@ impl Signature {
             headers.remove(DATE);
         }
         // Only a gateway reads it, and one says `Via`.
-        if asks.has(Kinds::VIA) && entry.not_stored().is_none() {
+        if flags.has(Kinds::VIA) && entry.not_stored().is_none() {
             headers.extend(hub::windows_field(&entry.life()).map(|windows| (hub::WINDOWS, windows)));
         }
         if *full {
-            headers.extend(entry.kept());
+            headers.extend(entry.extra_headers());
         }
         headers
     }

@@ -42,7 +42,7 @@ impl Rendering {
         (trail.outcome, trail.cause) = delivery.outcome_and_cause(true);
         trail.age = Some(age.as_secs());
         self.signature.document(
-            Document { entry, full, view, coding, age, delivery, asks },
+            Document { entry, full, view, coding, age, delivery, flags: asks },
             &parts.method,
             &parts.headers,
             &trail.request_id,

@@ -197,7 +197,7 @@ impl Filler {
             if self.read > self.limits.max_response {
                 return Err(BrokeOff);
             }
-            let lease = self.room_for(bytes, &mut patience).await?;
+            let lease = self.reserve(bytes, &mut patience).await?;
             self.shared.push(frame, lease);
             if is_last {
                 return Ok(());
@@ -207,7 +207,7 @@ impl Filler {
 
     /// Room for some bytes: in the pool, or where it is full, with the reader, who then has taken all there was. The upstream
     /// waits for that reader no longer than `patience` in all.
-    async fn room_for(&mut self, bytes: usize, patience: &mut Duration) -> Result<Option<Lease>, BrokeOff> {
+    async fn reserve(&mut self, bytes: usize, patience: &mut Duration) -> Result<Option<Lease>, BrokeOff> {
         if self.lease.grow(bytes) {
             return Ok(Some(self.lease.split(bytes)));
         }

@@ -80,7 +80,7 @@ impl Asked {
 
 impl<C: Dials> Query<C> for Asked {
     type Stored = Reply;
-    type Errand = ReplyFetch;
+    type Job = ReplyFetch;
 
     fn key(&self) -> Option<&Key> {
         Some(&self.key)
@@ -105,7 +105,7 @@ impl<C: Dials> Query<C> for Asked {
         }
     }
 
-    fn errand(&self, _: &Fetches<C>, ask: Ask<Reply>) -> ReplyFetch {
+    fn job(&self, _: &Fetches<C>, ask: Ask<Reply>) -> ReplyFetch {
         ReplyFetch::new(self, ask)
     }
 }

@@ -20,7 +20,7 @@ use crate::upstream::{Fetched, UpstreamRequest};
 
 use super::document::Candidate;
 use super::fetches::Fetches;
-use super::flights::{Errand, Purpose, REST};
+use super::flights::{Job, Purpose, REST};
 use super::landing::{FetchedDocument, Shared};
 use super::refusal::{Fault, Refusal};
 use super::{Dials, asker};
@@ -36,7 +36,7 @@ pub(super) struct DocumentFetch {
     pub(super) stored_at: Tick,
 }
 
-impl Errand for DocumentFetch {
+impl Job for DocumentFetch {
     type Brought = FetchedDocument;
 
     fn purpose(&self) -> Purpose {
@@ -70,7 +70,7 @@ impl Errand for DocumentFetch {
 
 /// An answer, beside what it is the answer to.
 struct Arrived<'a> {
-    errand: &'a DocumentFetch,
+    job: &'a DocumentFetch,
     route: &'a Route,
     head: HeaderMap,
     body: &'a [u8],
@@ -87,9 +87,9 @@ impl<C: Dials> Fetches<C> {
         asked: Tick,
     ) -> Result<FetchedDocument, Refusal> {
         let (wish, cause) = (UpstreamRequest::default(), Cause::Miss);
-        let errand =
+        let job =
             DocumentFetch { purpose: Purpose { route, asker, cause }, key, wish, stored_entry: None, stored_at: asked };
-        self.take_in(&errand, fetched, paused_until, asked)
+        self.take_in(&job, fetched, paused_until, asked)
     }
 
     /// For how long a document may be used, by the route's terms and what the upstream's head says.
@@ -109,7 +109,7 @@ impl<C: Dials> Fetches<C> {
     /// Judges an answer and stores it if it may be.
     pub(super) fn take_in(
         &self,
-        errand: &DocumentFetch,
+        job: &DocumentFetch,
         fetched: Fetched,
         paused_until: Option<Tick>,
         asked: Tick,
@@ -119,13 +119,13 @@ impl<C: Dials> Fetches<C> {
         if let Some(until) = paused_until.filter(|_| is_pause(status)) {
             return Err(Refusal::Closed { retry: until.since(now.tick), reason: Reason::PausedByPartner });
         }
-        let index = errand.purpose.route;
+        let index = job.purpose.route;
         let route = self.routes.at(index).ok_or(Refusal::NoSuchRoute)?;
-        self.withheld(status, &head, errand.key.as_ref())?;
-        let (key, stored_entry, body) = (errand.key.as_ref(), errand.stored_entry.as_deref(), &body[..]);
+        self.withheld(status, &head, job.key.as_ref())?;
+        let (key, stored_entry, body) = (job.key.as_ref(), job.stored_entry.as_deref(), &body[..]);
         self.admitted(&Candidate { route: (index, route), key, status, body, stored_entry }, &mut head, now.tick)?;
         let exchange = Exchange { asked, received: Now { tick: received_at, ..now } };
-        let entry = self.entry(&Arrived { errand, route, head, body, exchange }, status)?;
+        let entry = self.entry(&Arrived { job, route, head, body, exchange }, status)?;
         let entry = Arc::new(entry.received_at(received_at));
         // Stale on arrival, it is the newest there is: a hub that serves it so, or a cache on the way, sees to a new one, and
         // nobody gains from asking at once for each who comes.
@@ -133,16 +133,16 @@ impl<C: Dials> Fetches<C> {
             entry.rest_until(now.tick.plus(rest_of(route)));
         }
         // A confirmation is as old as what it confirms.
-        let as_of = if status == StatusCode::NOT_MODIFIED { errand.stored_at } else { asked };
-        let stored = self.store_entry(errand.key.clone(), route, &entry, as_of, now);
+        let as_of = if status == StatusCode::NOT_MODIFIED { job.stored_at } else { asked };
+        let stored = self.store_entry(job.key.clone(), route, &entry, as_of, now);
         Ok(FetchedDocument { entry, status, stored, took: received_at.since(asked) })
     }
 
     /// The entry that an answer makes, of what is held already where it confirms that.
     fn entry(&self, arrived: &Arrived<'_>, status: StatusCode) -> Result<Entry, Refusal> {
-        let Arrived { errand, head, body, .. } = arrived;
+        let Arrived { job, head, body, .. } = arrived;
         let judge = |status| self.judge(arrived, status);
-        Ok(match (status, &errand.stored_entry) {
+        Ok(match (status, &job.stored_entry) {
             (StatusCode::UNAUTHORIZED, _) => return Err(self.calls.login_fault().into()),
             (StatusCode::NOT_MODIFIED, Some(stored_entry)) => match judge(StatusCode::OK) {
                 Ok(life) => stored_entry.freshened(head, life),
@@ -158,8 +158,8 @@ impl<C: Dials> Fetches<C> {
 
     /// Its life, or why it is not stored.
     fn judge(&self, arrived: &Arrived<'_>, status: StatusCode) -> Result<Life, Detail> {
-        let Arrived { errand, route, head, exchange, .. } = arrived;
-        if errand.key.is_none() {
+        let Arrived { job, route, head, exchange, .. } = arrived;
+        if job.key.is_none() {
             return Err(Detail::Route);
         }
         let life = self.judged(&route.terms, status, head, *exchange)?.rested(rest_of(route));
@@ -167,8 +167,8 @@ impl<C: Dials> Fetches<C> {
         if self.calls.upstream().is_hub() {
             return Ok(life);
         }
-        let before = errand.stored_entry.as_deref().map(Entry::life);
-        let dice = asker::drawn(errand.purpose.asker.resource, exchange.asked);
+        let before = job.stored_entry.as_deref().map(Entry::life);
+        let dice = asker::drawn(job.purpose.asker.resource, exchange.asked);
         Ok(life.spread(before, exchange.asked, dice))
     }
 

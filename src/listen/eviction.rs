@@ -26,7 +26,7 @@ pub(super) struct Connections {
 
 #[derive(Debug)]
 struct Connection {
-    pace: Arc<ConnectionState>,
+    state: Arc<ConnectionState>,
     peer: IpAddr,
     /// It has not been idle for longer than since then.
     since: Tick,
@@ -34,10 +34,10 @@ struct Connection {
 
 impl Connections {
     /// Adds a connection; hands back its number.
-    pub(super) fn insert(&mut self, peer: IpAddr, pace: &Arc<ConnectionState>, now: Tick) -> u64 {
+    pub(super) fn insert(&mut self, peer: IpAddr, state: &Arc<ConnectionState>, now: Tick) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.all.insert(id, Connection { pace: Arc::clone(pace), peer, since: now });
+        self.all.insert(id, Connection { state: Arc::clone(state), peer, since: now });
         self.order.insert((now, id));
         self.peers.entry(peer).or_default().insert((now, id));
         id
@@ -55,7 +55,7 @@ impl Connections {
 
     /// Takes a connection out, if it is still there.
     pub(super) fn remove(&mut self, id: u64) -> Option<Arc<ConnectionState>> {
-        let Connection { pace, peer, since } = self.all.remove(&id)?;
+        let Connection { state, peer, since } = self.all.remove(&id)?;
         self.order.remove(&(since, id));
         if let Some(of_peer) = self.peers.get_mut(&peer) {
             of_peer.remove(&(since, id));
@@ -63,7 +63,7 @@ impl Connections {
                 self.peers.remove(&peer);
             }
         }
-        Some(pace)
+        Some(state)
     }
 
     /// Lets the connection give way that has been idle for longest, of `peer` or of all; whether there was one.
@@ -74,11 +74,11 @@ impl Connections {
                 None => Some(&self.order),
             };
             let Some(&(since, id)) = order.and_then(BTreeSet::first) else { return false };
-            let idle_since = self.all.get(&id).and_then(|connection| connection.pace.idle_since(now));
+            let idle_since = self.all.get(&id).and_then(|connection| connection.state.idle_since(now));
             match idle_since {
                 Some(idle_since) if idle_since <= since => {
-                    if let Some(pace) = self.remove(id) {
-                        pace.give_way();
+                    if let Some(state) = self.remove(id) {
+                        state.give_way();
                     }
                     return true;
                 }

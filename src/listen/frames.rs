@@ -162,7 +162,7 @@ impl Calm {
 pub(super) struct Counted<I> {
     io: I,
     clock: Clock,
-    crowd: Arc<ConnectionLimiter>,
+    connections: Arc<ConnectionLimiter>,
     theirs: Frames,
     ours: Frames,
     calm: Calm,
@@ -173,27 +173,27 @@ pub(super) struct Counted<I> {
 /// The end of a connection.
 struct Farewell {
     /// What is left of the last words.
-    words: Bytes,
+    payload: Bytes,
     until: Pin<Box<Sleep>>,
     lingered: usize,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Counted<I> {
-    pub(super) fn new(io: I, clock: Clock, crowd: Arc<ConnectionLimiter>) -> Self {
+    pub(super) fn new(io: I, clock: Clock, connections: Arc<ConnectionLimiter>) -> Self {
         let (theirs, ours, calm) = (Frames::of_client(), Frames::default(), Calm::default());
-        Self { io, clock, crowd, theirs, ours, calm, farewell: None }
+        Self { io, clock, connections, theirs, ours, calm, farewell: None }
     }
 
     /// GOAWAY (RFC 9113 §6.8), where a frame may stand.
     fn farewell(&self) -> Farewell {
-        let mut words = Vec::new();
+        let mut payload = Vec::new();
         if self.ours.is_between() {
-            words.extend([0, 0, 8, 7, 0, 0, 0, 0, 0]);
-            words.extend(self.calm.last.to_be_bytes());
-            words.extend([0, 0, 0, ENHANCE_YOUR_CALM]);
+            payload.extend([0, 0, 8, 7, 0, 0, 0, 0, 0]);
+            payload.extend(self.calm.last.to_be_bytes());
+            payload.extend([0, 0, 0, ENHANCE_YOUR_CALM]);
         }
         let until = Box::pin(self.clock.sleep_until(self.clock.tick().plus(FAREWELL)));
-        Farewell { words: words.into(), until, lingered: 0 }
+        Farewell { payload: payload.into(), until, lingered: 0 }
     }
 
     fn written(&mut self, bytes: &[u8]) {
@@ -208,9 +208,9 @@ impl Farewell {
         if self.until.as_mut().poll(cx).is_ready() {
             return Poll::Ready(over());
         }
-        while !self.words.is_empty() {
-            match ready!(Pin::new(&mut *io).poll_write(cx, &self.words)) {
-                Ok(written) if written > 0 => self.words.advance(written),
+        while !self.payload.is_empty() {
+            match ready!(Pin::new(&mut *io).poll_write(cx, &self.payload)) {
+                Ok(written) if written > 0 => self.payload.advance(written),
                 _ => return Poll::Ready(over()),
             }
         }
@@ -232,7 +232,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Counted<I> {
         this.theirs.follow(read, |frame| is_flood |= calm.is_broken_by(frame, || clock.tick()));
         if is_flood {
             buf.set_filled(before);
-            this.crowd.flooded();
+            this.connections.flooded();
             let farewell = this.farewell();
             return this.farewell.insert(farewell).poll(&mut this.io, cx).map(Err);
         }

@@ -57,7 +57,7 @@ impl From<io::Error> for Ungreeted {
 pub(super) async fn greet(
     stream: TcpStream,
     tls: &Tls,
-    crowd: &ConnectionLimiter,
+    connections: &ConnectionLimiter,
     clock: Clock,
     patience: Duration,
 ) -> Result<TlsStream<TcpStream>, Ungreeted> {
@@ -68,7 +68,7 @@ pub(super) async fn greet(
             return Err(Ungreeted::of(Failed::ClearText));
         }
         let late = || Ungreeted::of(Failed::Late);
-        let turn = crowd.turn(clock.tick()).await.ok_or_else(late)?;
+        let turn = connections.handshake_permit(clock.tick()).await.ok_or_else(late)?;
         // In a box: it is some kilobytes that a silent connection does not need.
         let accept = Box::pin(TlsAcceptor::from(tls.current()).accept(stream));
         Ok(turn.given_up.run_until_cancelled(accept).await.ok_or_else(late)??)

@@ -65,7 +65,7 @@ pub struct ConnectionLimiter {
     evicted_full: AtomicU64,
     evicted_peer: AtomicU64,
     floods: AtomicU64,
-    turns: Semaphore,
+    handshake_slots: Semaphore,
     handshakes: Mutex<BTreeMap<u64, (Tick, CancellationToken)>>,
     next: AtomicU64,
     failed: [AtomicU64; Failed::ALL.len()],
@@ -97,7 +97,7 @@ impl Default for ConnectionLimiter {
             evicted_full: AtomicU64::default(),
             evicted_peer: AtomicU64::default(),
             floods: AtomicU64::default(),
-            turns: Semaphore::new(HANDSHAKES),
+            handshake_slots: Semaphore::new(HANDSHAKES),
             handshakes: Mutex::default(),
             next: AtomicU64::default(),
             failed: Default::default(),
@@ -111,7 +111,7 @@ impl ConnectionLimiter {
     pub(super) fn enter(
         self: &Arc<Self>,
         peer: SocketAddr,
-        pace: &Arc<ConnectionState>,
+        connection: &Arc<ConnectionState>,
         limits: &Limits,
         now: Tick,
     ) -> Result<ConnectionPermit, Full> {
@@ -139,18 +139,18 @@ impl ConnectionLimiter {
         } else if connections.of_peer(peer) >= most_of_peer && connections.evict(Some(peer), now) {
             self.evicted_peer.fetch_add(1, Ordering::Relaxed);
         }
-        place.id = Some(connections.insert(peer, pace, now));
+        place.id = Some(connections.insert(peer, connection, now));
         drop(connections);
         Ok(place)
     }
 
     /// A turn for a handshake. Where there is none left, the one that took longest gives way if it is slow.
-    pub(super) async fn turn(&self, now: Tick) -> Option<HandshakePermit<'_>> {
-        let permit = match self.turns.try_acquire() {
+    pub(super) async fn handshake_permit(&self, now: Tick) -> Option<HandshakePermit<'_>> {
+        let permit = match self.handshake_slots.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
                 self.oldest_gives_way(now);
-                self.turns.acquire().await.ok()?
+                self.handshake_slots.acquire().await.ok()?
             }
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -248,9 +248,9 @@ mod tests {
         }
 
         fn enter(&self, ip: &str, seconds: u64) -> Entered {
-            let pace = self.paces.enter(at(seconds));
+            let connection = self.paces.enter(at(seconds));
             let peer = SocketAddr::new(ip.parse().unwrap(), 4711);
-            Ok((self.limiter.enter(peer, &pace, &self.limits, at(seconds))?, pace))
+            Ok((self.limiter.enter(peer, &connection, &self.limits, at(seconds))?, connection))
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn gives_way(entered: &Entered) -> bool {
-        entered.as_ref().is_ok_and(|(_, pace)| pace.command() == Command::GiveWay)
+        entered.as_ref().is_ok_and(|(_, connection)| connection.command() == Command::GiveWay)
     }
 
     /// Idle connections of one peer without a token kept everybody else out, for as long as they liked.
@@ -317,10 +317,10 @@ mod tests {
         let figures = scene.limiter.figures();
         assert_eq!((figures.open, figures.refused, figures.evicted_full), (4, 1, 1));
         // An answer that ends makes its connection idle.
-        let (_, pace) = busy[1].as_ref().unwrap();
-        pace.quiet();
+        let (_, connection) = busy[1].as_ref().unwrap();
+        connection.quiet();
         assert!(scene.enter("10.0.0.4", 5).is_err(), "hyper has not all of it");
-        pace.answer_ended();
+        connection.answer_ended();
         let entered = scene.enter("10.0.0.4", 6);
         assert!(entered.is_ok() && gives_way(&busy[1]));
     }
@@ -331,11 +331,11 @@ mod tests {
         let dripping = scene.enter("10.0.0.1", 0);
         let asked = scene.enter("10.0.0.2", 0);
         let silent = scene.enter("10.0.0.3", 4);
-        let (_, pace) = dripping.as_ref().unwrap();
-        pace.reads_head();
-        pace.moved();
-        let (_, pace) = asked.as_ref().unwrap();
-        pace.quiet();
+        let (_, connection) = dripping.as_ref().unwrap();
+        connection.reads_head();
+        connection.moved();
+        let (_, connection) = asked.as_ref().unwrap();
+        connection.quiet();
         let entered = scene.enter("10.0.0.4", 5);
         assert!(entered.is_ok() && gives_way(&dripping) && !gives_way(&asked));
         let entered = scene.enter("10.0.0.5", 6);
@@ -344,18 +344,18 @@ mod tests {
 
     #[tokio::test]
     async fn where_turns_run_out_the_slowest_gives_way_and_brisk_ones_do_not() {
-        let limiter = ConnectionLimiter { turns: Semaphore::new(2), ..ConnectionLimiter::default() };
+        let limiter = ConnectionLimiter { handshake_slots: Semaphore::new(2), ..ConnectionLimiter::default() };
         let at = |seconds| Tick::default().plus(Duration::from_secs(seconds));
-        let slow = limiter.turn(at(0)).await.unwrap();
-        let brisk = limiter.turn(at(5)).await.unwrap();
-        let third = limiter.turn(at(5));
+        let slow = limiter.handshake_permit(at(0)).await.unwrap();
+        let brisk = limiter.handshake_permit(at(5)).await.unwrap();
+        let third = limiter.handshake_permit(at(5));
         let mut third = std::pin::pin!(third);
         assert!(futures_now(third.as_mut()).await.is_none());
         assert!(slow.given_up.is_cancelled());
         drop(slow);
         let _third = futures_now(third.as_mut()).await.unwrap();
         // Now nobody is slow: the next waits its turn.
-        let fourth = limiter.turn(at(5));
+        let fourth = limiter.handshake_permit(at(5));
         assert!(futures_now(std::pin::pin!(fourth)).await.is_none());
         assert!(!brisk.given_up.is_cancelled());
     }

@@ -71,7 +71,7 @@ mod tests {
         let names = Arc::new(ScopeNames::new(["clients:read", "projects:read", scope::ADMIN]).unwrap());
         let tokens = Tokens::new(settings, Arc::new(Ring::in_memory().unwrap()), Arc::clone(&names));
         let caller = tokens.ambient("app").unwrap();
-        assert_eq!((caller.name(), caller.jti(), caller.place()), ("app", ID, 1));
+        assert_eq!((caller.name(), caller.jti(), caller.index()), ("app", ID, 1));
         assert_eq!((caller.bounds(), caller.priority()), (&bounds, Priority::Batch));
         assert_eq!(caller.scopes(), names.set_of(["clients:read", scope::PERSONAL, scope::REFRESH]));
         assert_eq!(tokens.ambient("nobody").unwrap_err(), Unidentified::UnknownCaller);

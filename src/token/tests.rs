@@ -675,7 +675,7 @@ fn a_caller_has_the_place_and_the_priority_of_its_policy() {
             ttl: Duration::from_secs(60),
         };
         let caller = identified(&door, &door.issue(&wish, at(NOON)).unwrap().token).unwrap();
-        (caller.place(), caller.priority())
+        (caller.index(), caller.priority())
     };
     assert_eq!(seat("billing"), (0, Priority::Interactive));
     assert_eq!(seat("support"), (1, Priority::Batch));

@@ -267,7 +267,7 @@ impl Counts {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(kind) = Saved::of(trail.outcome).filter(|_| !trail.paid.load(Ordering::Relaxed)) {
-            let caller = trail.caller.as_ref().map(|caller| caller.place());
+            let caller = trail.caller.as_ref().map(|caller| caller.index());
             self.spend.save(mine, self.at(trail.route), caller, kind);
         }
         if !trail.cause.is_empty()

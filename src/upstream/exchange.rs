@@ -164,8 +164,9 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         }
         // Put there first: whoever asks may be gone before there is an answer.
         state.not_before = now.plus(PAUSE);
-        let mut told = None;
-        let given = self.clock.until(now.plus(PATIENCE), self.exchange_once(&exchange.settings, &mut told)).await;
+        let mut asked_pause = None;
+        let given =
+            self.clock.until(now.plus(PATIENCE), self.exchange_once(&exchange.settings, &mut asked_pause)).await;
         let now = self.clock.tick();
         let (given, lifetime, right) = match given.unwrap_or(Err(NotGiven::Failed(Failed::Timeout))) {
             Ok(given) => given,
@@ -177,7 +178,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
                 state.refusals = if let NotGiven::Refused(_, times) = why { times } else { 0 };
                 let doubled = PAUSE.saturating_mul(1 << state.failures.min(8)).min(LONGEST_PAUSE);
                 let pause = now.plus(doubled - (doubled / 2).mul_f64(chance()));
-                state.not_before = told.map_or(pause, |told: signal::Pause| told.until.max(pause));
+                state.not_before = asked_pause.map_or(pause, |asked_pause: signal::Pause| asked_pause.until.max(pause));
                 state.failures += 1;
                 state.last = Some(why);
                 tracing::warn!(%why, "no new token of the hub's");
@@ -198,7 +199,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     async fn exchange_once(
         &self,
         settings: &Settings,
-        told: &mut Option<signal::Pause>,
+        asked_pause: &mut Option<signal::Pause>,
     ) -> Result<(HeaderValue, Duration, Right), NotGiven> {
         let path = settings.subject_token_file.clone();
         let subject = tokio::task::spawn_blocking(move || subject_in(&path)).await.ok().flatten();
@@ -225,15 +226,15 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let most = usize::try_from(4 * LONGEST).unwrap_or(usize::MAX);
         let body = whole(body, most).await;
         if head.status != StatusCode::OK {
-            *told = signal::heard(head.status, &head.headers, self.clock.now(), LONGEST_PAUSE).pause;
+            *asked_pause = signal::heard(head.status, &head.headers, self.clock.now(), LONGEST_PAUSE).pause;
             return Err(refusal(head.status, &body.unwrap_or_default()));
         }
         let body = body?;
         let given: Given = serde_json::from_slice(&body).map_err(|_| NotGiven::Empty)?;
         let token = Secret::new(given.access_token);
         let value = credential::fit(&token).ok_or(NotGiven::Empty)?;
-        let told = given.expires_in.as_ref().and_then(seconds);
-        let lifetime = told.or_else(|| life_of(&token, self.clock.now().unix())).unwrap_or(UNTOLD);
+        let asked_pause = given.expires_in.as_ref().and_then(seconds);
+        let lifetime = asked_pause.or_else(|| life_of(&token, self.clock.now().unix())).unwrap_or(UNTOLD);
         let right = Right::granted(given.scope.as_deref(), given.authorization_details);
         Ok((value, lifetime.clamp(Duration::from_secs(1), LONGEST_LIFE), right))
     }
@@ -242,8 +243,9 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
 /// What an answer says that is no token: only an error of OAuth's speaks of the right.
 fn refusal(status: StatusCode, body: &[u8]) -> NotGiven {
     let speaks = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    let error =
-        serde_json::from_slice::<Value>(body).ok().and_then(|told| Some(told.get("error")?.as_str()?.to_owned()));
+    let error = serde_json::from_slice::<Value>(body)
+        .ok()
+        .and_then(|asked_pause| Some(asked_pause.get("error")?.as_str()?.to_owned()));
     match error {
         Some(error) if speaks && ERRORS.contains(&error.as_str()) => NotGiven::Refused(status, 1),
         _ => NotGiven::Unclear(status),
@@ -251,8 +253,8 @@ fn refusal(status: StatusCode, body: &[u8]) -> NotGiven {
 }
 
 /// A time in seconds, as a number or as the text of one; `None` of what is none, or none that is left.
-fn seconds(told: &Value) -> Option<Duration> {
-    let seconds = match told {
+fn seconds(asked_pause: &Value) -> Option<Duration> {
+    let seconds = match asked_pause {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.trim().parse::<f64>().ok()?,
         _ => return None,
@@ -310,8 +312,8 @@ mod tests {
             (json!(-5), None),
             (json!(["3600"]), None),
         ];
-        for (told, expected) in rows {
-            assert_eq!(seconds(&told).map(|life| life.as_secs()), expected, "{told}");
+        for (asked_pause, expected) in rows {
+            assert_eq!(seconds(&asked_pause).map(|life| life.as_secs()), expected, "{asked_pause}");
         }
     }
 

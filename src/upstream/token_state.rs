@@ -151,10 +151,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
                 (state.effective, state.expired) = (Some(right), false);
                 if another { Heard::Another } else { Heard::Same }
             }
-            Answer::Said(AuthRejection::Expired) => Heard::Expired,
-            Answer::Said(AuthRejection::Revoked) => Heard::Revoked,
-            Answer::Said(AuthRejection::Refused) => Heard::Refused,
-            Answer::Said(AuthRejection::Beyond | AuthRejection::Loop) | Answer::Nothing => Heard::Nothing,
+            Answer::Rejected(AuthRejection::Expired) => Heard::Expired,
+            Answer::Rejected(AuthRejection::Revoked) => Heard::Revoked,
+            Answer::Rejected(AuthRejection::Refused) => Heard::Refused,
+            Answer::Rejected(AuthRejection::Beyond | AuthRejection::Loop) | Answer::Nothing => Heard::Nothing,
         };
         let pause = if holds && heard != Heard::Nothing { RENEWAL_PAUSE } else { OTHERWISE };
         state.due = began.plus(pause);
@@ -173,7 +173,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let Ok(answer) = self.send(request).await else { return Answer::Nothing };
         let (head, body) = answer.into_parts();
         if let Some(said) = self.rejection(head.status, &head.headers) {
-            return Answer::Said(said);
+            return Answer::Rejected(said);
         }
         if head.status != StatusCode::OK {
             return Answer::Nothing;
@@ -185,6 +185,6 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
 
 enum Answer {
     Right(Right),
-    Said(AuthRejection),
+    Rejected(AuthRejection),
     Nothing,
 }

@@ -185,7 +185,7 @@ fn the_list_goes_through_all_keys_once_whatever_the_page() {
 fn hits_are_counted_for_each_entry_and_kept_by_a_soft_purge() {
     let (store, asker) = (store(1 << 20, 1 << 16), asker());
     let keys = kept(&store, &asker, &["/clients/", "/clients/c1/"]);
-    let served = store.held(&keys[0]).unwrap();
+    let served = store.stored_entry(&keys[0]).unwrap();
     (0..5).for_each(|_| served.was_hit());
     let hits = |at: usize| {
         store.list(&Which::All, &[], 9, now(1)).iter().find(|row| row.at == keys[at].as_bytes()).map(|row| row.hits)

@@ -8,13 +8,13 @@ use crate::account_api::{Endpoint, PREFIX, identifier};
 
 /// The ids that are known.
 #[derive(Debug, Default)]
-pub(super) struct KnownIds {
+pub(super) struct SampleIds {
     client: Option<String>,
     provider: Option<String>,
     project: Option<String>,
 }
 
-impl KnownIds {
+impl SampleIds {
     /// What to ask for.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_client_that_uses_something_is_asked_about_and_its_ids_fill_the_paths() {
-        let mut known = KnownIds::default();
+        let mut known = SampleIds::default();
         assert!(known.target(Endpoint::Clients).is_ok());
         assert!(known.target(Endpoint::Client).is_err());
         let clients = json!({"clients": [
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn an_id_that_would_lead_elsewhere_is_none() {
-        let mut known = KnownIds::default();
+        let mut known = SampleIds::default();
         for id in ["../x", "a/b", "", "a?b"] {
             known.learn(Endpoint::Clients, &json!({"clients": [{"id": id}]}));
             assert!(known.target(Endpoint::Client).is_err(), "{id}");

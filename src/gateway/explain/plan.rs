@@ -41,16 +41,16 @@ impl<C: Dials> Gateway<C> {
         now: Tick,
     ) -> Result<Verdict, Refusal> {
         match plan {
-            Plan::Serve(stored, detail) => shown(it, &*stored, detail, now),
+            Plan::Serve(stored, detail) => served_verdict(it, &*stored, detail, now),
             Plan::ServeAndRefresh(stored, detail) => {
                 let (call, behind) = self.foresee_refresh(it, &*stored, now);
-                Ok(shown(it, &*stored, detail, now)?.and(call, &behind))
+                Ok(served_verdict(it, &*stored, detail, now)?.and(call, &behind))
             }
             Plan::Revalidate { stored, why, fallback } => match self.foresee_call(it, why, true, now) {
                 Err(refusal) if refusal.allows(fallback) => {
                     let title = worded(&refusal).title;
-                    let shown = shown(it, &*stored, Some(Detail::StaleIfError), now)?;
-                    Ok(shown.and(Call::None, &format!(", since the partner cannot be asked: {title}")))
+                    let served_verdict = served_verdict(it, &*stored, Some(Detail::StaleIfError), now)?;
+                    Ok(served_verdict.and(Call::None, &format!(", since the partner cannot be asked: {title}")))
                 }
                 foreseen => foreseen,
             },
@@ -94,11 +94,16 @@ impl<C: Dials> Gateway<C> {
     }
 }
 
-fn shown<T: Stored>(it: &Subject<'_, T>, stored: &T, detail: Option<Detail>, now: Tick) -> Result<Verdict, Refusal> {
+fn served_verdict<T: Stored>(
+    it: &Subject<'_, T>,
+    stored: &T,
+    detail: Option<Detail>,
+    now: Tick,
+) -> Result<Verdict, Refusal> {
     (it.shows)(stored)?;
     let life = stored.life();
     let ages = Ages { age: life.age(now), lifetime: life.lifetime };
-    Ok(Verdict::shown(Delivery::from_memory(detail).outcome_and_cause(false), stored.status(), ages))
+    Ok(Verdict::of_served(Delivery::from_memory(detail).outcome_and_cause(false), stored.status(), ages))
 }
 
 /// Who would call for this grant; over which resource does not matter before the call is made.

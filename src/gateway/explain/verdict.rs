@@ -75,7 +75,11 @@ impl Verdict {
         }
     }
 
-    pub(in crate::gateway) fn shown((outcome, cause): (Outcome, &'static str), status: StatusCode, ages: Ages) -> Self {
+    pub(in crate::gateway) fn of_served(
+        (outcome, cause): (Outcome, &'static str),
+        status: StatusCode,
+        ages: Ages,
+    ) -> Self {
         let age = ages.age.as_secs();
         let left = ages.lifetime.saturating_sub(ages.age).as_secs();
         let beyond = ages.age.saturating_sub(ages.lifetime).as_secs();

@@ -142,7 +142,7 @@ fn of(
         coding,
         age: Duration::from_secs(7),
         delivery: Delivery::HIT,
-        asks: RequestFlags::of(&head(asked)),
+        flags: RequestFlags::of(&head(asked)),
     };
     signature().document(document, method, &head(asked), &RequestId::made(1))
 }
@@ -298,7 +298,7 @@ proptest! {
             coding: if is_gzip { Coding::Gzip } else { Coding::Identity },
             age: Duration::from_secs(age),
             delivery: Delivery::HIT,
-            asks: RequestFlags::NOTHING,
+            flags: RequestFlags::NOTHING,
         };
         let limits = limited.then(|| crate::quota::LimitHeaders {
             policy: HeaderValue::from_static("\"requests\";q=3;w=180"),

@@ -21,7 +21,7 @@ use crate::upstream::through;
 
 use super::super::Dials;
 use super::super::fetches::Fetches;
-use super::super::flights::{Errand, Purpose, Runs};
+use super::super::flights::{Job, Purpose, Runs};
 use super::super::landing::{FetchedReply, Shared};
 use super::super::refusal::{Fault, Refusal};
 use super::Asked;
@@ -42,7 +42,7 @@ impl Asked {
     }
 }
 
-impl Errand for ReplyFetch {
+impl Job for ReplyFetch {
     type Brought = Brought;
 
     fn purpose(&self) -> Purpose {
@@ -166,6 +166,6 @@ impl<C: Dials> Fetches<C> {
             () => through::strip_household(&mut head),
         }
         through::localise(status, &mut head, &self.origin, (&asked.method, &asked.target))?;
-        Ok(Arrived { status, head, incoming, permit, exchange, known: exchange.asked })
+        Ok(Arrived { status, head, incoming, permit, exchange, as_of: exchange.asked })
     }
 }

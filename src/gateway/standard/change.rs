@@ -63,7 +63,7 @@ impl<C: Dials> Fetches<C> {
             arrived.head.append(VARY, VARY_BY_TOKEN);
         }
         // This answer is of after the change.
-        let arrived = Arrived { known: self.clock.tick(), ..arrived };
+        let arrived = Arrived { as_of: self.clock.tick(), ..arrived };
         let delivery = Delivery::forwarded(why, status);
         // Only what may be stored is compared with its request again.
         asked.head = if stored { outgoing.head } else { HeaderMap::new() };

@@ -13,7 +13,7 @@ use crate::trail::Outcome;
 
 use super::super::execute::Ask;
 use super::super::explain::{Subject, Verdict, Wanted};
-use super::super::flights::Errand;
+use super::super::flights::Job;
 use super::super::plan::plan;
 use super::super::refusal::Refusal;
 use super::super::{Dials, Gateway};
@@ -43,9 +43,9 @@ impl<C: Dials> Gateway<C> {
         let planned = || plan(found(), &asked.wishes, true, now.tick);
         let ask = Ask::of(planned()).ok();
         let alone = asked.is_alone() || ask.as_ref().is_some_and(|ask| !ask.coalesce);
-        let errand = ask.map(|ask| ReplyFetch::new(&asked, ask));
-        let flight = errand.as_ref().and_then(Errand::name).map(|name| self.fetches.flights.has(&name));
-        let can_confirm = errand.is_some_and(|errand| !errand.about.is_empty());
+        let job = ask.map(|ask| ReplyFetch::new(&asked, ask));
+        let flight = job.as_ref().and_then(Job::name).map(|name| self.fetches.flights.has(&name));
+        let can_confirm = job.is_some_and(|job| !job.about.is_empty());
         let subject = Subject {
             asker: asked.asker,
             may,

@@ -88,7 +88,7 @@ pub(super) struct Arrived {
     pub(super) permit: Permit,
     pub(super) exchange: Exchange,
     /// Until when a change of the resource would have been in it.
-    pub(super) known: Tick,
+    pub(super) as_of: Tick,
 }
 
 impl Arrived {

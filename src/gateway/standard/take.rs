@@ -36,7 +36,7 @@ impl<C: Dials> Fetches<C> {
         if taken_back.is_some() {
             self.store.invalidate(key, arrived.exchange.received.tick);
         } else {
-            delivery.stored = self.store.keep_reply(key, sent, &reply, arrived.known);
+            delivery.stored = self.store.keep_reply(key, sent, &reply, arrived.as_of);
         }
         delivery.detail = taken_back.or((!delivery.stored).then_some(Detail::Superseded));
         Brought::Kept(FetchedReply { reply, withheld: HeaderMap::new(), delivery, took: arrived.took() })
@@ -62,7 +62,7 @@ impl<C: Dials> Fetches<C> {
                 }
                 // A newer answer is there, even if it may not be held: the old one is not fresh any more.
                 if let Some(old) = fetch.old.as_ref().filter(|_| arrived.status.is_success()) {
-                    self.outdate(&asked.key, old, arrived.exchange.received, arrived.known);
+                    self.outdate(&asked.key, old, arrived.exchange.received, arrived.as_of);
                 }
                 self.through(arrived, Bytes::new(), delivery)
             }
@@ -78,14 +78,14 @@ impl<C: Dials> Fetches<C> {
         deadline: Tick,
     ) -> Result<Brought, Refusal> {
         let took = arrived.took();
-        let Arrived { status, head, incoming, permit, exchange, known } = arrived;
+        let Arrived { status, head, incoming, permit, exchange, as_of } = arrived;
         let gathered = self.clock.until(deadline, gather(incoming, self.store.max_object())).await;
         let body = match gathered.map_err(|_| Refusal::Deadline)?? {
             Gathered::Whole(body) => body,
             Gathered::Over(before, incoming) => {
                 delivery.detail = Some(Detail::TooLarge);
                 self.store.remember_unstored(&asked.key, exchange.received);
-                let arrived = Arrived { status, head, incoming, permit, exchange, known };
+                let arrived = Arrived { status, head, incoming, permit, exchange, as_of };
                 return self.through(arrived, before, delivery);
             }
         };
@@ -97,7 +97,7 @@ impl<C: Dials> Fetches<C> {
             .collect();
         let head = storability::stored_head(&head, &storable.withheld, exchange);
         let reply = self.at_rest(Reply::new(status, &head, body, storable.life, storable.selection));
-        delivery.stored = self.store.keep_reply(&asked.key, &asked.head, &reply, known);
+        delivery.stored = self.store.keep_reply(&asked.key, &asked.head, &reply, as_of);
         delivery.detail = (!delivery.stored).then_some(Detail::Superseded);
         Ok(Brought::Kept(FetchedReply { reply, withheld, delivery, took }))
     }
@@ -119,7 +119,7 @@ impl<C: Dials> Fetches<C> {
         let key = &fetch.asked.key;
         match validation::after_head(old, arrived.status, &arrived.head, sent, exchange) {
             Some(HeadUpdate::Updated(new) | HeadUpdate::Outdated(new)) => {
-                self.store.replace_reply(key, old, &Arc::new(*new), arrived.known);
+                self.store.replace_reply(key, old, &Arc::new(*new), arrived.as_of);
             }
             None => {}
         }

@@ -18,7 +18,7 @@ struct State {
     /// Counts how often an issuer was taken out.
     epoch: u64,
     next: u64,
-    paces: HashMap<u64, Arc<ConnectionState>>,
+    states: HashMap<u64, Arc<ConnectionState>>,
 }
 
 /// By which issuers a client is let in.
@@ -45,9 +45,9 @@ impl Admitted {
     pub(super) fn finish_all(&self) -> usize {
         let mut state = self.0.lock();
         state.epoch += 1;
-        let paces = std::mem::take(&mut state.paces);
-        paces.values().for_each(|pace| pace.finish());
-        paces.len()
+        let states = std::mem::take(&mut state.states);
+        states.values().for_each(|pace| pace.finish());
+        states.len()
     }
 }
 
@@ -58,7 +58,7 @@ impl Admission {
         let id = state.next;
         state.next += 1;
         match state.epoch == self.epoch {
-            true => drop(state.paces.insert(id, Arc::clone(pace))),
+            true => drop(state.states.insert(id, Arc::clone(pace))),
             false => pace.finish(),
         }
         Entered { all: Arc::clone(&self.all), id }
@@ -67,7 +67,7 @@ impl Admission {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.all.0.lock().paces.remove(&self.id);
+        self.all.0.lock().states.remove(&self.id);
     }
 }
 
@@ -79,8 +79,8 @@ mod tests {
 
     #[test]
     fn who_was_let_in_before_is_asked_to_finish_and_nobody_else() {
-        let (paces, all) = (Watchdog::default(), Arc::new(Admitted::default()));
-        let pace = || paces.enter(Tick::default());
+        let (states, all) = (Watchdog::default(), Arc::new(Admitted::default()));
+        let pace = || states.enter(Tick::default());
         let (one, gone, late, after) = (pace(), pace(), pace(), pace());
         let before = all.admission();
         let _one = before.enter(&one);
@@ -91,6 +91,6 @@ mod tests {
         let wishes = [&one, &gone, &late, &after].map(|pace| pace.command());
         assert_eq!(wishes, [Command::Finish, Command::Nothing, Command::Finish, Command::Nothing]);
         drop(_after);
-        assert!(all.0.lock().paces.is_empty());
+        assert!(all.0.lock().states.is_empty());
     }
 }
