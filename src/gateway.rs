@@ -232,21 +232,32 @@ impl<C: Dials> Gateway<C> {
         match Key::of(&grant, route, &parts.headers) {
             Some(key) if route.mode == Mode::Api => self.document(&grant, key, (parts, asks), now, trail).await,
             None if route.mode == Mode::Api && !is_opaque => {
-                if !accepts_json(&parts.headers) {
-                    return Err(Refusal::NotAcceptable);
-                }
-                // The right is too narrow for what would pass through.
-                let plan = Plan::Fetch { why: Why::Bypass, coalesce: false, others: Vec::new() };
-                let query = DocumentQuery { grant: &grant, key: None, parts };
-                let reached = self.fetches.execute(&query, plan, now, trail).await?;
-                let (entry, delivery) = landed(reached, trail);
-                self.rendering.show(&grant, entry, delivery, (parts, asks), trail).await
+                Box::pin(self.unstored_document(&grant, (parts, asks), now, trail)).await
             }
             _ => {
                 let got = Box::pin(self.fetches.reply_to(&grant, parts, body, now, trail)).await?;
                 Ok(self.rendering.signature.give(got, self.clock, trail))
             }
         }
+    }
+
+    /// Answers a request for a document whose route stores nothing, and whose caller's right is too narrow for what would
+    /// pass through.
+    async fn unstored_document(
+        &self,
+        grant: &Grant,
+        (parts, asks): (&http::request::Parts, RequestFlags),
+        now: Now,
+        trail: &mut Trail,
+    ) -> Result<Response<Body>, Refusal> {
+        if !accepts_json(&parts.headers) {
+            return Err(Refusal::NotAcceptable);
+        }
+        let plan = Plan::Fetch { why: Why::Bypass, coalesce: false, others: Vec::new() };
+        let query = DocumentQuery { grant, key: None, parts };
+        let reached = self.fetches.execute(&query, plan, now, trail).await?;
+        let (entry, delivery) = landed(reached, trail);
+        self.rendering.show(grant, entry, delivery, (parts, asks), trail).await
     }
 
     /// Answers a request for a document of the API.
