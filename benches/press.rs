@@ -1,6 +1,6 @@
 //! At which level is a document made smaller?
 //! Given a list of 120 clients as the simulator makes it up, measures each level and prints what is left of it.
-//! Never decides: `gateway/press.rs` does, with these numbers beside it.
+//! Never decides: `gateway/compress.rs` does, with these numbers beside it.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

@@ -1,6 +1,6 @@
 //! Flights: one call of the upstream for all who want the same meanwhile, in a task of its own.
-//! Given an errand, makes its call once for everybody who joins, and hands back what it brought, or why it brought nothing.
-//! Never lets a caller that leaves touch a flight that others wait for, and never knows of which mode the errand is.
+//! Given a job, makes its call once for everybody who joins, and hands back what it brought, or why it brought nothing.
+//! Never lets a caller that leaves touch a flight that others wait for, and never knows of which mode the job is.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) const FULL: Refusal = Refusal::Busy { retry: Duration::from_secs(1) }
 /// After a failure, and where an answer was stale when it came, what is stored is left alone for this long.
 pub(super) const REST: Duration = Duration::from_secs(1);
 
-/// For whom, and why, an errand's call is made.
+/// For whom, and why, a job's call is made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Purpose {
     pub(super) route: RouteIndex,
@@ -62,7 +62,7 @@ pub(super) trait Job: Send + Sized + 'static {
     fn shared(shared: Shared) -> Option<Self::Brought>;
 }
 
-/// An errand over a connector.
+/// A job over a connector.
 pub(super) trait Runs<C>: Job {
     /// Makes the call, and stores what may be stored.
     fn run(

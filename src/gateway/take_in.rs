@@ -1,5 +1,5 @@
 //! What becomes of the upstream's answer to a request for a document.
-//! Given the errand and the answer, hands back the entry, stored where it may be, or why it replaces nothing.
+//! Given the job and the answer, hands back the entry, stored where it may be, or why it replaces nothing.
 //! Never shows it: to whom it is shown is decided elsewhere.
 
 use std::sync::Arc;

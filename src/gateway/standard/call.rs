@@ -1,5 +1,5 @@
 //! How does one call to the partner go in standard mode?
-//! Given an errand, hands back what it brought: a stored answer, one to hand through, or a failure.
+//! Given a job, hands back what it brought: a stored answer, one to hand through, or a failure.
 //! Never retries an answer, and never calls without a permit.
 
 use std::sync::Arc;
@@ -123,7 +123,7 @@ impl<C: Dials> Fetches<C> {
         self.take(fetch, arrived, deadline).await
     }
 
-    /// Makes the call of an errand.
+    /// Makes the call of a job.
     async fn fetch_once_more(
         &self,
         fetch: &ReplyFetch,

@@ -1,5 +1,5 @@
 //! What does one call to the partner take along and bring?
-//! Given a request and what is held, hands back the errand: the head as it goes out, and the replies it asks about.
+//! Given a request and what is held, hands back the job: the head as it goes out, and the replies it asks about.
 //! Never does the asking itself.
 
 use std::sync::Arc;

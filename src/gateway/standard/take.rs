@@ -1,5 +1,5 @@
 //! What becomes of an answer?
-//! Given an errand and the head that came, stores what may be stored and hands the rest through.
+//! Given a job and the head that came, stores what may be stored and hands the rest through.
 //! Never keeps an answer whose body did not come whole.
 
 use std::sync::Arc;
