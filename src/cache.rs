@@ -69,6 +69,9 @@ const UNCACHEABLE: Duration = Duration::from_secs(10);
 /// What moka and the allocator spend on an entry beyond what it says of itself; measured by `benches/peers` as memory per entry.
 const OVERHEAD: usize = 384;
 
+/// The last nanosecond of [`Stored::rest`] says why something rests.
+const CLAIMED: u64 = 1;
+
 /// Bounds of the store.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -104,7 +107,7 @@ pub trait Stored {
     /// How often it was served from memory, nearly.
     fn hit_counter(&self) -> &AtomicU32;
 
-    /// In nanoseconds, until when it is not refreshed.
+    /// In nanoseconds, until when it is not refreshed: [`CLAIMED`] where a refresh is under way, even where one failed.
     fn rest(&self) -> &AtomicU64;
 
     /// It was served from memory. Not an atomic addition, which would cost a hit more than its answer is worth: of two
@@ -120,15 +123,22 @@ pub trait Stored {
         now.as_nanos() < self.rest().load(Ordering::Relaxed)
     }
 
-    /// No refresh is tried before then.
+    /// Whether the upstream failed over it just now. A refresh under way is no failure.
+    fn failed_lately(&self, now: Tick) -> bool {
+        let rest = self.rest().load(Ordering::Relaxed);
+        now.as_nanos() < rest && rest & CLAIMED == 0
+    }
+
+    /// No refresh is tried before then, and none is under way any more.
     fn rest_until(&self, until: Tick) {
-        self.rest().store(until.as_nanos(), Ordering::Relaxed);
+        self.rest().store(until.as_nanos() & !CLAIMED, Ordering::Relaxed);
     }
 
     /// Takes the right to refresh it behind, until then; `false` if somebody has it.
     fn claim_refresh(&self, now: Tick, until: Tick) -> bool {
         let rest = self.rest().load(Ordering::Relaxed);
-        let claim = || self.rest().compare_exchange(rest, until.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
+        let claimed = until.as_nanos() | CLAIMED;
+        let claim = || self.rest().compare_exchange(rest, claimed, Ordering::Relaxed, Ordering::Relaxed);
         rest <= now.as_nanos() && claim().is_ok()
     }
 }

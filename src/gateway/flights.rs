@@ -210,11 +210,14 @@ impl<C: Dials> Fetches<C> {
                 return Err(forsaken);
             }
         };
-        if let Err(refusal) = &brought {
+        let rest = match &brought {
             // A refresh that had no turn in time has not failed: the next request puts it at the end of the line again.
-            let had_no_turn = cause == Cause::Refresh && matches!(refusal, Refusal::Busy { .. });
-            job.rest(self.clock.tick().plus(if had_no_turn { Duration::ZERO } else { REST }));
-        }
+            Err(Refusal::Busy { .. }) if cause == Cause::Refresh => Duration::ZERO,
+            Err(_) => REST,
+            // What was answered and not stored leaves what is stored as it was, for the next request to refresh.
+            Ok(_) => Duration::ZERO,
+        };
+        job.rest(self.clock.tick().plus(rest));
         if let Some(obligation) = obligation {
             obligation.land((brought.as_ref().map(E::share).map_err(Refusal::clone), trace.context()));
         }

@@ -92,7 +92,7 @@ fn plan_for<T: Stored>(stored: Arc<T>, wishes: &RequestCacheControl, forces: boo
             // §5.2.1.1, §5.2.1.3: who names the freshness it wants takes nothing stale in its place.
             let fallback = if forced { Fallback::NONE } else { life.fallback(now) };
             // The upstream failed over it just now.
-            if fallback.error && stored.is_resting(now) {
+            if fallback.error && stored.failed_lately(now) {
                 return Plan::Serve(stored, Some(Detail::StaleIfError));
             }
             // RFC 9211 §2.2: good enough for others, it is not used for what the request says.

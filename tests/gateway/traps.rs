@@ -129,6 +129,53 @@ fn stale_is_served_while_one_refresh_runs_and_its_successor_after_that() {
     wait_for("the successor", || (gateway.get_ok(&token, CLIENTS).text() == BETTER).then_some(()));
 }
 
+/// While the successor of something stale was on its way, a request that came after the stale window was shown the old answer
+/// as if the partner had failed.
+#[test]
+fn a_refresh_under_way_is_no_failure_that_something_stale_stands_in_for() {
+    for mode in ["api", "standard"] {
+        let settings = [
+            ("routes.clients.mode", mode),
+            ("routes.clients.ttl", "1s"),
+            ("routes.clients.stale_while_revalidate", "1s"),
+            ("routes.clients.stale_if_error", "1h"),
+        ];
+        let (partner, gateway, token) = scene(&settings);
+        let gate = Gate::default();
+        let control = "max-age=1, stale-while-revalidate=1, stale-if-error=3600";
+        let reply = |body| Reply::json(body).header("cache-control", control);
+        partner.respond_with(CLIENTS, [reply(GOOD), reply(BETTER).behind(&gate)]);
+        assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
+        assert_eq!(stale(&gateway, &token).text(), GOOD);
+        partner.wait_for_calls(2);
+        let authorization = format!("Bearer {token}");
+        let cached = [("authorization", authorization.as_str()), ("cache-control", "only-if-cached")];
+        wait_for("the end of the window", || (gateway.get(CLIENTS, &cached).status == 504).then_some(()));
+        let waiting = gateway.call(&token, CLIENTS);
+        gate.open();
+        assert_eq!(waiting.read_response(false).text(), BETTER, "{mode}");
+    }
+}
+
+/// A refresh that was answered with something that is not stored kept the next one away until `upstream.timeout`.
+#[test]
+fn a_refresh_that_stores_nothing_leaves_the_next_one_to_the_next_request() {
+    for mode in ["api", "standard"] {
+        let settings = [
+            ("routes.clients.mode", mode),
+            ("routes.clients.ttl", "1s"),
+            ("routes.clients.stale_while_revalidate", "1h"),
+            ("upstream.timeout", "60s"),
+        ];
+        let (partner, gateway, token) = scene(&settings);
+        let reply = |body| Reply::json(body).header("cache-control", "max-age=1, stale-while-revalidate=3600");
+        let forbidden = Reply::status(403).header("cache-control", "no-store");
+        partner.respond_with(CLIENTS, [reply(GOOD), forbidden, reply(BETTER)]);
+        assert_eq!(gateway.get_ok(&token, CLIENTS).text(), GOOD);
+        wait_for("the successor", || (gateway.get_ok(&token, CLIENTS).text() == BETTER).then_some(()));
+    }
+}
+
 #[test]
 fn a_confirmed_entry_lives_on_without_a_transfer() {
     let (partner, gateway, token) =

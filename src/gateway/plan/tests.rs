@@ -172,4 +172,8 @@ fn what_is_over_is_given_to_whoever_takes_it_and_the_upstream_is_asked_for_all_o
     resting.rest_until(tick(1));
     let found = is(plan(Lookup::Stored(resting), &RequestCacheControl::default(), false, Tick::default()));
     assert_eq!(found, Is::Served(Some(Detail::StaleIfError)), "it failed just now");
+    let refreshed = Arc::new(Entry::new(StatusCode::OK, &HeaderMap::new(), b"{}", Ok(life)));
+    assert!(refreshed.claim_refresh(Tick::default(), tick(1)) && !refreshed.claim_refresh(Tick::default(), tick(1)));
+    let found = is(plan(Lookup::Stored(refreshed), &RequestCacheControl::default(), false, Tick::default()));
+    assert_eq!(found, asked(), "a refresh under way is no failure");
 }
