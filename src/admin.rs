@@ -49,7 +49,7 @@ pub use service::Admin;
 #[derive(Debug, Clone, Default)]
 pub struct Connections {
     /// How many there are.
-    pub connections_limiter: Arc<ConnectionLimiter>,
+    pub limiter: Arc<ConnectionLimiter>,
     /// The certificates.
     pub certificates: Arc<[(String, Arc<Tls>)]>,
 }
@@ -146,7 +146,7 @@ impl<C: Dials> Health<C> {
             closed_for: budget.documented.as_ref().map_or(0.0, |standing| standing.until.since(now).as_secs_f64()),
             keys: gateway.calls().upstream().credential().figures(),
             flights: gateway.flights().count(),
-            connections: self.connections.connections_limiter.figures(),
+            connections: self.connections.limiter.figures(),
             certificates: self.connections.certificates.iter().map(certificate).collect(),
             tokens: house.authority.figures(),
             refused: gateway.caller_limits().refused(),

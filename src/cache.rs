@@ -324,12 +324,10 @@ impl Store {
         {
             // Nothing is stored meanwhile, so that putting the entry again cannot bring it back over a newer one.
             let _nobody_stores = self.purges.hold();
-            let _ = self.slots.entry(key).and_compute_with(|stored_entry| {
-                match stored_entry.map(moka::Entry::into_value) {
+            let _ = self.slots.entry(key).and_compute_with(|slot| {
+                match slot.map(moka::Entry::into_value) {
                     // The store weighs what is put; put again, the same entry is weighed with its new form.
-                    Some(Slot::Entry(stored_entry)) if Arc::ptr_eq(&stored_entry, entry) => {
-                        Op::Put(Slot::Entry(stored_entry))
-                    }
+                    Some(Slot::Entry(held)) if Arc::ptr_eq(&held, entry) => Op::Put(Slot::Entry(held)),
                     _ => Op::Nop,
                 }
             });

@@ -102,9 +102,9 @@ impl FastPath {
         let (line, fields) = head.split_at_checked(memchr::memchr(b'\n', head)? + 1)?;
         let Self { lines, fields: senders } = self;
         let head = Head { gateway, peer, listener };
-        let mut find = |of_request: &PerRequest<'_>| {
-            senders.find(&of_request.rest, |sender| {
-                let known = lines.find(line, |asked| self.serve(&head, asked, sender, of_request, wire));
+        let mut find = |per_request: &PerRequest<'_>| {
+            senders.find(&per_request.rest, |sender| {
+                let known = lines.find(line, |asked| self.serve(&head, asked, sender, per_request, wire));
                 known.unwrap_or_else(|unknown| {
                     lines.met(unknown, line, || read::line(gateway, line));
                     None
@@ -116,15 +116,15 @@ impl FastPath {
             Ok(answer) => return answer,
             Err(unknown) => unknown,
         };
-        let of_request = PerRequest::of(fields)?;
-        let unknown = match of_request.rest {
+        let per_request = PerRequest::of(fields)?;
+        let unknown = match per_request.rest {
             Cow::Borrowed(_) => unknown,
-            Cow::Owned(_) => match find(&of_request) {
+            Cow::Owned(_) => match find(&per_request) {
                 Ok(answer) => return answer,
                 Err(unknown) => unknown,
             },
         };
-        senders.met(unknown, &of_request.rest, || read::fields(gateway, &of_request.rest, listener));
+        senders.met(unknown, &per_request.rest, || read::fields(gateway, &per_request.rest, listener));
         None
     }
 
@@ -133,7 +133,7 @@ impl FastPath {
         Head { gateway, peer, listener }: &Head<'_, C>,
         Asked { wanted, key }: &Asked,
         sender: &Sender,
-        of_request: &PerRequest<'_>,
+        per_request: &PerRequest<'_>,
         wire: &mut Wire,
     ) -> Option<AtOnce<End>> {
         let (clock, ledger) = (gateway.clock(), gateway.ledger());
@@ -141,11 +141,11 @@ impl FastPath {
             return None;
         }
         let now = clock.now();
-        let context = if ledger.traces.is_some() { of_request.context() } else { HeaderMap::new() };
+        let context = if ledger.traces.is_some() { per_request.context() } else { HeaderMap::new() };
         let mut trace = ledger.sample(&context, now);
         let caller = match &sender.who {
             Who::Token(caller) => {
-                let held = gateway.tokens().holds(caller, now).inspect_err(|_| self.fields.forget(&of_request.rest));
+                let held = gateway.tokens().holds(caller, now).inspect_err(|_| self.fields.forget(&per_request.rest));
                 held.ok().map(|()| Arc::clone(caller))?
             }
             Who::Ambient(nth) if *nth == listener.nth => gateway.tokens().ambient(listener.ambient?.caller()).ok()?,
@@ -158,7 +158,7 @@ impl FastPath {
         let entry = gateway.store().fresh(key, now)?;
         let document = at_hand(&grant, entry, sender.welcomes_gzip, now)?;
         let turn = gateway.caller_limits().admit_silently(&caller, now.tick)?;
-        let mut trail = gateway.begin(Method::GET, of_request.id, now, *peer, trace);
+        let mut trail = gateway.begin(Method::GET, per_request.id, now, *peer, trace);
         trail.route = Some(wanted.route());
         gateway.traced_look(&mut trail, || "fresh");
         (trail.outcome, trail.cause) = document.delivery.outcome_and_cause(true);

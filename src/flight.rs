@@ -266,14 +266,14 @@ mod tests {
     #[tokio::test]
     async fn a_thousand_wait_for_one_fetch_and_all_wake() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
+        let Joined::Fetch(leader, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
         let rest: Vec<_> = (0..999)
             .map(|_| match flights.join(&7, rank(0)) {
                 Joined::Wait(pending) => pending,
                 Joined::Fetch(..) | Joined::Full => panic!("a second fetch"),
             })
             .collect();
-        obligation.land(42);
+        leader.land(42);
         assert_eq!(first.landed().await, Some(42));
         for pending in rest {
             assert_eq!(pending.landed().await, Some(42));
@@ -284,10 +284,10 @@ mod tests {
     #[tokio::test]
     async fn a_flight_that_is_dropped_wakes_all_with_nothing_and_the_next_starts_anew() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
+        let Joined::Fetch(leader, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
         let waiter = tokio::spawn(first.landed());
         tokio::task::yield_now().await;
-        drop(obligation);
+        drop(leader);
         assert_eq!(waiter.await.unwrap(), None);
         assert!(matches!(flights.join(&7, rank(0)), Joined::Fetch(..)));
     }
@@ -326,29 +326,29 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_leaves_changes_nothing_until_the_last_has_left() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
+        let Joined::Fetch(leader, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
         let Joined::Wait(second) = flights.join(&7, rank(0)) else { panic!("a second fetch") };
         drop(first);
         tokio::select! {
             biased;
-            () = obligation.forsaken() => panic!("one still waits"),
+            () = leader.forsaken() => panic!("one still waits"),
             () = tokio::task::yield_now() => {}
         }
         drop(second);
-        obligation.forsaken().await;
+        leader.forsaken().await;
     }
 
     /// A caller that joined between the last one's leaving and the flight's end got nothing, shown as a failed partner.
     #[tokio::test]
     async fn who_comes_after_a_forsaken_flight_starts_anew_and_the_old_end_leaves_the_new_flight_alone() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
+        let Joined::Fetch(leader, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
         drop(first);
-        obligation.forsaken().await;
+        leader.forsaken().await;
         let Joined::Fetch(later, second) = flights.join(&7, rank(0)) else {
             panic!("joined a flight that nobody will land")
         };
-        drop(obligation);
+        drop(leader);
         let Joined::Wait(third) = flights.join(&7, rank(0)) else { panic!("the new flight was taken off the board") };
         later.land(1);
         assert_eq!((second.landed().await, third.landed().await), (Some(1), Some(1)));
@@ -357,15 +357,15 @@ mod tests {
     #[tokio::test]
     async fn who_joins_before_it_is_noticed_that_all_left_keeps_the_flight_going() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
+        let Joined::Fetch(leader, first) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
         drop(first);
         let Joined::Wait(second) = flights.join(&7, rank(0)) else { panic!("a second fetch") };
         tokio::select! {
             biased;
-            () = obligation.forsaken() => panic!("one still waits"),
+            () = leader.forsaken() => panic!("one still waits"),
             () = tokio::task::yield_now() => {}
         }
-        obligation.land(1);
+        leader.land(1);
         assert_eq!(second.landed().await, Some(1));
     }
 
@@ -374,23 +374,23 @@ mod tests {
         let flights = Flights::<u32, u32>::new(1000);
         assert_eq!(flights.join_or(&7, rank(0), || Err("not now")).err(), Some("not now"));
         assert_eq!(flights.count(), 0);
-        let Joined::Fetch(obligation, _) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
+        let Joined::Fetch(leader, _) = flights.join(&7, rank(0)) else { panic!("nobody was there") };
         let Ok(Joined::Wait(pending)) = flights.join_or(&7, rank(0), || Err("asked in vain")) else {
             panic!("a flight")
         };
-        obligation.land(1);
+        leader.land(1);
         assert_eq!(pending.landed().await, Some(1));
     }
 
     #[tokio::test]
     async fn a_flight_learns_when_somebody_more_urgent_waits_for_it() {
         let flights = Flights::<u32, u32>::new(1000);
-        let Joined::Fetch(obligation, _first) = flights.join(&7, rank(2)) else { panic!("nobody was there") };
+        let Joined::Fetch(leader, _first) = flights.join(&7, rank(2)) else { panic!("nobody was there") };
         let (Joined::Wait(_second), Joined::Wait(_third)) = (flights.join(&7, rank(2)), flights.join(&7, rank(0)))
         else {
             panic!("a second fetch")
         };
-        assert_eq!(obligation.raised().await, [rank(0)]);
+        assert_eq!(leader.raised().await, [rank(0)]);
     }
 
     /// Whoever joined a flight waited in the line of who had started it.
@@ -398,14 +398,14 @@ mod tests {
     async fn a_flight_learns_of_each_line_that_it_may_stand_in_once() {
         let flights = Flights::<u32, u32>::new(1000);
         let of = |who| Rank { urgency: 0, who };
-        let Joined::Fetch(obligation, _first) = flights.join(&7, of(1)) else { panic!("nobody was there") };
+        let Joined::Fetch(leader, _first) = flights.join(&7, of(1)) else { panic!("nobody was there") };
         for who in [1, 2, 2, 3, 1, 2] {
             assert!(matches!(flights.join(&7, of(who)), Joined::Wait(_)));
         }
-        assert_eq!(obligation.raised().await, [of(2), of(3)]);
+        assert_eq!(leader.raised().await, [of(2), of(3)]);
         for who in 0..1000 {
             assert!(matches!(flights.join(&7, of(who)), Joined::Wait(_)));
         }
-        assert_eq!(obligation.raised().await.len(), MAX_RANKS);
+        assert_eq!(leader.raised().await.len(), MAX_RANKS);
     }
 }

@@ -90,8 +90,8 @@ impl<C> InForce<C> {
     }
 
     /// Puts another house in its place at `unix` seconds; who asks from here on meets it. Hands back the one before.
-    pub fn put(&self, current: Generation<C>, unix: u64) -> Arc<Generation<C>> {
-        let before = self.current.swap(Arc::new(current));
+    pub fn put(&self, next: Generation<C>, unix: u64) -> Arc<Generation<C>> {
+        let before = self.current.swap(Arc::new(next));
         self.status.lock().succeed(unix);
         before
     }

@@ -6,7 +6,7 @@
 //! Decisions, each with what was measured and refused:
 //! - *One shared entry, one view per right.* The key of an entry has no caller in it; rights are applied to what comes out.
 //!   Refused: the caller in the key (as many partner calls as callers) and rights checked only on the way in (a leak).
-//! - *Evidence, not flags.* `Caller`, `Match`, `Grant`, `Key`, `Permit`, `Obligation` have one maker each: an unauthorised or
+//! - *Evidence, not flags.* `Caller`, `Match`, `Grant`, `Key`, `Permit`, `Leader` have one maker each: an unauthorised or
 //!   unbudgeted call to the partner does not compile. Refused: request extensions, which hold whatever somebody put there.
 //! - *Time is handed in.* Freshness, quotas and pauses are arithmetic over `now`; only `clock` reads a clock.
 //! - *A worker is a single-threaded runtime.* Connections stay on the thread that accepted them, and all workers accept from

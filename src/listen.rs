@@ -219,30 +219,30 @@ impl<D: Handler> Listener<D> {
 
     /// Serves one connection in its own task.
     pub fn spawn(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
-        let Some((admit, state_of)) = self.admit_connection(peer) else { return };
+        let Some((permit, state)) = self.admit_connection(peer) else { return };
         let this = self.clone();
         self.tasks.spawn(async move {
-            this.connection(io, peer, &state_of).await;
-            this.watchdogs.leave(&state_of);
-            drop(admit);
+            this.connection(io, peer, &state).await;
+            this.watchdogs.leave(&state);
+            drop(permit);
         });
     }
 
     /// The same, once it is private.
     fn spawn_private(&self, stream: TcpStream, peer: SocketAddr, tls: Arc<Tls>) {
-        let Some((admit, state_of)) = self.admit_connection(peer) else { return };
+        let Some((permit, state)) = self.admit_connection(peer) else { return };
         let this = self.clone();
         self.tasks.spawn(async move {
             // By the issuers of now: an end of one of them while hands are shaken is noticed.
             let admission = tls.admission();
             let greeted = greet::greet(stream, &tls, &this.crowd, this.clock, this.limits.head_time);
-            let greeted = state_of.unless_cut(this.ending.run_until_cancelled(greeted)).await;
-            let _entered = admission.map(|admission| admission.enter(&state_of));
+            let greeted = state.unless_cut(this.ending.run_until_cancelled(greeted)).await;
+            let _entered = admission.map(|admission| admission.enter(&state));
             match greeted.flatten() {
                 Some(Ok(stream)) if greet::is_http2(&stream) => {
-                    Box::pin(this.http2(stream, peer, Arc::clone(&state_of))).await;
+                    Box::pin(this.http2(stream, peer, Arc::clone(&state))).await;
                 }
-                Some(Ok(stream)) => Box::pin(this.connection(stream, peer, &state_of)).await,
+                Some(Ok(stream)) => Box::pin(this.connection(stream, peer, &state)).await,
                 Some(Err(greet::Ungreeted { why, error })) => {
                     this.crowd.failed(why);
                     let error = error.map(tracing::field::display);
@@ -250,19 +250,19 @@ impl<D: Handler> Listener<D> {
                 }
                 None => {}
             }
-            this.watchdogs.leave(&state_of);
-            drop(admit);
+            this.watchdogs.leave(&state);
+            drop(permit);
         });
     }
 
     fn admit_connection(&self, peer: SocketAddr) -> Option<(ConnectionPermit, Arc<ConnectionState>)> {
         let now = self.clock.tick();
-        let state_of = self.watchdogs.enter(now);
-        match self.crowd.enter(peer, &state_of, &self.limits, now) {
-            Ok(admit) => Some((admit, state_of)),
+        let state = self.watchdogs.enter(now);
+        match self.crowd.enter(peer, &state, &self.limits, now) {
+            Ok(permit) => Some((permit, state)),
             Err(limiter::Full) => {
                 tracing::debug!(%peer, "too many connections, and none of them idle");
-                self.watchdogs.leave(&state_of);
+                self.watchdogs.leave(&state);
                 None
             }
         }
@@ -272,13 +272,13 @@ impl<D: Handler> Listener<D> {
         &self,
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
-        state_of: &Arc<ConnectionState>,
+        state: &Arc<ConnectionState>,
     ) {
         let too_large = || self.handler.refuse_on_the_wire(BadHead::TooLarge, peer);
-        let io = Paced::new(io, Arc::clone(state_of), self.limits.head_bytes, too_large);
-        let io = TokioIo::new(Ahead::new(io, self.handler.clone(), peer, Arc::clone(state_of)));
+        let io = Paced::new(io, Arc::clone(state), self.limits.head_bytes, too_large);
+        let io = TokioIo::new(Ahead::new(io, self.handler.clone(), peer, Arc::clone(state)));
         let host = LastHost::default();
-        let answer = service_fn(|request| self.answered_http1(request, peer, state_of, &host));
+        let answer = service_fn(|request| self.answered_http1(request, peer, state, &host));
         // hyper's own limit stands above ours, so that it is never hyper that refuses a head.
         let connection = http1::Builder::new()
             .max_buf_size((self.limits.head_bytes * 8).max(256 << 10))
@@ -287,10 +287,10 @@ impl<D: Handler> Listener<D> {
         let mut connection = pin!(connection);
         let mut finishing = false;
         let ended = std::future::poll_fn(|cx| {
-            match state_of.command() {
+            match state.command() {
                 Command::Cut => return Poll::Ready(Ok(())),
                 // Asked once: whose request is being answered then is heard to the end.
-                Command::GiveWay if !finishing && state_of.is_idle() => return Poll::Ready(Ok(())),
+                Command::GiveWay if !finishing && state.is_idle() => return Poll::Ready(Ok(())),
                 Command::Finish | Command::GiveWay if !finishing => {
                     finishing = true;
                     connection.as_mut().graceful_shutdown();
@@ -299,7 +299,7 @@ impl<D: Handler> Listener<D> {
             }
             connection.as_mut().poll(cx)
         });
-        if let Err(error) = state_of.woken(ended).await {
+        if let Err(error) = state.woken(ended).await {
             let hint = if error.is_parse() { "; was it TLS, or something else that is not HTTP/1.1?" } else { "" };
             tracing::debug!(%peer, %error, "connection ended early{hint}");
         }
@@ -310,21 +310,19 @@ impl<D: Handler> Listener<D> {
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
-        state_of: &Arc<ConnectionState>,
+        state: &Arc<ConnectionState>,
         host: &LastHost,
     ) -> impl Future<Output = Result<Response<NotifyOnEnd<D::Body>>, std::convert::Infallible>> {
-        state_of.serving();
+        state.serving();
         let has_body = !request.body().is_end_stream();
         let fault = match () {
             // Where a body came before it, nobody counted how long this head was.
-            () if state_of.had_body() && http2::is_too_large(&request, self.limits.head_bytes) => {
-                Some(BadHead::TooLarge)
-            }
+            () if state.had_body() && http2::is_too_large(&request, self.limits.head_bytes) => Some(BadHead::TooLarge),
             () if !host.is_named_well(request.version(), request.headers()) => Some(BadHead::Host),
             () => None,
         };
         if has_body {
-            state_of.has_body();
+            state.has_body();
         }
         async move {
             let response = match fault {
@@ -336,10 +334,10 @@ impl<D: Handler> Listener<D> {
                 }
             };
             if has_body && response.headers().get(CONNECTION).is_some_and(|said| said == "close") {
-                state_of.part();
+                state.part();
             }
-            state_of.quiet();
-            Ok(response.map(|body| NotifyOnEnd::new(body, Arc::clone(state_of))))
+            state.quiet();
+            Ok(response.map(|body| NotifyOnEnd::new(body, Arc::clone(state))))
         }
     }
 }

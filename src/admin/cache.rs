@@ -53,7 +53,7 @@ pub(super) async fn list<C: Dials>(gateway: &Arc<Gateway<C>>, query: Option<&str
 fn row_json(routes: &Routes, row: &Row) -> Option<Value> {
     // What an earlier table of routes stored is out of reach, and would be shown under a wrong name here.
     let route = routes.at(row.named.route).filter(|route| route.edition == row.named.edition)?;
-    let mut row_json = json!({
+    let mut entry = json!({
         "key": target_of(&row.named.resource, route),
         "route": route.name,
         "status": row.status,
@@ -65,9 +65,9 @@ fn row_json(routes: &Routes, row: &Row) -> Option<Value> {
     });
     if !row.named.headers.is_empty() {
         let headers = row.named.headers.iter().map(|(name, value)| json!([name, value])).collect();
-        row_json.as_object_mut()?.insert("forwarded".to_owned(), headers);
+        entry.as_object_mut()?.insert("forwarded".to_owned(), headers);
     }
-    Some(row_json)
+    Some(entry)
 }
 
 /// Which rows are wanted.

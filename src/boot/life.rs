@@ -186,7 +186,7 @@ pub fn serve(
     for (listener, tls) in &certificates {
         tokio::spawn(watch_certificate(listener.clone(), Arc::clone(tls), clock));
     }
-    let connections = Connections { connections_limiter: crowd, certificates: certificates.into() };
+    let connections = Connections { limiter: crowd, certificates: certificates.into() };
     let door = Health::new(Arc::clone(&in_force), Arc::clone(&ready), connections);
     let listener = Listener::new(door, apart_limits(256), clock, Arc::default());
     let health = apart("health", listener, health, CancellationToken::new());

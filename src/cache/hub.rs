@@ -25,11 +25,11 @@ pub const WINDOWS: HeaderName = HeaderName::from_static("reseller-gateway-cache-
 /// # Errors
 /// [`Detail`] with the first reason.
 pub fn judge(terms: &Terms, status: StatusCode, head: &HeaderMap, exchange: Exchange) -> Result<Life, Detail> {
-    let windows_field = windows(head);
+    let told = windows(head);
     let within = |ours: Duration, theirs: Option<Duration>| theirs.map_or(ours, |theirs| theirs.min(ours));
     let terms = Terms {
-        stale_while_revalidate: within(terms.stale_while_revalidate, windows_field.while_revalidate),
-        stale_if_error: within(terms.stale_if_error, windows_field.if_error),
+        stale_while_revalidate: within(terms.stale_while_revalidate, told.while_revalidate),
+        stale_if_error: within(terms.stale_if_error, told.if_error),
         overrides: false,
         ..*terms
     };
@@ -49,16 +49,16 @@ struct HubWindows {
 }
 
 fn windows(head: &HeaderMap) -> HubWindows {
-    let mut windows_field = HubWindows::default();
+    let mut told = HubWindows::default();
     for directive in head.get_all(WINDOWS).iter().flat_map(|line| directives(line.as_bytes())) {
         let time = || Some(Duration::from_secs(directive.seconds().unwrap_or(0)));
         match directive.name {
-            b"stale-while-revalidate" => windows_field.while_revalidate = time(),
-            b"stale-if-error" => windows_field.if_error = time(),
+            b"stale-while-revalidate" => told.while_revalidate = time(),
+            b"stale-if-error" => told.if_error = time(),
             _ => {}
         }
     }
-    windows_field
+    told
 }
 
 /// The windows of an entry, as they are told.
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn the_windows_are_the_lesser_ones_and_ours_where_none_are_told() {
-        let windows = |windows_field: &'static str| {
-            let lines = [("cache-control", "private, max-age=60"), ("reseller-gateway-cache-control", windows_field)];
+        let windows = |field: &'static str| {
+            let lines = [("cache-control", "private, max-age=60"), ("reseller-gateway-cache-control", field)];
             let life = judged(200, &lines).unwrap();
             (life.stale.while_revalidate.as_secs(), life.stale.if_error.as_secs())
         };

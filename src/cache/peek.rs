@@ -20,7 +20,7 @@ pub struct Peek {
 
 impl Store {
     /// Looks at every key: moka counts each `get` towards what stays, and has no other way to one entry.
-    pub fn glimpse(&self, key: Key) -> Peek {
+    pub fn peek(&self, key: Key) -> Peek {
         let slot = self.slots.iter().find(|(known, _)| Arc::as_ref(known) == &key).map(|(_, slot)| slot);
         Peek { key, slot }
     }

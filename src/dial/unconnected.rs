@@ -51,15 +51,15 @@ fn kind(error: &(dyn Error + 'static)) -> Option<Unconnected> {
 
 /// An error with its causes in one line, each once.
 pub fn describe(error: &(dyn Error + 'static)) -> String {
-    let mut describe: Vec<String> = vec![error.to_string()];
+    let mut causes: Vec<String> = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
-        if !describe.iter().any(|said| said.contains(&error.to_string())) {
-            describe.push(error.to_string());
+        if !causes.iter().any(|said| said.contains(&error.to_string())) {
+            causes.push(error.to_string());
         }
         cause = error.source();
     }
-    describe.join(": ").replace(char::is_control, " ")
+    causes.join(": ").replace(char::is_control, " ")
 }
 
 #[cfg(test)]

@@ -182,9 +182,9 @@ mod tests {
             keep(&known, &bytes, many);
             assert_eq!(kept(&known, &bytes), Some(many));
         }
-        let lookup: Vec<u32> = (0..1000_u32).filter(|many| kept(&known, &many.to_be_bytes()).is_some()).collect();
-        assert!(lookup.len() <= 16, "{lookup:?}");
-        assert!(lookup.iter().all(|many| kept(&known, &many.to_be_bytes()) == Some(*many)));
+        let found: Vec<u32> = (0..1000_u32).filter(|many| kept(&known, &many.to_be_bytes()).is_some()).collect();
+        assert!(found.len() <= 16, "{found:?}");
+        assert!(found.iter().all(|many| kept(&known, &many.to_be_bytes()) == Some(*many)));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) type Sent = (Option<(Bytes, Tag)>, Coding);
 
 impl Rendering {
     /// For a request with `Accept-Encoding`: what is sent in place of these bytes.
-    pub(super) fn pressed(
+    pub(super) fn compressed(
         &self,
         grant: &Grant,
         entry: &Arc<Entry>,
@@ -107,12 +107,12 @@ fn names(asked: &HeaderMap, tag: &Tag) -> bool {
 
 /// The same bytes always become the same: no name and no time stand in the head.
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut pressed = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), LEVEL);
-    pressed.write_all(bytes)?;
-    let mut pressed = pressed.finish()?;
+    let mut compressed = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), LEVEL);
+    compressed.write_all(bytes)?;
+    let mut compressed = compressed.finish()?;
     // What is weighed is what is held.
-    pressed.shrink_to_fit();
-    Ok(pressed)
+    compressed.shrink_to_fit();
+    Ok(compressed)
 }
 
 #[cfg(test)]

@@ -75,12 +75,10 @@ impl<C: Dials> Fetches<C> {
         }
         let names = members.names();
         let before = self.store.top_of(endpoint);
-        let stored_entry = stored_entry
-            .filter(|stored_entry| stored_entry.status().is_success())
-            .and_then(|stored_entry| top(None, stored_entry.bytes_of_body()));
-        match stored_entry {
+        let stored = stored_entry.filter(|entry| entry.status().is_success());
+        match stored.and_then(|entry| top(None, entry.bytes_of_body())) {
             _ if names == 0 || members.has_something_else_there() => false,
-            Some(Top::Object(stored_entry)) if stored_entry.names() == names => true,
+            Some(Top::Object(stored)) if stored.names() == names => true,
             Some(_) => before == names,
             None => before == names || (before == 0 && endpoint == Endpoint::ProjectResources),
         }

@@ -87,7 +87,7 @@ pub struct Explained {
 struct Located {
     route: Option<RouteIndex>,
     asked_as: Option<String>,
-    glimpse: Option<Peek>,
+    peek: Option<Peek>,
 }
 
 /// What is found out on the way.
@@ -106,16 +106,16 @@ impl<C: Dials> Gateway<C> {
     /// Explains one request. Looks at every key there is, so not for a worker.
     pub fn explain(&self, wanted: &Wanted) -> Explained {
         let now = self.clock.now();
-        let locate = self.locate(wanted);
-        let scope = locate.route.map_or(Scope::Documented, asker::scope);
+        let located = self.locate(wanted);
+        let scope = located.route.map_or(Scope::Documented, asker::scope);
         let partner = self.fetches.calls.budget().foresee(0, scope, now.tick);
         let mut found = Found::default();
-        let verdict = self.foresee(wanted, &locate, now, &mut found);
-        let stored = locate.glimpse.as_ref().map(|glimpse| StoredState::of(glimpse, &wanted.headers, now));
-        let flight = locate.glimpse.as_ref().map(|glimpse| self.fetches.flights.has(glimpse.key()));
+        let verdict = self.foresee(wanted, &located, now, &mut found);
+        let stored = located.peek.as_ref().map(|peek| StoredState::of(peek, &wanted.headers, now));
+        let flight = located.peek.as_ref().map(|peek| self.fetches.flights.has(peek.key()));
         Explained {
-            asked_as: locate.asked_as,
-            route: locate.route,
+            asked_as: located.asked_as,
+            route: located.route,
             limits: found.caller.as_ref().and_then(|caller| self.caller_limits.tell(caller, || now.tick)),
             caller: found.caller,
             grant: found.grant,
@@ -128,20 +128,20 @@ impl<C: Dials> Gateway<C> {
 
     /// Where it leads, whoever asks.
     fn locate(&self, wanted: &Wanted) -> Located {
-        let mut locate = Located { route: None, asked_as: None, glimpse: None };
-        let Ok(target) = Target::parse(&wanted.target) else { return locate };
-        let Ok(found) = self.routes.find(&wanted.method, &target) else { return locate };
-        let Some(route) = self.routes.at(found.route()) else { return locate };
-        locate.route = Some(found.route());
-        locate.asked_as = Some(target_of(found.resource(), route));
+        let mut located = Located { route: None, asked_as: None, peek: None };
+        let Ok(target) = Target::parse(&wanted.target) else { return located };
+        let Ok(found) = self.routes.find(&wanted.method, &target) else { return located };
+        let Some(route) = self.routes.at(found.route()) else { return located };
+        located.route = Some(found.route());
+        located.asked_as = Some(target_of(found.resource(), route));
         let none = HeaderMap::new();
         let forwarded = if route.mode == Mode::Api { &wanted.headers } else { &none };
-        locate.glimpse = route.stored.then(|| self.store.glimpse(Key::named(&found, route, forwarded)));
-        locate
+        located.peek = route.stored.then(|| self.store.peek(Key::named(&found, route, forwarded)));
+        located
     }
 
     /// The path, line by line as in [`Gateway::answer`].
-    fn foresee(&self, wanted: &Wanted, locate: &Located, now: Now, found: &mut Found) -> Result<Verdict, Refusal> {
+    fn foresee(&self, wanted: &Wanted, located: &Located, now: Now, found: &mut Found) -> Result<Verdict, Refusal> {
         if self.fetches.calls.upstream().has_been(&wanted.headers) {
             return Err(Refusal::Loop);
         }
@@ -159,9 +159,9 @@ impl<C: Dials> Gateway<C> {
         let grant = found.grant.insert(grant);
         let route = self.routes.at(grant.wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         match route.mode {
-            Mode::Api => self.foresee_document(grant, route, (wanted, locate.glimpse.as_ref()), may, now),
+            Mode::Api => self.foresee_document(grant, route, (wanted, located.peek.as_ref()), may, now),
             Mode::Standard { .. } => {
-                let (verdict, flight) = self.foresee_standard(grant, (wanted, locate.glimpse.as_ref()), may, now)?;
+                let (verdict, flight) = self.foresee_standard(grant, (wanted, located.peek.as_ref()), may, now)?;
                 found.flight = flight;
                 Ok(verdict)
             }

@@ -123,8 +123,8 @@ impl<C: Dials> Fetches<C> {
                 Err(Instead::Refuse(refusal)) => return Err(refusal),
                 Err(Instead::Alone) => break,
                 Ok(flight::Joined::Full) => return Err(FULL),
-                Ok(flight::Joined::Fetch(obligation, _waits)) => {
-                    return Ok(Joined::Brought(self.send_off(job, Some(obligation), None, trail).await?, false));
+                Ok(flight::Joined::Fetch(leader, _waits)) => {
+                    return Ok(Joined::Brought(self.send_off(job, Some(leader), None, trail).await?, false));
                 }
                 Ok(flight::Joined::Wait(pending)) => {
                     let landed = self.clock.until(self.request_deadline(trail), pin!(pending.landed())).await;
@@ -156,7 +156,7 @@ impl<C: Dials> Fetches<C> {
     async fn send_off<E: Runs<C>>(
         self: &Arc<Self>,
         job: E,
-        obligation: Option<Leader<Key, Landing>>,
+        leader: Option<Leader<Key, Landing>>,
         slot: Option<FlightSlot>,
         trail: &mut Trail,
     ) -> Result<E::Brought, Refusal> {
@@ -164,8 +164,8 @@ impl<C: Dials> Fetches<C> {
         let span = trace.context();
         // In a box: a task moves what it runs more than once, and that it is `Send` for any connector is settled here.
         let flight: Flying<E::Brought> = Box::pin(async move {
-            let _place = slot;
-            this.fly(job, obligation, trace).await
+            let _slot = slot;
+            this.fly(job, leader, trace).await
         });
         let flight = self.tasks.spawn(flight);
         let brought = self.clock.until(self.request_deadline(trail), flight).await;
@@ -182,11 +182,11 @@ impl<C: Dials> Fetches<C> {
         trail: &Trail,
     ) -> bool {
         let Some(key) = job.name() else { return false };
-        let Ok(flight::Joined::Fetch(obligation, _)) = self.flights.join_or(&key, asker::REFRESH, may) else {
+        let Ok(flight::Joined::Fetch(leader, _)) = self.flights.join_or(&key, asker::REFRESH, may) else {
             return false;
         };
         let (this, trace) = (Arc::clone(self), trail.trace.start(|| self.clock.tick()));
-        let flight: Flying<E::Brought> = Box::pin(async move { this.fly(job, Some(obligation), trace).await });
+        let flight: Flying<E::Brought> = Box::pin(async move { this.fly(job, Some(leader), trace).await });
         self.tasks.spawn(flight);
         true
     }
@@ -195,12 +195,12 @@ impl<C: Dials> Fetches<C> {
     async fn fly<E: Runs<C>>(
         &self,
         job: E,
-        obligation: Option<Leader<Key, Landing>>,
+        leader: Option<Leader<Key, Landing>>,
         mut trace: Traced,
     ) -> Result<E::Brought, Refusal> {
         let Purpose { route, asker, cause } = job.purpose();
         let deadline = self.clock.tick().plus(self.settings.flight_timeout);
-        let permit = self.permit_of_flight((asker, cause), deadline, obligation.as_ref(), &mut trace).await;
+        let permit = self.permit_of_flight((asker, cause), deadline, leader.as_ref(), &mut trace).await;
         let brought = match permit {
             Some(Ok(permit)) => job.run(self, permit, deadline, &mut trace).await,
             Some(Err(refusal)) => Err(refusal),
@@ -218,8 +218,8 @@ impl<C: Dials> Fetches<C> {
             Ok(_) => Duration::ZERO,
         };
         job.rest(self.clock.tick().plus(rest));
-        if let Some(obligation) = obligation {
-            obligation.land((brought.as_ref().map(E::share).map_err(Refusal::clone), trace.context()));
+        if let Some(leader) = leader {
+            leader.land((brought.as_ref().map(E::share).map_err(Refusal::clone), trace.context()));
         }
         self.traced_landing(trace, (route, cause), brought.as_ref().map(E::status));
         brought

@@ -101,12 +101,12 @@ impl<C: Dials> Fetches<C> {
         let destination = (wanted.route(), key, asker);
         let fate = match route.mode {
             Mode::Standard { .. } => Disposition::Standard,
-            Mode::Api => self.fate(route, destination, fetched, paused, asked),
+            Mode::Api => self.disposition(route, destination, fetched, paused, asked),
         };
         Ok(Probe { status, head, body, took, keys_refused, fate })
     }
 
-    fn fate(
+    fn disposition(
         &self,
         route: &Route,
         destination: (usize, Option<Key>, Asker),
@@ -118,8 +118,8 @@ impl<C: Dials> Fetches<C> {
         match self.take_in_alone(destination, fetched, paused_until, asked) {
             Ok(FetchedDocument { entry, stored: Ok(()), .. }) => {
                 let exchange = Exchange { asked, received: Now { tick: came, ..self.clock.now() } };
-                let winner = winner(&route.terms, |terms| self.judged(terms, status, &head, exchange));
-                Disposition::Stored(entry.life(), winner)
+                let source = terms_source(&route.terms, |terms| self.judged(terms, status, &head, exchange));
+                Disposition::Stored(entry.life(), source)
             }
             Ok(FetchedDocument { stored: Err(why), .. }) => Disposition::NotStored(why),
             Err(refusal) => Disposition::Refused(refusal),
@@ -128,7 +128,7 @@ impl<C: Dials> Fetches<C> {
 }
 
 /// Whose lifetime it is shows where another one of the route's changes it.
-fn winner(terms: &Terms, judged: impl Fn(&Terms) -> Result<Life, Detail>) -> TermsSource {
+fn terms_source(terms: &Terms, judged: impl Fn(&Terms) -> Result<Life, Detail>) -> TermsSource {
     let more = Duration::from_secs(1);
     let longer = Terms { ttl: terms.ttl + more, negative_ttl: terms.negative_ttl + more, ..*terms };
     let lifetime = |terms| judged(terms).map(|life| life.lifetime).ok();
@@ -150,7 +150,7 @@ mod tests {
         let (stale_while_revalidate, stale_if_error, negative_ttl) = (none, none, none);
         let terms = Terms { ttl, stale_while_revalidate, stale_if_error, negative_ttl, overrides };
         let exchange = Exchange { asked: Tick::from_nanos(0), received: Now { tick: Tick::from_nanos(0), unix_ms: 0 } };
-        winner(&terms, |terms| judge_document(terms, false, StatusCode::OK, &head, exchange))
+        terms_source(&terms, |terms| judge_document(terms, false, StatusCode::OK, &head, exchange))
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Rendering {
     ) -> Result<Rendered, NotUnderstood> {
         let pending = match self.views.join(&(endpoint, *entry.tag(), right), Rank::default()) {
             Joined::Wait(pending) => pending,
-            Joined::Fetch(obligation, pending) => {
+            Joined::Fetch(leader, pending) => {
                 let (lens, allow, entry) = (lens.clone(), Arc::clone(&self.allow), Arc::clone(entry));
                 let ledger = Arc::clone(&self.ledger);
                 tokio::task::spawn_blocking(move || {
@@ -106,7 +106,7 @@ impl Rendering {
                     if let Ok((_, unknown)) = &made {
                         ledger.counts.unknown_fields(*unknown);
                     }
-                    obligation.land(made.map(|(shown, _)| shown));
+                    leader.land(made.map(|(shown, _)| shown));
                 });
                 pending
             }

@@ -32,7 +32,7 @@ impl Rendering {
         };
         let full = view.is_none();
         let (view, coding) = match asks.has(Kinds::CODING) {
-            true => self.pressed(grant, &entry, view, &parts.headers),
+            true => self.compressed(grant, &entry, view, &parts.headers),
             false => (view, Coding::Identity),
         };
         // A hit is judged and shown at one moment; whatever had to wait is older by then.

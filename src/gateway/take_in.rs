@@ -199,7 +199,7 @@ impl<C: Dials> Fetches<C> {
     }
 }
 
-/// For how long something that was stale when it received_at is left alone.
+/// For how long something that was stale when it came is left alone.
 fn rest_of(route: &Route) -> Duration {
     REST.max(route.terms.ttl / 10)
 }

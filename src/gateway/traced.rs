@@ -51,18 +51,18 @@ impl<C: Dials> Fetches<C> {
         &self,
         (asker, cause): (Asker, Cause),
         deadline: Tick,
-        obligation: Option<&Leader<Key, Landing>>,
+        leader: Option<&Leader<Key, Landing>>,
         trace: &mut Traced,
     ) -> Option<Result<Permit, Refusal>> {
         let forsaken = async {
-            match obligation {
-                Some(obligation) if cause != Cause::Refresh => obligation.forsaken().await,
+            match leader {
+                Some(leader) if cause != Cause::Refresh => leader.forsaken().await,
                 _ => std::future::pending().await,
             }
         };
         let permit = tokio::select! {
             biased;
-            permit = self.calls.permit(asker, deadline, obligation) => Some(permit.map_err(Refusal::from)),
+            permit = self.calls.permit(asker, deadline, leader) => Some(permit.map_err(Refusal::from)),
             () = forsaken => None,
         };
         let refused = permit.as_ref().map_or(Some(&Refusal::Deadline), |permit| permit.as_ref().err());

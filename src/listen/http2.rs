@@ -61,15 +61,15 @@ impl<D: Handler> Listener<D> {
         &self,
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
-        state_of: Arc<ConnectionState>,
+        state: Arc<ConnectionState>,
     ) {
         let under_way = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request: Request<Incoming>| {
-            let (this, state_of) = (self.clone(), Arc::clone(&state_of));
-            let (busy, answering) = Busy::begin(&under_way, &state_of);
+            let (this, state) = (self.clone(), Arc::clone(&state));
+            let (busy, answering) = Busy::begin(&under_way, &state);
             // In a box: hyper and h2 move this future about several times before they run it.
             Box::pin(async move {
-                let response = this.answered(request, peer, &state_of).await;
+                let response = this.answered(request, peer, &state).await;
                 drop(busy);
                 Ok::<_, Infallible>(response.map(|body| Pieces { body: Box::pin(body), rest: Bytes::new(), answering }))
             })
@@ -89,10 +89,10 @@ impl<D: Handler> Listener<D> {
         let mut connection = pin!(connection);
         let (mut finishing, mut is_evicted) = (false, false);
         let ended = std::future::poll_fn(|cx| {
-            let wish = state_of.command();
+            let wish = state.command();
             if wish != Command::Nothing && !finishing {
                 // Asked once: whose requests are being answered then is heard to the end.
-                (finishing, is_evicted) = (true, wish == Command::GiveWay && state_of.is_idle());
+                (finishing, is_evicted) = (true, wish == Command::GiveWay && state.is_idle());
                 connection.as_mut().graceful_shutdown();
             }
             match connection.as_mut().poll(cx) {
@@ -101,22 +101,22 @@ impl<D: Handler> Listener<D> {
                 polled => polled,
             }
         });
-        if let Err(error) = state_of.woken(ended).await {
+        if let Err(error) = state.woken(ended).await {
             tracing::debug!(%peer, %error, "connection ended early");
         }
-        self.watchdogs.leave(&state_of);
+        self.watchdogs.leave(&state);
     }
 
     async fn answered(
         &self,
         mut request: Request<Incoming>,
         peer: SocketAddr,
-        state_of: &ConnectionState,
+        state: &ConnectionState,
     ) -> Response<D::Body> {
         if let Err(fault) = self.admit(&mut request) {
-            return without_connection(self.handler.refuse_head(fault, peer), state_of);
+            return without_connection(self.handler.refuse_head(fault, peer), state);
         }
-        without_connection(self.handler.answer(request, peer).await, state_of)
+        without_connection(self.handler.answer(request, peer).await, state)
     }
 }
 
@@ -174,9 +174,9 @@ pub(super) fn one_length(headers: &mut HeaderMap) -> Result<(), BadHead> {
 }
 
 /// `Connection: close` is said by GOAWAY here (RFC 9113 §8.2.2).
-fn without_connection<B>(mut response: Response<B>, state_of: &ConnectionState) -> Response<B> {
+fn without_connection<B>(mut response: Response<B>, state: &ConnectionState) -> Response<B> {
     if response.headers_mut().remove(CONNECTION).is_some_and(|said| said == "close") {
-        state_of.finish();
+        state.finish();
     }
     response
 }
@@ -194,21 +194,21 @@ impl<F: Future<Output: Send + 'static> + Send + 'static> Executor<F> for Tracked
 /// While one of these is there, a connection is waited for: what is answered has limits of its own.
 struct Busy {
     under_way: Arc<AtomicUsize>,
-    state_of: Arc<ConnectionState>,
+    state: Arc<ConnectionState>,
 }
 
 impl Busy {
-    fn begin(under_way: &Arc<AtomicUsize>, state_of: &Arc<ConnectionState>) -> (Self, Answering) {
+    fn begin(under_way: &Arc<AtomicUsize>, state: &Arc<ConnectionState>) -> (Self, Answering) {
         under_way.fetch_add(1, Ordering::AcqRel);
-        state_of.serving();
-        (Self { under_way: Arc::clone(under_way), state_of: Arc::clone(state_of) }, Answering(Arc::clone(state_of)))
+        state.serving();
+        (Self { under_way: Arc::clone(under_way), state: Arc::clone(state) }, Answering(Arc::clone(state)))
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
         if self.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.state_of.quiet();
+            self.state.quiet();
         }
     }
 }

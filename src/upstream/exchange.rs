@@ -233,8 +233,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let given: Given = serde_json::from_slice(&body).map_err(|_| NotGiven::Empty)?;
         let token = Secret::new(given.access_token);
         let value = credential::fit(&token).ok_or(NotGiven::Empty)?;
-        let asked_pause = given.expires_in.as_ref().and_then(seconds);
-        let lifetime = asked_pause.or_else(|| life_of(&token, self.clock.now().unix())).unwrap_or(UNTOLD);
+        let expires_in = given.expires_in.as_ref().and_then(seconds);
+        let lifetime = expires_in.or_else(|| life_of(&token, self.clock.now().unix())).unwrap_or(UNTOLD);
         let right = Right::granted(given.scope.as_deref(), given.authorization_details);
         Ok((value, lifetime.clamp(Duration::from_secs(1), LONGEST_LIFE), right))
     }
@@ -243,9 +243,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
 /// What an answer says that is no token: only an error of OAuth's speaks of the right.
 fn refusal(status: StatusCode, body: &[u8]) -> NotGiven {
     let speaks = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    let error = serde_json::from_slice::<Value>(body)
-        .ok()
-        .and_then(|asked_pause| Some(asked_pause.get("error")?.as_str()?.to_owned()));
+    let error =
+        serde_json::from_slice::<Value>(body).ok().and_then(|problem| Some(problem.get("error")?.as_str()?.to_owned()));
     match error {
         Some(error) if speaks && ERRORS.contains(&error.as_str()) => NotGiven::Refused(status, 1),
         _ => NotGiven::Unclear(status),
@@ -253,8 +252,8 @@ fn refusal(status: StatusCode, body: &[u8]) -> NotGiven {
 }
 
 /// A time in seconds, as a number or as the text of one; `None` of what is none, or none that is left.
-fn seconds(asked_pause: &Value) -> Option<Duration> {
-    let seconds = match asked_pause {
+fn seconds(value: &Value) -> Option<Duration> {
+    let seconds = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.trim().parse::<f64>().ok()?,
         _ => return None,
@@ -312,8 +311,8 @@ mod tests {
             (json!(-5), None),
             (json!(["3600"]), None),
         ];
-        for (asked_pause, expected) in rows {
-            assert_eq!(seconds(&asked_pause).map(|life| life.as_secs()), expected, "{asked_pause}");
+        for (value, expected) in rows {
+            assert_eq!(seconds(&value).map(|life| life.as_secs()), expected, "{value}");
         }
     }
 

@@ -97,10 +97,10 @@ fn of_entry(explained: &Explained, route: Option<&Route>) -> Value {
         return json!({"state": "not-stored"});
     };
     let left = |time: &Option<Duration>| time.map(|time| time.as_secs());
-    let mut explained_json = json!({"state": state.as_str(), "key": explained.asked_as});
-    if let (Some(row), Some(explained_json)) = (row, explained_json.as_object_mut()) {
+    let mut entry = json!({"state": state.as_str(), "key": explained.asked_as});
+    if let (Some(row), Some(entry)) = (row, entry.as_object_mut()) {
         let forwarded = route.forward_headers.iter().map(|name| name.as_str());
-        explained_json.extend([
+        entry.extend([
             ("status".to_owned(), json!(row.status)),
             ("age".to_owned(), json!(row.age.as_secs())),
             ("ttl".to_owned(), json!(row.ttl)),
@@ -112,7 +112,7 @@ fn of_entry(explained: &Explained, route: Option<&Route>) -> Value {
             ("keyed_by".to_owned(), forwarded.collect()),
         ]);
     }
-    explained_json
+    entry
 }
 
 fn of_partner<C: Dials>(gateway: &Gateway<C>, ahead: Prospect) -> Value {

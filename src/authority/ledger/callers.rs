@@ -156,13 +156,13 @@ impl Ledger {
     /// # Errors
     /// [`Broken`].
     pub async fn reconcile(&self, configured: Vec<Present>, at: Moment) -> Result<Vec<Moved>, Broken> {
-        let place = std::sync::Arc::clone(&self.ledger_file);
+        let file = std::sync::Arc::clone(&self.ledger_file);
         self.change(move |writing| {
             let configured = names(configured);
             let moved = apply(writing, &configured, at, false)?;
             let left = moved.iter().filter(|moved| !configured.contains_key(&moved.caller));
             for caller in left.map(|moved| moved.caller.clone()) {
-                *place.departures.lock().entry(caller).or_default() += 1;
+                *file.departures.lock().entry(caller).or_default() += 1;
             }
             Ok(moved)
         })

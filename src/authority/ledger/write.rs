@@ -80,28 +80,28 @@ pub(super) fn open_tables(writing: &WriteTransaction) -> Result<(), redb::Error>
 }
 
 /// Works until the last handle is gone.
-pub(super) fn work(place: &LedgerFile, mut todo: mpsc::Receiver<Job>) {
+pub(super) fn work(file: &LedgerFile, mut todo: mpsc::Receiver<Job>) {
     let mut batch = Vec::with_capacity(BATCH);
     while todo.blocking_recv_many(&mut batch, BATCH) > 0 {
-        match write(place, batch.drain(..)) {
+        match write(file, batch.drain(..)) {
             Ok(answers) => {
-                place.failing.store(false, Ordering::Relaxed);
+                file.failing.store(false, Ordering::Relaxed);
                 answers.into_iter().for_each(|answer| answer());
             }
             // Whoever waits learns it by the dropped answer.
             Err(error) => {
-                if !place.failing.swap(true, Ordering::Relaxed) {
+                if !file.failing.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, "the ledger cannot be written");
                 }
-                place.failures.fetch_add(1, Ordering::Relaxed);
-                place.reopen();
+                file.failures.fetch_add(1, Ordering::Relaxed);
+                file.reopen();
             }
         }
     }
 }
 
-fn write(place: &LedgerFile, batch: impl Iterator<Item = Job>) -> Result<Vec<Answer>, Broken> {
-    let database = place.database.read();
+fn write(file: &LedgerFile, batch: impl Iterator<Item = Job>) -> Result<Vec<Answer>, Broken> {
+    let database = file.database.read();
     let mut writing = database.as_ref().ok_or_else(Broken::closed)?.begin_write()?;
     writing.set_durability(Durability::Immediate)?;
     // With one phase a damaged page looks like a commit that was cut off: the file goes back by one commit, and says nothing.
@@ -137,10 +137,10 @@ impl Ledger {
     /// # Errors
     /// [`Broken`]: it may not be handed out then.
     pub async fn issue(&self, jti: String, row: Row, departures: u64) -> Result<Changed, Broken> {
-        let place = Arc::clone(&self.ledger_file);
+        let file = Arc::clone(&self.ledger_file);
         self.change(move |writing| {
             // Changes are done one after the other, so that none comes between a look and what follows from it.
-            if place.departures.lock().get(&row.caller).is_some_and(|times| *times > departures) {
+            if file.departures.lock().get(&row.caller).is_some_and(|times| *times > departures) {
                 return Ok(Changed::Left);
             }
             let mut callers = writing.open_table(CALLERS)?;

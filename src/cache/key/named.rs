@@ -81,12 +81,12 @@ impl Key {
         let mut reader = Reader(&self.0);
         let (route, edition) = (reader.number()?, reader.edition()?);
         let rest = reader.0;
-        let documented_resource = Endpoint::ALL.get(route).and_then(|endpoint| {
+        let decoded = Endpoint::ALL.get(route).and_then(|endpoint| {
             let resource = reader.documented_resource(*endpoint)?;
             Some((resource, reader.headers()?))
         });
         // A route of the seven in standard mode holds targets as they came.
-        let (resource, headers) = documented_resource.or_else(|| {
+        let (resource, headers) = decoded.or_else(|| {
             let mut reader = Reader(rest);
             Some((reader.raw()?, reader.headers()?))
         })?;

@@ -53,7 +53,7 @@ pub(super) fn differences(endpoint: Endpoint, document: &Value) -> Vec<Differenc
         Value::Object(members) => found.object("", &[top], members),
         other => found.other("(document)".to_owned(), "object", other),
     }
-    found.differences_in()
+    found.into_differences()
 }
 
 /// What a value is, or is documented to be.
@@ -118,14 +118,14 @@ impl Found {
         self.differences.entry((path, what, found)).or_insert((documented, 0)).1 += 1;
     }
 
-    fn differences_in(self) -> Vec<Difference> {
+    fn into_differences(self) -> Vec<Difference> {
         let seen = &self.seen;
-        let differences_in = self.differences.into_iter().map(|((path, what, found), (documented, times))| {
+        let rows = self.differences.into_iter().map(|((path, what, found), (documented, times))| {
             let parent = path.strip_suffix("[]").unwrap_or(&path).rsplit_once('.').map_or("", |(parent, _)| parent);
             let of = seen.get(parent).copied().unwrap_or(times).max(times);
             Difference { what, path, documented, found, times, of }
         });
-        differences_in.collect()
+        rows.collect()
     }
 }
 

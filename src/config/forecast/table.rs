@@ -81,10 +81,10 @@ impl Forecast {
                 None => by_ttl.push((ttl, vec![route])),
             }
         }
-        let calls_text = |(ttl, routes): &(Duration, Vec<String>)| {
+        let of_ttl = |(ttl, routes): &(Duration, Vec<String>)| {
             format!("ttl = \"{}\" for {}", time_text(*ttl), routes.join(", "))
         };
-        by_ttl.iter().map(calls_text).collect::<Vec<_>>().join(", and ")
+        by_ttl.iter().map(of_ttl).collect::<Vec<_>>().join(", and ")
     }
 }
 

@@ -22,7 +22,7 @@ impl<C: Dials> Gateway<C> {
         &self,
         grant: &Grant,
         route: &Route,
-        (wanted, glimpse): (&Wanted, Option<&Peek>),
+        (wanted, peek): (&Wanted, Option<&Peek>),
         may: May,
         now: Now,
     ) -> Result<Verdict, Refusal> {
@@ -34,7 +34,7 @@ impl<C: Dials> Gateway<C> {
         if !acceptable {
             return Err(Refusal::NotAcceptable);
         }
-        let found = glimpse.map_or(Lookup::Absent, |glimpse| glimpse.look(now));
+        let found = peek.map_or(Lookup::Absent, |peek| peek.look(now));
         let subject = Subject {
             asker: asker_of(grant),
             may,

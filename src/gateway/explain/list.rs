@@ -26,7 +26,7 @@ impl<C: Dials> Gateway<C> {
     ) -> Result<Result<Grant, Verdict>, Refusal> {
         let route = self.routes.at(question.list().wanted().route()).ok_or(Refusal::NoSuchRoute)?;
         let key = Key::of(question.list(), route, &wanted.headers);
-        let found = key.as_ref().map(|key| self.store.glimpse(key.clone()).look(now));
+        let found = key.as_ref().map(|key| self.store.peek(key.clone()).look(now));
         let ask = match Ask::of(plan_for_list(found, &wanted.headers, now)) {
             Ok(ask) => ask,
             Err(Plan::Serve(list, _) | Plan::ServeAndRefresh(list, _)) => {

@@ -49,8 +49,8 @@ impl<C: Dials> Gateway<C> {
             Plan::Revalidate { stored, why, fallback } => match self.foresee_call(it, why, true, now) {
                 Err(refusal) if refusal.allows(fallback) => {
                     let title = worded(&refusal).title;
-                    let served_verdict = served_verdict(it, &*stored, Some(Detail::StaleIfError), now)?;
-                    Ok(served_verdict.and(Call::None, &format!(", since the partner cannot be asked: {title}")))
+                    let verdict = served_verdict(it, &*stored, Some(Detail::StaleIfError), now)?;
+                    Ok(verdict.and(Call::None, &format!(", since the partner cannot be asked: {title}")))
                 }
                 foreseen => foreseen,
             },

@@ -57,15 +57,15 @@ pub struct StoredState {
 }
 
 impl StoredState {
-    pub(super) fn of(glimpse: &Peek, sent: &HeaderMap, now: Now) -> Self {
-        let of = match (glimpse.look(now), glimpse.select(sent, now)) {
+    pub(super) fn of(peek: &Peek, sent: &HeaderMap, now: Now) -> Self {
+        let of = match (peek.look(now), peek.select(sent, now)) {
             (Lookup::Stored(entry), _) => Self::of_life(&entry.life(), now.tick),
             (_, Lookup::Stored(reply)) => Self::of_life(&reply.life(), now.tick),
             (_, Lookup::OtherVariants(_)) => Self::bare(State::OtherVariants),
             (Lookup::Uncacheable, _) | (_, Lookup::Uncacheable) => Self::bare(State::Uncacheable),
             _ => Self::bare(State::Absent),
         };
-        Self { row: glimpse.row(now), ..of }
+        Self { row: peek.row(now), ..of }
     }
 
     fn bare(state: State) -> Self {

@@ -27,7 +27,7 @@ impl<C: Dials> Gateway<C> {
     pub(in crate::gateway) fn foresee_standard(
         &self,
         grant: &Grant,
-        (wanted, glimpse): (&Wanted, Option<&Peek>),
+        (wanted, peek): (&Wanted, Option<&Peek>),
         may: Result<(), ComeBack>,
         now: Now,
     ) -> Result<Foreseen, Refusal> {
@@ -39,7 +39,7 @@ impl<C: Dials> Gateway<C> {
             let why = "the route, its method or its headers go past the store";
             return Ok((Verdict::calls(Outcome::Pass, why, Some(ahead), now.tick), None));
         }
-        let found = || glimpse.map_or(Lookup::Absent, |glimpse| glimpse.select(&asked.head, now));
+        let found = || peek.map_or(Lookup::Absent, |peek| peek.select(&asked.head, now));
         let planned = || plan(found(), &asked.wishes, true, now.tick);
         let ask = Ask::of(planned()).ok();
         let alone = asked.is_alone() || ask.as_ref().is_some_and(|ask| !ask.coalesce);

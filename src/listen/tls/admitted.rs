@@ -46,20 +46,20 @@ impl Admitted {
         let mut state = self.0.lock();
         state.epoch += 1;
         let states = std::mem::take(&mut state.states);
-        states.values().for_each(|pace| pace.finish());
+        states.values().for_each(|connection| connection.finish());
         states.len()
     }
 }
 
 impl Admission {
     /// A connection is in. One whose handshake an issuer's end came in between is asked to finish at once.
-    pub(in crate::listen) fn enter(&self, pace: &Arc<ConnectionState>) -> Entered {
+    pub(in crate::listen) fn enter(&self, connection: &Arc<ConnectionState>) -> Entered {
         let mut state = self.all.0.lock();
         let id = state.next;
         state.next += 1;
         match state.epoch == self.epoch {
-            true => drop(state.states.insert(id, Arc::clone(pace))),
-            false => pace.finish(),
+            true => drop(state.states.insert(id, Arc::clone(connection))),
+            false => connection.finish(),
         }
         Entered { all: Arc::clone(&self.all), id }
     }
@@ -79,16 +79,16 @@ mod tests {
 
     #[test]
     fn who_was_let_in_before_is_asked_to_finish_and_nobody_else() {
-        let (states, all) = (Watchdog::default(), Arc::new(Admitted::default()));
-        let pace = || states.enter(Tick::default());
-        let (one, gone, late, after) = (pace(), pace(), pace(), pace());
+        let (watchdog, all) = (Watchdog::default(), Arc::new(Admitted::default()));
+        let connection = || watchdog.enter(Tick::default());
+        let (one, gone, late, after) = (connection(), connection(), connection(), connection());
         let before = all.admission();
         let _one = before.enter(&one);
         drop(before.enter(&gone));
         assert_eq!(all.finish_all(), 1);
         let _late = before.enter(&late);
         let _after = all.admission().enter(&after);
-        let wishes = [&one, &gone, &late, &after].map(|pace| pace.command());
+        let wishes = [&one, &gone, &late, &after].map(|connection| connection.command());
         assert_eq!(wishes, [Command::Finish, Command::Nothing, Command::Finish, Command::Nothing]);
         drop(_after);
         assert!(all.0.lock().states.is_empty());
