@@ -84,6 +84,7 @@ const MINUTE_LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
 fn every_cell_of_the_table_of_answers_holds() {
     let cc = |value| head(&[(CACHE_CONTROL, value)]);
     let vary = |value| head(&[(VARY, value)]);
+    let targeted = |cdn, plain| head(&[(HeaderName::from_static("cdn-cache-control"), cdn), (CACHE_CONTROL, plain)]);
     let none = HeaderMap::new();
     let expires = head(&[(EXPIRES, MINUTE_LATER), (DATE, SUN)]);
     let asks = Ok((0, SWR, SIE, true));
@@ -118,6 +119,9 @@ fn every_cell_of_the_table_of_answers_holds() {
         ("private", 200, cc("private, max-age=7"), Err(Detail::Private), ROUTES),
         ("private of a field", 200, cc("private=\"set-cookie\""), ROUTES, ROUTES),
         ("private of a field that is kept", 200, cc("private=\"Last-Modified\""), Err(Detail::Private), ROUTES),
+        ("CDN-Cache-Control", 200, targeted("max-age=7", "no-store"), Ok((7, SWR, SIE, false)), ROUTES),
+        ("CDN-Cache-Control forbids", 200, targeted("no-store", "max-age=7"), Err(Detail::NoStore), ROUTES),
+        ("CDN-Cache-Control unread", 200, targeted("max-age=x;", "max-age=7"), Ok((7, SWR, SIE, false)), ROUTES),
         ("404", 404, none.clone(), NEGATIVES, NEGATIVES),
         ("404 with max-age", 404, cc("max-age=7000"), NEGATIVES, NEGATIVES),
         ("410", 410, none.clone(), NEGATIVES, NEGATIVES),
