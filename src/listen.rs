@@ -59,7 +59,7 @@ use host::LastHost;
 use limiter::ConnectionPermit;
 use socket::Accepting;
 use watchdog::{Command, ConnectionState, Watchdog};
-use watched_io::Paced;
+use watched_io::WatchedIo;
 
 pub use ahead::{AtOnce, Wire};
 pub use bad_head::BadHead;
@@ -275,7 +275,7 @@ impl<D: Handler> Listener<D> {
         state: &Arc<ConnectionState>,
     ) {
         let too_large = || self.handler.refuse_on_the_wire(BadHead::TooLarge, peer);
-        let io = Paced::new(io, Arc::clone(state), self.limits.head_bytes, too_large);
+        let io = WatchedIo::new(io, Arc::clone(state), self.limits.head_bytes, too_large);
         let io = TokioIo::new(Ahead::new(io, self.handler.clone(), peer, Arc::clone(state)));
         let host = LastHost::default();
         let answer = service_fn(|request| self.answered_http1(request, peer, state, &host));

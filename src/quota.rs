@@ -80,7 +80,7 @@ pub struct Refused {
 /// The callers' accounts.
 #[derive(Debug, Default)]
 pub struct CallerLimits {
-    /// By [`Caller::place`]; `None` is unlimited.
+    /// By [`Caller::index`]; `None` is unlimited.
     accounts: Vec<Option<Arc<Account>>>,
 }
 

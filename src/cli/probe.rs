@@ -156,7 +156,8 @@ fn answered(house: &Gateway<Recording>, endpoint: Endpoint, trial: &Probe, known
     let lens = Lens::default();
     let differences = document.as_ref().map(|it| shape::differences(endpoint, it)).unwrap_or_default();
     let shaped = success && view::project(endpoint, &lens, house.allow(), &trial.body).is_ok();
-    let given = matches!(trial.fate, Disposition::Stored(..) | Disposition::NotStored(_) | Disposition::Standard);
+    let given =
+        matches!(trial.disposition, Disposition::Stored(..) | Disposition::NotStored(_) | Disposition::Standard);
     let shape = match (success, &document, shaped) {
         (false, ..) => "no document",
         (true, None, _) => "not JSON, or cut off",

@@ -39,7 +39,7 @@ pub struct Probe {
     /// Keys that were refused before one was taken.
     pub keys_refused: u32,
     /// What becomes of it.
-    pub fate: Disposition,
+    pub disposition: Disposition,
 }
 
 /// What becomes of an answer.
@@ -99,11 +99,11 @@ impl<C: Dials> Fetches<C> {
         let took = fetched.received_at.since(asked);
         let key = route.stored.then(|| Key::named(&wanted, route, &HeaderMap::new()));
         let destination = (wanted.route(), key, asker);
-        let fate = match route.mode {
+        let disposition = match route.mode {
             Mode::Standard { .. } => Disposition::Standard,
             Mode::Api => self.disposition(route, destination, fetched, paused, asked),
         };
-        Ok(Probe { status, head, body, took, keys_refused, fate })
+        Ok(Probe { status, head, body, took, keys_refused, disposition })
     }
 
     fn disposition(

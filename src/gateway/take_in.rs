@@ -32,7 +32,7 @@ pub(super) struct DocumentFetch {
     pub(super) key: Option<Key>,
     pub(super) wish: UpstreamRequest,
     pub(super) stored_entry: Option<Arc<Entry>>,
-    /// When `held` was still there.
+    /// When `stored_entry` was still there.
     pub(super) stored_at: Tick,
 }
 

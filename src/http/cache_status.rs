@@ -40,11 +40,6 @@ impl Member {
         member
     }
 
-    /// A hit of which nothing is known but that.
-    pub fn hit(&mut self) {
-        self.say(b"; hit");
-    }
-
     /// Why the cache asked (RFC 9211 §2.2).
     pub fn forwarded(&mut self, why: &str) {
         self.say(b"; fwd=");
@@ -135,7 +130,6 @@ mod tests {
         for name in ["gw", "gw-1.eu_west", "1gw", "my gateway", "a\"b\\c", "-"] {
             let identifier = identifier(name);
             let mut whole = Member::of(identifier.as_bytes());
-            whole.hit();
             whole.forwarded("stale");
             whole.forwarded_status(StatusCode::NOT_MODIFIED);
             whole.stored();
@@ -144,7 +138,7 @@ mod tests {
             whole.detail("");
             whole.detail("stale-if-error");
             let hit = Member::of_hit(&hit(&identifier), 53);
-            let tail = "; hit; fwd=stale; fwd-status=304; stored; collapsed; ttl=-5; detail=stale-if-error";
+            let tail = "; fwd=stale; fwd-status=304; stored; collapsed; ttl=-5; detail=stale-if-error";
             assert_eq!(
                 (whole.value(), hit.value()),
                 (format!("{identifier}{tail}").parse().unwrap(), format!("{identifier}; hit; ttl=53").parse().unwrap())

@@ -1,5 +1,5 @@
 //! Is a head of a decent size, and do bytes pass?
-//! Given a connection, notes what passes for its [`Pace`], and answers a head beyond the limits.
+//! Given a connection, notes what passes for its [`ConnectionState`], and answers a head beyond the limits.
 //! Never looks at what a head says.
 
 use std::io;
@@ -42,7 +42,7 @@ pub(super) fn poll_leave(
 }
 
 /// A connection whose movement is noted. A head too large is answered here, because hyper would do it without a word.
-pub(super) struct Paced<I, F> {
+pub(super) struct WatchedIo<I, F> {
     io: I,
     connection: Arc<ConnectionState>,
     most_head: usize,
@@ -55,7 +55,7 @@ pub(super) struct Paced<I, F> {
     lingered: usize,
 }
 
-impl<I, F> Paced<I, F> {
+impl<I, F> WatchedIo<I, F> {
     pub(super) fn new(io: I, connection: Arc<ConnectionState>, most_head: usize, too_large: F) -> Self {
         Self { io, connection, most_head, head: 0, lines: 0, tail: [0; 3], too_large, farewell: None, lingered: 0 }
     }
@@ -108,7 +108,7 @@ fn count_lines(bytes: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', bytes).count()
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> Paced<I, F> {
+impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> WatchedIo<I, F> {
     /// Says the answer, closes our side, and reads what still comes; ends in an error, as the connection is over.
     #[cold]
     #[inline(never)]
@@ -128,7 +128,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> Paced<I, F>
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> AsyncRead for Paced<I, F> {
+impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> AsyncRead for WatchedIo<I, F> {
     #[inline]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -151,7 +151,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, F: FnMut() -> Bytes + Unpin> AsyncRead f
     }
 }
 
-impl<I: AsyncWrite + Unpin, F: Unpin> AsyncWrite for Paced<I, F> {
+impl<I: AsyncWrite + Unpin, F: Unpin> AsyncWrite for WatchedIo<I, F> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         if written.is_ready() {

@@ -1,6 +1,6 @@
 //! Is the gateway's own token as good at its hub as it was?
 //! Given the token, asks the hub (`/-/me`) and hands back whether its right is the same, another, or none.
-//! Never waits longer than seconds, and never takes anybody's word but the hub's own: see [`super::hub::said`].
+//! Never waits longer than seconds, and never takes anybody's word but the hub's own: see [`super::hub::auth_rejection`].
 
 use std::time::Duration;
 

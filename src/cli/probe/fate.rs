@@ -15,7 +15,7 @@ use crate::upstream::Failed;
 
 /// The sentence.
 pub(super) fn describe(trial: &Probe) -> String {
-    match &trial.fate {
+    match &trial.disposition {
         Disposition::Stored(life, winner) if trial.status == StatusCode::OK => stored(life, *winner),
         Disposition::Stored(life, _) => format!("stored for {} (the route's negative_ttl)", time_text(life.lifetime)),
         Disposition::NotStored(why) => not_stored(*why, trial.status),
